@@ -1,0 +1,59 @@
+# Needs only Python (3.11 or newer) and make. Every target makes its own .venv from the lock file.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+JOBS   ?= auto
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test test-slow check format bench lock clean generate
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 15) else "Python 3.11 to 3.14 is needed, $(PYTHON) is " + sys.version.split()[0] + "; set PYTHON=python3.x")'
+	@echo "installing into $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+run: $(STAMP) ## API server, operator and a three-member XlineCluster on this machine, until Ctrl-C
+	@$(PY) -m cmd.controller --standalone $(ARGS)
+
+demo: $(STAMP) ## the same as a tour that ends by itself: create, write, kill -9, recover, delete
+	@$(PY) -m cmd.controller --demo $(ARGS)
+
+test: $(STAMP) ## all tests but the slow ones
+	@$(PY) -m pytest -q -n $(JOBS) -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## the slow tests
+	@$(PY) -m pytest -q -m slow $(ARGS)
+
+check: $(STAMP) ## ruff, mypy --strict, the import contract, generated files
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(PY) tools/mypy.py
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(PY) -m cmd.crds check
+	@$(PY) tools/protos.py --check
+
+format: $(STAMP) ## let ruff rewrite the tree
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+generate: $(STAMP) ## write the CRD manifests and the gRPC messages again from their sources
+	@$(PY) -m cmd.crds print --output crds
+	@$(PY) tools/protos.py
+
+bench: $(STAMP) ## speed beside the official client, in one run
+	@$(PY) -m bench $(ARGS)
+
+lock: $(STAMP) ## resolve requirements.lock again from pyproject.toml
+	@$(PY) -m pip install --quiet uv
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --no-emit-package xline-operator pyproject.toml -o requirements.lock
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,59 @@
+"""The time as a parameter, so that tests can own it.
+
+Everything in the library that waits or measures takes ``clock=``; ``None`` means :data:`SYSTEM`.
+``runtime.testing.FakeClock`` is the implementation whose time only a test moves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a component may ask of time. Every method may be called from any thread."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary origin; never goes back. The only time to measure with."""
+
+    def now(self) -> datetime:
+        """Wall-clock time with its timezone (UTC), for timestamps that others read."""
+
+    def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
+        """``condition.wait(timeout)`` with the timeout, in seconds, in this clock's time.
+
+        The caller holds the condition's lock, as for :meth:`threading.Condition.wait`, and checks its
+        predicate again afterwards: the wait may return early. ``None`` waits for a notify only.
+        Returns False if the timeout passed without one.
+        """
+
+    def wait_event(self, event: threading.Event, timeout: float | None = None) -> bool:
+        """``event.wait(timeout)`` in this clock's time: True once the event is set, False on timeout."""
+
+    def sleep(self, seconds: float) -> None:
+        """Block the caller for that long in this clock's time; returns at once for <= 0."""
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
+        return condition.wait(timeout)
+
+    def wait_event(self, event: threading.Event, timeout: float | None = None) -> bool:
+        return event.wait(timeout)
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            time.sleep(seconds)
+
+
+SYSTEM: Clock = SystemClock()

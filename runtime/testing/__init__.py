@@ -1,0 +1,29 @@
+"""What tests, and a laptop without Kubernetes, need: an API server, local nodes, a clock that only you move.
+
+Names are resolved on first use: a test that only wants :class:`FakeClock` does not load the server.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.testing.apiserver import FakeAPIServer
+    from runtime.testing.clock import FakeClock
+
+_HOME = {
+    "FakeAPIServer": "runtime.testing.apiserver",
+    "FakeClock": "runtime.testing.clock",
+}
+
+__all__ = ["FakeAPIServer", "FakeClock"]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value

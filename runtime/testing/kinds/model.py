@@ -1,0 +1,111 @@
+"""The contract between the API server's machinery and what it knows of one kind.
+
+``runtime.testing.apiserver`` does for all kinds alike what a real server does (verbs, versions, watches, patches,
+deletion). Everything that differs between kinds it asks of a :class:`Kind`, found in a :class:`Registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from runtime.types import GVR, JSONObject
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One cause of a 422 answer.
+
+    :param reason: as in ``Status.details.causes[].reason``: ``FieldValueRequired``, ``FieldValueInvalid``,
+        ``FieldValueNotSupported``, ``FieldValueDuplicate``, ``FieldValueForbidden``, ``FieldValueTypeInvalid`` ...
+    :param field: path such as ``spec.replicas`` or ``spec.containers[0].name``.
+    :param message: the cause's message, complete ("Invalid value: 0: should be greater than or equal to 1").
+    """
+
+    reason: str
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where a kind keeps what its scale subresource shows, as paths without the leading dot's meaning changed
+    (``.spec.replicas``)."""
+
+    spec_replicas: str
+    status_replicas: str
+    label_selector: str | None = None
+
+
+class Behaviour(Protocol):
+    """What differs between kinds when an object is written. All methods change ``obj`` in place.
+
+    The server calls, for a write: ``default`` -> ``prune`` -> ``prepare_create`` or ``prepare_update`` -> ``validate``.
+    """
+
+    def default(self, obj: JSONObject) -> None:
+        """Fill in defaults. Idempotent."""
+
+    def prune(self, obj: JSONObject) -> list[str]:
+        """Drop unknown fields; return their paths (for field validation Strict and Warn)."""
+
+    def prepare_create(self, obj: JSONObject) -> None:
+        """Reset what a creator may not set (status of kinds with a status subresource), set what the server sets."""
+
+    def prepare_update(self, obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
+        """Keep from ``old`` what this write may not change (status on a main write, all but status on a status write)."""
+
+    def validate(self, obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+        """All that is wrong with the object (``old`` is None on create)."""
+
+    def generation_changed(self, obj: JSONObject, old: JSONObject) -> bool:
+        """Whether metadata.generation moves (spec changed, for most kinds; everything but metadata and status for CRs)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One served version of one resource."""
+
+    gvr: GVR
+    kind: str
+    namespaced: bool
+    singular: str
+    behaviour: Behaviour
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: frozenset[str] = frozenset()  # "status", "scale", "log", "eviction", "binding"
+    scale: ScalePaths | None = None
+    verbs: tuple[str, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+    # OpenAPI v3 schema with the x-kubernetes-* extensions (list-type, list-map-keys, patch-merge-key,
+    # patch-strategy, preserve-unknown-fields, map-type): drives strategic merge, apply and pruning. A node may be
+    # {"$ref": "#/components/schemas/NAME"}: `resolve` follows it.
+    schema: Mapping[str, object] | None = None
+    resolve: Callable[[Mapping[str, object]], Mapping[str, object]] = field(default=lambda node: node)
+    custom: bool = False  # from a CRD: no strategic merge patch
+    has_generation: bool = True  # metadata.generation is kept (not for ConfigMap, Secret, Event, Lease ...)
+    graceful_deletion: bool = False  # Pods: deletionGracePeriodSeconds is honoured, the object stays until 0
+    field_labels: Callable[[JSONObject], Mapping[str, str]] = field(default=lambda obj: {})  # beyond metadata.*
+
+    @property
+    def storage_key(self) -> tuple[str, str]:
+        """(group, resource): objects are stored once, whatever version they are read through."""
+        return self.gvr.group, self.gvr.resource
+
+    @property
+    def list_kind(self) -> str:
+        return f"{self.kind}List"
+
+
+class Registry(Protocol):
+    """All kinds of one server. Thread-safe; CRDs come and go while it runs."""
+
+    def lookup(self, gvr: GVR) -> Kind | None: ...
+
+    def kinds(self) -> Iterable[Kind]: ...
+
+    def install_crd(self, crd: JSONObject) -> JSONObject:
+        """Called with each stored CustomResourceDefinition after its creation or change: registers its served versions
+        and returns the object's new ``status`` (NamesAccepted, Established, acceptedNames, storedVersions)."""
+
+    def remove_crd(self, crd: JSONObject) -> None: ...

@@ -1,0 +1,1 @@
+"""Local nodes: Pods as processes of this machine."""
