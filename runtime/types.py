@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-# What JSON can say. Objects go over the public edges as ``Mapping`` in and ``dict`` out.
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
-JSONObject: TypeAlias = "dict[str, JSON]"
-JSONMapping: TypeAlias = Mapping[str, object]
+# A JSON object as the API speaks it. Its values are whatever the kind says, which no Python type here knows.
+JSONObject: TypeAlias = dict[str, Any]
+JSONMapping: TypeAlias = Mapping[str, Any]
 
 
 class GVR(NamedTuple):
@@ -33,7 +32,11 @@ class GVR(NamedTuple):
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     def __str__(self) -> str:
-        return f"{self.resource}.{self.version}.{self.group}" if self.group else f"{self.resource}.{self.version}"
+        return (
+            f"{self.resource}.{self.version}.{self.group}"
+            if self.group
+            else f"{self.resource}.{self.version}"
+        )
 
 
 class Request(NamedTuple):

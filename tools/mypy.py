@@ -22,8 +22,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder) / "xline_operator"
         link.symlink_to(ROOT / "cmd")
-        modules = [f"xline_operator/{path.name}" for path in sorted((ROOT / "cmd").glob("*.py")) if path.stem != "__init__"]
-        code = subprocess.run([sys.executable, "-m", "mypy", "--config-file", config, *trees], cwd=ROOT, check=False).returncode
+        modules = [
+            f"xline_operator/{path.name}"
+            for path in sorted((ROOT / "cmd").glob("*.py"))
+            if path.stem != "__init__"
+        ]
+        code = subprocess.run(
+            [sys.executable, "-m", "mypy", "--config-file", config, *trees], cwd=ROOT, check=False
+        ).returncode
         if modules:
             env = {**os.environ, "MYPYPATH": str(ROOT)}
             cache = str(ROOT / ".mypy_cache" / "cmd")

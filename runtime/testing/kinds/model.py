@@ -76,7 +76,16 @@ class Kind:
     categories: tuple[str, ...] = ()
     subresources: frozenset[str] = frozenset()  # "status", "scale", "log", "eviction", "binding"
     scale: ScalePaths | None = None
-    verbs: tuple[str, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+    verbs: tuple[str, ...] = (
+        "create",
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "patch",
+        "update",
+        "watch",
+    )
     # OpenAPI v3 schema with the x-kubernetes-* extensions (list-type, list-map-keys, patch-merge-key,
     # patch-strategy, preserve-unknown-fields, map-type): drives strategic merge, apply and pruning. A node may be
     # {"$ref": "#/components/schemas/NAME"}: `resolve` follows it.
@@ -85,7 +94,9 @@ class Kind:
     custom: bool = False  # from a CRD: no strategic merge patch
     has_generation: bool = True  # metadata.generation is kept (not for ConfigMap, Secret, Event, Lease ...)
     graceful_deletion: bool = False  # Pods: deletionGracePeriodSeconds is honoured, the object stays until 0
-    field_labels: Callable[[JSONObject], Mapping[str, str]] = field(default=lambda obj: {})  # beyond metadata.*
+    field_labels: Callable[[JSONObject], Mapping[str, str]] = field(
+        default=lambda obj: {}
+    )  # beyond metadata.*
 
     @property
     def storage_key(self) -> tuple[str, str]:
