@@ -1,0 +1,241 @@
+"""Structured logs for the whole library: one helper to get a logger, one call to say where lines go.
+
+A library must not print unless asked. Until :func:`configure` is called, lines go to the standard
+:mod:`logging` under the logger's own name, where the application's set-up decides (without one only
+warnings and errors reach stderr). After :func:`configure` they are rendered by structlog, as JSON by
+orjson or as text for people, and what other libraries say through :mod:`logging` is rendered likewise.
+
+structlog costs 0.15 s to import, so it is imported with the first line that is really written; a line
+below the level costs one comparison.
+"""
+
+from __future__ import annotations
+
+import logging as _stdlib
+import sys
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Literal, TextIO, TypeAlias
+
+__all__ = ["LEVELS", "Logger", "configure", "get_logger", "reset"]
+
+Format: TypeAlias = Literal["json", "console"]
+Fields: TypeAlias = Mapping[str, object]
+_EventDict: TypeAlias = MutableMapping[str, Any]  # structlog's own word for one line on its way
+_Render: TypeAlias = Callable[[_EventDict], str]
+
+LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class Logger:
+    """A name, fields that every line carries, and one method per level. Immutable and safe to share.
+
+    The event is a short constant sentence; what varies goes into fields::
+
+        log = get_logger("runtime.informer", resource=str(gvr))
+        log.warning("watch ended, listing again", error=str(err))
+    """
+
+    __slots__ = ("_fields", "name")
+
+    def __init__(self, name: str, fields: Fields) -> None:
+        self.name = name
+        self._fields = dict(fields)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """A copy of the bound fields."""
+        return dict(self._fields)
+
+    def bind(self, **fields: object) -> Logger:
+        """A logger that adds these fields to every line; the same key replaces."""
+        return Logger(self.name, self._fields | fields)
+
+    def is_enabled(self, level: str) -> bool:
+        """Whether a line of that level ("debug", "info", ...) would be written; to skip costly fields."""
+        return _sink.is_enabled(self.name, LEVELS[level])
+
+    def debug(self, event: str, /, **fields: object) -> None:
+        self._log(10, event, fields)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self._log(20, event, fields)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        self._log(30, event, fields)
+
+    def error(self, event: str, /, **fields: object) -> None:
+        self._log(40, event, fields)
+
+    def exception(self, event: str, /, **fields: object) -> None:
+        """An error with the traceback of the exception being handled (or of ``exc_info=error``)."""
+        fields.setdefault("exc_info", True)
+        self._log(40, event, fields)
+
+    def critical(self, event: str, /, **fields: object) -> None:
+        self._log(50, event, fields)
+
+    def _log(self, level: int, event: str, fields: dict[str, object]) -> None:
+        sink = _sink
+        if not sink.is_enabled(self.name, level):
+            return
+        exc_info = _exception(fields.pop("exc_info", None))
+        sink.write(self.name, level, event, self._fields | fields, exc_info)
+
+    def __repr__(self) -> str:
+        return f"Logger({self.name!r}, {self._fields!r})"
+
+
+def get_logger(name: str, /, **fields: object) -> Logger:
+    """The logger of a module (``get_logger(__name__)``). Follows later calls of :func:`configure`."""
+    return Logger(name, fields)
+
+
+def configure(level: str = "info", format: Format = "console", stream: TextIO | None = None) -> None:
+    """Write the library's lines to ``stream`` (default: stderr), from ``level`` upwards.
+
+    The last call wins. What other libraries log through :mod:`logging` at warning or above (everything when
+    ``level`` is "debug") goes the same way: one handler is put on the root logger, in place of an earlier one.
+
+    :raises ValueError: unknown level or format; the message names those that exist.
+    """
+    global _sink
+    number = LEVELS.get(level.lower())
+    if number is None:
+        raise ValueError(f"log level {level!r} is unknown: use one of {', '.join(LEVELS)}")
+    if format not in ("json", "console"):
+        raise ValueError(f"log format {format!r} is unknown: use json or console")
+    sink = _StructlogSink(number, format, stream)
+    _remove_bridge()
+    _stdlib.getLogger().addHandler(_Bridge(sink, number if number <= 10 else max(number, 30)))
+    _sink = sink
+
+
+def reset() -> None:
+    """Undo :func:`configure`: lines go to the standard :mod:`logging` again. For tests."""
+    global _sink
+    _remove_bridge()
+    _sink = _StdlibSink()
+
+
+_ExcInfo: TypeAlias = BaseException | None
+
+
+def _exception(value: object) -> _ExcInfo:
+    if isinstance(value, BaseException):
+        return value
+    return sys.exc_info()[1] if value else None
+
+
+class _StdlibSink:
+    """Where lines go until somebody configures: the logging of whoever embeds us."""
+
+    def is_enabled(self, _name: str, level: int) -> bool:
+        return _stdlib.getLogger(_name).isEnabledFor(level)
+
+    def write(self, name: str, level: int, event: str, fields: Fields, exc_info: _ExcInfo) -> None:
+        text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
+        # "fields" lets an application's own JSON formatter keep the structure.
+        _stdlib.getLogger(name).log(
+            level, "%s", text, exc_info=exc_info, extra={"fields": dict(fields)}, stacklevel=4
+        )
+
+
+class _StructlogSink:
+    """Renders with structlog and writes whole lines under a lock."""
+
+    def __init__(self, level: int, format: Format, stream: TextIO | None) -> None:
+        self._level = level
+        self._format: Format = format
+        self._stream = stream
+        self._render: _Render | None = None
+        self._write_lock = threading.Lock()  # guards the stream: a line is never cut by another's
+
+    def is_enabled(self, _name: str, level: int) -> bool:
+        return level >= self._level
+
+    def write(self, name: str, level: int, event: str, fields: Fields, exc_info: _ExcInfo) -> None:
+        render = self._render
+        if render is None:
+            render = self._render = _renderer(self._format, self._stream)
+        line: _EventDict = {**fields, "event": event, "level": _LEVEL_NAMES[level], "logger": name}
+        if exc_info is not None:
+            line["exc_info"] = exc_info
+        try:
+            text = render(line)
+        except Exception as error:  # a field whose repr raises: the line must not end the work it tells of
+            text = render({"event": event, "level": "error", "logger": name, "unrenderable": repr(error)})
+        # Looked up late so that whoever replaces sys.stderr (a test, a live view) gets the lines.
+        stream = self._stream if self._stream is not None else sys.stderr
+        with self._write_lock:
+            try:
+                stream.write(text + "\n")
+                stream.flush()
+            except (OSError, ValueError):
+                # A closed pipe or a full disk must not end the program that wanted to log.
+                return
+
+
+_LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
+
+
+def _renderer(format: Format, stream: TextIO | None) -> _Render:
+    """The processors of a format as one function. Imports structlog."""
+    import structlog
+
+    target = stream if stream is not None else sys.stderr
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+    ]
+    if format == "json":
+        processors += [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_orjson_line),
+        ]
+    else:
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            )
+        )
+    # A processor may look at the wrapped logger and the method name; none of ours does.
+
+    def render(line: _EventDict) -> str:
+        value: Any = line
+        for processor in processors:
+            value = processor(None, str(line.get("level", "")), value)
+        return str(value)
+
+    return render
+
+
+def _orjson_line(line: object, **_: object) -> str:
+    import orjson
+
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class _Bridge(_stdlib.Handler):
+    """What other libraries say through the standard logging, in the same stream and form."""
+
+    def __init__(self, sink: _StructlogSink, level: int) -> None:
+        super().__init__(level)
+        self._sink = sink
+
+    def emit(self, record: _stdlib.LogRecord) -> None:
+        try:
+            error = record.exc_info[1] if record.exc_info else None
+            level = min(_LEVEL_NAMES, key=lambda known: abs(known - record.levelno))
+            self._sink.write(record.name, level, record.getMessage(), {}, error)
+        except Exception:
+            self.handleError(record)
+
+
+def _remove_bridge() -> None:
+    root = _stdlib.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, _Bridge):
+            root.removeHandler(handler)
+
+
+_sink: _StdlibSink | _StructlogSink = _StdlibSink()
