@@ -23,9 +23,7 @@ def main() -> int:
         link = Path(folder) / "xline_operator"
         link.symlink_to(ROOT / "cmd")
         modules = [
-            f"xline_operator/{path.name}"
-            for path in sorted((ROOT / "cmd").glob("*.py"))
-            if path.stem != "__init__"
+            f"xline_operator/{path.name}" for path in sorted((ROOT / "cmd").glob("*.py")) if path.stem != "__init__"
         ]
         code = subprocess.run(
             [sys.executable, "-m", "mypy", "--config-file", config, *trees], cwd=ROOT, check=False
