@@ -28,6 +28,15 @@ class FieldError:
     message: str
 
 
+class DecodeError(Exception):
+    """The object does not fit its Go type (a text where a number belongs, a malformed time).
+
+    Raised by :meth:`Behaviour.default`. The real server answers a create or an update with 400 BadRequest
+    ``KIND in version "V" cannot be handled as a KIND: `` + this message, and a patch whose result does not fit with
+    422 Invalid.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class ScalePaths:
     """Where a kind keeps what its scale subresource shows, as paths without the leading dot's meaning changed
@@ -45,7 +54,10 @@ class Behaviour(Protocol):
     """
 
     def default(self, obj: JSONObject) -> None:
-        """Fill in defaults. Idempotent."""
+        """Fill in defaults. Idempotent.
+
+        :raises DecodeError: if the object's fields have the wrong types.
+        """
 
     def prune(self, obj: JSONObject) -> list[str]:
         """Drop unknown fields; return their paths (for field validation Strict and Warn)."""
@@ -98,10 +110,22 @@ class Kind:
         default=lambda obj: {}
     )  # beyond metadata.*
 
+    # (group, resource) below which objects are stored, where it is not this kind's own: events.k8s.io/v1 events are
+    # core events.
+    stored_as: tuple[str, str] | None = None
+    # From what this version shows to what is stored and back; None means they are the same. Both get a private copy,
+    # may change it in place, and return the object. A custom resource is stored with the apiVersion it was written
+    # with; `from_storage` gives it this version's (conversion strategy None) and the defaults its schema gained since.
+    to_storage: Callable[[JSONObject], JSONObject] | None = None
+    from_storage: Callable[[JSONObject], JSONObject] | None = None
+    # Reviews (SelfSubjectAccessReview ...): POST is answered with what this returns and nothing is stored. The second
+    # argument is the caller: {"username": ..., "uid": ..., "groups": [...]}.
+    answer: Callable[[JSONObject, Mapping[str, object]], JSONObject] | None = None
+
     @property
     def storage_key(self) -> tuple[str, str]:
         """(group, resource): objects are stored once, whatever version they are read through."""
-        return self.gvr.group, self.gvr.resource
+        return self.stored_as or (self.gvr.group, self.gvr.resource)
 
     @property
     def list_kind(self) -> str:
