@@ -1,0 +1,114 @@
+"""A custom resource as the API server has to know it: names, schema, columns, subresources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from crds.schema import structural_schema
+from runtime.types import GVR, JSONObject
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of ``kubectl get``.
+
+    :param priority: 0 is always shown, 1 only with ``-o wide``.
+    """
+
+    name: str
+    type: str
+    json_path: str
+    description: str
+    priority: int = 0
+
+    def manifest(self) -> JSONObject:
+        shown: JSONObject = {"name": self.name, "type": self.type, "jsonPath": self.json_path}
+        shown["description"] = self.description
+        if self.priority:
+            shown["priority"] = self.priority
+        return shown
+
+
+AGE = Column("Age", "date", ".metadata.creationTimestamp", "How long ago it was created.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where the scale subresource finds its numbers; ``kubectl scale`` and HPA go through it."""
+
+    spec_replicas: str
+    status_replicas: str
+    label_selector: str
+
+    def manifest(self) -> JSONObject:
+        return {
+            "specReplicasPath": self.spec_replicas,
+            "statusReplicasPath": self.status_replicas,
+            "labelSelectorPath": self.label_selector,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CustomResource:
+    """One resource in one version: the one that is served and stored."""
+
+    type: type[msgspec.Struct]
+    group: str
+    version: str
+    kind: str
+    plural: str
+    singular: str
+    short_names: tuple[str, ...]
+    categories: tuple[str, ...]
+    columns: tuple[Column, ...]
+    status: bool = False
+    scale: Scale | None = None
+
+    @property
+    def gvr(self) -> GVR:
+        return GVR(self.group, self.version, self.plural)
+
+    @property
+    def name(self) -> str:
+        """The name of its CustomResourceDefinition object."""
+        return f"{self.plural}.{self.group}"
+
+    def manifest(self) -> JSONObject:
+        """Its CustomResourceDefinition."""
+        return {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": self.name},
+            "spec": {
+                "group": self.group,
+                "scope": "Namespaced",
+                "names": {
+                    "plural": self.plural,
+                    "singular": self.singular,
+                    "kind": self.kind,
+                    "listKind": f"{self.kind}List",
+                    "shortNames": list(self.short_names),
+                    "categories": list(self.categories),
+                },
+                "versions": [self._served()],
+            },
+        }
+
+    def _served(self) -> JSONObject:
+        served: JSONObject = {
+            "name": self.version,
+            "served": True,
+            "storage": True,
+            "additionalPrinterColumns": [column.manifest() for column in self.columns],
+        }
+        subresources: JSONObject = {}
+        if self.status:
+            subresources["status"] = {}
+        if self.scale:
+            subresources["scale"] = self.scale.manifest()
+        if subresources:
+            served["subresources"] = subresources
+        served["schema"] = {"openAPIV3Schema": structural_schema(self.type)}
+        return served
