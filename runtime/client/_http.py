@@ -1,0 +1,292 @@
+"""Sending one request: what is repeated, what is waited for, and which error comes out.
+
+Rules, all of them here:
+
+- ``timeout`` bounds the whole call, repeats and waits included. A bound client's deadline bounds it further.
+- 429 and 503 with Retry-After are repeated after that wait for every verb (the server refused before acting); other
+  5xx with Retry-After only for reads. At most :data:`MAX_RETRIES` times, and never if the wait does not fit.
+- A read whose kept-alive connection turned out to be dropped is repeated once. A write is repeated only if it
+  certainly never left (connection refused): otherwise it may have taken effect, which only the caller can find out.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Protocol
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from runtime.client import errors
+from runtime.client.errors import (
+    Cancelled,
+    ClientError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    RequestTimeout,
+    Target,
+)
+from runtime.clock import Clock
+
+MAX_RETRIES = 5
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_SEGMENT = 1 << 16
+_SHORTEST_WAIT = 0.001  # seconds; urllib3 refuses a timeout of 0
+
+
+class Transport(Protocol):
+    """Connections to one API server, and the credentials for it. Safe for use from many threads."""
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, host and port, perhaps with a path in front of the API; no slash at its end."""
+
+    def pool(self) -> urllib3.PoolManager:
+        """The pool to send with. Asked for each request: certificates may have been renewed."""
+
+    def credentials(self, *, refresh: bool = False) -> Mapping[str, str]:
+        """Headers that authenticate. Asked for each request: tokens rotate.
+
+        :param refresh: the server has refused the present ones (401): get new ones if that is possible.
+        """
+
+    def close(self) -> None:
+        """Drop idle connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a client is bound to: every call looks at these first."""
+
+    stop: threading.Event | None = None
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request, without what belongs to the connection."""
+
+    target: Target
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer. ``headers`` are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Sender:
+    """Sends requests over a transport by the rules above. Safe for use from many threads."""
+
+    def __init__(
+        self, transport: Transport, clock: Clock, user_agent: str, connect_timeout: float, timeout: float
+    ) -> None:
+        self.transport = transport
+        self.clock = clock
+        self.user_agent = user_agent
+        self.connect_timeout = connect_timeout
+        self.timeout = timeout
+        self.closed = threading.Event()
+
+    def send(self, request: HttpRequest, binding: Binding, timeout: float | None = None) -> Response:
+        """The whole answer to ``request``.
+
+        :param timeout: seconds for the whole call; None: the client's default.
+        :raises ClientError: no answer, or one with a status >= 400.
+        """
+        return _Call(self, request, binding, timeout).run()
+
+    def open(
+        self, request: HttpRequest, binding: Binding, timeout: float | None = None, idle_timeout: float | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer to ``request`` with its body still on the wire.
+
+        :param timeout: seconds until the answer's head is there.
+        :param idle_timeout: seconds of silence after which reading the body fails; None: never.
+        """
+        return _Call(self, request, binding, timeout, stream=True, idle_timeout=idle_timeout).open()
+
+
+class _Call:
+    def __init__(
+        self,
+        sender: Sender,
+        request: HttpRequest,
+        binding: Binding,
+        timeout: float | None,
+        *,
+        stream: bool = False,
+        idle_timeout: float | None = None,
+    ) -> None:
+        self._sender = sender
+        self._clock = sender.clock
+        self._request = request
+        self._binding = binding
+        self._stream = stream
+        self._idle_timeout = idle_timeout
+        self._ends = self._clock.monotonic() + (sender.timeout if timeout is None else timeout)
+        if binding.deadline is not None:
+            self._ends = min(self._ends, binding.deadline)
+        self._read = request.method in READS
+        self._retries = 0
+        self._reconnected = False
+        self._reauthenticated = False
+
+    def run(self) -> Response:
+        while True:
+            try:
+                raw = self._send()
+                body = self._body(raw)
+            except ClientError as e:
+                self._after_failure(e)
+                continue
+            if raw.status < 400:
+                return Response(raw.status, raw.headers, body)
+            self._after_error(raw, body)
+
+    def open(self) -> urllib3.BaseHTTPResponse:
+        while True:
+            try:
+                raw = self._send()
+                if raw.status < 400:
+                    # Until here the socket's timeout was that of the answer's head.
+                    sock = getattr(raw.connection, "sock", None)
+                    if sock is not None:
+                        sock.settimeout(self._idle_timeout)
+                    return raw
+                body = self._body(raw)
+            except ClientError as e:
+                self._after_failure(e)
+                continue
+            self._after_error(raw, body)
+
+    def _send(self) -> urllib3.BaseHTTPResponse:
+        left = self._check()
+        request, sender = self._request, self._sender
+        headers = {"User-Agent": sender.user_agent, "Accept": "application/json"}
+        headers.update(sender.transport.credentials(refresh=self._reauthenticated))
+        headers.update(request.headers)
+        try:
+            return sender.transport.pool().request(
+                request.method,
+                sender.transport.base_url + request.path,
+                # urllib3 encodes `fields` of a GET into the query, but those of a POST into the body.
+                body=request.body,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=min(sender.connect_timeout, left), read=left),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=True,
+            )
+        except (HTTPError, OSError) as e:
+            raise self._translate(e) from e
+
+    def _body(self, raw: urllib3.BaseHTTPResponse) -> bytes:
+        try:
+            segments = []
+            for segment in raw.stream(_SEGMENT, decode_content=True):
+                segments.append(segment)
+                if self._clock.monotonic() > self._ends:
+                    raise RequestTimeout(f"{self._request.target}: the answer did not end in time")
+            raw.release_conn()
+        except (HTTPError, OSError) as e:
+            raw.close()
+            raise self._translate(e) from e
+        except BaseException:
+            raw.close()
+            raise
+        return segments[0] if len(segments) == 1 else b"".join(segments)
+
+    def _check(self) -> float:
+        """Seconds that are left for this call; raises if it must not go on."""
+        target = self._request.target
+        if self._binding.stop is not None and self._binding.stop.is_set():
+            raise Cancelled(f"{target}: not sent, because the caller is stopping")
+        if self._sender.closed.is_set():
+            raise Cancelled(f"{target}: not sent, because the client is closed")
+        left = self._ends - self._clock.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(f"{target}: not sent, because its time is up")
+        return max(left, _SHORTEST_WAIT)
+
+    def _after_failure(self, error: ClientError) -> None:
+        """Returns if the request may be repeated now; raises ``error`` otherwise."""
+        if not isinstance(error, ConnectionFailed) or not error.retryable or self._reconnected:
+            raise error
+        if error.sent and not self._read:
+            raise error
+        if not error.sent:
+            raise error  # nothing listens there; waiting is the caller's decision
+        self._reconnected = True
+
+    def _after_error(self, raw: urllib3.BaseHTTPResponse, body: bytes) -> None:
+        """Returns after the wait that the server asked for; raises the typed error if there is none."""
+        retry_after = parse_retry_after(raw.headers.get("Retry-After"), self._clock)
+        error = errors.from_response(self._request.target, raw.status, body, retry_after)
+        if raw.status == 401 and not self._reauthenticated:
+            before = self._sender.transport.credentials()
+            if self._sender.transport.credentials(refresh=True) != before:
+                self._reauthenticated = True
+                return
+        refused = raw.status in (429, 503) or (raw.status >= 500 and self._read)
+        if not refused or retry_after is None or self._retries >= MAX_RETRIES:
+            raise error
+        if self._clock.monotonic() + retry_after >= self._ends:
+            raise error
+        self._retries += 1
+        if self._clock.wait_event(self._binding.stop or self._sender.closed, retry_after):
+            raise Cancelled(f"{self._request.target}: stopped while waiting to repeat it: {error}") from error
+
+    def _translate(self, error: Exception) -> ClientError:
+        target, base = self._request.target, self._sender.transport.base_url
+        if isinstance(error, ConnectTimeoutError):
+            return ConnectionFailed(f"{target}: no connection to {base} in time", sent=False)
+        if isinstance(error, ReadTimeoutError | TimeoutError):
+            return RequestTimeout(f"{target}: no answer from {base} in time")
+        if isinstance(error, NameResolutionError):
+            return ConnectionFailed(f"{target}: the host of {base} is not known: {error}", sent=False)
+        if isinstance(error, NewConnectionError):
+            return ConnectionFailed(f"{target}: no connection to {base}: {error}", sent=False)
+        if isinstance(error, SSLError):
+            return ConnectionFailed(f"{target}: no TLS with {base}: {error}", sent=False, retryable=False)
+        if isinstance(error, ProxyError):
+            return ConnectionFailed(f"{target}: the proxy to {base} failed: {error}", sent=False)
+        return ConnectionFailed(f"{target}: the connection to {base} broke: {error}", sent=True)
+
+
+def parse_retry_after(value: str | None, clock: Clock) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date; None if there is none, or no sense in it."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - clock.now()).total_seconds())

@@ -1,0 +1,64 @@
+"""A transport made of a URL and a token, for which the official client is not needed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import urllib3
+
+from runtime.client.errors import ConfigError
+
+# One connection per watch, and a watch per resource and namespace; more than that are opened, but not kept.
+POOL_SIZE = 256
+
+
+class PlainTransport:
+    """Connections to ``url`` with a bearer token that does not change. Environment proxies are not used."""
+
+    def __init__(self, url: str, token: str | None, ca_file: str | None, insecure_skip_tls_verify: bool) -> None:
+        self._base_url = _checked(url)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        context: ssl.SSLContext | None = None
+        if self._base_url.startswith("https"):
+            context = _tls(ca_file, insecure_skip_tls_verify)
+        self._pool = urllib3.PoolManager(
+            num_pools=4,
+            maxsize=POOL_SIZE,
+            ssl_context=context,
+            assert_hostname=False if insecure_skip_tls_verify else None,
+        )
+
+    @property
+    def base_url(self) -> str:
+        return self._base_url
+
+    def pool(self) -> urllib3.PoolManager:
+        return self._pool
+
+    def credentials(self, *, refresh: bool = False) -> Mapping[str, str]:
+        return self._headers
+
+    def close(self) -> None:
+        self._pool.clear()
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url!r} is not the URL of an API server; give one like https://127.0.0.1:6443")
+    return url.rstrip("/")
+
+
+def _tls(ca_file: str | None, insecure_skip_tls_verify: bool) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except FileNotFoundError:
+        raise ConfigError(f"the CA file {ca_file} does not exist") from None
+    except ssl.SSLError as e:
+        raise ConfigError(f"the CA file {ca_file} holds no PEM certificate: {e}") from None
+    if insecure_skip_tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,657 @@
+"""The verbs on one resource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+import orjson
+
+from runtime.client._http import HttpRequest, Response
+from runtime.client.errors import ClientError, ConnectionFailed, Target
+from runtime.client.unstructured import Unstructured, encode
+from runtime.client.watch import RawWatch, Watch
+from runtime.selectors import FieldSelector, LabelSelector
+from runtime.types import GVR, JSONMapping
+
+if TYPE_CHECKING:
+    from runtime.client.client import Client
+
+Object: TypeAlias = Unstructured | JSONMapping
+PatchType: TypeAlias = Literal["merge", "json", "strategic"]
+Propagation: TypeAlias = Literal["Foreground", "Background", "Orphan"]
+FieldValidation: TypeAlias = Literal["Ignore", "Warn", "Strict"]
+
+_PATCH_TYPES: dict[str, str] = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+}
+_APPLY_TYPE = "application/apply-patch+yaml"  # JSON is YAML
+_JSON = {"Content-Type": "application/json"}
+_GZIP = {"Accept-Encoding": "gzip"}
+DEFAULT_PAGE_SIZE = 500
+
+
+class _ListMeta(msgspec.Struct, gc=False):
+    resource_version: str | None = msgspec.field(name="resourceVersion", default=None)
+    continue_: str | None = msgspec.field(name="continue", default=None)
+    remaining_item_count: int | None = msgspec.field(name="remainingItemCount", default=None)
+
+
+class _ListEnvelope(msgspec.Struct):
+    kind: str | None = None
+    api_version: str | None = msgspec.field(name="apiVersion", default=None)
+    metadata: _ListMeta | None = None
+    items: list[msgspec.Raw] | None = None
+
+
+_envelope_of = msgspec.json.Decoder(_ListEnvelope).decode
+
+
+@dataclass(frozen=True, slots=True)
+class RawList:
+    """One page of a LIST, with its items still undecoded; for machinery.
+
+    :ivar items: each item's JSON. They are slices that pin the whole answer: copy what is kept, as
+        :meth:`objects` does.
+    :ivar kind: kind of the items, from the kind of the list; ``""`` where it does not tell (``List``).
+    :ivar continue_: token of the next page; ``""`` on the last.
+    """
+
+    items: list[msgspec.Raw]
+    kind: str
+    api_version: str
+    resource_version: str
+    continue_: str
+    remaining_item_count: int | None
+
+    def objects(self) -> Iterator[Unstructured]:
+        """The items as objects of their own memory, with kind and apiVersion filled in.
+
+        :raises ValueError: at an item that is not a JSON object; the iterator is finished then.
+        """
+        for item in self.items:
+            yield Unstructured.from_list_item(item, self.kind, self.api_version)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectList:
+    """The answer to a LIST, or one page of it.
+
+    :ivar resource_version: the version of the collection: watch from here to miss nothing.
+    :ivar continue_: token of the next page; ``""`` if this is all.
+    """
+
+    items: list[Unstructured]
+    resource_version: str
+    continue_: str = ""
+    remaining_item_count: int | None = None
+
+    def __iter__(self) -> Iterator[Unstructured]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Unstructured:
+        return self.items[index]
+
+
+class Write(NamedTuple):
+    """A write that succeeded, as told to the observers of a client. Dry runs are not told.
+
+    :ivar verb: ``create``, ``update``, ``patch``, ``apply``, ``delete`` or ``deletecollection``.
+    :ivar object: the object as the server answered it. None where it answered none: a delete that took effect at
+        once, a scale.
+    """
+
+    verb: str
+    gvr: GVR
+    namespace: str
+    name: str
+    subresource: str
+    object: Unstructured | None
+
+
+class ResourceClient:
+    """The verbs on the objects of one resource; made by :meth:`Client.resource`. Safe to share between threads.
+
+    Objects are given as dicts or :class:`Unstructured`, and come back as :class:`Unstructured`. Without a namespace
+    the client lists and watches all namespaces, and writes an object in the namespace the object names.
+
+    Every verb takes ``timeout``: seconds for the whole call, repeats included (None: the client's). Every verb
+    raises :class:`ApiError` (or the subclass for the reason) if the server refuses, :class:`ConnectionFailed` or
+    :class:`RequestTimeout` without an answer. After ``error.ambiguous`` a write may have taken effect.
+    """
+
+    def __init__(self, client: Client, gvr: GVR, namespace: str | None = None) -> None:
+        self._client = client
+        self.gvr = GVR(*gvr)
+        self.namespace = namespace or ""
+
+    def __repr__(self) -> str:
+        return f"<ResourceClient {self.gvr} {self.namespace or 'all namespaces'}>"
+
+    # ---- reading
+
+    def get(self, name: str, *, resource_version: str | None = None, timeout: float | None = None) -> Unstructured:
+        """The object of that name.
+
+        :param resource_version: ``"0"`` accepts what the server has cached; None asks for the newest.
+        :raises NotFound: there is none.
+        """
+        query = _query(resourceVersion=resource_version)
+        return _object(self._send("get", "GET", name, query=query, timeout=timeout))
+
+    def list(
+        self,
+        *,
+        label_selector: str | LabelSelector | None = None,
+        field_selector: str | FieldSelector | None = None,
+        limit: int | None = None,
+        continue_: str | None = None,
+        resource_version: str | None = None,
+        resource_version_match: Literal["Exact", "NotOlderThan"] | None = None,
+        timeout: float | None = None,
+    ) -> ObjectList:
+        """The objects, by one request.
+
+        :param limit: most items to answer. If there are more, ``.continue_`` of the result is the token to give for
+            the next page; :meth:`pages` does that.
+        :raises Expired: the continue token or exact version is too old; begin again.
+        """
+        page = self.list_raw(
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=limit,
+            continue_=continue_,
+            resource_version=resource_version,
+            resource_version_match=resource_version_match,
+            timeout=timeout,
+        )
+        return ObjectList(list(page.objects()), page.resource_version, page.continue_, page.remaining_item_count)
+
+    def pages(
+        self,
+        *,
+        label_selector: str | LabelSelector | None = None,
+        field_selector: str | FieldSelector | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        timeout: float | None = None,
+    ) -> Iterator[ObjectList]:
+        """The objects in pages, one request for each as the iterator is advanced; ``timeout`` is for each.
+
+        All pages show the collection at one version.
+
+        :raises Expired: reading took so long that the version is gone; begin again.
+        """
+        token: str | None = None
+        while True:
+            page = self.list(
+                label_selector=label_selector,
+                field_selector=field_selector,
+                limit=page_size,
+                continue_=token,
+                timeout=timeout,
+            )
+            yield page
+            token = page.continue_
+            if not token:
+                return
+
+    def list_raw(
+        self,
+        *,
+        label_selector: str | LabelSelector | None = None,
+        field_selector: str | FieldSelector | None = None,
+        limit: int | None = None,
+        continue_: str | None = None,
+        resource_version: str | None = None,
+        resource_version_match: Literal["Exact", "NotOlderThan"] | None = None,
+        timeout: float | None = None,
+    ) -> RawList:
+        """:meth:`list` without decoding the items; for machinery."""
+        query = _query(
+            labelSelector=_text(label_selector),
+            fieldSelector=_text(field_selector),
+            limit=limit or None,
+            **{"continue": continue_ or None},
+            resourceVersion=resource_version,
+            resourceVersionMatch=resource_version_match,
+        )
+        response = self._send("list", "GET", query=query, headers=_GZIP, timeout=timeout)
+        return _raw_list(response.body, self._target("list", ""))
+
+    def watch(
+        self,
+        *,
+        resource_version: str | None = None,
+        label_selector: str | LabelSelector | None = None,
+        field_selector: str | FieldSelector | None = None,
+        server_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        allow_bookmarks: bool = True,
+        send_initial_events: bool | None = None,
+        resource_version_match: Literal["NotOlderThan"] | None = None,
+        timeout: float | None = None,
+    ) -> Watch:
+        """Changes as they happen, from ``resource_version`` on; None begins with an ADDED for each object there is.
+
+        :param server_timeout: seconds after which the server ends the watch (rounded up to a whole second).
+        :param idle_timeout: seconds of silence after which the connection is taken for dead. Real servers send
+            a bookmark about once a minute if ``allow_bookmarks``. None waits for ever.
+        :param send_initial_events: with ``resource_version_match="NotOlderThan"``: a streaming list (rule R4).
+        :param timeout: seconds until the server has accepted the watch.
+        :raises Expired: that version is too old. May also come while iterating.
+        """
+        raw = self.watch_raw(
+            resource_version=resource_version,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            server_timeout=server_timeout,
+            idle_timeout=idle_timeout,
+            allow_bookmarks=allow_bookmarks,
+            send_initial_events=send_initial_events,
+            resource_version_match=resource_version_match,
+            timeout=timeout,
+        )
+        return Watch(raw, self._target("watch", ""))
+
+    def watch_raw(
+        self,
+        *,
+        resource_version: str | None = None,
+        label_selector: str | LabelSelector | None = None,
+        field_selector: str | FieldSelector | None = None,
+        server_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        allow_bookmarks: bool = True,
+        send_initial_events: bool | None = None,
+        resource_version_match: Literal["NotOlderThan"] | None = None,
+        timeout: float | None = None,
+    ) -> RawWatch:
+        """:meth:`watch` as batches of undecoded lines; for machinery."""
+        query = _query(
+            watch=True,
+            resourceVersion=resource_version,
+            labelSelector=_text(label_selector),
+            fieldSelector=_text(field_selector),
+            timeoutSeconds=None if server_timeout is None else -int(-server_timeout // 1),
+            allowWatchBookmarks=True if allow_bookmarks else None,
+            sendInitialEvents=send_initial_events,
+            resourceVersionMatch=resource_version_match,
+        )
+        target = self._target("watch", "")
+        # No compression: a compressed stream holds events back until its block is full.
+        request = HttpRequest(target, "GET", self._path(), query, {"Accept-Encoding": "identity"})
+        response = self._client._open(request, timeout=timeout, idle_timeout=idle_timeout)
+        return RawWatch(response, target, idle_timeout)
+
+    # ---- writing
+
+    def create(
+        self,
+        obj: Object,
+        *,
+        name: str | None = None,
+        subresource: str | None = None,
+        dry_run: bool = False,
+        field_manager: str | None = None,
+        field_validation: FieldValidation | None = None,
+        timeout: float | None = None,
+    ) -> Unstructured:
+        """Create the object; the answer is it as stored. ``metadata.generateName`` lets the server choose the name.
+
+        :param name: with ``subresource``: the object to create it on, as ``pods.create(eviction, name="p",
+            subresource="eviction")``.
+        :raises AlreadyExists: the name is taken; after an ambiguous failure perhaps by ourselves.
+        :raises Invalid: see its ``causes``.
+        """
+        obj = _as_object(obj)
+        query = _write_query(dry_run, field_manager, field_validation)
+        return self._write(
+            "create", "POST", name or "", obj.namespace, query, body=obj.raw, subresource=subresource,
+            shown_name=obj.name, timeout=timeout,
+        )  # fmt: skip
+
+    def update(
+        self,
+        obj: Object,
+        *,
+        subresource: str | None = None,
+        dry_run: bool = False,
+        field_manager: str | None = None,
+        field_validation: FieldValidation | None = None,
+        timeout: float | None = None,
+    ) -> Unstructured:
+        """Replace the object. Its ``resourceVersion`` makes sure that nobody else's change is overwritten.
+
+        :raises Conflict: it has changed since it was read: read it again, and decide again.
+        :raises NotFound: it is gone.
+        """
+        obj = _as_object(obj)
+        query = _write_query(dry_run, field_manager, field_validation)
+        return self._write(
+            "update", "PUT", _name_of(obj), obj.namespace, query, body=obj.raw, subresource=subresource, timeout=timeout
+        )
+
+    def update_status(
+        self,
+        obj: Object,
+        *,
+        dry_run: bool = False,
+        field_manager: str | None = None,
+        field_validation: FieldValidation | None = None,
+        timeout: float | None = None,
+    ) -> Unstructured:
+        """:meth:`update` of the status only: the server ignores changes to anything else."""
+        return self.update(
+            obj, subresource="status", dry_run=dry_run, field_manager=field_manager,
+            field_validation=field_validation, timeout=timeout,
+        )  # fmt: skip
+
+    def patch(
+        self,
+        name: str,
+        patch: JSONMapping | list[dict[str, Any]] | bytes,
+        *,
+        type: PatchType = "merge",
+        subresource: str | None = None,
+        dry_run: bool = False,
+        field_manager: str | None = None,
+        field_validation: FieldValidation | None = None,
+        timeout: float | None = None,
+    ) -> Unstructured:
+        """Change part of the object.
+
+        :param patch: for ``merge`` and ``strategic`` the part as a dict; for ``json`` a list of operations; or
+            either as JSON bytes. A ``metadata.resourceVersion`` in it makes it conditional (:class:`Conflict`).
+        :param type: ``strategic`` merges lists by their keys and works for built-in kinds only.
+        :raises UnsupportedMediaType: a strategic patch of a custom resource.
+        """
+        media_type = _PATCH_TYPES.get(type)
+        if media_type is None:
+            raise ValueError(f"patch type {type!r}: give one of {', '.join(_PATCH_TYPES)}; for apply call apply()")
+        if isinstance(patch, bytes):
+            body = patch
+        elif type == "json":
+            body = orjson.dumps(patch)
+        else:
+            body = encode(patch)  # type: ignore[arg-type]
+        query = _write_query(dry_run, field_manager, field_validation)
+        return self._write(
+            "patch", "PATCH", name, "", query, body=body, media_type=media_type, subresource=subresource,
+            timeout=timeout,
+        )  # fmt: skip
+
+    def apply(
+        self,
+        obj: Object,
+        *,
+        field_manager: str,
+        force: bool = False,
+        subresource: str | None = None,
+        dry_run: bool = False,
+        field_validation: FieldValidation | None = None,
+        timeout: float | None = None,
+    ) -> Unstructured:
+        """Server-side apply: create the object or bring the fields it names to these values, as ``field_manager``.
+
+        Fields this manager applied before and no longer names are removed. Safe to repeat.
+
+        :param force: take over fields that other managers own.
+        :raises Conflict: another manager owns a field; ``causes`` name them.
+        :raises ValueError: ``apiVersion``, ``kind`` or ``metadata.name`` is missing.
+        """
+        obj = _as_object(obj)
+        if not obj.kind or not obj.api_version:
+            raise ValueError(f"apply of {obj!r} needs its apiVersion and kind")
+        if not field_manager:
+            raise ValueError(f"apply of {obj!r} needs a field_manager: the name under which its fields are owned")
+        query = _write_query(dry_run, field_manager, field_validation)
+        if force:
+            query["force"] = "true"
+        return self._write(
+            "apply", "PATCH", _name_of(obj), obj.namespace, query, body=obj.raw, media_type=_APPLY_TYPE,
+            subresource=subresource, timeout=timeout,
+        )  # fmt: skip
+
+    def delete(
+        self,
+        name: str,
+        *,
+        grace_period_seconds: int | None = None,
+        propagation_policy: Propagation | None = None,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        preconditions: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Unstructured | None:
+        """Delete the object, or begin to: while it has finalizers or a grace period, it stays and is answered.
+
+        :param grace_period_seconds: None: the object's own. 0: at once, without waiting for the node.
+        :param propagation_policy: what becomes of the objects it owns.
+        :param uid: delete only if it still is this very object (also ``preconditions={"uid": ...}``).
+        :param resource_version: delete only if it is unchanged.
+        :returns: the object if it is still there; None if it is gone.
+        :raises NotFound: there is none. After an ambiguous failure perhaps because that call succeeded.
+        :raises Conflict: a precondition does not hold.
+        """
+        conditions = dict(preconditions or {})
+        if uid:
+            conditions["uid"] = uid
+        if resource_version:
+            conditions["resourceVersion"] = resource_version
+        body = _delete_options(grace_period_seconds, propagation_policy, conditions, dry_run)
+        response = self._send("delete", "DELETE", name, body=body, headers=_JSON, timeout=timeout)
+        obj = _object(response)
+        remaining = None if obj.kind == "Status" and obj.api_version == "v1" else obj
+        if not dry_run:
+            self._client._wrote(Write("delete", self.gvr, self.namespace, name, "", remaining))
+        return remaining
+
+    def delete_collection(
+        self,
+        *,
+        label_selector: str | LabelSelector | None = None,
+        field_selector: str | FieldSelector | None = None,
+        grace_period_seconds: int | None = None,
+        propagation_policy: Propagation | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Delete all objects of this namespace that match; without selectors really all of them.
+
+        :raises ValueError: the client has no namespace and no selector narrows it down. Pass
+            ``label_selector=""`` to mean it.
+        """
+        if not self.namespace and label_selector is None and field_selector is None:
+            raise ValueError(
+                f"delete_collection of all {self.gvr} everywhere: name a namespace or a selector, "
+                'or pass label_selector="" if that is meant'
+            )
+        query = _query(labelSelector=_text(label_selector), fieldSelector=_text(field_selector))
+        body = _delete_options(grace_period_seconds, propagation_policy, {}, dry_run)
+        self._send("deletecollection", "DELETE", query=query, body=body, headers=_JSON, timeout=timeout)
+        if not dry_run:
+            self._client._wrote(Write("deletecollection", self.gvr, self.namespace, "", "", None))
+
+    # ---- subresources
+
+    def get_status(self, name: str, *, timeout: float | None = None) -> Unstructured:
+        """The object, by its status subresource (a right of its own in RBAC)."""
+        return _object(self._send("get", "GET", name, subresource="status", timeout=timeout))
+
+    def get_scale(self, name: str, *, timeout: float | None = None) -> Unstructured:
+        """The ``autoscaling/v1`` Scale of the object: ``scale["spec"]["replicas"]``."""
+        return _object(self._send("get", "GET", name, subresource="scale", timeout=timeout))
+
+    def update_scale(
+        self,
+        name: str,
+        replicas: int,
+        *,
+        resource_version: str | None = None,
+        dry_run: bool = False,
+        field_manager: str | None = None,
+        timeout: float | None = None,
+    ) -> Unstructured:
+        """Set the number of replicas; the answer is the new Scale.
+
+        :param resource_version: only if the object is unchanged, else :class:`Conflict`.
+        """
+        patch: dict[str, Any] = {"spec": {"replicas": replicas}}
+        if resource_version:
+            patch["metadata"] = {"resourceVersion": resource_version}
+        return self.patch(
+            name, patch, subresource="scale", dry_run=dry_run, field_manager=field_manager, timeout=timeout
+        )
+
+    # ---- below the verbs
+
+    def _write(
+        self,
+        verb: str,
+        method: str,
+        name: str,
+        namespace: str,
+        query: dict[str, str],
+        *,
+        body: bytes,
+        media_type: str = "application/json",
+        subresource: str | None = None,
+        shown_name: str = "",
+        timeout: float | None = None,
+    ) -> Unstructured:
+        response = self._send(
+            verb, method, name, namespace=namespace, query=query, body=body, headers={"Content-Type": media_type},
+            subresource=subresource, shown_name=shown_name, timeout=timeout,
+        )  # fmt: skip
+        obj = _object(response)
+        if "dryRun" not in query:
+            scale = subresource == "scale"
+            self._client._wrote(
+                Write(verb, self.gvr, obj.namespace, obj.name or name, subresource or "", None if scale else obj)
+            )
+        return obj
+
+    def _send(
+        self,
+        verb: str,
+        method: str,
+        name: str | None = None,
+        *,
+        namespace: str = "",
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        subresource: str | None = None,
+        shown_name: str = "",
+        timeout: float | None = None,
+    ) -> Response:
+        if name == "" and method != "POST":
+            raise ValueError(f"{verb} {self.gvr.resource}: the name is empty")
+        target = self._target(verb, name or shown_name, subresource, namespace)
+        path = self._path(name or "", subresource, namespace)
+        return self._client._send(HttpRequest(target, method, path, query or {}, headers or {}, body), timeout)
+
+    def _target(self, verb: str, name: str, subresource: str | None = None, namespace: str = "") -> Target:
+        where = self.namespace or namespace
+        resource = str(self.gvr) + (f"/{subresource}" if subresource else "")
+        return Target(verb, " ".join(filter(None, (resource, f"{where}/{name}" if where and name else where or name))))
+
+    def _path(self, name: str = "", subresource: str | None = None, namespace: str = "") -> str:
+        if self.namespace and namespace and namespace != self.namespace:
+            raise ValueError(
+                f"the object {namespace}/{name} is of another namespace than this client, {self.namespace}"
+            )
+        where = self.namespace or namespace
+        parts = [self.gvr.prefix]
+        if where:
+            parts += ["namespaces", _segment("namespace", where)]
+        parts.append(self.gvr.resource)
+        if name:
+            parts.append(_segment("name", name))
+        if subresource:
+            parts += [quote(p, safe="") for p in subresource.split("/")]
+        return "/".join(parts)
+
+
+def _segment(what: str, text: str) -> str:
+    if text in (".", "..") or "/" in text or "%" in text:
+        raise ValueError(f"{what} {text!r} cannot be the name of an object: it may not be '.', '..' or hold '/' or '%'")
+    return quote(text, safe="")
+
+
+def _as_object(obj: Object) -> Unstructured:
+    return obj if isinstance(obj, Unstructured) else Unstructured(obj)
+
+
+def _name_of(obj: Unstructured) -> str:
+    if not obj.name:
+        raise ValueError(f"{obj!r} has no metadata.name")
+    return obj.name
+
+
+def _text(selector: object) -> str | None:
+    return None if selector is None else str(selector) or None
+
+
+def _query(**parameters: str | int | bool | None) -> dict[str, str]:
+    return {
+        key: ("true" if value else "false") if isinstance(value, bool) else str(value)
+        for key, value in parameters.items()
+        if value is not None
+    }
+
+
+def _write_query(dry_run: bool, field_manager: str | None, field_validation: FieldValidation | None) -> dict[str, str]:
+    return _query(dryRun="All" if dry_run else None, fieldManager=field_manager, fieldValidation=field_validation)
+
+
+def _delete_options(
+    grace_period_seconds: int | None,
+    propagation_policy: Propagation | None,
+    conditions: Mapping[str, str],
+    dry_run: bool,
+) -> bytes | None:
+    options: dict[str, Any] = {}
+    if grace_period_seconds is not None:
+        options["gracePeriodSeconds"] = grace_period_seconds
+    if propagation_policy is not None:
+        options["propagationPolicy"] = propagation_policy
+    if conditions:
+        options["preconditions"] = dict(conditions)
+    if dry_run:
+        options["dryRun"] = ["All"]
+    return orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", **options}) if options else None
+
+
+def _object(response: Response) -> Unstructured:
+    return Unstructured.from_bytes(response.body)
+
+
+def _raw_list(body: bytes, target: Target) -> RawList:
+    try:
+        envelope = _envelope_of(body)
+    except msgspec.DecodeError as e:
+        raise ConnectionFailed(f"{target}: the answer is not a list: {e}", sent=False, retryable=False) from e
+    metadata = envelope.metadata or _ListMeta()
+    kind = envelope.kind or ""
+    item_kind = kind.removesuffix("List")
+    return RawList(
+        items=envelope.items or [],
+        kind=item_kind if item_kind != kind else "",
+        api_version=envelope.api_version or "",
+        resource_version=metadata.resource_version or "",
+        continue_=metadata.continue_ or "",
+        remaining_item_count=metadata.remaining_item_count,
+    )
+
+
+__all__ = ["ClientError", "ObjectList", "RawList", "ResourceClient", "Write"]
