@@ -20,7 +20,7 @@ $(STAMP): requirements.lock
 	@touch $@
 
 run: $(STAMP) ## API server, operator and a three-member XlineCluster on this machine, until Ctrl-C
-	@$(PY) -m cmd.controller --standalone $(ARGS)
+	@$(PY) -m cmd.controller --standalone --standalone-dir .run $(ARGS)
 
 demo: $(STAMP) ## the same as a tour that ends by itself: create, write, kill -9, recover, delete
 	@$(PY) -m cmd.controller --demo $(ARGS)

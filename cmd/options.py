@@ -68,6 +68,9 @@ def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None =
     _defaults_from_environment(parser, os.environ if environ is None else environ)
     values = vars(parser.parse_args(argv))
     values["namespace"] = tuple(values["namespace"] or ())
+    local = values["standalone"] or values["demo"]
+    for name, address in (("metrics_bind_address", ":8080"), ("health_probe_bind_address", ":8081")):
+        values[name] = values[name] or ("0" if local else address)
     options = Options(**values)
     if options.sample is not None and not options.sample.is_file():
         parser.error(f"argument --sample: no such file: {options.sample}")
@@ -101,7 +104,7 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--namespace",
         metavar="NAME",
-        action="append",
+        action=_Repeatable,
         help="look after this namespace only; may be given several times (default: all namespaces)",
     )
     group.add_argument(
@@ -150,18 +153,11 @@ def _add_election_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is seen from outside")
-    group.add_argument(
-        "--metrics-bind-address",
-        metavar="ADDR",
-        default=":8080",
-        help='Prometheus metrics; "0": none (default: %(default)s)',
-    )
-    group.add_argument(
-        "--health-probe-bind-address",
-        metavar="ADDR",
-        default=":8081",
-        help='/healthz and /readyz; "0": none (default: %(default)s)',
-    )
+    for flag, port, text in (
+        ("--metrics-bind-address", 8080, "Prometheus metrics"),
+        ("--health-probe-bind-address", 8081, "/healthz and /readyz"),
+    ):
+        group.add_argument(flag, metavar="ADDR", help=f'{text}; "0": none (default: :{port}, none with --standalone)')
     group.add_argument(
         "--graceful-shutdown-timeout",
         metavar="SECONDS",
@@ -211,6 +207,21 @@ def _add_standalone_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _Repeatable(argparse.Action):
+    """Like ``append``, but the first use on the command line replaces what the environment said."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[str] | None,
+        option_string: str | None = None,
+    ) -> None:
+        del parser, option_string
+        so_far = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if so_far is self.default else so_far), str(values)])
+
+
 def _defaults_from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     for action in parser._actions:
         if not action.option_strings or action.dest == "help":
@@ -234,7 +245,7 @@ def _from_text(action: argparse.Action, text: str) -> object:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError(f"{text!r} is neither true nor false")
         return text.lower() in _TRUE
-    if isinstance(action, argparse._AppendAction):
+    if isinstance(action, _Repeatable):
         return [part.strip() for part in text.split(",") if part.strip()]
     if action.choices is not None and text not in action.choices:
         raise ValueError(f"{text!r} is not one of {', '.join(map(str, action.choices))}")

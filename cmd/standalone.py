@@ -1,0 +1,194 @@
+"""The operator together with a cluster of its own on this machine: ``--standalone``, and what ``--demo`` runs on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import yaml
+
+from runtime.client import ApiError, Client, ClientError
+from runtime.logging import configure
+from runtime.manager import Manager
+from runtime.testing.localcluster import LocalCluster
+from runtime.testing.nodes import NodeError, find_etcd
+from runtime.types import JSONObject
+
+from .controller import build_manager
+from .options import Options
+
+SAMPLE = Path(__file__).parent / "sample.yaml"
+_MARKER = ".made-by-standalone"
+_OPERATOR_STOP = 35.0  # seconds; the manager's own grace period is 30
+
+Say = Callable[[str], None]
+
+
+class StandaloneError(Exception):
+    """Why a cluster cannot be brought up here, and what to do about it."""
+
+
+class Standalone:
+    """A running local cluster with the operator on it. Made by :func:`standalone`."""
+
+    def __init__(self, cluster: LocalCluster, manager: Manager) -> None:
+        self.cluster = cluster
+        self.manager = manager
+        self.client: Client = cluster.client()
+
+    def create(self, manifest: Path) -> list[JSONObject]:
+        """Create every object of a YAML file; returns them as the server stored them.
+
+        :raises StandaloneError: the file is no manifest, or the server refused it (the message names the field).
+        """
+        created = []
+        try:
+            documents = [d for d in yaml.safe_load_all(manifest.read_text()) if d]
+        except yaml.YAMLError as error:
+            raise StandaloneError(f"{manifest}: not YAML: {error}") from error
+        for body in documents:
+            if not isinstance(body, dict) or "kind" not in body or "apiVersion" not in body:
+                raise StandaloneError(f"{manifest}: each document needs apiVersion and kind")
+            found = self.client.discovery.resource_for(body["apiVersion"], body["kind"])
+            if found is None:
+                raise StandaloneError(f"{manifest}: the API server has no {body['kind']} in {body['apiVersion']}")
+            namespace = (body.get("metadata") or {}).get("namespace", "default") if found.namespaced else None
+            try:
+                created.append(self.client.resource(found.gvr, namespace=namespace).create(body).to_dict())
+            except ApiError as error:
+                raise StandaloneError(f"{manifest}: {error}") from error
+        return created
+
+
+@contextlib.contextmanager
+def standalone(options: Options, root: Path, say: Say) -> Iterator[Standalone]:
+    """Bring everything up, telling each step through ``say``, and take it down again at the end.
+
+    :raises StandaloneError: something that is needed is missing or taken.
+    """
+    import crds
+
+    manifests = sorted(Path(crds.__file__).parent.glob("*.yaml"))
+    try:
+        cluster = LocalCluster(root, port=options.standalone_port, manifests=manifests)
+        stack = contextlib.ExitStack()
+        stack.enter_context(cluster)
+    except (OSError, NodeError) as error:
+        raise StandaloneError(f"cannot start a cluster on this machine: {error}") from error
+    with stack:
+        say(f"API server   {cluster.server.url}")
+        say(f"resources    {', '.join(m.stem for m in manifests)}")
+        stop = threading.Event()
+        manager = build_manager(cluster.client(), options)
+        operator = threading.Thread(target=manager.run, args=(stop,), name="operator")
+        operator.start()
+        try:
+            say("operator     running")
+            yield Standalone(cluster, manager)
+        finally:
+            say("stopping ...")
+            stop.set()
+            operator.join(_OPERATOR_STOP)
+
+
+def run_standalone(options: Options) -> int:
+    """``--standalone``: until SIGINT or SIGTERM. Returns the exit status."""
+    from .view import watch
+
+    try:
+        if not options.no_sample and options.sample is None:
+            find_etcd()  # before anything is started: it is the one thing that a fresh machine may lack
+        with folder(options) as root, log_to(root / "operator.log", options), interrupted() as stop:
+            with standalone(options, root, _say) as local:
+                _say(f"kubeconfig   {local.cluster.kubeconfig}")
+                _say(f"logs         {root / 'operator.log'} (operator), {root / 'node'} (Pods)")
+                if not options.no_sample:
+                    for obj in local.create(options.sample or SAMPLE):
+                        _say(f"created      {obj['kind']} {obj['metadata']['namespace']}/{obj['metadata']['name']}")
+                watch(local.client, stop, kubeconfig=local.cluster.kubeconfig)
+            _say("stopped; no process is left")
+    except (StandaloneError, NodeError, ClientError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def folder(options: Options) -> Iterator[Path]:
+    """The folder to run in, locked and emptied of what an earlier run left there.
+
+    :raises StandaloneError: somebody else runs in it, or it holds files that are not ours to remove.
+    """
+    if options.standalone_dir is None:
+        with tempfile.TemporaryDirectory(prefix="xline-standalone-") as name:
+            yield Path(name)
+        return
+    root = options.standalone_dir.absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    names = {path.name for path in root.iterdir()}
+    if names and _MARKER not in names:
+        raise StandaloneError(f"--standalone-dir {root} holds files that no earlier run made; name an empty folder")
+    with (root / _MARKER).open("a+") as marker:
+        _lock(marker, root)
+        for path in root.iterdir():
+            if path.name != _MARKER:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield root
+
+
+def _lock(marker: TextIO, root: Path) -> None:
+    try:
+        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        marker.seek(0)
+        raise StandaloneError(
+            f"--standalone-dir {root} is in use by process {marker.read().strip() or 'unknown'}; "
+            "stop that one or name another folder"
+        ) from error
+    marker.truncate(0)
+    marker.write(str(os.getpid()))
+    marker.flush()
+
+
+@contextlib.contextmanager
+def log_to(path: Path, options: Options) -> Iterator[None]:
+    """Send the operator's logs to a file, so that the terminal shows what happens and not how."""
+    with path.open("ab") as stream:
+        configure(level=options.log_level, format=options.log_format, stream=stream)
+        try:
+            yield
+        finally:
+            configure(level=options.log_level, format=options.log_format)
+
+
+@contextlib.contextmanager
+def interrupted() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets. A second signal does what it does by default."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield stop
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,106 @@
+"""Flags and the environment variables that stand for them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from cmd.options import ENV_PREFIX, build_parser, parse
+
+
+def test_defaults_are_those_of_other_controllers() -> None:
+    options = parse([], {})
+    assert options.metrics_bind_address == ":8080"
+    assert options.health_probe_bind_address == ":8081"
+    assert (options.lease_duration, options.renew_deadline, options.retry_period) == (15.0, 10.0, 2.0)
+    assert options.namespace == ()
+    assert not options.leader_elect
+
+
+def test_standalone_opens_no_ports_unless_asked() -> None:
+    assert parse(["--standalone"], {}).metrics_bind_address == "0"
+    assert parse(["--demo", "--metrics-bind-address", ":9090"], {}).metrics_bind_address == ":9090"
+
+
+def test_every_flag_has_its_variable() -> None:
+    values = {
+        "KUBECONFIG": "/k",
+        "CONTEXT": "c",
+        "NAMESPACE": "a, b",
+        "WORKERS": "7",
+        "CLUSTER_DOMAIN": "example.org",
+        "LEADER_ELECT": "true",
+        "LEADER_ELECTION_ID": "id",
+        "LEADER_ELECTION_NAMESPACE": "ns",
+        "LEASE_DURATION": "1m",
+        "RENEW_DEADLINE": "40s",
+        "RETRY_PERIOD": "500ms",
+        "METRICS_BIND_ADDRESS": ":1",
+        "HEALTH_PROBE_BIND_ADDRESS": ":2",
+        "GRACEFUL_SHUTDOWN_TIMEOUT": "1m30s",
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "console",
+        "STANDALONE": "yes",
+        "DEMO": "0",
+        "STANDALONE_DIR": "/d",
+        "STANDALONE_PORT": "8001",
+        "SAMPLE": __file__,
+        "NO_SAMPLE": "on",
+    }
+    flags = {a.dest.upper() for a in build_parser()._actions if not isinstance(a, argparse._HelpAction)}
+    assert flags == values.keys(), "a new flag needs its line here"
+    options = parse([], {ENV_PREFIX + name: text for name, text in values.items()})
+    assert options.namespace == ("a", "b")
+    assert options.workers == 7
+    assert options.leader_elect is True
+    assert (options.lease_duration, options.renew_deadline, options.retry_period) == (60.0, 40.0, 0.5)
+    assert options.graceful_shutdown_timeout == 90.0
+    assert options.standalone is True
+    assert options.demo is False
+    assert options.standalone_dir == Path("/d")
+    assert options.standalone_port == 8001
+    assert options.no_sample is True
+
+
+def test_the_flag_wins_over_the_variable() -> None:
+    environ = {ENV_PREFIX + "WORKERS": "7", ENV_PREFIX + "NAMESPACE": "a", ENV_PREFIX + "LEADER_ELECT": "1"}
+    options = parse(["--workers", "3", "--no-leader-elect", "--namespace", "b", "--namespace", "c"], environ)
+    assert options.workers == 3
+    assert not options.leader_elect
+    assert options.namespace == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "told"),
+    [
+        (["--workers", "0"], {}, "--workers: '0' is not a whole number of at least 1"),
+        (["--lease-duration", "soon"], {}, "'soon' is not a time such as 15, 15s or 1m30s"),
+        (["--standalone-port", "70000"], {}, "'70000' is not a port"),
+        (["--log-level", "loud"], {}, "'loud'"),
+        (["--renew-deadline", "20"], {}, "--lease-duration must be above --renew-deadline"),
+        (["--sample", "/no/such/file"], {}, "no such file: /no/such/file"),
+        (["--name", "x"], {}, "--name"),
+        ([], {"WORKERS": "many"}, "XLINE_OPERATOR_WORKERS: 'many' is not a whole number"),
+        ([], {"LEADER_ELECT": "perhaps"}, "XLINE_OPERATOR_LEADER_ELECT: 'perhaps' is neither true nor false"),
+        ([], {"LOG_FORMAT": "xml"}, "XLINE_OPERATOR_LOG_FORMAT: 'xml' is not one of json, console"),
+        ([], {"WORKER": "3"}, "XLINE_OPERATOR_WORKER names no flag"),
+    ],
+)
+def test_wrong_values_are_named(
+    argv: list[str], environ: dict[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(argv, {ENV_PREFIX + name: text for name, text in environ.items()})
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"], {})
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for action in build_parser()._actions:
+        assert action.option_strings[-1] in text
