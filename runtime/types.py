@@ -32,11 +32,7 @@ class GVR(NamedTuple):
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     def __str__(self) -> str:
-        return (
-            f"{self.resource}.{self.version}.{self.group}"
-            if self.group
-            else f"{self.resource}.{self.version}"
-        )
+        return f"{self.resource}.{self.version}.{self.group}" if self.group else f"{self.resource}.{self.version}"
 
 
 class Request(NamedTuple):

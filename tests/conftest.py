@@ -38,9 +38,7 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     deadline = time.monotonic() + _SETTLE
     while True:
-        new_threads = [
-            t for t in threading.enumerate() if t not in threads and t.is_alive() and not _is_tool(t)
-        ]
+        new_threads = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not _is_tool(t)]
         new_children = _children() - children
         if not new_threads and not new_children:
             return
