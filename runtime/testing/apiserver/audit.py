@@ -1,0 +1,79 @@
+"""What was asked of the server, for tests that count."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+_WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One request. ``status`` is that of the answer; 0 for a connection that was dropped without one.
+
+    :param verb: as RBAC names it: get, list, watch, create, update, patch, delete, deletecollection; for paths that
+        are no resources the lower-case HTTP method.
+    :param content_type: of the body, which tells the patch types apart.
+    """
+
+    verb: str
+    group: str
+    version: str
+    resource: str
+    namespace: str
+    name: str
+    subresource: str
+    user_agent: str
+    status: int
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = ""
+
+    @property
+    def is_write(self) -> bool:
+        return self.verb in _WRITES
+
+
+class Audit(Sequence[AuditEntry]):
+    """The requests in the order in which they were answered (a watch: in which it began). Thread-safe.
+
+    :param limit: how many are kept; the oldest are dropped first.
+    """
+
+    def __init__(self, limit: int = 200_000) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._entries: list[AuditEntry] = []
+
+    def add(self, entry: AuditEntry) -> None:
+        with self._lock:
+            self._entries.append(entry)
+            if len(self._entries) > self._limit:
+                del self._entries[: self._limit // 2]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+
+    def writes(self, resource: str | None = None) -> list[AuditEntry]:
+        """The writes, of one resource if given."""
+        with self._lock:
+            return [e for e in self._entries if e.is_write and resource in (None, e.resource)]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[AuditEntry]:
+        with self._lock:
+            return iter(list(self._entries))
+
+    @overload
+    def __getitem__(self, index: int) -> AuditEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[AuditEntry]: ...
+    def __getitem__(self, index: int | slice) -> AuditEntry | list[AuditEntry]:
+        with self._lock:
+            return self._entries[index]

@@ -1,0 +1,57 @@
+"""What every part of one server shares."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from runtime.clock import SYSTEM, Clock
+from runtime.testing.apiserver.store import Store
+from runtime.testing.kinds.model import Registry
+
+
+class LogProvider(Protocol):
+    """Where the text of ``pods/log`` comes from; the kubelet's part.
+
+    Yields bytes as they come; with ``follow`` until the container has ended or ``stop`` is set, which it must look
+    at at least once a second. Raises :class:`LookupError` with a message when there is no such container or log.
+    """
+
+    def __call__(
+        self,
+        namespace: str,
+        pod: str,
+        container: str | None,
+        *,
+        follow: bool,
+        tail_lines: int | None,
+        previous: bool,
+        since_seconds: float | None,
+        timestamps: bool,
+        stop: threading.Event,
+    ) -> Iterator[bytes]: ...
+
+
+@dataclass
+class Context:
+    """:param bookmark_interval: seconds between the bookmarks of a watch.
+    :param stopping: set when the server stops; watches look at it whenever they are woken.
+    """
+
+    store: Store
+    registry: Registry
+    clock: Clock = SYSTEM
+    bookmark_interval: float = 60.0
+    stopping: threading.Event = field(default_factory=threading.Event)
+    log_provider: LogProvider | None = None
+    on_terminating: Callable[[], None] = lambda: None  # a namespace has begun to terminate
+
+    def timestamp(self) -> str:
+        """Now, as ``creationTimestamp`` shows it."""
+        return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def parse_time(self, text: str) -> datetime:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))

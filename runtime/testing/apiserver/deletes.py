@@ -1,0 +1,222 @@
+"""delete and deletecollection: at once, gracefully, or when the last finalizer has gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from runtime.testing.apiserver import errors
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.log import Stored
+from runtime.testing.apiserver.namespaces import NAMESPACES
+from runtime.testing.apiserver.options import boolean, integer
+from runtime.testing.apiserver.selection import Selection
+from runtime.testing.apiserver.store import Changed
+from runtime.testing.apiserver.writes import present, uid_conflict
+from runtime.testing.kinds.model import FieldError, Kind
+from runtime.types import JSONObject
+
+_MAX_RETRIES = 50
+_FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
+_POLICIES = ("Foreground", "Background", "Orphan")
+_DEFAULT_GRACE = 30
+# The real server answers a deletion of these with the object even when it is gone at once.
+_RETURNED = frozenset(
+    {
+        ("", "pods"),
+        ("", "services"),
+        ("", "serviceaccounts"),
+        ("", "persistentvolumeclaims"),
+        ("", "persistentvolumes"),
+        ("", "resourcequotas"),
+        ("", "podtemplates"),
+        ("storage.k8s.io", "storageclasses"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """:param grace: seconds; None for the object's own."""
+
+    grace: int | None = None
+    policy: str = ""
+    uid: str = ""
+    version: str = ""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """:param stored: the last state; ``removed``: the object is gone."""
+
+    stored: Stored
+    removed: bool
+
+
+def parse_options(body: object, query: Mapping[str, str]) -> DeleteOptions:
+    """From the body if there is one, else from the query. Raises 400 and 422."""
+    if body is None:
+        options = DeleteOptions(integer(query.get("gracePeriodSeconds", "")), query.get("propagationPolicy", ""))
+        if boolean(query.get("orphanDependents", "")):
+            options = replace(options, policy="Orphan")
+    elif isinstance(body, Mapping):
+        conditions = body.get("preconditions") or {}
+        options = DeleteOptions(
+            body.get("gracePeriodSeconds"),
+            body.get("propagationPolicy") or ("Orphan" if body.get("orphanDependents") else ""),
+            conditions.get("uid") or "",
+            conditions.get("resourceVersion") or "",
+            body.get("dryRun") == ["All"],
+        )
+    else:
+        raise errors.bad_request("the body of a DELETE must be a DeleteOptions object")
+    if query.get("dryRun") == "All":
+        options = replace(options, dry_run=True)
+    if options.policy and options.policy not in _POLICIES:
+        supported = ", ".join(errors.quote(each) for each in (*_POLICIES, "nil"))
+        message = f"Invalid value: {errors.quote(options.policy)}: supported values: {supported}"
+        raise errors.invalid_options("DeleteOptions", [FieldError("FieldValueInvalid", "propagationPolicy", message)])
+    return options
+
+
+class Deleter:
+    """Deletes objects of any kind."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Deleted:
+        """Raises 404 and 409."""
+        store = self._context.store
+        for _ in range(_MAX_RETRIES):
+            current = store.get(kind.storage_key, namespace, name)
+            if current is None:
+                raise errors.not_found(kind, name)
+            self._check(kind, current, options)
+            try:
+                return self._delete_once(kind, current, options)
+            except Changed:
+                continue
+        raise errors.conflict(kind, name)
+
+    def delete_collection(
+        self, kind: Kind, namespace: str, selection: Selection, options: DeleteOptions
+    ) -> list[Stored]:
+        """Delete all that is selected, one by one; returns them as they were."""
+        objects, _ = self._context.store.snapshot(kind.storage_key, namespace)
+        chosen = [each for each in objects if selection.matches(each)]
+        deleted = []
+        for each in chosen:
+            try:
+                deleted.append(self.delete(kind, each.namespace, each.name, options).stored)
+            except errors.StatusError as error:
+                if error.code != 404:
+                    raise
+        return deleted
+
+    def _check(self, kind: Kind, current: Stored, options: DeleteOptions) -> None:
+        if options.uid and options.uid != current.uid:
+            raise uid_conflict(kind, current, options.uid)
+        if options.version and options.version != str(current.version):
+            raise errors.conflict(
+                kind,
+                current.name,
+                f"StorageError: invalid object, Code: 4, Key: /registry/{kind.gvr.resource}/"
+                f"{current.key.lstrip('/')}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
+                f"ResourceVersion in precondition: {options.version}, ResourceVersion in object meta: "
+                f"{current.version}",
+            )
+
+    def _delete_once(self, kind: Kind, current: Stored, options: DeleteOptions) -> Deleted:
+        obj = present(kind, current)
+        marked = self._mark(kind, obj, options)
+        kept = bool(obj["metadata"].get("finalizers")) or _namespace_kept(kind, obj)
+        if not kept and not obj["metadata"].get("deletionGracePeriodSeconds"):
+            return self._remove(kind, current, obj, options, marked=marked)
+        if not marked or options.dry_run:
+            return Deleted(self._shown(current, obj), removed=False)
+        stored = self._context.store.update(kind.storage_key, current, obj)
+        if kind.storage_key == NAMESPACES:
+            self._context.on_terminating()
+        return Deleted(stored, removed=False)
+
+    def _remove(self, kind: Kind, current: Stored, obj: JSONObject, options: DeleteOptions, *, marked: bool) -> Deleted:
+        """Pods, whose watchers must see the end of the grace period, get a last change before they go."""
+        if options.dry_run:
+            return Deleted(self._shown(current, obj), removed=True)
+        store = self._context.store
+        if kind.graceful_deletion and marked:
+            with store.locked():
+                current = store.update(kind.storage_key, current, obj)
+                return Deleted(store.delete(kind.storage_key, current), removed=True)
+        return Deleted(store.delete(kind.storage_key, current), removed=True)
+
+    def _mark(self, kind: Kind, obj: JSONObject, options: DeleteOptions) -> bool:
+        """Set what a deletion sets; returns whether anything changed."""
+        metadata = obj["metadata"]
+        before = (
+            metadata.get("deletionTimestamp"),
+            metadata.get("deletionGracePeriodSeconds"),
+            list(metadata.get("finalizers") or ()),
+        )
+        finalizers = _finalizers(before[2], options.policy)
+        if finalizers:
+            metadata["finalizers"] = finalizers
+        else:
+            metadata.pop("finalizers", None)
+        grace = self._grace(kind, obj, options)
+        first = not metadata.get("deletionTimestamp")
+        if first or grace < (metadata.get("deletionGracePeriodSeconds") or 0):
+            if first or kind.graceful_deletion:
+                due = self._context.clock.now() + timedelta(seconds=grace)
+                metadata["deletionTimestamp"] = due.strftime("%Y-%m-%dT%H:%M:%SZ")
+            metadata["deletionGracePeriodSeconds"] = grace
+            if first and kind.has_generation:
+                metadata["generation"] = metadata.get("generation", 0) + 1
+        if kind.storage_key == NAMESPACES:
+            obj.setdefault("status", {})["phase"] = "Terminating"
+        after = (
+            metadata.get("deletionTimestamp"),
+            metadata.get("deletionGracePeriodSeconds"),
+            list(metadata.get("finalizers") or ()),
+        )
+        return after != before
+
+    def _grace(self, kind: Kind, obj: JSONObject, options: DeleteOptions) -> int:
+        if not kind.graceful_deletion:
+            return 0
+        spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        # A pod that no kubelet has, or that has ended, has nobody to wait for.
+        if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+            return 0
+        if options.grace is not None:
+            return max(int(options.grace), 0)
+        own = spec.get("terminationGracePeriodSeconds")
+        return _DEFAULT_GRACE if own is None else max(int(own), 0)
+
+    def _shown(self, current: Stored, obj: JSONObject) -> Stored:
+        return Stored(current.key, current.namespace, current.name, current.version, obj)
+
+
+def returns_object(kind: Kind) -> bool:
+    """Whether a completed deletion is answered with the object instead of a Status."""
+    return kind.storage_key in _RETURNED
+
+
+def _finalizers(present_ones: list[str], policy: str) -> list[str]:
+    """The finalizers that ask the garbage collector for its part, as the policy says; without one, those the object
+    already has stay."""
+    if not policy:
+        return present_ones
+    kept = [each for each in present_ones if each not in (_FOREGROUND, _ORPHAN)]
+    if policy == "Foreground":
+        kept.append(_FOREGROUND)
+    elif policy == "Orphan":
+        kept.append(_ORPHAN)
+    return kept
+
+
+def _namespace_kept(kind: Kind, obj: JSONObject) -> bool:
+    return kind.storage_key == NAMESPACES and bool((obj.get("spec") or {}).get("finalizers"))

@@ -1,0 +1,120 @@
+"""The socket side of the server: accepts connections, one thread each, and ends them all on stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+from runtime.testing.apiserver.http import BadRequest, Connection, Disconnected, Request, Response
+
+_log = logging.getLogger("runtime.testing.apiserver")
+
+# Answers a request; None closes the connection without an answer (a fault on demand).
+Handler = Callable[[Request], Response | None]
+
+
+class Listener:
+    """Serves ``handler`` on a TCP port.
+
+    :param handler: called in the connection's thread for each request; must not raise.
+    :param bad_request: makes the answer to what could not be parsed, from a status code and a text.
+    """
+
+    def __init__(self, host: str, port: int, handler: Handler, bad_request: Callable[[int, str], Response]) -> None:
+        self._handler = handler
+        self._bad_request = bad_request
+        self._socket = socket.create_server((host, port), backlog=512)
+        self.host, self.port = self._socket.getsockname()[:2]
+        self._lock = threading.Lock()  # guards the three below
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._stopping = False
+        self._served = 0
+        self._acceptor = threading.Thread(target=self._accept, name=f"apiserver-{self.port}-accept", daemon=True)
+
+    def start(self) -> None:
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Close everything and join every thread. A handler that is waiting must have been told to stop before."""
+        with self._lock:
+            self._stopping = True
+        _shutdown(self._socket)
+        self._socket.close()
+        self._acceptor.join()
+        with self._lock:
+            threads = dict(self._open)
+        for sock in threads.values():
+            _shutdown(sock)
+        for thread in threads:
+            thread.join()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        with self._lock:
+            return len(self._open)
+
+    def close_connections(self) -> None:
+        """Cut every open connection, as a restart of the server would."""
+        with self._lock:
+            sockets = list(self._open.values())
+        for sock in sockets:
+            _shutdown(sock)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._socket.accept()
+            except OSError:
+                if self._stopping:
+                    return
+                continue  # the peer gave up between its SYN and our accept
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                if self._stopping:
+                    sock.close()
+                    return
+                self._served += 1
+                thread = threading.Thread(
+                    target=self._serve,
+                    args=(sock,),
+                    name=f"apiserver-{self.port}-{self._served}",
+                    daemon=True,
+                )
+                self._open[thread] = sock
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        connection = Connection(sock)
+        try:
+            while self._serve_one(connection):
+                pass
+        except Disconnected:
+            pass
+        except Exception:
+            _log.exception("a connection died of an error of the server itself")
+        finally:
+            with self._lock:
+                self._open.pop(threading.current_thread(), None)
+            _shutdown(sock)
+            sock.close()
+
+    def _serve_one(self, connection: Connection) -> bool:
+        try:
+            request = connection.read()
+        except BadRequest as error:
+            connection.write(None, self._bad_request(error.code, str(error)))
+            return False
+        if request is None:
+            return False
+        response = self._handler(request)
+        return connection.write(request, response) if response is not None else False
+
+
+def _shutdown(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # already closed by the peer

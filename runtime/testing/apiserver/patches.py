@@ -1,0 +1,47 @@
+"""PATCH: which kind of patch it is, and what it makes of an object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runtime.testing.apiserver import patch_json, patch_strategic
+from runtime.testing.apiserver.codec import decode, media_type
+from runtime.testing.apiserver.errors import StatusError, bad_request
+from runtime.testing.apiserver.http import Request
+from runtime.testing.kinds.model import Kind
+from runtime.types import JSONObject
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+Patch = Callable[[JSONObject], JSONObject]
+
+
+def patch_type(request: Request, kind: Kind) -> str:
+    """Raises 415 for a type that this kind does not know."""
+    media = media_type(request)
+    if media in (JSON_PATCH, MERGE_PATCH, APPLY_PATCH) or (media == STRATEGIC_PATCH and not kind.custom):
+        return media
+    raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+
+
+def parse(request: Request, kind: Kind) -> Patch:
+    """The patch in the body, as a function on objects. Raises 400; the function raises 400 and 422."""
+    media = patch_type(request, kind)
+    body = decode(request.body, "application/json")
+    if media == JSON_PATCH:
+        return lambda obj: patch_json.apply(obj, body)
+    if not isinstance(body, dict):
+        raise bad_request("the patch must be an object")
+    patch = body
+    if media == MERGE_PATCH:
+        return lambda obj: _merged(obj, patch)
+    return lambda obj: patch_strategic.apply(kind, obj, patch)
+
+
+def _merged(obj: JSONObject, patch: JSONObject) -> JSONObject:
+    result = patch_json.merge(obj, patch)
+    assert isinstance(result, dict)
+    return result

@@ -1,0 +1,111 @@
+"""Objects as answers: whole, as metadata only, or as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from runtime.testing.apiserver.log import Stored, type_meta
+from runtime.testing.apiserver.negotiation import Representation
+from runtime.testing.kinds.model import Kind
+from runtime.types import JSONObject
+
+
+class Presenter:
+    """Encodes objects of one kind for one request.
+
+    :param include_object: the Table's ``includeObject``: None, Metadata or Object.
+    """
+
+    def __init__(self, kind: Kind, representation: Representation, include_object: str = "Metadata") -> None:
+        self.kind = kind
+        self.representation = representation
+        self.type_meta = type_meta(kind.gvr.api_version, kind.kind)
+        self._include_object = include_object
+        self._first = True
+
+    @property
+    def plain(self) -> bool:
+        """Whether objects are shown whole, so that encoded bytes can be shared."""
+        return not self.representation.transform
+
+    def whole(self, stored: Stored) -> JSONObject:
+        """The object as read through this kind's version. Shares its parts with the store: do not change them."""
+        return {**stored.obj, "apiVersion": self.kind.gvr.api_version, "kind": self.kind.kind}
+
+    def single(self, stored: Stored) -> bytes:
+        """The answer to a get or a write."""
+        transform = self.representation.transform
+        if not transform:
+            return stored.encode(self.type_meta)
+        if transform == "Table":
+            return self._table([stored], {"resourceVersion": str(stored.version)})
+        return self._partial(stored)
+
+    def event_object(self, stored: Stored) -> bytes:
+        """The object of a watch event."""
+        transform = self.representation.transform
+        if not transform:
+            return stored.encode(self.type_meta)
+        if transform == "Table":
+            return self._table([stored], {"resourceVersion": str(stored.version)})
+        return self._partial(stored)
+
+    def bookmark(self, version: int, annotations: dict[str, str]) -> bytes:
+        metadata: JSONObject = {"resourceVersion": str(version)}
+        if not self.kind.custom:
+            metadata["creationTimestamp"] = None
+        if annotations:
+            metadata["annotations"] = annotations
+        transform = self.representation.transform
+        if transform == "Table":
+            return self._table([], {"resourceVersion": str(version)})
+        api_version, kind = self.kind.gvr.api_version, self.kind.kind
+        if transform:
+            api_version, kind = self.representation.api_version, "PartialObjectMetadata"
+        return orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": metadata})
+
+    def collection(self, items: Sequence[Stored], version: int, token: str, remaining: int | None) -> bytes:
+        """The answer to a list."""
+        metadata: JSONObject = {"resourceVersion": str(version)}
+        if token or (self.kind.custom and self.plain):
+            metadata["continue"] = token
+        if remaining is not None:
+            metadata["remainingItemCount"] = remaining
+        transform = self.representation.transform
+        if transform == "Table":
+            return self._table(items, metadata)
+        if transform:
+            head = {"kind": "PartialObjectMetadataList", "apiVersion": self.representation.api_version}
+            parts = [self._partial(each) for each in items]
+        else:
+            head = {"kind": self.kind.list_kind, "apiVersion": self.kind.gvr.api_version}
+            # Items of built-in kinds carry no kind and apiVersion on the wire, those of custom resources do.
+            custom = self.kind.custom
+            parts = [each.encode(self.type_meta) if custom else each.body for each in items]
+        start = orjson.dumps({**head, "metadata": metadata})[:-1]
+        return b'%b,"items":[%b]}' % (start, b",".join(parts))
+
+    def _partial(self, stored: Stored) -> bytes:
+        return orjson.dumps(
+            {
+                "kind": "PartialObjectMetadata",
+                "apiVersion": self.representation.api_version,
+                "metadata": stored.obj["metadata"],
+            }
+        )
+
+    def _table(self, items: Sequence[Stored], metadata: JSONObject) -> bytes:
+        from runtime.testing.kinds.table import table
+
+        first, self._first = self._first, False
+        made = table(
+            self.kind,
+            [self.whole(each) for each in items],
+            list_meta=metadata,
+            include_object=self._include_object,
+            first_watch_event=first,
+        )
+        made["apiVersion"] = self.representation.api_version
+        return orjson.dumps(made)

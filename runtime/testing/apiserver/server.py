@@ -1,0 +1,210 @@
+"""FakeAPIServer: the API server that tests, and a laptop without Kubernetes, talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import yaml
+
+from runtime.clock import SYSTEM, Clock
+from runtime.testing.apiserver import api as api_module
+from runtime.testing.apiserver.api import Api
+from runtime.testing.apiserver.audit import Audit
+from runtime.testing.apiserver.codec import parse_documents
+from runtime.testing.apiserver.context import Context, LogProvider
+from runtime.testing.apiserver.faults import Faults
+from runtime.testing.apiserver.listener import Listener
+from runtime.testing.apiserver.namespaces import INITIAL
+from runtime.testing.apiserver.routing import Target
+from runtime.testing.apiserver.store import DEFAULT_HISTORY, Store
+from runtime.testing.kinds.model import Kind, Registry
+from runtime.types import GVR, JSONObject
+
+if TYPE_CHECKING:
+    from runtime.client import Client
+
+
+class FakeAPIServer:
+    """A real HTTP API server in this process::
+
+        with FakeAPIServer() as server:
+            server.apply_manifests("crds/")
+            client = server.client()
+
+    Once stopped it cannot be started again.
+
+    :param port: 0 for any free one.
+    :param registry: the kinds it knows; default the built-in ones.
+    :param clock: of timestamps and timeouts.
+    :param history: changes per resource that watches can go back to.
+    :param bookmark_interval: seconds between bookmarks of a watch that allows them.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        registry: Registry | None = None,
+        *,
+        clock: Clock | None = None,
+        history: int = DEFAULT_HISTORY,
+        bookmark_interval: float = 60.0,
+    ) -> None:
+        if registry is None:
+            from runtime.testing.kinds.registry import DefaultRegistry
+
+            registry = DefaultRegistry()
+        self._context = Context(Store(history), registry, clock or SYSTEM, bookmark_interval=bookmark_interval)
+        self._audit = Audit()
+        self._faults = Faults()
+        self._api = Api(self._context, self._audit, self._faults)
+        self._listener = Listener(host, port, self._api.handle, api_module.bad_request)
+        self._started = False
+        self._stopped = False
+        for name in INITIAL:
+            self._api.put(self._target(GVR("", "v1", "namespaces"), ""), {"metadata": {"name": name}})
+
+    # -- lifecycle
+
+    def start(self) -> FakeAPIServer:
+        self._listener.start()
+        self._started = True
+        return self
+
+    def stop(self) -> None:
+        """End every watch and connection, join every thread. Idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._context.stopping.set()
+        self._context.store.wake()
+        if self._started:
+            self._listener.stop()
+
+    def __enter__(self) -> FakeAPIServer:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # -- for clients
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:PORT``"""
+        return f"http://{self._listener.host}:{self._listener.port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.port)
+
+    def client(self) -> Client:
+        """A new client of this server."""
+        from runtime.client import Client
+
+        return Client(self.url)
+
+    def kubeconfig(self, path: str | Path, *, namespace: str = "default") -> Path:
+        """Write a kubeconfig whose current context is this server; returns its path."""
+        path = Path(path)
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
+            "users": [{"name": "fake", "user": {}}],
+            "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": namespace}}],
+            "current-context": "fake",
+        }
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        return path
+
+    # -- for tests
+
+    @property
+    def audit(self) -> Audit:
+        """Every request that was served."""
+        return self._audit
+
+    @property
+    def faults(self) -> Faults:
+        """Failures on demand."""
+        return self._faults
+
+    @property
+    def store(self) -> Store:
+        """The objects themselves, for tests and benchmarks that need no HTTP."""
+        return self._context.store
+
+    @property
+    def registry(self) -> Registry:
+        return self._context.registry
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._listener.connections
+
+    def close_connections(self) -> None:
+        """Cut every open connection; clients may come again at once."""
+        self._listener.close_connections()
+
+    def compact(self) -> int:
+        """Forget history: resuming a watch or a list from before now is answered 410. Open watches go on."""
+        return self._context.store.compact()
+
+    def set_log_provider(self, provider: LogProvider | None) -> None:
+        """Where ``pods/log`` comes from; without one every log is empty."""
+        self._context.log_provider = provider
+
+    def apply_manifests(self, source: str | Path, *, namespace: str = "default") -> list[JSONObject]:
+        """Create or update every object of a YAML or JSON file, or of all such files of a folder; CRDs come first.
+
+        Returns the stored objects. Kinds of a CRD are served when this returns.
+
+        :param namespace: for objects of namespaced kinds that name none.
+        :raises ValueError: a document that is no object or of a kind the server does not know; it names the file.
+        :raises StatusError: an object was refused.
+        """
+        documents = sorted(_documents(Path(source)), key=lambda each: each[1].get("kind") != "CustomResourceDefinition")
+        return [self._put(path, obj, namespace) for path, obj in documents]
+
+    def _put(self, path: Path, obj: JSONObject, namespace: str) -> JSONObject:
+        kind = self._kind_of(path, obj)
+        metadata = obj.setdefault("metadata", {})
+        target_namespace = metadata.get("namespace") or namespace if kind.namespaced else ""
+        return self._api.put(Target(kind, target_namespace, "", ""), obj)
+
+    def _kind_of(self, path: Path, obj: JSONObject) -> Kind:
+        api_version, name = obj.get("apiVersion"), obj.get("kind")
+        for kind in self._context.registry.kinds():
+            if kind.gvr.api_version == api_version and kind.kind == name:
+                return kind
+        raise ValueError(f"{path}: the server knows no kind {name} in {api_version}; apply its CRD first")
+
+    def _target(self, gvr: GVR, namespace: str) -> Target:
+        kind = self._context.registry.lookup(gvr)
+        if kind is None:
+            raise ValueError(f"the registry knows no {gvr}")
+        return Target(kind, namespace, "", "")
+
+
+def _documents(source: Path) -> Iterator[tuple[Path, JSONObject]]:
+    files = [source]
+    if source.is_dir():
+        files = sorted(each for each in source.rglob("*") if each.suffix in (".yaml", ".yml", ".json"))
+    for file in files:
+        for document in parse_documents(file.read_text()):
+            if not isinstance(document, dict):
+                raise ValueError(f"{file}: a document is not an object")
+            if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
+                yield from ((file, item) for item in document["items"])
+            else:
+                yield file, document

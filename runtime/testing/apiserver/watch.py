@@ -1,0 +1,208 @@
+"""Watches: the changes of one resource as a stream, from any version that is still remembered."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.errors import StatusError, expired, future_version, too_old
+from runtime.testing.apiserver.http import Stream, frame
+from runtime.testing.apiserver.log import Entry, ResourceLog, Stored, line
+from runtime.testing.apiserver.options import ListOptions
+from runtime.testing.apiserver.present import Presenter
+from runtime.testing.apiserver.selection import Selection
+from runtime.testing.kinds.model import Kind
+
+_BATCH = 256  # events per write to the socket
+_POLL = 0.5  # seconds until an idle watch looks whether its peer has gone
+_FUTURE_WAIT = 3.0  # seconds that a watch-list waits for a version that has not come yet
+_TIMEOUT = (1800.0, 3600.0)  # seconds; drawn when the client gives none, so that not all end together
+_INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """:param index: where in the log to go on; ``skip``: versions up to this one are not delivered."""
+
+    initial: Sequence[Stored]
+    version: int
+    index: int
+    skip: int
+    refusal: StatusError | None = None
+
+
+class Watch:
+    """One watch. Made in the connection's thread, which then calls :meth:`run`."""
+
+    def __init__(
+        self,
+        context: Context,
+        kind: Kind,
+        namespace: str,
+        options: ListOptions,
+        selection: Selection,
+        presenter: Presenter,
+    ) -> None:
+        self._context = context
+        self._kind = kind
+        self._namespace = namespace
+        self._options = options
+        self._selection = selection
+        self._presenter = presenter
+        self._log: ResourceLog = context.store.log(kind.storage_key)
+        timeout = options.timeout or random.uniform(*_TIMEOUT)  # noqa: S311
+        self._deadline = context.clock.monotonic() + timeout
+        self._real = not options.timeout or options.timeout > 0
+        self._start = self._position()
+
+    # -- where to begin
+
+    def _position(self) -> _Start:
+        store = self._context.store
+        wanted = self._options.version or 0
+        with store.locked():
+            current = store.version
+            if self._options.send_initial:
+                if wanted > current:
+                    return self._await_version(wanted)
+                return self._from_now(initial=True)
+            if not wanted:
+                return self._from_now(initial=self._options.send_initial is None)
+            if wanted < self._log.horizon:
+                refusal = too_old(wanted, self._log.horizon)
+                return _Start((), wanted, 0, 0, refusal)
+            # QUIRK: a version of the future is not refused; nothing is delivered until it has passed.
+            return _Start((), wanted, self._log.since(wanted), wanted)
+
+    def _from_now(self, *, initial: bool) -> _Start:
+        store = self._context.store
+        objects, version = store.snapshot(self._kind.storage_key, self._namespace)
+        chosen = [each for each in objects if self._selection.matches(each)] if initial else []
+        return _Start(chosen, version, self._log.end, 0)
+
+    def _await_version(self, wanted: int) -> _Start:
+        refusal = future_version(wanted, self._context.store.version)
+        return _Start((), wanted, 0, 0, refusal)
+
+    # -- streaming
+
+    def run(self, stream: Stream) -> None:
+        """Deliver until the client goes, the time is over, the history is lost, or the server stops."""
+        start = self._start
+        if start.refusal is not None:
+            self._send(stream, [self._error(start.refusal)])
+            return
+        self._send_initial(stream, start)
+        index = start.index
+        bookmark_at = self._next_bookmark()
+        while not self._context.stopping.is_set():
+            entries = self._log.slice(index, _BATCH)
+            if entries is None:
+                # The real server cuts a watch that lags behind its buffer: the client resumes and gets its 410.
+                self._send(stream, [self._error(expired("too old resource version: history is lost"))])
+                return
+            if entries:
+                index += len(entries)
+                self._deliver(stream, entries, start.skip)
+                if self._gone_kind():
+                    return
+                continue
+            now = self._context.clock.monotonic()
+            if now >= self._deadline:
+                self._bookmark(stream, index)
+                return
+            if now >= bookmark_at:
+                self._bookmark(stream, index)
+                bookmark_at = self._next_bookmark()
+            if self._gone_kind() or self._idle(stream, index, min(bookmark_at, self._deadline) - now):
+                return
+
+    def _idle(self, stream: Stream, index: int, seconds: float) -> bool:
+        """Wait for a change; returns whether the peer has gone."""
+        with self._log.changed:
+            if self._log.end == index and not self._context.stopping.is_set():
+                self._log.changed.wait(max(0.001, min(_POLL, seconds)))
+        return self._log.end == index and stream.peer_gone()
+
+    def _gone_kind(self) -> bool:
+        """The kind's CRD was deleted, and all there was to tell has been told."""
+        if not self._kind.custom:
+            return False
+        return (
+            self._context.registry.lookup(self._kind.gvr) is None
+            and not self._context.store.snapshot(self._kind.storage_key)[0]
+        )
+
+    def _next_bookmark(self) -> float:
+        interval = self._context.bookmark_interval
+        return self._context.clock.monotonic() + interval if self._options.bookmarks else float("inf")
+
+    def _send_initial(self, stream: Stream, start: _Start) -> None:
+        lines = [self._line("ADDED", stored) for stored in start.initial]
+        if self._options.send_initial and self._options.bookmarks:
+            lines.append(self._bookmark_line(start.version, {_INITIAL_EVENTS_END: "true"}))
+        for at in range(0, len(lines), _BATCH):
+            self._send(stream, lines[at : at + _BATCH])
+
+    def _deliver(self, stream: Stream, entries: Sequence[Entry], skip: int) -> None:
+        shared = self._selection.everything and stream.chunked and self._presenter.plain
+        chunks: list[bytes] = []
+        for entry in entries:
+            if entry.version <= skip or (self._namespace and entry.namespace != self._namespace):
+                continue
+            if shared:
+                chunks.append(entry.framed(self._presenter.type_meta))
+                continue
+            text = self._event(entry)
+            if text is not None:
+                chunks.append(frame(text) if stream.chunked else text)
+        if chunks:
+            data = b"".join(chunks)
+            if stream.chunked:
+                stream.send_framed(data)
+            else:
+                stream.send(data)
+
+    def _event(self, entry: Entry) -> bytes | None:
+        """The change as this watch sees it: an object may enter or leave its selection."""
+        was = entry.old is not None and self._selection.matches(entry.old)
+        if entry.new is None:
+            return self._line("DELETED", entry.gone) if was and entry.gone else None
+        if self._selection.matches(entry.new):
+            return self._line("MODIFIED" if was else "ADDED", entry.new)
+        if was and entry.old is not None:
+            return self._line("DELETED", _at_version(entry.old, entry.version))
+        return None
+
+    def _line(self, event_type: str, stored: Stored) -> bytes:
+        return line(event_type, self._presenter.event_object(stored))
+
+    def _bookmark(self, stream: Stream, index: int) -> None:
+        if not self._options.bookmarks:
+            return
+        with self._context.store.locked():
+            if self._log.end != index:
+                return  # something has just come; the bookmark would skip it
+            version = self._context.store.version
+        self._send(stream, [self._bookmark_line(max(version, self._start.skip), {})])
+
+    def _bookmark_line(self, version: int, annotations: dict[str, str]) -> bytes:
+        return line("BOOKMARK", self._presenter.bookmark(version, annotations))
+
+    def _error(self, error: StatusError) -> bytes:
+        return line("ERROR", orjson.dumps(error.body))
+
+    def _send(self, stream: Stream, lines: Iterable[bytes]) -> None:
+        data = b"".join(frame(each) if stream.chunked else each for each in lines)
+        if data:
+            stream.send_framed(data) if stream.chunked else stream.send(data)
+
+
+def _at_version(stored: Stored, version: int) -> Stored:
+    """The state before, with the version of the change that made it leave."""
+    metadata = {**stored.obj["metadata"], "resourceVersion": str(version)}
+    return Stored(stored.key, stored.namespace, stored.name, version, {**stored.obj, "metadata": metadata})
