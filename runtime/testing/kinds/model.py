@@ -75,6 +75,21 @@ class Behaviour(Protocol):
         """Whether metadata.generation moves (spec changed, for most kinds; everything but metadata and status for CRs)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An additional printer column of a custom resource.
+
+    :param path: simple JSONPath below the object, as in the CRD (``.spec.replicas``).
+    """
+
+    name: str
+    type: str
+    path: str
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Kind:
     """One served version of one resource."""
@@ -121,6 +136,9 @@ class Kind:
     # Reviews (SelfSubjectAccessReview ...): POST is answered with what this returns and nothing is stored. The second
     # argument is the caller: {"username": ..., "uid": ..., "groups": [...]}.
     answer: Callable[[JSONObject, Mapping[str, object]], JSONObject] | None = None
+
+    columns: tuple[Column, ...] = ()  # of a custom resource, for Table answers
+    warning: str = ""  # sent as a Warning header with every answer (deprecated versions)
 
     @property
     def storage_key(self) -> tuple[str, str]:

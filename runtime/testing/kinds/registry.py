@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterable
 
-from runtime.testing.kinds.behaviour import BuiltinBehaviour
-from runtime.testing.kinds.builtin import Row, builtin_kinds
+from runtime.clock import SYSTEM, Clock
+from runtime.testing.kinds.behaviours import behaviour_of
+from runtime.testing.kinds.builtin import builtin_kinds
+from runtime.testing.kinds.crds.naming import is_established, new_status
+from runtime.testing.kinds.crds.served import kinds_of
 from runtime.testing.kinds.model import Kind
+from runtime.testing.kinds.services import ServiceAddresses
 from runtime.types import GVR, JSONObject
 
 
 class DefaultRegistry:
-    """The registry of a :class:`~runtime.testing.FakeAPIServer`. Thread-safe."""
+    """The registry of a :class:`~runtime.testing.FakeAPIServer`. Thread-safe.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kinds: dict[GVR, Kind] = {kind.gvr: kind for kind in builtin_kinds(_behaviour_of)}
+    :param clock: for the times in the conditions of CRDs.
+    :param addresses: what gives Services their addresses and node ports.
+    """
+
+    def __init__(self, clock: Clock | None = None, addresses: ServiceAddresses | None = None) -> None:
+        self._clock = clock or SYSTEM
+        self.addresses = addresses or ServiceAddresses()
+        self._lock = threading.Lock()  # guards all below; readers take a whole dict, which is never changed
+        self._builtin = {kind.gvr: kind for kind in builtin_kinds(lambda row: behaviour_of(row, self.addresses))}
+        self._kinds: dict[GVR, Kind] = dict(self._builtin)
+        self._crds: dict[str, JSONObject] = {}
+        self._generation = 0
+
+    @property
+    def generation(self) -> int:
+        """Moves whenever a kind comes, goes or changes: what was computed from the kinds is then out of date."""
+        return self._generation
 
     def lookup(self, gvr: GVR) -> Kind | None:
         """The kind served there, or None."""
@@ -24,17 +43,36 @@ class DefaultRegistry:
 
     def kinds(self) -> Iterable[Kind]:
         """All kinds, in the order in which discovery lists them."""
-        with self._lock:
-            return list(self._kinds.values())
+        return list(self._kinds.values())
 
     def install_crd(self, crd: JSONObject) -> JSONObject:
-        raise NotImplementedError
+        """Serve the CRD's versions, if its names are free. Called for each creation and each change of a stored CRD.
+
+        :returns: the CRD's new status, to be stored with it.
+        """
+        name = crd["metadata"]["name"]
+        crd = copy.deepcopy(crd)
+        with self._lock:
+            others = [each for key, each in self._crds.items() if key != name]
+            crd["status"] = new_status(crd, others, self._clock.now())
+            served = kinds_of(crd) if is_established(crd) else []
+            self._crds[name] = crd
+            self._replace(crd, served)
+        return copy.deepcopy(crd["status"])
 
     def remove_crd(self, crd: JSONObject) -> None:
-        raise NotImplementedError
+        """Serve the CRD's kinds no longer. Removing one that is not installed changes nothing."""
+        with self._lock:
+            if self._crds.pop(crd["metadata"]["name"], None) is not None:
+                self._replace(crd, [])
 
-
-def _behaviour_of(row: Row) -> BuiltinBehaviour:
-    return BuiltinBehaviour(
-        has_status="status" in row.subs, spec_fields=("spec",) if row.kind != "PriorityClass" else ()
-    )
+    def _replace(self, crd: JSONObject, served: Iterable[Kind]) -> None:
+        group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
+        kinds = {
+            gvr: kind
+            for gvr, kind in self._kinds.items()
+            if gvr in self._builtin or (gvr.group, gvr.resource) != (group, plural)
+        }
+        kinds.update({kind.gvr: kind for kind in served if kind.gvr not in self._builtin})
+        self._kinds = kinds
+        self._generation += 1

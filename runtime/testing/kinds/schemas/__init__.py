@@ -35,3 +35,10 @@ def resolve(node: Mapping[str, object]) -> Mapping[str, object]:
     if len(node) == 1:
         return target
     return {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+
+
+@functools.cache
+def meta_fields() -> frozenset[str]:
+    """The fields of ObjectMeta."""
+    properties = definitions()["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]["properties"]
+    return frozenset(cast(Mapping[str, object], properties)) | {"clusterName", "selfLink"}

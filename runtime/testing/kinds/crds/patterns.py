@@ -1,0 +1,114 @@
+"""Regular expressions of Go (RE2) with Python's ``re``."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+_POSIX = {
+    "[:alnum:]": "0-9A-Za-z",
+    "[:alpha:]": "A-Za-z",
+    "[:ascii:]": r"\x00-\x7f",
+    "[:blank:]": r"\t ",
+    "[:cntrl:]": r"\x00-\x1f\x7f",
+    "[:digit:]": "0-9",
+    "[:graph:]": "!-~",
+    "[:lower:]": "a-z",
+    "[:print:]": " -~",
+    "[:punct:]": r"!-/:-@\[-`{-~",
+    "[:space:]": r"\t\n\v\f\r ",
+    "[:upper:]": "A-Z",
+    "[:word:]": "0-9A-Za-z_",
+    "[:xdigit:]": "0-9A-Fa-f",
+}
+_UNSUPPORTED = re.compile(r"\(\?(?:=|!|<=|<!|\(|>|P=|P>|#)")
+_BACKREFERENCE = re.compile(r"\\[1-9]")
+_GO_NAMES = {
+    "missing ), unterminated subpattern": "missing closing )",
+    "unbalanced parenthesis": "unexpected )",
+    "unterminated character set": "missing closing ]",
+    "nothing to repeat": "missing argument to repetition operator",
+    "multiple repeat": "invalid nested repetition operator",
+    "bad character range": "invalid character class range",
+}
+
+
+class PatternError(ValueError):
+    """Not a regular expression as Go understands it. The text is what Go says."""
+
+
+@functools.lru_cache(maxsize=1024)
+def go_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile ``pattern`` as Go's ``regexp`` understands it, to be used with ``search``.
+
+    ASCII only classes (``\\d``), ``$`` is the very end of the text, POSIX classes work, and what RE2 does not have
+    (look-around, back references) is refused.
+
+    :raises PatternError: with the text that Go's parser gives.
+    """
+    unsupported = _UNSUPPORTED.search(pattern)
+    if unsupported is not None:
+        raise PatternError(
+            f"error parsing regexp: invalid or unsupported Perl syntax: `{unsupported.group()}`"
+        )
+    try:
+        return re.compile(_translate(pattern), re.ASCII)
+    except re.error as error:
+        raise PatternError(_go_error(pattern, error)) from None
+
+
+def _translate(pattern: str) -> str:
+    out: list[str] = []
+    position = 0
+    in_class = False
+    multiline = bool(re.match(r"\(\?[a-z]*m[a-z]*\)", pattern))
+    while position < len(pattern):
+        char = pattern[position]
+        if char == "\\" and position + 1 < len(pattern):
+            out.append(_escape(pattern[position : position + 2], in_class))
+            position += 2
+            continue
+        posix = next((name for name in _POSIX if pattern.startswith(name, position)), "") if in_class else ""
+        if posix:
+            out.append(_POSIX[posix])
+            position += len(posix)
+            continue
+        if in_class:
+            in_class = char != "]"
+            out.append("\\[" if char == "[" else char)
+        elif char == "[":
+            in_class = True
+            out.append(char)
+            position = _class_start(pattern, position, out)
+        else:
+            out.append(r"\Z" if char == "$" and not multiline else char)
+        position += 1
+    return "".join(out)
+
+
+def _class_start(pattern: str, position: int, out: list[str]) -> int:
+    """A ``^`` and a literal ``]`` right behind a class's ``[``. Returns the position of the last one taken."""
+    if pattern[position + 1 : position + 2] == "^":
+        position += 1
+        out.append("^")
+    if pattern[position + 1 : position + 2] == "]":
+        position += 1
+        out.append("\\]")
+    return position
+
+
+def _escape(text: str, in_class: bool) -> str:
+    if text == "\\z" and not in_class:
+        return r"\Z"
+    if _BACKREFERENCE.fullmatch(text) and not in_class:
+        raise PatternError(f"error parsing regexp: invalid escape sequence: `{text}`")
+    if text in ("\\Z", "\\R", "\\h", "\\X"):
+        raise PatternError(f"error parsing regexp: invalid escape sequence: `{text}`")
+    return text
+
+
+def _go_error(pattern: str, error: re.error) -> str:
+    for ours, theirs in _GO_NAMES.items():
+        if ours in error.msg:
+            return f"error parsing regexp: {theirs}: `{pattern}`"
+    return f"error parsing regexp: {error.msg}: `{pattern}`"
