@@ -297,4 +297,4 @@ RESOURCE = CustomResource(
     scale=Scale(".spec.replicas", ".status.replicas", ".status.labelSelector"),
 )
 
-GVR_XLINECLUSTERS = RESOURCE.gvr
+XLINECLUSTERS = RESOURCE.gvr

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from cmd.crds import main
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cmd.crds import main
 from crds import manifests
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,204 @@
+"""What the operator has to know of each server: image, flags, ports, probes, and how it is stopped.
+
+One :class:`EngineProfile` each for etcd, for Xline 0.7 and newer, and for Xline 0.6 and older, which had one port for
+everything and none of the listen flags.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crds.bootstrapargs import BootstrapArgs
+from crds.xlinecluster import XlineClusterSpec
+from membership.xline import settings
+from runtime.types import JSONObject
+
+CLIENT_PORT = 2379
+PEER_PORT = 2380
+
+# Filled in by the kubelet from the container's environment.
+POD_NAME = "$(POD_NAME)"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the members of one cluster start. All get the same, and find themselves in it by their Pod's name.
+
+    :param members: names of the members the cluster is bootstrapped with, in ordinal order; never changed later.
+    :param domain: what follows a member's name in DNS: ``SERVICE.NAMESPACE.svc.CLUSTER-DOMAIN``.
+    :param token: tells this cluster from another of the same name.
+    :param data_dir: a folder on the member's volume, below its mount point.
+    """
+
+    members: tuple[str, ...]
+    domain: str
+    token: str
+    data_dir: str
+    args: BootstrapArgs
+    extra: tuple[str, ...] = ()
+
+    def url(self, member: str, port: int) -> str:
+        return f"http://{member}.{self.domain}:{port}"
+
+    def initial_members(self, port: int) -> str:
+        """``name=url,name=url``, the same text for every member."""
+        return ",".join(f"{member}={self.url(member, port)}" for member in self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProfile:
+    """One kind of server.
+
+    :param ports: name -> number, of those the container listens on.
+    :param mount_path: where the member's volume is mounted. The data lies in a folder below: the volume's root may
+        hold ``lost+found``, and is not the server's to remove.
+    :param startup: how the kubelet sees that the server is up.
+    :param liveness: how the kubelet sees that it hangs. Never depends on other members: a cluster that has lost its
+        majority must not be restarted on top.
+    :param readiness: how the kubelet sees that it serves clients.
+    :param pre_stop: what ends the server, if the signal that the kubelet sends does not.
+    :param flags: the server's arguments. Raises SettingError.
+    """
+
+    name: str
+    default_image: str
+    command: tuple[str, ...]
+    ports: dict[str, int]
+    mount_path: str
+    startup: JSONObject
+    liveness: JSONObject
+    readiness: JSONObject
+    pre_stop: JSONObject | None
+    flags: Callable[[Launch], list[str]]
+
+    @property
+    def data_dir(self) -> str:
+        return f"{self.mount_path}/data"
+
+
+def profile_for(spec: XlineClusterSpec) -> EngineProfile:
+    """The profile of the server that ``spec`` asks for."""
+    if spec.engine == "etcd":
+        return ETCD
+    return XLINE_LEGACY if spec.image and _is_legacy_xline(spec.image) else XLINE
+
+
+_LEGACY_TAG = re.compile(r"^v?0\.[0-6](\.|-|$)")
+
+
+def _is_legacy_xline(image: str) -> bool:
+    """By its tag. An image without one, or one that tells no version, is taken for a present one."""
+    last = image.partition("@")[0].rpartition("/")[2]
+    return bool(_LEGACY_TAG.match(last.partition(":")[2]))
+
+
+def _etcd(launch: Launch) -> list[str]:
+    return [
+        f"--name={POD_NAME}",
+        f"--data-dir={launch.data_dir}",
+        f"--listen-peer-urls=http://0.0.0.0:{PEER_PORT}",
+        f"--listen-client-urls=http://0.0.0.0:{CLIENT_PORT}",
+        f"--listen-metrics-urls=http://0.0.0.0:{ETCD_METRICS_PORT}",
+        f"--initial-advertise-peer-urls={launch.url(POD_NAME, PEER_PORT)}",
+        f"--advertise-client-urls={launch.url(POD_NAME, CLIENT_PORT)}",
+        f"--initial-cluster={launch.initial_members(PEER_PORT)}",
+        "--initial-cluster-state=new",
+        f"--initial-cluster-token={launch.token}",
+        *settings.etcd_flags(launch.args),
+        *settings.extra_flags(launch.extra, settings.ETCD_OWN_FLAGS),
+    ]
+
+
+def _xline(launch: Launch) -> list[str]:
+    # A member finds itself in the list by its advertised peer URL, compared as text.
+    return [
+        f"--name={POD_NAME}",
+        "--storage-engine=rocksdb",
+        f"--data-dir={launch.data_dir}",
+        f"--peer-listen-urls=http://0.0.0.0:{PEER_PORT}",
+        f"--peer-advertise-urls={launch.url(POD_NAME, PEER_PORT)}",
+        f"--client-listen-urls=http://0.0.0.0:{CLIENT_PORT}",
+        f"--client-advertise-urls={launch.url(POD_NAME, CLIENT_PORT)}",
+        f"--members={launch.initial_members(PEER_PORT)}",
+        "--initial-cluster-state=new",
+        *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
+        *settings.xline_flags(launch.args),  # last: it may end in the positional argument
+    ]
+
+
+def _xline_legacy(launch: Launch) -> list[str]:
+    # One port serves clients and peers, bound to the own address in the list.
+    return [
+        f"--name={POD_NAME}",
+        "--storage-engine=rocksdb",
+        f"--data-dir={launch.data_dir}",
+        f"--members={launch.initial_members(CLIENT_PORT).replace('http://', '')}",
+        *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
+        *settings.legacy_xline_flags(launch.args),
+    ]
+
+
+ETCD_METRICS_PORT = 2381
+XLINE_METRICS_PORT = 9100
+
+
+def _every(seconds: int, *, timeout: int, failures: int) -> JSONObject:
+    return {"periodSeconds": seconds, "timeoutSeconds": timeout, "failureThreshold": failures}
+
+
+def _startup(port: int) -> JSONObject:
+    """Five minutes: a large log is read again at start."""
+    return {"tcpSocket": {"port": port}, **_every(1, timeout=1, failures=300)}
+
+
+def _liveness(port: int) -> JSONObject:
+    return {"tcpSocket": {"port": port}, **_every(10, timeout=5, failures=6)}
+
+
+# Xline handles SIGINT alone, and as process 1 of its container does not even die of SIGTERM. Where containers are
+# processes of the host, CONTAINER_PID names the one that is meant.
+_INTERRUPT: JSONObject = {"exec": {"command": ["/bin/sh", "-c", 'kill -INT "${CONTAINER_PID:-1}"']}}
+
+ETCD = EngineProfile(
+    name="etcd",
+    default_image="quay.io/coreos/etcd:v3.5.17",
+    command=("etcd",),
+    ports={"client": CLIENT_PORT, "peer": PEER_PORT, "metrics": ETCD_METRICS_PORT},
+    mount_path="/var/lib/etcd",
+    startup=_startup(PEER_PORT),
+    liveness=_liveness(PEER_PORT),
+    readiness={
+        "httpGet": {"path": "/health", "port": ETCD_METRICS_PORT},
+        **_every(2, timeout=2, failures=3),
+    },
+    pre_stop=None,
+    flags=_etcd,
+)
+
+XLINE = EngineProfile(
+    name="xline",
+    default_image="ghcr.io/xline-kv/xline:v0.7.0",
+    command=("xline",),
+    ports={"client": CLIENT_PORT, "peer": PEER_PORT, "metrics": XLINE_METRICS_PORT},
+    mount_path="/var/lib/xline",
+    startup=_startup(PEER_PORT),
+    liveness=_liveness(PEER_PORT),
+    readiness={"grpc": {"port": CLIENT_PORT}, **_every(2, timeout=2, failures=3)},
+    pre_stop=_INTERRUPT,
+    flags=_xline,
+)
+
+XLINE_LEGACY = EngineProfile(
+    name="xline (0.6 or older)",
+    default_image="ghcr.io/xline-kv/xline:v0.6.1",
+    command=("xline",),
+    ports={"client": CLIENT_PORT},
+    mount_path="/var/lib/xline",
+    startup=_startup(CLIENT_PORT),
+    liveness=_liveness(CLIENT_PORT),
+    readiness={"grpc": {"port": CLIENT_PORT}, **_every(2, timeout=2, failures=3)},
+    pre_stop=_INTERRUPT,
+    flags=_xline_legacy,
+)

