@@ -40,7 +40,7 @@ class Requirement:
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Mapping[str, object]) -> bool:
-        """Whether labels with this key satisfy the condition. ``!=`` and ``notin`` also hold where the key is absent."""
+        """Whether labels with this key satisfy the condition. ``!=`` and ``notin`` hold where it is absent."""
         value = labels.get(self.key)
         if self.key in labels and not isinstance(value, str):
             value = "" if value is None else str(value)
@@ -234,11 +234,11 @@ class _Parser:
                 values.add("")
             else:
                 values.add(_value(self._next(), key, self._text))
-            token = self._next()
-            if token == ")":
+            after = self._next()
+            if after == ")":
                 return tuple(sorted(values))
-            if token != ",":
-                raise self._error(f"in the values of {key!r}: expected ',' or ')', found {token or 'the end'!r}")
+            if after != ",":
+                raise self._error(f"in the values of {key!r}: expected ',' or ')', found {after or 'the end'!r}")
 
     def _peek(self) -> str:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""

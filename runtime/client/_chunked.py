@@ -68,12 +68,19 @@ def _take_chunks(buffer: bytes, missing: int) -> tuple[bytes, int, int, bool]:
         eol = buffer.find(b"\r\n", at)
         if eol < 0:
             break
-        length = int(buffer[at:eol].split(b";", 1)[0], 16)
+        length = _chunk_size(buffer[at:eol])
         if length == 0:
             return b"".join(data), size, 0, True
         at = eol + 2
         missing = length + 2
     return (data[0] if len(data) == 1 else b"".join(data)), at, missing, False
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.split(b";", 1)[0].strip()
+    if not digits.isalnum():  # int() would also take a sign and underscores
+        raise ValueError(f"the size of a chunk is {line[:40]!r}")
+    return int(digits, 16)
 
 
 class LineSplitter:

@@ -5,8 +5,9 @@ Rules, all of them here:
 - ``timeout`` bounds the whole call, repeats and waits included. A bound client's deadline bounds it further.
 - 429 and 503 with Retry-After are repeated after that wait for every verb (the server refused before acting); other
   5xx with Retry-After only for reads. At most :data:`MAX_RETRIES` times, and never if the wait does not fit.
-- A read whose kept-alive connection turned out to be dropped is repeated once. A write is repeated only if it
-  certainly never left (connection refused): otherwise it may have taken effect, which only the caller can find out.
+- A read whose connection broke is repeated once: a kept-alive one may have been dropped long ago. A write never is: it
+  may have taken effect, which only the caller can find out. Nor is what could not connect: waiting is for the caller.
+- After a 401 the credentials are renewed, and the request is repeated once if there were others to be had.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import urllib3
 from urllib3.exceptions import (
@@ -46,6 +47,14 @@ _SEGMENT = 1 << 16
 _SHORTEST_WAIT = 0.001  # seconds; urllib3 refuses a timeout of 0
 
 
+class Connection(NamedTuple):
+    """A pool to send with, and the headers that authenticate. ``keep`` is whatever must live as long."""
+
+    pool: urllib3.PoolManager
+    headers: Mapping[str, str]
+    keep: object = None
+
+
 class Transport(Protocol):
     """Connections to one API server, and the credentials for it. Safe for use from many threads."""
 
@@ -53,13 +62,11 @@ class Transport(Protocol):
     def base_url(self) -> str:
         """Scheme, host and port, perhaps with a path in front of the API; no slash at its end."""
 
-    def pool(self) -> urllib3.PoolManager:
-        """The pool to send with. Asked for each request: certificates may have been renewed."""
+    def connection(self, refused: Connection | None = None) -> Connection:
+        """What to send the next request with. Asked for each request, for tokens and certificates rotate.
 
-    def credentials(self, *, refresh: bool = False) -> Mapping[str, str]:
-        """Headers that authenticate. Asked for each request: tokens rotate.
-
-        :param refresh: the server has refused the present ones (401): get new ones if that is possible.
+        :param refused: the server did not accept this one's credentials (401): answer one with others if there are any.
+        :raises ConnectionFailed: there are no credentials to be had.
         """
 
     def close(self) -> None:
@@ -151,6 +158,8 @@ class _Call:
         self._retries = 0
         self._reconnected = False
         self._reauthenticated = False
+        self._connection: Connection | None = None
+        self._refused: Connection | None = None
 
     def run(self) -> Response:
         while True:
@@ -184,13 +193,13 @@ class _Call:
         left = self._check()
         request, sender = self._request, self._sender
         headers = {"User-Agent": sender.user_agent, "Accept": "application/json"}
-        headers.update(sender.transport.credentials(refresh=self._reauthenticated))
+        self._connection = connection = sender.transport.connection(self._refused)
+        headers.update(connection.headers)
         headers.update(request.headers)
         try:
-            return sender.transport.pool().request(
+            return connection.pool.request(
                 request.method,
                 sender.transport.base_url + request.path,
-                # urllib3 encodes `fields` of a GET into the query, but those of a POST into the body.
                 body=request.body,
                 headers=headers,
                 timeout=urllib3.Timeout(connect=min(sender.connect_timeout, left), read=left),
@@ -232,12 +241,9 @@ class _Call:
 
     def _after_failure(self, error: ClientError) -> None:
         """Returns if the request may be repeated now; raises ``error`` otherwise."""
-        if not isinstance(error, ConnectionFailed) or not error.retryable or self._reconnected:
+        broke = isinstance(error, ConnectionFailed) and error.sent and error.retryable
+        if not broke or not self._read or self._reconnected:
             raise error
-        if error.sent and not self._read:
-            raise error
-        if not error.sent:
-            raise error  # nothing listens there; waiting is the caller's decision
         self._reconnected = True
 
     def _after_error(self, raw: urllib3.BaseHTTPResponse, body: bytes) -> None:
@@ -245,9 +251,9 @@ class _Call:
         retry_after = parse_retry_after(raw.headers.get("Retry-After"), self._clock)
         error = errors.from_response(self._request.target, raw.status, body, retry_after)
         if raw.status == 401 and not self._reauthenticated:
-            before = self._sender.transport.credentials()
-            if self._sender.transport.credentials(refresh=True) != before:
-                self._reauthenticated = True
+            self._refused = self._connection
+            self._reauthenticated = True
+            if self._sender.transport.connection(self._refused) is not self._refused:
                 return
         refused = raw.status in (429, 503) or (raw.status >= 500 and self._read)
         if not refused or retry_after is None or self._retries >= MAX_RETRIES:

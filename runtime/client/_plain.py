@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import urllib3
 
+from runtime.client._http import Connection
 from runtime.client.errors import ConfigError
 
 # One connection per watch, and a watch per resource and namespace; more than that are opened, but not kept.
@@ -19,29 +19,27 @@ class PlainTransport:
 
     def __init__(self, url: str, token: str | None, ca_file: str | None, insecure_skip_tls_verify: bool) -> None:
         self._base_url = _checked(url)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         context: ssl.SSLContext | None = None
         if self._base_url.startswith("https"):
             context = _tls(ca_file, insecure_skip_tls_verify)
-        self._pool = urllib3.PoolManager(
+        pool = urllib3.PoolManager(
             num_pools=4,
             maxsize=POOL_SIZE,
             ssl_context=context,
             assert_hostname=False if insecure_skip_tls_verify else None,
         )
+        self._connection = Connection(pool, headers)
 
     @property
     def base_url(self) -> str:
         return self._base_url
 
-    def pool(self) -> urllib3.PoolManager:
-        return self._pool
-
-    def credentials(self, *, refresh: bool = False) -> Mapping[str, str]:
-        return self._headers
+    def connection(self, refused: Connection | None = None) -> Connection:  # noqa: ARG002 there is only one
+        return self._connection
 
     def close(self) -> None:
-        self._pool.clear()
+        self._connection.pool.clear()
 
 
 def _checked(url: str) -> str:

@@ -15,6 +15,7 @@ from runtime.client._plain import PlainTransport
 from runtime.client.discovery import Discovery
 from runtime.client.errors import Target
 from runtime.client.resource import ResourceClient, Write
+from runtime.client.unstructured import encode
 from runtime.clock import SYSTEM, Clock
 from runtime.types import GVR, JSONMapping
 
@@ -104,8 +105,6 @@ class Client:
         :param body: bytes as they are, or a dict as JSON.
         :raises ApiError: for every status >= 400.
         """
-        from runtime.client.unstructured import encode
-
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = encode(body)

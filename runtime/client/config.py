@@ -26,7 +26,7 @@ def load_client(
     """
     from runtime.client._transport import load_transport  # imports the official client: 0.2 s
 
-    transport = load_transport(kubeconfig, context)
+    transport = load_transport(kubeconfig, context, clock)
     return Client(
         transport=transport,
         namespace=transport.namespace,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from runtime.client.errors import ApiError, NotFound, ServiceUnavailable
+from runtime.client.errors import ConnectionFailed, NotFound, ServiceUnavailable
 from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
@@ -157,10 +157,8 @@ class Discovery:
         return answer
 
 
-def _not_discovery(path: str) -> ApiError:
-    from runtime.client.errors import Target, from_response
-
-    return from_response(Target("GET", path), 500, b"")
+def _not_discovery(path: str) -> ConnectionFailed:
+    return ConnectionFailed(f"GET {path}: the answer is no discovery document", sent=False, retryable=False)
 
 
 def _names(resource: APIResource) -> set[str]:

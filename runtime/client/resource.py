@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -11,8 +11,8 @@ import msgspec
 import orjson
 
 from runtime.client._http import HttpRequest, Response
-from runtime.client.errors import ClientError, ConnectionFailed, Target
-from runtime.client.unstructured import Unstructured, encode
+from runtime.client.errors import ConnectionFailed, Target
+from runtime.client.unstructured import Unstructured
 from runtime.client.watch import RawWatch, Watch
 from runtime.selectors import FieldSelector, LabelSelector
 from runtime.types import GVR, JSONMapping
@@ -145,7 +145,7 @@ class ResourceClient:
         :raises NotFound: there is none.
         """
         query = _query(resourceVersion=resource_version)
-        return _object(self._send("get", "GET", name, query=query, timeout=timeout))
+        return self._get(name, None, query, timeout)
 
     def list(
         self,
@@ -173,7 +173,12 @@ class ResourceClient:
             resource_version_match=resource_version_match,
             timeout=timeout,
         )
-        return ObjectList(list(page.objects()), page.resource_version, page.continue_, page.remaining_item_count)
+        try:
+            items = list(page.objects())
+        except ValueError as e:
+            target = self._target("list", "")
+            raise ConnectionFailed(f"{target}: an item is no object: {e}", sent=False, retryable=False) from e
+        return ObjectList(items, page.resource_version, page.continue_, page.remaining_item_count)
 
     def pages(
         self,
@@ -357,7 +362,7 @@ class ResourceClient:
     def patch(
         self,
         name: str,
-        patch: JSONMapping | list[dict[str, Any]] | bytes,
+        patch: JSONMapping | Sequence[JSONMapping] | bytes,
         *,
         type: PatchType = "merge",
         subresource: str | None = None,
@@ -376,12 +381,7 @@ class ResourceClient:
         media_type = _PATCH_TYPES.get(type)
         if media_type is None:
             raise ValueError(f"patch type {type!r}: give one of {', '.join(_PATCH_TYPES)}; for apply call apply()")
-        if isinstance(patch, bytes):
-            body = patch
-        elif type == "json":
-            body = orjson.dumps(patch)
-        else:
-            body = encode(patch)  # type: ignore[arg-type]
+        body = patch if isinstance(patch, bytes) else _json(patch)
         query = _write_query(dry_run, field_manager, field_validation)
         return self._write(
             "patch", "PATCH", name, "", query, body=body, media_type=media_type, subresource=subresource,
@@ -449,7 +449,7 @@ class ResourceClient:
             conditions["resourceVersion"] = resource_version
         body = _delete_options(grace_period_seconds, propagation_policy, conditions, dry_run)
         response = self._send("delete", "DELETE", name, body=body, headers=_JSON, timeout=timeout)
-        obj = _object(response)
+        obj = _object(response, self._target("delete", name))
         remaining = None if obj.kind == "Status" and obj.api_version == "v1" else obj
         if not dry_run:
             self._client._wrote(Write("delete", self.gvr, self.namespace, name, "", remaining))
@@ -485,11 +485,11 @@ class ResourceClient:
 
     def get_status(self, name: str, *, timeout: float | None = None) -> Unstructured:
         """The object, by its status subresource (a right of its own in RBAC)."""
-        return _object(self._send("get", "GET", name, subresource="status", timeout=timeout))
+        return self._get(name, "status", {}, timeout)
 
     def get_scale(self, name: str, *, timeout: float | None = None) -> Unstructured:
         """The ``autoscaling/v1`` Scale of the object: ``scale["spec"]["replicas"]``."""
-        return _object(self._send("get", "GET", name, subresource="scale", timeout=timeout))
+        return self._get(name, "scale", {}, timeout)
 
     def update_scale(
         self,
@@ -514,6 +514,10 @@ class ResourceClient:
 
     # ---- below the verbs
 
+    def _get(self, name: str, subresource: str | None, query: Mapping[str, str], timeout: float | None) -> Unstructured:
+        response = self._send("get", "GET", name, query=query, subresource=subresource, timeout=timeout)
+        return _object(response, self._target("get", name, subresource))
+
     def _write(
         self,
         verb: str,
@@ -532,7 +536,7 @@ class ResourceClient:
             verb, method, name, namespace=namespace, query=query, body=body, headers={"Content-Type": media_type},
             subresource=subresource, shown_name=shown_name, timeout=timeout,
         )  # fmt: skip
-        obj = _object(response)
+        obj = _object(response, self._target(verb, name or shown_name, subresource, namespace))
         if "dryRun" not in query:
             scale = subresource == "scale"
             self._client._wrote(
@@ -602,6 +606,13 @@ def _text(selector: object) -> str | None:
     return None if selector is None else str(selector) or None
 
 
+def _json(value: JSONMapping | Sequence[JSONMapping]) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    except orjson.JSONEncodeError as e:
+        raise TypeError(f"the patch cannot be written as JSON: {e}") from None
+
+
 def _query(**parameters: str | int | bool | None) -> dict[str, str]:
     return {
         key: ("true" if value else "false") if isinstance(value, bool) else str(value)
@@ -632,8 +643,11 @@ def _delete_options(
     return orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", **options}) if options else None
 
 
-def _object(response: Response) -> Unstructured:
-    return Unstructured.from_bytes(response.body)
+def _object(response: Response, target: Target) -> Unstructured:
+    try:
+        return Unstructured.from_bytes(response.body)
+    except ValueError as e:
+        raise ConnectionFailed(f"{target}: the answer is no object: {e}", sent=True, retryable=False) from e
 
 
 def _raw_list(body: bytes, target: Target) -> RawList:
@@ -652,6 +666,3 @@ def _raw_list(body: bytes, target: Target) -> RawList:
         continue_=metadata.continue_ or "",
         remaining_item_count=metadata.remaining_item_count,
     )
-
-
-__all__ = ["ClientError", "ObjectList", "RawList", "ResourceClient", "Write"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, overload
+from typing import Any, Final, overload
 
 import msgspec
 import orjson
@@ -144,7 +144,7 @@ class Unstructured:
     _labels: dict[str, str]
     _owner_references: tuple[OwnerReference, ...]
 
-    def __init__(self, obj: JSONMapping) -> None:
+    def __init__(self, obj: JSONMapping | Unstructured) -> None:
         """:raises TypeError: ``obj`` is not a mapping, or holds something that JSON cannot say."""
         if isinstance(obj, Unstructured):
             raw = obj._raw
@@ -345,7 +345,7 @@ class Unstructured:
             return _lenient_on_demand(metadata if isinstance(metadata, dict) else {})
 
 
-class EventLine(NamedTuple):
+class EventLine(msgspec.Struct, gc=False):
     """One line of a watch, decoded as far as needed.
 
     :ivar type: ``ADDED``, ``MODIFIED``, ``DELETED``, ``BOOKMARK`` or ``ERROR``.
@@ -356,12 +356,7 @@ class EventLine(NamedTuple):
     object: msgspec.Raw
 
 
-class _Line(msgspec.Struct, gc=False):
-    type: str
-    object: msgspec.Raw
-
-
-_line_of = msgspec.json.Decoder(_Line).decode
+_line_of = msgspec.json.Decoder(EventLine).decode
 
 
 def decode_line(line: bytes | memoryview) -> EventLine:
@@ -370,10 +365,9 @@ def decode_line(line: bytes | memoryview) -> EventLine:
     :raises ValueError: the line is not a watch event (garbled, or cut).
     """
     try:
-        decoded = _line_of(line)
+        return _line_of(line)
     except msgspec.DecodeError as e:
         raise ValueError(f"not a watch event: {e}: {_excerpt(bytes(line))}") from None
-    return EventLine(decoded.type, decoded.object)
 
 
 def encode(obj: JSONMapping) -> bytes:

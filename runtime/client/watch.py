@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import NamedTuple, Self
 
 import orjson
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from runtime.client import errors
 from runtime.client._chunked import LineSplitter, segments
@@ -82,10 +83,8 @@ class RawWatch:
             return
         # The reader is in a system call on this socket. Closing the descriptor under it could make it read
         # whatever connection gets that number next, so only wake it: it closes the response itself.
-        try:
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # raised where the connection is gone already
             self._response.shutdown()
-        except (OSError, RuntimeError, ValueError):
-            pass  # the connection is gone already, and so is whatever waited on it
 
     @property
     def closed(self) -> bool:
@@ -114,21 +113,26 @@ class RawWatch:
             failure = self._translate(e)
             failure.__cause__ = e
         finally:
-            with self._state:
-                self._reading = False
-                closed = self._closed
-                if failure is not None:
-                    self._closed = True
-            if closed or failure is not None:
-                self._response.close()
+            closed = self._read_ended(failure is not None)
         if closed:
             return None
         if failure is not None:
             raise failure
         return segment
 
+    def _read_ended(self, failed: bool) -> bool:
+        """Whether :meth:`close` was called while the read went on, whose result means nothing then."""
+        with self._state:
+            self._reading = False
+            closed = self._closed
+            self._closed = closed or failed
+            ended = self._closed
+        if ended:
+            self._response.close()
+        return closed
+
     def _translate(self, error: Exception) -> ClientError:
-        if isinstance(error, TimeoutError) or type(error).__name__ == "ReadTimeoutError":
+        if isinstance(error, TimeoutError | ReadTimeoutError):
             return IdleTimeout(f"{self._target}: nothing came for {self._idle_timeout} s, not even a bookmark")
         return ConnectionFailed(f"{self._target}: the stream broke: {error}", sent=False)
 

@@ -1,0 +1,257 @@
+"""The one module that touches the official client: its configuration, TLS and proxies, and its urllib3 pool.
+
+It is imported at the first :func:`runtime.client.load_client`, for importing ``kubernetes`` costs 0.2 s. The stubs know
+little of the classes used here, so they are cast to the protocols below, and nowhere else.
+
+What we do ourselves, because the official client does it wrongly: merging files (it lets the last current context win),
+exec plugins (it logs their failure and goes on without credentials, and knows neither renewed certificates nor a
+refusal), and token files (those of a kubeconfig it reads once).
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import urllib3
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.configuration import Configuration
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.config.kube_config import load_kube_config_from_dict
+
+from runtime.client import _kubeconfig
+from runtime.client._credentials import Credentials, ExecPlugin, TokenFile
+from runtime.client._http import Connection
+from runtime.client._kubeconfig import KubeConfig
+from runtime.client._plain import POOL_SIZE
+from runtime.client.errors import ConfigError, ConnectionFailed
+from runtime.clock import Clock
+from runtime.types import JSONObject
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+DEFAULT_KUBECONFIG = "~/.kube/config"
+
+
+class _Configuration(Protocol):
+    """The attributes of the official Configuration that are used here."""
+
+    host: str
+    ssl_ca_cert: str | None
+    cert_file: str | None
+    key_file: str | None
+    proxy: str | None
+    no_proxy: str | None
+    connection_pool_maxsize: int
+    api_key: dict[str, str]
+
+    def get_api_key_with_prefix(self, identifier: str) -> str | None: ...
+
+
+class _Rest(Protocol):
+    pool_manager: urllib3.PoolManager
+
+
+class _Api(Protocol):
+    rest_client: _Rest
+
+
+class _Source(Protocol):
+    """Where credentials come from."""
+
+    def get(self, refused: Credentials | None = None) -> Credentials: ...
+
+
+class _Configured:
+    """What the official Configuration found itself: a token or password, or one that its hook refreshes (OIDC)."""
+
+    def __init__(self, configuration: _Configuration) -> None:
+        self._configuration = configuration
+        self._lock = threading.Lock()  # the hook is not made for many threads
+        self._last: tuple[str, Credentials] = ("", Credentials())
+
+    def get(self, refused: Credentials | None = None) -> Credentials:  # noqa: ARG002 the hook alone decides
+        with self._lock:
+            if not self._configuration.api_key:
+                return self._last[1]
+            value = self._configuration.get_api_key_with_prefix("BearerToken") or ""
+            if value != self._last[0]:
+                self._last = (value, _Header(value))
+            return self._last[1]
+
+
+class _Header(Credentials):
+    """Credentials given as the whole Authorization header."""
+
+    __slots__ = ()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": self.token} if self.token else {}
+
+
+class ConfiguredTransport:
+    """Connections as an official Configuration describes them, with credentials that may change."""
+
+    def __init__(self, configuration: _Configuration, source: _Source | None, namespace: str) -> None:
+        configuration.connection_pool_maxsize = POOL_SIZE
+        self._configuration = configuration
+        self._source = source or _Configured(configuration)
+        self.namespace = namespace
+        self._lock = threading.Lock()  # guards the current connection
+        self._credentials: Credentials | None = None
+        self._connection: Connection | None = None
+        try:
+            self.connection()
+        except ConnectionFailed as e:
+            raise ConfigError(str(e)) from e
+
+    @property
+    def base_url(self) -> str:
+        return self._configuration.host.rstrip("/")
+
+    def connection(self, refused: Connection | None = None) -> Connection:
+        """See :meth:`Transport.connection`. A new pool is only made for a new client certificate."""
+        with self._lock:
+            unwanted = self._credentials if refused is not None and refused is self._connection else None
+        try:
+            credentials = self._source.get(unwanted)
+        except (ConfigError, ConfigException, OSError) as e:
+            raise ConnectionFailed(f"no credentials for {self.base_url}: {e}", sent=False) from e
+        with self._lock:
+            if self._connection is None or credentials is not self._credentials:
+                self._connection = self._renewed(credentials)
+                self._credentials = credentials
+            return self._connection
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.pool.clear()
+
+    def _renewed(self, credentials: Credentials) -> Connection:
+        present = self._credentials
+        if self._connection is not None and present is not None and present.certificate == credentials.certificate:
+            return Connection(self._connection.pool, credentials.headers, self._connection.keep)
+        if not credentials.certificate:
+            return Connection(_pool(self._configuration), credentials.headers, None)
+        # urllib3 reads the files for each connection it opens: they live as long as the pool is in use.
+        directory = tempfile.TemporaryDirectory(prefix="client-certificate-")
+        configuration = copy.copy(self._configuration)
+        configuration.cert_file = _private(directory.name, "tls.crt", credentials.certificate)
+        configuration.key_file = _private(directory.name, "tls.key", credentials.key)
+        return Connection(_pool(configuration), credentials.headers, directory)
+
+
+def load_transport(kubeconfig: str | None, context: str | None, clock: Clock | None = None) -> ConfiguredTransport:
+    """See :func:`runtime.client.load_client`."""
+    named = kubeconfig or os.environ.get("KUBECONFIG")
+    if named:
+        paths = [path for path in named.split(os.pathsep) if path]
+        return _from_kubeconfig(_kubeconfig.load(paths, context), clock)
+    if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return _in_cluster()
+    if not Path(DEFAULT_KUBECONFIG).expanduser().exists():
+        raise ConfigError(
+            f"no cluster is configured: {DEFAULT_KUBECONFIG} does not exist, KUBECONFIG is not set, "
+            "and this is no Pod; name a kubeconfig with --kubeconfig or KUBECONFIG"
+        )
+    return _from_kubeconfig(_kubeconfig.load([DEFAULT_KUBECONFIG], context), clock)
+
+
+def _from_kubeconfig(config: KubeConfig, clock: Clock | None) -> ConfiguredTransport:
+    user = dict(config.user)
+    source: _Source | None = None
+    if "tokenFile" in user:
+        source = TokenFile(user["tokenFile"], config.user_where)
+    elif user.get("exec") is not None and not user.get("token"):
+        if not isinstance(user["exec"], dict):
+            raise ConfigError(f"{config.user_where}: exec must be a mapping")
+        source = ExecPlugin(user["exec"], config.cluster, config.directory, config.user_where, clock)
+    if source is not None:
+        for key in ("tokenFile", "token", "exec", "auth-provider"):
+            user.pop(key, None)
+    configuration = _configuration()
+    try:
+        load_kube_config_from_dict(
+            _one_context(config, user), client_configuration=cast(Configuration, configuration), persist_config=False
+        )
+    except (ConfigException, KeyError, TypeError, ValueError, OSError) as e:
+        raise ConfigError(f"{config.where}, {config.user_where}: {e}") from e
+    if config.cluster.get("proxy-url"):
+        configuration.no_proxy = None  # NO_PROXY is about the proxies of the environment, as in kubectl
+    _check_tls(configuration, config)
+    return ConfiguredTransport(configuration, source, config.namespace)
+
+
+def _in_cluster() -> ConfiguredTransport:
+    host = os.environ["KUBERNETES_SERVICE_HOST"]
+    port = os.environ.get("KUBERNETES_SERVICE_PORT") or "443"
+    where = "the Pod's service account"
+    token, authority = SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt"
+    for file, what in ((token, "token"), (authority, "CA certificate")):
+        if not file.exists():
+            raise ConfigError(
+                f"{where}: the {what} {file} does not exist; KUBERNETES_SERVICE_HOST is set, so this looks like a Pod: "
+                "does it have automountServiceAccountToken: false? Outside of one, name a kubeconfig with --kubeconfig"
+            )
+    configuration = _configuration()
+    configuration.host = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    configuration.ssl_ca_cert = str(authority)
+    namespace = SERVICE_ACCOUNT / "namespace"
+    return ConfiguredTransport(
+        configuration,
+        TokenFile(str(token), where),
+        namespace.read_text(encoding="utf-8").strip() if namespace.exists() else "default",
+    )
+
+
+def _one_context(config: KubeConfig, user: JSONObject) -> JSONObject:
+    """A kubeconfig with nothing else in it, so that the official reader has nothing left to choose."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "clusters": [{"name": "c", "cluster": config.cluster}],
+        "users": [{"name": "c", "user": user}],
+    }
+
+
+def _check_tls(configuration: _Configuration, config: KubeConfig) -> None:
+    """The files are loaded once now, so that a wrong one is found here and not at every request."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if configuration.ssl_ca_cert:
+        try:
+            context.load_verify_locations(cafile=configuration.ssl_ca_cert)
+        except (ssl.SSLError, OSError) as e:
+            raise ConfigError(f"{config.where}: certificate-authority holds no PEM certificate: {e}") from None
+    if configuration.cert_file:
+        try:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+        except (ssl.SSLError, OSError) as e:
+            raise ConfigError(
+                f"{config.user_where}: client-certificate and client-key are no pair of PEM files: {e}"
+            ) from None
+
+
+def _configuration() -> _Configuration:
+    return cast(_Configuration, Configuration())
+
+
+def _pool(configuration: _Configuration) -> urllib3.PoolManager:
+    api = cast(_Api, cast(Any, ApiClient)(configuration))
+    return api.rest_client.pool_manager
+
+
+def _private(directory: str, name: str, content: str) -> str:
+    path = os.path.join(directory, name)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+    return path
