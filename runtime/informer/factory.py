@@ -1,0 +1,151 @@
+"""One informer per resource, with the same options for all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+from runtime.client import Client
+from runtime.clock import SYSTEM, Clock
+from runtime.types import GVR
+
+from .backoff import Backoff
+from .informer import SharedIndexInformer
+from .projection import FieldPath, Transform
+from .source import ResourceSource
+from .sync import wait_for_cache_sync
+
+DEFAULT_IDLE_TIMEOUT = 90.0  # half as long again as real servers take between two bookmarks
+
+
+class SharedInformerFactory:
+    """Makes informers, at most one for each resource, and starts and stops them together (F1 to F5).
+
+    All methods may be called from any thread.
+
+    :param client: talks to the API server.
+    :param resync_period: seconds between redeliveries of the caches to their handlers; 0.0 never.
+    :param namespace: watch only this one; None for all, and for cluster-scoped resources.
+    :param transform: changes each object, a dict, before it is cached, once; for all informers.
+    :param label_selector: cache only what matches, as ``"app=web,tier in (a,b)"``.
+    :param field_selector: likewise, as ``"spec.nodeName=n1"``.
+    :param watch_timeout: seconds after which servers are asked to end a watch: a random time between this and twice
+        this; None: 300.
+    :param idle_timeout: seconds of silence after which a watch's connection is taken for dead, and opened anew where
+        the last one ended. Servers send a bookmark about once a minute.
+    :param page_size: objects per page of a list; None: as the server can do it best (R9).
+    :param projection: cache only these fields, as ``["spec.replicas", "status"]``, besides the metadata that identifies
+        an object.
+    :param resync_periods: of single resources (F5).
+    :param watch_list: receive the initial state as a stream where the server can.
+    :param backoff: makes the waits after failures, for each informer anew.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resync_period: float = 0.0,
+        namespace: str | None = None,
+        transform: Transform | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        *,
+        watch_timeout: float | None = None,
+        idle_timeout: float | None = DEFAULT_IDLE_TIMEOUT,
+        page_size: int | None = None,
+        projection: Iterable[FieldPath] | None = None,
+        resync_periods: Mapping[GVR, float] | None = None,
+        watch_list: bool = True,
+        backoff: Callable[[], Backoff] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._stop = threading.Event()
+        self._client = client.bound(stop=self._stop)
+        self._resync_period = resync_period
+        self._namespace = namespace
+        self._transform = transform
+        self._label_selector = label_selector
+        self._field_selector = field_selector
+        self._watch_timeout = watch_timeout
+        self._idle_timeout = idle_timeout
+        self._page_size = page_size
+        self._projection = None if projection is None else [*projection]
+        self._resync_periods = dict(resync_periods or {})
+        self._watch_list = watch_list
+        self._backoff = backoff
+        self._clock = clock or SYSTEM
+        self._lock = threading.Lock()  # guards the next one
+        self._informers: dict[GVR, SharedIndexInformer] = {}
+
+    @property
+    def informers(self) -> dict[GVR, SharedIndexInformer]:
+        """The informers made so far."""
+        with self._lock:
+            return dict(self._informers)
+
+    def informer(self, gvr: GVR) -> SharedIndexInformer:
+        """The informer for this resource, always the same one (F1). It runs after the next :meth:`start`."""
+        gvr = GVR(*gvr)
+        with self._lock:
+            informer = self._informers.get(gvr)
+            if informer is None:
+                informer = self._informers[gvr] = self._new_informer(gvr)
+            return informer
+
+    def start(self) -> None:
+        """Start the informers made so far that do not run yet; returns at once. None after :meth:`shutdown` (F2)."""
+        with self._lock:
+            if self._stop.is_set():
+                return
+            for informer in self._informers.values():
+                if not informer.has_started:
+                    informer.start()
+
+    def wait_for_cache_sync(self, timeout: float | None = None) -> dict[GVR, bool]:
+        """Block until all started informers have synced; informers that were not started do not count (F3).
+
+        :param timeout: seconds; None waits as long as it takes, but no longer than until :meth:`shutdown`.
+        :returns: for each resource whether it has. Why one has not says ``informer(gvr).sync_state.last_error``.
+        """
+        started = {gvr: informer for gvr, informer in self.informers.items() if informer.has_started}
+        ends = None if timeout is None else self._clock.monotonic() + timeout
+        for informer in started.values():
+            left = None if ends is None else max(0.0, ends - self._clock.monotonic())
+            wait_for_cache_sync(informer, timeout=left, clock=self._clock)
+        return {gvr: informer.has_synced() for gvr, informer in started.items()}
+
+    def shutdown(self) -> None:
+        """Stop all informers and wait until their threads have ended. May be called again, and by several (F4)."""
+        self._stop.set()
+        informers = self.informers.values()
+        for informer in informers:
+            informer.stop()
+        for informer in informers:
+            informer.join()
+
+    def __enter__(self) -> SharedInformerFactory:
+        """Leaving the block shuts down; entering does not start."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def _new_informer(self, gvr: GVR) -> SharedIndexInformer:
+        source = ResourceSource(
+            self._client.resource(gvr, self._namespace or None),
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            idle_timeout=self._idle_timeout,
+            supports_watch_list=self._watch_list,
+        )
+        return SharedIndexInformer(
+            source,
+            gvr,
+            resync_period=self._resync_periods.get(gvr, self._resync_period),
+            transform=self._transform,
+            keep_fields=self._projection,
+            page_size=self._page_size,
+            watch_timeout=self._watch_timeout,
+            backoff=self._backoff() if self._backoff is not None else None,
+            clock=self._clock,
+        )

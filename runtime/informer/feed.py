@@ -1,0 +1,142 @@
+"""An open watch, decoded as far as the reflector needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runtime.client import (
+    ApiError,
+    ConnectionFailed,
+    Expired,
+    TooManyRequests,
+    Unstructured,
+    decode_line,
+    error_from_event,
+)
+from runtime.clock import Clock
+from runtime.logging import Logger
+
+from .ingest import ADDED, BOOKMARK, DELETED, MODIFIED, Event
+from .source import WatchStream
+from .state import Health
+
+_ERROR = "ERROR"
+_OBJECT_EVENTS = frozenset((ADDED, MODIFIED, DELETED))
+_END_OF_INITIAL_EVENTS = "k8s.io/initial-events-end"
+_TOO_LARGE = "Too large resource version"
+
+
+class BadLine(ValueError):
+    """A line of a watch that is no event: one may be lost in it, and what follows cannot be trusted."""
+
+
+class Batch(NamedTuple):
+    """What came together.
+
+    :ivar events: in order; those that were no object are left out (R20).
+    :ivar error: what stood in the stream behind them. The rest of the stream is worth nothing then.
+    """
+
+    events: list[Event]
+    error: ApiError | BadLine | None = None
+
+
+class Feed:
+    """The batches of one watch; used by one thread, but :meth:`close` may come from any.
+
+    :ivar opened_at: in the clock's monotonic time.
+    :ivar count: events so far, bookmarks included.
+    :ivar in_order: False while the events may be synthetic ADDED ones, whose versions are in no order (R22).
+    """
+
+    def __init__(self, stream: WatchStream, version: str, clock: Clock, health: Health, log: Logger) -> None:
+        self.opened_at = clock.monotonic()
+        self.count = 0
+        self.in_order = version not in ("", "0")
+        self._stream = stream
+        self._lines = iter(stream)
+        self._put_back: Batch | None = None
+        self._health = health
+        self._log = log
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._put_back is not None:
+            batch, self._put_back = self._put_back, None
+            return batch
+        batch = self._decode(next(self._lines))
+        self.count += len(batch.events)
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """Have the next iteration begin with this."""
+        self._put_back = batch
+
+    def version_after(self, events: list[Event]) -> str | None:
+        """The collection's version once these have been applied; None if they do not tell it (R22)."""
+        if not self.in_order:
+            self.in_order = any(event.type != ADDED for event in events)
+            if not self.in_order:
+                return None
+        return events[-1].object.resource_version
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _decode(self, lines: list[bytes]) -> Batch:
+        events: list[Event] = []
+        bookmarks = 0
+        for line in lines:
+            try:
+                decoded = decode_line(line)
+                type_ = decoded.type
+                if type_ == _ERROR:
+                    return Batch(events, error_from_event(decoded.object, "watch"))
+                obj = Unstructured.from_bytes(decoded.object)
+            except ValueError as error:
+                return Batch(events, BadLine(str(error)))
+            if type_ == BOOKMARK:
+                bookmarks += 1
+            elif type_ not in _OBJECT_EVENTS:
+                self._skip(type_, obj, "its type is unknown")
+                continue
+            if not obj.resource_version:
+                self._skip(type_, obj, "it has no metadata.resourceVersion")
+                continue
+            events.append(Event(type_, obj))
+        if events:
+            self._health.heard(bookmark=bookmarks > 0)
+        return Batch(events)
+
+    def _skip(self, type_: str, obj: Unstructured, why: str) -> None:
+        self._health.skipped_event()
+        self._log.warning("watch event skipped: " + why, type=type_, object=repr(obj))
+
+
+def ends_initial_events(event: Event) -> bool:
+    """Whether this bookmark closes the initial state of a watch-list; only the exact value counts (R30)."""
+    return event.type == BOOKMARK and event.object.annotations.get(_END_OF_INITIAL_EVENTS) == "true"
+
+
+def is_stale_version(error: BaseException) -> bool:
+    """The version asked for is gone (R8), or not there yet in any of three spellings (R7): ask for the newest."""
+    if isinstance(error, Expired):
+        return True
+    if not isinstance(error, ApiError):
+        return False
+    if any(cause.reason == "ResourceVersionTooLarge" or cause.message == _TOO_LARGE for cause in error.causes):
+        return True
+    return error.reason == "Timeout" and _TOO_LARGE in error.message
+
+
+def is_overload(error: BaseException) -> bool:
+    """Nobody listens, or too many ask (R16): the same request may do later, and a list would only add to it."""
+    return isinstance(error, TooManyRequests) or (isinstance(error, ConnectionFailed) and not error.sent)
+
+
+def retry_after(error: BaseException) -> float:
+    """Seconds the server asked to wait; 0.0 if it did not."""
+    return (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0

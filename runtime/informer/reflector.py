@@ -1,0 +1,363 @@
+"""Keeping a sink equal to a collection of the API server: list, watch, and again whenever that breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import math
+import random
+import threading
+from collections.abc import Callable
+
+from runtime.client import ApiError, Cancelled, ClientError, ConnectionFailed, Expired, IdleTimeout, TooManyRequests
+from runtime.clock import SYSTEM, Clock
+from runtime.logging import get_logger
+
+from .backoff import Backoff, JitteredBackoff
+from .feed import BadLine, Batch, Feed, ends_initial_events, is_overload, is_stale_version, retry_after
+from .ingest import Event, Replacement, Sink
+from .source import Source
+from .state import Health
+
+DEFAULT_PAGE_SIZE = 500
+DEFAULT_WATCH_TIMEOUT = 300.0
+_SHORT_WATCH = 1.0  # seconds below which a watch without events is suspicious (R19)
+
+WatchErrorHandler = Callable[[Exception], object]
+
+
+class _Stopped(Exception):
+    """The reflector was told to stop; not an error."""
+
+
+class _Next(enum.Enum):
+    """What to do after a watch."""
+
+    REWATCH = "at once, from the last version seen"
+    RELIST = "only a new list helps"
+
+
+class Reflector:
+    """Fills a sink from a source until it is stopped (rules R1 to R35 of client-go.md).
+
+    :meth:`run` blocks and is called once, in a thread of its own; everything else may be called from any thread. The
+    sink is called by that thread only.
+
+    The initial state comes by watch-list if the source can, and by pages if not (R28 to R34). After a break the watch
+    goes on from the last version seen; a new list is made only when that cannot work. All waits are jittered, and
+    at least as long as a 429 or 503 asks for.
+
+    :param name: names the collection in logs, as ``pods.v1``.
+    :param page_size: objects per page. None takes 500 where the server would answer from etcd anyway, and lets the
+        watch cache answer in one piece else (R9).
+    :param watch_timeout: seconds after which the server is asked to end a watch: a random time between this and twice
+        this (R15). client-go ignores less than 300; here what is given counts.
+    :param backoff: waits after failures; used by the reflector's thread only (R4).
+    :param on_error: called with each failed list and each watch that could not be started, not with errors within a
+        watch (R17, R26). It must be quick.
+    :param health: where to count.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        *,
+        name: str = "",
+        page_size: int | None = None,
+        watch_timeout: float | None = None,
+        backoff: Backoff | None = None,
+        on_error: WatchErrorHandler | None = None,
+        health: Health | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        if page_size is not None and page_size < 1:
+            raise ValueError(f"page_size={page_size}: use a number of objects above 0, or None")
+        if watch_timeout is not None and watch_timeout <= 0:
+            raise ValueError(f"watch_timeout={watch_timeout}: use a number of seconds above 0, or None")
+        self._source = source
+        self._sink = sink
+        self._page_size = page_size
+        self._watch_timeout = watch_timeout or DEFAULT_WATCH_TIMEOUT
+        self._clock = clock or SYSTEM
+        self._rng = rng or random.Random()  # noqa: S311  # spreads clients, guards nothing
+        self._backoff = backoff or JitteredBackoff(clock=self._clock, rng=self._rng)
+        self._on_error = on_error
+        self._health = health or Health(self._clock)
+        self._log = get_logger("runtime.informer", resource=name)
+        self._stop = threading.Event()
+        self._feed_lock = threading.Lock()  # guards the next one
+        self._feed: Feed | None = None
+        self._version = ""
+        self._version_unavailable = False  # the server refused it: ask for the newest (R5)
+        self._server_pages = False  # the server paged an answer from its cache (R9, R10)
+        self._incomplete_streams = 0  # watch-lists in a row that ended before their bookmark
+
+    @property
+    def last_sync_resource_version(self) -> str:
+        """The version of the last list, event or bookmark handed to the sink; ``""`` before the first (I21)."""
+        return self._version
+
+    def set_error_handler(self, handler: WatchErrorHandler) -> None:
+        """Replace ``on_error``; before :meth:`run`."""
+        self._on_error = handler
+
+    def stop(self) -> None:
+        """End :meth:`run` soon, whatever it waits for; a request that is under way is waited for."""
+        self._stop.set()
+        with self._feed_lock:
+            feed = self._feed
+        if feed is not None:
+            feed.close()
+
+    def run(self) -> None:
+        """List and watch until stopped. Never raises for what a server, network, transform or handler does."""
+        while not self._stop.is_set():
+            asked = 0.0
+            try:
+                self._list_and_watch()
+            except _Stopped:
+                return
+            except Exception as error:
+                if isinstance(error, Cancelled) and self._stop.is_set():
+                    return
+                self._failed("list or watch failed; trying again", error)
+                self._tell(error)
+                asked = retry_after(error)
+            with contextlib.suppress(_Stopped):
+                self._pause(asked)
+
+    def _list_and_watch(self) -> None:
+        feed = self._watch_list() if self._source.supports_watch_list else None
+        try:
+            if feed is None:
+                self._list()
+            self._watch(feed)
+        finally:
+            self._close_feed()
+
+    # Listing
+
+    def _list(self) -> None:
+        """One complete list, with the repetitions that do not wait (R5, R6)."""
+        version = "" if self._version_unavailable else self._version or "0"
+        # The last try asks for everything in one answer: then it was the pages that expired.
+        attempts = [(version, self._limit(version)), ("", self._limit("")), ("", 0)]
+        for number, (version, limit) in enumerate(attempts, 1):
+            try:
+                self._list_at(version, limit)
+            except ApiError as error:
+                if not is_stale_version(error) or number == len(attempts):
+                    raise
+                self._version_unavailable = True
+                self._log.info("the server refused that version; listing the newest", error=str(error))
+            else:
+                self._version_unavailable = False
+                return
+
+    def _list_at(self, version: str, limit: int) -> None:
+        replacement = self._sink.begin_replace()
+        token = listed_at = ""
+        pages = 0
+        while pages == 0 or token:
+            page = self._source.list_page(resource_version=version, limit=limit, continue_token=token)
+            self._check_stop()
+            replacement.add(page.objects)
+            pages += 1
+            listed_at = listed_at or page.resource_version
+            token = page.continue_token
+        if version == "0" and pages > 1:
+            self._server_pages = True
+        self._replaced(replacement, listed_at)
+
+    def _limit(self, version: str) -> int:
+        if self._page_size is not None:
+            return self._page_size
+        if self._server_pages or version in ("", "0"):
+            return DEFAULT_PAGE_SIZE
+        return 0
+
+    def _replaced(self, replacement: Replacement, version: str) -> None:
+        """First the content, then the version (R12)."""
+        self._check_stop()
+        replacement.commit(version)
+        self._version = version
+        self._health.listed()
+
+    # The initial state as a stream
+
+    def _watch_list(self) -> Feed | None:
+        """Receive the state by watch-list: the watch to go on with, or None if it has to be listed (R28 to R33)."""
+        while True:
+            version = "" if self._version_unavailable else self._version
+            try:
+                feed = self._open(version, initial_events=True)
+                if self._receive_initial_events(feed):
+                    self._version_unavailable = False
+                    self._incomplete_streams = 0
+                    return feed
+            except (ClientError, BadLine) as error:
+                self._check_stop()
+                if is_stale_version(error) and not self._version_unavailable:
+                    self._version_unavailable = True
+                elif is_overload(error):
+                    self._failed("watch-list refused; trying again", error)
+                    self._tell(error)
+                    self._pause(retry_after(error))
+                else:
+                    self._log.info("no watch-list here; listing instead", error=str(error))
+                    return None
+            else:
+                self._check_stop()
+                # For a stream to end early once is nothing; a server that always does it must not be hammered.
+                self._incomplete_streams += 1
+                if self._incomplete_streams > 1:
+                    self._pause()
+
+    def _receive_initial_events(self, feed: Feed) -> bool:
+        """Collect until the bookmark that ends the initial state; False if the stream ended before it."""
+        replacement = self._sink.begin_replace()
+        for events, error in feed:
+            self._check_stop()
+            end = next((i for i, event in enumerate(events) if ends_initial_events(event)), None)
+            if end is not None:
+                replacement.apply(events[:end])
+                self._replaced(replacement, events[end].object.resource_version)
+                feed.in_order = True
+                feed.put_back(Batch(events[end + 1 :], error))
+                return True
+            replacement.apply(events)
+            if error is not None:
+                raise error
+        return False
+
+    # Watching
+
+    def _watch(self, feed: Feed | None) -> None:
+        """Watch until only a new list helps; ``feed`` is a watch that is open already."""
+        what = _Next.REWATCH
+        while what is _Next.REWATCH:
+            if feed is None:
+                feed = self._start_watch()
+            what = self._consume(feed)
+            feed = None
+            self._check_stop()
+
+    def _start_watch(self) -> Feed:
+        """Open a watch from the last version, waiting as long as the server is down or busy (R16).
+
+        :raises ClientError: what else kept it from starting; then a new list is due.
+        """
+        while True:
+            try:
+                return self._open(self._version, initial_events=False)
+            except ClientError as error:
+                self._check_stop()
+                if not is_overload(error):
+                    self._health.relisting("expired" if isinstance(error, Expired) else "start_error")
+                    raise
+                self._failed("cannot start the watch; trying again", error)
+                self._pause(retry_after(error))
+
+    def _open(self, version: str, *, initial_events: bool) -> Feed:
+        self._close_feed()
+        self._check_stop()
+        seconds = math.ceil(self._rng.uniform(self._watch_timeout, 2 * self._watch_timeout))
+        stream = self._source.watch(
+            resource_version=version, timeout_seconds=seconds, send_initial_events=initial_events
+        )
+        feed = Feed(stream, version, self._clock, self._health, self._log)
+        with self._feed_lock:
+            self._feed = feed
+        self._health.watch_opened()
+        # Whoever stopped us before this watch was known could not close it.
+        if self._stop.is_set():
+            self._close_feed()
+            raise _Stopped
+        return feed
+
+    def _consume(self, feed: Feed) -> _Next:
+        """Hand on what comes until the watch ends or fails; the watch is closed afterwards (R25)."""
+        ended_by: ApiError | BadLine | None = None
+        try:
+            for events, ended_by in feed:
+                self._check_stop()
+                if events:
+                    self._deliver(feed, events)
+                if ended_by is not None:
+                    break
+        except IdleTimeout as error:
+            self._failed("the watch fell silent; opening another", error)
+            return _Next.REWATCH
+        except ConnectionFailed as error:
+            self._failed("the watch broke; opening another", error)
+        finally:
+            self._close_feed()
+        if ended_by is not None:
+            return self._after_error_event(ended_by)
+        if feed.count == 0 and self._clock.monotonic() - feed.opened_at < _SHORT_WATCH and not self._stop.is_set():
+            self._log.warning("the server ended a watch at once and without an event; listing again")
+            self._health.relisting("short_watch")
+            return _Next.RELIST
+        return _Next.REWATCH
+
+    def _deliver(self, feed: Feed, events: list[Event]) -> None:
+        self._sink.apply(events)
+        version = feed.version_after(events)
+        if version is not None:
+            self._version = version
+
+    def _after_error_event(self, error: ApiError | BadLine) -> _Next:
+        """What an ERROR event, or a line that cannot be read, leads to (R17)."""
+        if isinstance(error, ApiError):
+            self._health.error_event(error.status)
+        if isinstance(error, TooManyRequests):
+            self._failed("the server is busy; opening another watch later", error)
+            self._pause(retry_after(error))
+            return _Next.REWATCH
+        if isinstance(error, Expired):
+            self._health.relisting("expired")
+            self._health.failed(error)
+            self._log.debug("the watch expired; listing again", error=str(error))
+        else:
+            self._health.relisting("error_event" if isinstance(error, ApiError) else "bad_event")
+            self._failed("error within the watch; listing again", error)
+        return _Next.RELIST
+
+    # Odds and ends
+
+    def _close_feed(self) -> None:
+        with self._feed_lock:
+            feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close()
+            self._health.watch_closed()
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _pause(self, at_least: float = 0.0) -> None:
+        """Wait one back-off step, or as long as the server asked.
+
+        :raises _Stopped: told to stop meanwhile.
+        """
+        self._clock.wait_event(self._stop, max(self._backoff.next(), at_least))
+        self._check_stop()
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._health.failed(error)
+        if isinstance(error, ClientError | BadLine):
+            self._log.warning(what, error=str(error))
+        else:
+            self._log.exception(what, exc_info=error)
+
+    def _tell(self, error: Exception) -> None:
+        """Call the watch error handler (R26)."""
+        if self._on_error is None:
+            return
+        try:
+            self._on_error(error)
+        except Exception as raised:
+            self._log.exception("the watch error handler raised", exc_info=raised)
