@@ -1,0 +1,33 @@
+"""The controllers of a local cluster: StatefulSets, endpoints, and garbage collection.
+
+They are ordinary controllers on :class:`runtime.manager.Manager` and know nothing of how Pods are run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.client import Client
+from runtime.manager import Manager
+from runtime.testing.nodes.controllers import endpoints, statefulset
+from runtime.testing.nodes.controllers.garbage import GarbageCollector
+from runtime.testing.nodes.controllers.workload import ADVANCED_STATEFULSETS, STATEFULSETS
+
+__all__ = ["ADVANCED_STATEFULSET_CRD", "GarbageCollector", "local_controllers"]
+
+# Apply it to have AdvancedStatefulSets without Kruise. It says which of their fields are honoured here.
+ADVANCED_STATEFULSET_CRD = Path(__file__).parent / "advancedstatefulset.yaml"
+
+
+def local_controllers(client: Client) -> Manager:
+    """A manager with all of them, not yet running.
+
+    AdvancedStatefulSets are served if the API server has Kruise's CRD by the time this is called.
+    """
+    manager = Manager(client, metrics_bind_address="0", health_probe_bind_address="0")
+    statefulset.register(manager, STATEFULSETS)
+    if client.discovery.has(ADVANCED_STATEFULSETS):
+        statefulset.register(manager, ADVANCED_STATEFULSETS)
+    endpoints.register(manager)
+    manager.add_runnable("garbage-collector", GarbageCollector(client).run)
+    return manager

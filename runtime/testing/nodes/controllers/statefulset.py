@@ -1,0 +1,262 @@
+"""StatefulSets and AdvancedStatefulSets into Pods.
+
+One reconcile looks at the set, its Pods, claims and revisions in the cache, and takes the next step that the
+ordering rules allow. Names are a function of set and ordinal, so a step repeated because the cache was old
+meets AlreadyExists or NotFound and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from runtime.client import AlreadyExists, Conflict, Invalid, NotFound, Unstructured
+from runtime.clock import SYSTEM, Clock
+from runtime.controller import Context
+from runtime.manager import Manager
+from runtime.testing.nodes.controllers import pods as p
+from runtime.testing.nodes.controllers.revisions import (
+    REVISIONS,
+    Revisions,
+    forget_old_revisions,
+    sync_revisions,
+)
+from runtime.testing.nodes.controllers.workload import (
+    ADVANCED_STATEFULSETS,
+    SPECIFIED_DELETE,
+    STATEFULSETS,
+    Workload,
+    read_workload,
+)
+from runtime.types import GVR, JSONObject, Request, Result
+
+PODS = GVR("", "v1", "pods")
+CLAIMS = GVR("", "v1", "persistentvolumeclaims")
+
+
+def register(manager: Manager, gvr: GVR, *, clock: Clock = SYSTEM) -> None:
+    """Add the controller of one of the two kinds of StatefulSet to the manager."""
+    name = {STATEFULSETS: "statefulset", ADVANCED_STATEFULSETS: "advanced-statefulset"}[gvr]
+
+    def reconcile(request: Request, ctx: Context) -> Result | None:
+        try:
+            owner = ctx.lister(gvr).namespace(request.namespace).get(request.name)
+        except NotFound:
+            return None
+        return StatefulSetSync(ctx, gvr, read_workload(owner), clock.now()).run()
+
+    # Claims are watched to be found in the cache; what happens to one is no reason to act.
+    manager.informer(CLAIMS)
+    manager.controller(name).for_(gvr).owns(PODS).owns(REVISIONS).with_options(workers=4).complete(reconcile)
+
+
+class _Blocked(Exception):
+    """Nothing more may be done until something changes, or until a time has passed."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class StatefulSetSync:
+    """One pass over one set."""
+
+    def __init__(self, ctx: Context, gvr: GVR, workload: Workload, now: datetime) -> None:
+        self.ctx = ctx
+        self.gvr = gvr
+        self.workload = workload
+        self.now = now
+        self.pods = self._controlled_pods()
+        self.pod_api = ctx.client.resource(PODS, namespace=workload.namespace)
+
+    def run(self) -> Result | None:
+        workload = self.workload
+        if workload.owner.deletion_timestamp is not None:
+            return None  # the garbage collector takes the Pods
+        history = self._controlled(REVISIONS)
+        revisions = sync_revisions(self.ctx.client, workload, history)
+        result: Result | None = None
+        try:
+            self._create_missing(revisions)
+            self._delete_condemned()
+            self._roll(revisions)
+        except _Blocked as blocked:
+            result = Result(requeue_after=blocked.seconds) if blocked.seconds else None
+        self._write_status(revisions)
+        used = {p.revision_of(pod) for pod in self.pods.values()} | {revisions.current, revisions.update}
+        forget_old_revisions(self.ctx.client, workload, history, frozenset(used))
+        return result
+
+    # -- what there is
+
+    def _controlled(self, gvr: GVR) -> list[Unstructured]:
+        owner = self.workload.owner
+        objects = self.ctx.lister(gvr).namespace(self.workload.namespace).list()
+        return [o for o in objects if any(r.uid == owner.uid and r.controller for r in o.owner_references)]
+
+    def _controlled_pods(self) -> dict[int, Unstructured]:
+        found = ((self.workload.ordinal_of(pod.name), pod) for pod in self._controlled(PODS))
+        return {ordinal: pod for ordinal, pod in found if ordinal is not None}
+
+    def _availability(self, ordinal: int) -> float | None:
+        """Seconds until the ordinal's Pod counts as available: 0 now, None while it is not ready or missing."""
+        pod = self.pods.get(ordinal)
+        return None if pod is None else p.seconds_until_available(pod, self.workload.min_ready_seconds, self.now)
+
+    # -- the steps, in their order
+
+    def _create_missing(self, revisions: Revisions) -> None:
+        for ordinal in self.workload.ordinals:
+            pod = self.pods.get(ordinal)
+            if pod is None:
+                self._create(ordinal, revisions)
+            elif p.has_ended(pod) and pod.deletion_timestamp is None:
+                self._delete(ordinal, "RecreatingFailedPod")
+            if self.workload.ordered:
+                self._wait_available(ordinal)
+
+    def _wait_available(self, ordinal: int) -> None:
+        wait = self._availability(ordinal)
+        if wait is None:
+            raise _Blocked
+        if wait > 0:
+            raise _Blocked(wait)
+
+    def _create(self, ordinal: int, revisions: Revisions) -> None:
+        workload = self.workload
+        self._ensure_claims(ordinal)
+        old = ordinal in workload.stale and workload.rolling
+        revision = revisions.current if old else revisions.update
+        body = p.build_pod(workload, ordinal, revisions.template(revision), revision)
+        try:
+            self.pods[ordinal] = self.pod_api.create(body)
+        except AlreadyExists:
+            raise _Blocked from None  # ours that the cache does not show yet, or a stranger's that must go first
+        except Invalid as error:
+            self._warn("FailedCreate", f"create Pod {workload.pod_name(ordinal)} failed: {error}")
+            raise
+        self._note("SuccessfulCreate", f"create Pod {workload.pod_name(ordinal)} in StatefulSet successful")
+
+    def _ensure_claims(self, ordinal: int) -> None:
+        workload = self.workload
+        api = self.ctx.client.resource(CLAIMS, namespace=workload.namespace)
+        for claim in p.build_claims(workload, ordinal):
+            name = claim["metadata"]["name"]
+            try:
+                known = self.ctx.lister(CLAIMS).namespace(workload.namespace).get(name)
+            except NotFound:
+                known = None
+            if known is not None and known.deletion_timestamp is not None:
+                raise _Blocked(1.0)  # a claim on its way out must not be given to a new Pod
+            if known is None:
+                try:
+                    api.create(claim)
+                except AlreadyExists:
+                    continue
+
+    def _delete_condemned(self) -> None:
+        wanted = set(self.workload.ordinals)
+        for ordinal in sorted(self.pods.keys() - wanted, reverse=True):
+            pod = self.pods[ordinal]
+            if pod.deletion_timestamp is None:
+                if self.workload.delete_claims_when_scaled:
+                    self._tie_claims_to_pod(ordinal, pod)
+                self._delete(ordinal, "SuccessfulDelete")
+            if self.workload.ordered:
+                raise _Blocked
+
+    def _tie_claims_to_pod(self, ordinal: int, pod: Unstructured) -> None:
+        api = self.ctx.client.resource(CLAIMS, namespace=self.workload.namespace)
+        for claim in p.build_claims(self.workload, ordinal):
+            references = [p.owner_reference(pod, controller=False)]
+            try:
+                api.patch(claim["metadata"]["name"], {"metadata": {"ownerReferences": references}}, type="merge")
+            except NotFound:
+                continue
+
+    def _roll(self, revisions: Revisions) -> None:
+        """Replace Pods of an old revision from the highest ordinal down, at most ``max_unavailable`` at once."""
+        workload = self.workload
+        marked = [n for n in workload.ordinals if self._marked_for_replacement(n)]
+        rolling = workload.rolling and not workload.paused
+        outdated = list(self._outdated(revisions)) if rolling else []
+        candidates = sorted({*marked, *outdated}, reverse=True)
+        unavailable = sum(1 for n in workload.ordinals if self._availability(n) != 0)
+        for ordinal in candidates:
+            pod = self.pods[ordinal]
+            broken = self._availability(ordinal) != 0  # replacing it costs no availability
+            if pod.deletion_timestamp is not None:
+                continue
+            if not broken and unavailable >= workload.max_unavailable:
+                raise _Blocked(self._next_available())
+            self._delete(ordinal, "SuccessfulDelete")
+            if not broken:
+                unavailable += 1
+
+    def _marked_for_replacement(self, ordinal: int) -> bool:
+        pod = self.pods.get(ordinal)
+        return self.workload.advanced and pod is not None and pod.labels.get(SPECIFIED_DELETE) == "true"
+
+    def _outdated(self, revisions: Revisions) -> Iterator[int]:
+        for ordinal in self.workload.ordinals:
+            pod = self.pods.get(ordinal)
+            if pod is not None and ordinal not in self.workload.stale and p.revision_of(pod) != revisions.update:
+                yield ordinal
+
+    def _next_available(self) -> float | None:
+        waits = [w for n in self.workload.ordinals if (w := self._availability(n))]
+        return min(waits, default=None)
+
+    def _delete(self, ordinal: int, reason: str) -> None:
+        pod = self.pods[ordinal]
+        try:
+            self.pod_api.delete(pod.name, preconditions={"uid": pod.uid})
+        except (NotFound, Conflict):
+            return  # it is gone, or another Pod has its name by now
+        self._note(reason, f"delete Pod {pod.name} in StatefulSet successful")
+
+    # -- what others see
+
+    def _write_status(self, revisions: Revisions) -> None:
+        status = self._status(revisions)
+        old: JSONObject = self.workload.owner.get("status") or {}
+        if all(old.get(key) == value for key, value in status.items()):
+            return
+        api = self.ctx.client.resource(self.gvr, namespace=self.workload.namespace)
+        try:
+            api.patch(self.workload.name, {"status": status}, type="merge", subresource="status")
+        except NotFound:
+            return
+
+    def _status(self, revisions: Revisions) -> JSONObject:
+        live = [pod for pod in self.pods.values() if not p.has_ended(pod)]
+        available = [pod for n, pod in self.pods.items() if self._availability(n) == 0]
+        updated = [pod for pod in live if p.revision_of(pod) == revisions.update]
+        ready = [pod for pod in live if p.is_ready(pod)]
+        wanted = len(self.workload.ordinals)
+        rolled = len(updated) == len(live) == len(ready) == wanted
+        current = revisions.update if rolled else revisions.current
+        status: JSONObject = {
+            "observedGeneration": self.workload.owner.generation,
+            "replicas": len(live),
+            "readyReplicas": len(ready),
+            "availableReplicas": len(available),
+            "updatedReplicas": len(updated),
+            "currentReplicas": sum(1 for pod in live if p.revision_of(pod) == current),
+            "currentRevision": current,
+            "updateRevision": revisions.update,
+            "collisionCount": 0,
+        }
+        if self.workload.advanced:
+            labels = (self.workload.selector or {}).get("matchLabels") or {}
+            status |= {
+                "updatedReadyReplicas": sum(1 for pod in updated if p.is_ready(pod)),
+                "labelSelector": ",".join(f"{k}={v}" for k, v in sorted(labels.items())),
+            }
+        return status
+
+    def _note(self, reason: str, message: str) -> None:
+        self.ctx.recorder.event(self.workload.owner, "Normal", reason, message)
+
+    def _warn(self, reason: str, message: str) -> None:
+        self.ctx.recorder.event(self.workload.owner, "Warning", reason, message)
