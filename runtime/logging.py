@@ -95,7 +95,7 @@ def configure(level: str = "info", format: Format = "console", stream: TextIO | 
     """Write the library's lines to ``stream`` (default: stderr), from ``level`` upwards.
 
     The last call wins. What other libraries log through :mod:`logging` at warning or above (everything when
-    ``level`` is "debug") goes the same way: one handler is put on the root logger, in place of an earlier one.
+    ``level`` is "debug") goes the same way: one handler on the root logger, in place of an earlier one.
 
     :raises ValueError: unknown level or format; the message names those that exist.
     """
@@ -136,9 +136,7 @@ class _StdlibSink:
     def write(self, name: str, level: int, event: str, fields: Fields, exc_info: _ExcInfo) -> None:
         text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
         # "fields" lets an application's own JSON formatter keep the structure.
-        _stdlib.getLogger(name).log(
-            level, "%s", text, exc_info=exc_info, extra={"fields": dict(fields)}, stacklevel=4
-        )
+        _stdlib.getLogger(name).log(level, "%s", text, exc_info=exc_info, extra={"fields": dict(fields)}, stacklevel=4)
 
 
 class _StructlogSink:

@@ -1,0 +1,287 @@
+"""Children written by server-side apply, and the request saved when nothing would change.
+
+A converged object must cost no write. :class:`Applier` decides that from the cache alone:
+
+1. The live object carries, in an annotation, the hash of what we applied last. Another hash than today's means
+   that our own wish has changed (a field added, changed or *removed*): apply.
+2. Our entry in ``managedFields`` still owns every field of the wish. A field missing there means that somebody
+   else has changed or removed it (drift): apply, with force, which takes it back.
+
+Both hold: what a request would do has been done already. Nothing is remembered that a restart could lose. Values
+are not compared on purpose: the server defaults and normalises them, admission plugins rewrite them, and a
+comparison would then write for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import orjson
+
+from runtime.client import NotFound, Unstructured
+from runtime.controller.owners import AlreadyOwnedError, OwnerError, set_controller_reference
+from runtime.controller.ownership import applied_fields, missing_field
+from runtime.logging import get_logger
+from runtime.types import GVR, JSONMapping, JSONObject
+
+if TYPE_CHECKING:
+    from runtime.client import Client
+    from runtime.informer import Lister
+
+__all__ = ["Applied", "Applier", "NotOurs", "merge_patch", "patch_status"]
+
+Action: TypeAlias = Literal["created", "updated", "unchanged", "terminating"]
+ListerOf: TypeAlias = Callable[[GVR], "Lister"]
+
+_REMEMBERED: Final = 4096  # objects of which we remember that the server keeps less than we ask for
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one :meth:`Applier.apply`.
+
+    :ivar object: the child as the server or the cache has it now.
+    :ivar action: ``created``, ``updated``; ``unchanged``: no request was sent; ``terminating``: the child is being
+        deleted, so nothing was written: it is written anew once it is gone, which the watch reports.
+    """
+
+    object: Unstructured
+    action: Action
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was written."""
+        return self.action in ("created", "updated")
+
+
+class NotOurs(OwnerError):
+    """An object with the child's name exists and was not made by us: it is left alone."""
+
+
+class Applier:
+    """Applies children on behalf of one field manager. Thread-safe.
+
+    :param client: writes go through it; in a reconcile the bound client, which obeys stop and deadline.
+    :param lister_of: the cache of a resource. The informer must keep ``metadata.managedFields``.
+    :param field_manager: the name under which our fields are owned; keep it stable over releases.
+    """
+
+    def __init__(
+        self, client: Client, lister_of: ListerOf, field_manager: str, lossy: LossyMemory | None = None
+    ) -> None:
+        self._client = client
+        self._lister_of = lister_of
+        self.field_manager = field_manager
+        self._annotation = applied_hash_annotation(field_manager)
+        self._lossy = lossy if lossy is not None else LossyMemory()
+
+    def apply(
+        self,
+        gvr: GVR,
+        desired: JSONMapping,
+        *,
+        owner: Unstructured | None = None,
+        force: bool = True,
+        adopt: bool = False,
+    ) -> Applied:
+        """Bring one child to ``desired`` by server-side apply; no request if it is there already.
+
+        ``desired`` holds every field we care about and nothing else: a field left out that we applied before is
+        removed, one we never applied is left to others. ``None`` values are dropped. No ``status``.
+
+        :param owner: becomes the child's controller (:func:`set_controller_reference`).
+        :param force: take over fields that another manager has applied; False raises :class:`Conflict` then.
+        :param adopt: also take over an object that exists but was not made by us.
+        :raises NotOurs: it exists, without controller, and we never applied it (``adopt=True`` takes it).
+        :raises AlreadyOwnedError: it has another controller.
+        :raises ApiError: what the server answers; :class:`Invalid` names the fields.
+        """
+        wish = self._wish(desired, owner)
+        metadata = wish["metadata"]
+        live = self._live(gvr, metadata.get("namespace", ""), metadata["name"])
+        if live is not None:
+            if live.deletion_timestamp is not None:
+                return Applied(live, "terminating")
+            if owner is not None:
+                self._check_ours(live, owner, adopt)
+            if self._is_applied(live, wish):
+                return Applied(live, "unchanged")
+        resource = self._client.resource(gvr, namespace=metadata.get("namespace") or None)
+        written = resource.apply(wish, field_manager=self.field_manager, force=force)
+        self._note_losses(gvr, written, wish)
+        if live is None or written.uid != live.uid:
+            return Applied(written, "created")
+        return Applied(written, "unchanged" if written.resource_version == live.resource_version else "updated")
+
+    def _wish(self, desired: JSONMapping, owner: Unstructured | None) -> JSONObject:
+        """What is sent: the caller's object without nulls, with the owner and the hash of it all."""
+        wish: JSONObject = _without_nulls(desired)
+        metadata = wish.get("metadata")
+        if not isinstance(metadata, dict) or not metadata.get("name"):
+            raise ValueError(f"{wish.get('kind', 'object')} to apply has no metadata.name")
+        if not wish.get("kind") or not wish.get("apiVersion"):
+            raise ValueError(f"object {metadata['name']} to apply has no kind or apiVersion")
+        if owner is not None:
+            set_controller_reference(owner, wish)
+        digest = hashlib.blake2b(orjson.dumps(wish, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+        annotations = dict(metadata.get("annotations") or {})
+        annotations[self._annotation] = digest
+        metadata["annotations"] = annotations
+        return wish
+
+    def _live(self, gvr: GVR, namespace: str, name: str) -> Unstructured | None:
+        try:
+            lister = self._lister_of(gvr)
+            return lister.namespace(namespace).get(name) if namespace else lister.get(name)
+        except NotFound:
+            pass
+        # Absent from the cache may mean that the cache is behind. One read before each creation tells our own
+        # write of a moment ago, and a stranger's object, from nothing at all.
+        try:
+            return self._client.resource(gvr, namespace=namespace or None).get(name)
+        except NotFound:
+            return None
+
+    def _check_ours(self, live: Unstructured, owner: Unstructured, adopt: bool) -> None:
+        holder = live.controller_owner
+        if holder is not None:
+            if holder.uid == owner.uid:
+                return
+            if (holder.kind, holder.name) != (owner.kind, owner.name):
+                raise AlreadyOwnedError(_name(live), holder.to_dict(), f"{owner.kind} {owner.name}")
+            # An owner of our name and another uid was deleted and made again. The garbage collector is about to
+            # delete this child; taking it over now would hide that from whoever counts on a fresh one.
+            raise NotOurs(
+                f"{_name(live)} still belongs to a former {owner.kind} {owner.name} (uid {holder.uid}) and is "
+                "about to be garbage-collected; it is made again after that"
+            )
+        if not adopt and not _was_applied(live, self.field_manager):
+            raise NotOurs(
+                f"{_name(live)} exists and was not made by {self.field_manager}: delete it or rename "
+                f"{owner.kind} {owner.name}, so that it is not overwritten"
+            )
+
+    def _is_applied(self, live: Unstructured, wish: JSONObject) -> bool:
+        metadata = live.get("metadata", {})
+        annotations = metadata.get("annotations") or {}
+        if annotations.get(self._annotation) != wish["metadata"]["annotations"][self._annotation]:
+            return False
+        try:
+            fields = applied_fields({"metadata": metadata}, self.field_manager)
+        except KeyError:
+            self._lossy.warn_once(
+                live.kind, "managedFields are missing in the cache, so every reconcile writes: keep them"
+            )
+            return False
+        if fields is None:
+            return False
+        return missing_field(fields, wish) is None or self._lossy.knows(live.uid, fields)
+
+    def _note_losses(self, gvr: GVR, written: Unstructured, wish: JSONObject) -> None:
+        """Remember what the server does not keep (fields its schema lacks), or we would apply it for ever."""
+        try:
+            fields = applied_fields(written.to_dict(), self.field_manager)
+        except KeyError:
+            return
+        missing = None if fields is None else missing_field(fields, wish)
+        if fields is None or missing is None:
+            return
+        self._lossy.add(written.uid, fields)
+        self._lossy.warn_once(f"{gvr} {missing}", f"the server does not keep {missing} of {gvr}")
+
+
+class LossyMemory:
+    """Objects of which the server keeps less than we apply, and the warnings given about it. Thread-safe.
+
+    In memory only: after a restart such an object is applied once more, which changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._digests: OrderedDict[str, bytes] = OrderedDict()
+        self._warned: set[str] = set()
+
+    def knows(self, uid: str, fields: JSONObject) -> bool:
+        """Whether exactly these fields were all the server kept after our last apply."""
+        return self._digests.get(uid) == _digest(fields)
+
+    def add(self, uid: str, fields: JSONObject) -> None:
+        self._digests[uid] = _digest(fields)
+        while len(self._digests) > _REMEMBERED:
+            self._digests.popitem(last=False)
+
+    def warn_once(self, key: str, message: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            _log.warning(message, about=key)
+
+
+def patch_status(client: Client, gvr: GVR, obj: Unstructured, status: JSONMapping) -> Unstructured:
+    """Bring ``obj.status`` to ``status`` by a merge patch of the differences; no request if there are none.
+
+    Fields that ``status`` lacks are removed. There is one writer of a status, its controller, so the patch asks for
+    no particular resourceVersion; a write computed from a stale cache is corrected by the next reconcile.
+
+    :returns: the object as stored now; ``obj`` itself if nothing had to be written.
+    :raises NotFound: the object is gone, or its kind has no status subresource.
+    """
+    patch = merge_patch(obj.get("status") or {}, status)
+    if not patch:
+        return obj
+    resource = client.resource(gvr, namespace=obj.namespace or None)
+    # The uid makes a patch meant for a deleted object miss the new one of its name.
+    body = {"metadata": {"uid": obj.uid}, "status": patch}
+    return resource.patch(obj.name, body, type="merge", subresource="status")
+
+
+def merge_patch(old: JSONMapping, new: JSONMapping) -> JSONObject:
+    """The JSON merge patch (RFC 7386) that turns ``old`` into ``new``; ``{}`` if they are equal."""
+    patch: JSONObject = {key: None for key in old if new.get(key) is None}
+    for key, value in new.items():
+        if value is None or (key in old and old[key] == value):
+            continue
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = merge_patch(before, value)
+            if inner:
+                patch[key] = inner
+        else:
+            patch[key] = _without_nulls(value) if isinstance(value, dict) else value
+    return {key: value for key, value in patch.items() if value is not None or old.get(key) is not None}
+
+
+def applied_hash_annotation(field_manager: str) -> str:
+    """The annotation that carries the hash of what this manager applied last."""
+    return "applied-hash/" + re.sub(r"[^A-Za-z0-9_.-]", "-", field_manager).strip("-_.")[:63]
+
+
+def _without_nulls(value: JSONMapping) -> JSONObject:
+    return {key: _clean(part) for key, part in value.items() if part is not None}
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, dict):
+        return _without_nulls(value)
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value
+
+
+def _was_applied(live: Unstructured, manager: str) -> bool:
+    try:
+        return applied_fields(live.to_dict(), manager) is not None
+    except KeyError:
+        return False
+
+
+def _name(obj: Unstructured) -> str:
+    return f"{obj.kind} {obj.key}"
+
+
+def _digest(fields: JSONObject) -> bytes:
+    return hashlib.blake2b(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()

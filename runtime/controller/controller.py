@@ -1,0 +1,206 @@
+"""One controller: its sources fill a queue of keys, its workers reconcile them.
+
+Rules C1 to C11 of client-go.md, with these differences on purpose. There is no limit on the time to sync: a resource
+that cannot be listed (its CRD is not installed, RBAC forbids it) is tried again for ever and named by
+:meth:`Controller.waiting_for`, which readiness shows, where controller-runtime ends the process after two
+minutes. And stopping does not cancel a running reconcile: it gets the grace period to finish (C10 cancels at once).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.client import ClientError
+from runtime.controller.context import Reconciler
+from runtime.controller.environment import Environment
+from runtime.controller.execution import Execution
+from runtime.controller.sources import EnqueueHandler, Source
+from runtime.informer import Registration, SharedIndexInformer
+from runtime.logging import get_logger
+from runtime.metrics import ReconcileStats
+from runtime.types import GVR, Request
+from runtime.workqueue import PriorityQueue, ShutDown
+from runtime.workqueue.limiters import RateLimiter
+
+__all__ = ["Controller", "Options"]
+
+_SYNC_POLL: Final = 0.02  # seconds between looks at has_synced: cheap flags of a few informers
+_SOURCE_RETRY_MIN: Final = 0.5  # seconds before a source that could not be set up is tried again, doubling to ...
+_SOURCE_RETRY_MAX: Final = 10.0  # ... this (C4)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a controller runs.
+
+    :ivar workers: reconciles at the same time, of different keys.
+    :ivar reconcile_timeout: seconds; ``None`` for no limit.
+    :ivar rate_limiter: back-off of failed keys, for this controller alone; ``None``: the default one.
+    :ivar needs_leader_election: run only while leading, where the manager elects.
+    :ivar field_manager: name for server-side apply; ``""``: the controller's name.
+    """
+
+    workers: int = 1
+    reconcile_timeout: float | None = None
+    rate_limiter: RateLimiter | None = None
+    needs_leader_election: bool = True
+    field_manager: str = ""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, not {self.workers}")
+        if self.reconcile_timeout is not None and self.reconcile_timeout <= 0:
+            raise ValueError(
+                f"reconcile_timeout must be above 0 seconds, not {self.reconcile_timeout}; None means no limit"
+            )
+
+
+class Controller:
+    """Made by the builder (``mgr.controller(name)...complete(reconcile)``), run by the manager.
+
+    Constructing one starts nothing (C13). It runs once: :meth:`start`, :meth:`stop`, :meth:`join`.
+    """
+
+    def __init__(
+        self, name: str, sources: Sequence[Source], reconcile: Reconciler, options: Options, env: Environment
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.sources = tuple(sources)
+        self.queue: PriorityQueue[Request] = PriorityQueue(options.rate_limiter, name=name, clock=env.clock)
+        self.stats = ReconcileStats(name, options.workers)
+        self._env = env
+        self._log = get_logger("runtime.controller", controller=name)
+        self._stop = threading.Event()  # no new reconciles; what runs may finish
+        self._execution = Execution(self.name, self.queue, reconcile, options, env, self.stats, self._stop)
+        self._state_lock = threading.Lock()  # guards the four below
+        self._threads: list[threading.Thread] = []
+        self._registrations: list[tuple[SharedIndexInformer, Registration]] = []
+        self._blocked: dict[Source, str] = dict.fromkeys(self.sources, "not started")
+        self._working = False
+
+    def start(self) -> None:
+        """Start the sources, and the workers once all are synced (C2). Returns at once.
+
+        :raises RuntimeError: it was started before (C3).
+        """
+        with self._state_lock:
+            if self._threads:
+                raise RuntimeError(f"controller {self.name} was started before; make a new one")
+            main = threading.Thread(target=self._run, name=f"controller-{self.name}", daemon=True)
+            self._threads.append(main)
+            main.start()
+
+    def stop(self) -> None:
+        """Begin no reconcile any more and stop listening to the caches. Running reconciles go on; see :meth:`join`."""
+        self._stop.set()
+        self.queue.shut_down()
+        with self._state_lock:
+            registrations, self._registrations = self._registrations, []
+        for informer, registration in registrations:
+            informer.remove_event_handler(registration)
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait, after :meth:`stop`, until running reconciles have returned.
+
+        :param timeout: seconds of real time, in which threads live; ``None`` waits for ever.
+        :returns: False if some still run; :meth:`running` names them.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for thread in list(self._threads):
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                return False
+        return True
+
+    def running(self) -> list[Request]:
+        """The keys being reconciled at this moment."""
+        return self._execution.running()
+
+    def waiting_for(self) -> dict[GVR, str]:
+        """The resources this controller still waits for before it works, each with the reason. Empty: it works."""
+        with self._state_lock:
+            return {source.gvr: reason for source, reason in self._blocked.items()}
+
+    @property
+    def started(self) -> bool:
+        """Whether :meth:`start` was called."""
+        return bool(self._threads)
+
+    @property
+    def working(self) -> bool:
+        """Whether its workers have begun."""
+        return self._working
+
+    def _run(self) -> None:
+        for source in self.sources:
+            if not self._connect(source):
+                return
+        if not self._wait_for_sync():
+            return
+        with self._state_lock:
+            if self._stop.is_set():
+                return
+            workers = [
+                threading.Thread(target=self._work, name=f"controller-{self.name}-worker-{number}", daemon=True)
+                for number in range(self.options.workers)
+            ]
+            self._threads += workers
+            self._working = True
+            for worker in workers:
+                worker.start()
+        self._log.info("controller started", workers=self.options.workers)
+
+    def _connect(self, source: Source) -> bool:
+        """Register with the source's informers; tries until it works. False when stopped meanwhile."""
+        pause = _SOURCE_RETRY_MIN
+        while not self._stop.is_set():
+            try:
+                handler = EnqueueHandler(
+                    self.queue.add, source.mapper(self._env.kinds.get), source.predicates, self._log
+                )
+                informers = self._env.caches.informers(source.gvr)
+                with self._state_lock:
+                    if self._stop.is_set():
+                        return False
+                    for informer in informers:
+                        registration = informer.add_event_handler(handler, inline=True)
+                        self._registrations.append((informer, registration))
+                    self._blocked[source] = "not synced yet"
+                return True
+            except ClientError as error:
+                with self._state_lock:
+                    self._blocked[source] = str(error)
+                self._log.warning("cannot watch, trying again", source=str(source), error=str(error), pause=pause)
+            if self._env.clock.wait_event(self._stop, pause):
+                break
+            pause = min(pause * 2, _SOURCE_RETRY_MAX)
+        return False
+
+    def _wait_for_sync(self) -> bool:
+        while not self._stop.is_set():
+            with self._state_lock:
+                synced = all(registration.has_synced() for _, registration in self._registrations)
+                if synced:
+                    self._blocked.clear()
+                    return True
+            # Real time on purpose: the network is real even where a test owns the clock.
+            self._stop.wait(_SYNC_POLL)
+        return False
+
+    def _work(self) -> None:
+        while True:
+            try:
+                request = self.queue.get()
+            except ShutDown:
+                return
+            try:
+                # What was queued before the stop is reconciled by whoever comes after us.
+                if not self._stop.is_set():
+                    self._execution.run(request)
+            finally:
+                self.queue.done(request)

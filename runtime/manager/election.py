@@ -1,0 +1,101 @@
+"""Running the part of a manager that only the leader may run."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.client import Client
+from runtime.clock import Clock
+from runtime.logging import get_logger
+from runtime.record import EventRecorder
+
+__all__ = ["Election", "ElectionConfig", "LeaderElectionLost"]
+
+_log = get_logger("runtime.manager")
+
+
+class LeaderElectionLost(RuntimeError):
+    """Another instance leads now. What ran here has been cancelled; the process must end (M3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionConfig:
+    """:ivar lease_duration: seconds, like the two below; rules L1 and L3."""
+
+    lease: str
+    namespace: str
+    lease_duration: float = 15.0
+    renew_deadline: float = 10.0
+    retry_period: float = 2.0
+
+
+class Election:
+    """The elector in its thread.
+
+    :param lead: called in its own thread when we lead, with an event that is set when that ends; the lease is held
+        until it returns.
+    :param ended: called with an error if leadership was lost, or the election could not go on.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        config: ElectionConfig,
+        recorder: EventRecorder,
+        clock: Clock,
+        lead: Callable[[threading.Event], None],
+        ended: Callable[[str, BaseException], None],
+    ) -> None:
+        from runtime.leaderelection import LeaderElector, LeaseLock  # most programs start without an election
+
+        self.config = config
+        self.identity = f"{socket.gethostname()}_{uuid.uuid4()}"  # L18
+        self._ended = ended
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.elector = LeaderElector(
+            LeaseLock(client, config.namespace, config.lease, self.identity),
+            lease_duration=config.lease_duration,
+            renew_deadline=config.renew_deadline,
+            retry_period=config.retry_period,
+            release_on_cancel=True,
+            on_started_leading=lead,
+            on_stopped_leading=lambda: None,
+            on_new_leader=self._new_leader,
+            recorder=recorder,
+            clock=clock,
+        )
+
+    def start(self, after: Callable[[threading.Event], bool]) -> None:
+        """Begin once ``after(stop)`` has returned True. Returns at once."""
+        self._thread = threading.Thread(target=self._run, args=(after,), name="leader-election", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float | None) -> bool:
+        """End the election and release the lease; waits at most ``timeout`` seconds."""
+        self._stop.set()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self, after: Callable[[threading.Event], bool]) -> None:
+        try:
+            if not after(self._stop):
+                return
+            self.elector.run(self._stop)
+        except BaseException as error:
+            self._ended("leader election", error)
+            return
+        if not self._stop.is_set():
+            name = f"{self.config.namespace}/{self.config.lease}"
+            self._ended(
+                "leader election", LeaderElectionLost(f"leader election lost: lease {name} was not renewed in time")
+            )
+
+    def _new_leader(self, identity: str) -> None:
+        _log.info("leader seen", leader=identity, is_us=identity == self.identity)

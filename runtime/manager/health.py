@@ -1,0 +1,69 @@
+"""Health and readiness: named checks, and the text that ``/healthz`` and ``/readyz`` answer (H7)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+__all__ = ["Check", "CheckResults", "HealthChecks"]
+
+Check: TypeAlias = Callable[[], object]
+CheckResults: TypeAlias = Mapping[str, str | None]
+"""Name of the check -> why it fails; None: it passes."""
+
+
+class HealthChecks:
+    """Named checks. A check fails by raising, or by returning False; its text is the exception's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _checks
+        self._checks: dict[str, Check] = {"ping": lambda: True}
+
+    def add(self, name: str, check: Check) -> None:
+        """:raises ValueError: the name is taken or cannot be a path segment."""
+        if not name or "/" in name:
+            raise ValueError(f"health check {name!r}: a name must not be empty or hold a slash")
+        with self._lock:
+            if name in self._checks:
+                raise ValueError(f"health check {name!r} exists already: names are unique")
+            self._checks[name] = check
+
+    def names(self) -> list[str]:
+        with self._lock:
+            return list(self._checks)
+
+    def run(self, only: str | None = None, exclude: Iterable[str] = ()) -> CheckResults:
+        """Run the checks, in the order they were added.
+
+        :raises KeyError: there is no check ``only``.
+        """
+        with self._lock:
+            checks = dict(self._checks)
+        if only is not None:
+            checks = {only: checks[only]}
+        left_out = set(exclude)
+        return {name: _failure(check) for name, check in checks.items() if name not in left_out}
+
+
+def _failure(check: Check) -> str | None:
+    try:
+        passed = check()
+    except Exception as error:
+        return str(error) or repr(error)
+    return "check returned False" if passed is False else None
+
+
+def render(kind: str, results: CheckResults, *, verbose: bool) -> tuple[int, str]:
+    """HTTP status and text: ``ok``, or a line per check if one fails or ``verbose`` is asked for.
+
+    QUIRK (H7): controller-runtime withholds the reasons; whoever has to act on a failing check needs them.
+    """
+    failed = [name for name, failure in results.items() if failure is not None]
+    if not failed and not verbose:
+        return 200, "ok"
+    lines = [
+        f"[+]{name} ok" if failure is None else f"[-]{name} failed: {failure}" for name, failure in results.items()
+    ]
+    lines.append(f"{kind} check {'failed' if failed else 'passed'}")
+    return (500 if failed else 200), "\n".join(lines) + "\n"

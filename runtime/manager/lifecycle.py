@@ -1,0 +1,218 @@
+"""What a manager does in which order, from the first server to the last event (M1 to M6)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from runtime.controller import Controller
+from runtime.logging import get_logger
+from runtime.manager.caches import Caches
+from runtime.manager.election import Election, LeaderElectionLost
+from runtime.manager.group import Group
+from runtime.manager.servers import HttpServer
+from runtime.manager.signals import SignalWatch
+from runtime.manager.units import Unit
+from runtime.record import EventBroadcaster
+
+__all__ = ["ElectionMaker", "Lifecycle", "ShutdownTimeout"]
+
+ElectionMaker = Callable[[Callable[[threading.Event], None], Callable[[str, BaseException], None]], Election]
+
+_LOOK: Final = 0.1  # seconds between looks at a stop event that is not ours, and for signals
+_SYNC_LOOK: Final = 0.02
+_CANCEL_SHARE: Final = 0.2  # of the grace period is for work to notice that it was cancelled ...
+_CANCEL_MAX: Final = 5.0  # ... but at most so many seconds
+_FLUSH_MAX: Final = 5.0  # seconds for the last events
+
+_log = get_logger("runtime.manager")
+
+
+class ShutdownTimeout(RuntimeError):
+    """Something still ran when the grace period was over (M3); the message names it. Its threads are left behind."""
+
+
+class Lifecycle:
+    """Starts, watches and stops the parts of a manager. All waiting is in real time: threads and sockets are real.
+
+    :param grace: seconds; see ``graceful_shutdown_timeout`` of the manager.
+    :param cancel: set when running reconciles must end now.
+    """
+
+    def __init__(
+        self,
+        *,
+        caches: Caches,
+        servers: Sequence[HttpServer],
+        events: EventBroadcaster,
+        make_election: ElectionMaker | None,
+        cancel: threading.Event,
+        grace: float,
+    ) -> None:
+        self.elected = threading.Event()
+        self._caches = caches
+        self._servers = servers
+        self._events = events
+        self._make_election = make_election
+        self._election: Election | None = None
+        self._cancel = cancel
+        self._grace = grace
+        self._free = Group("without election")
+        self._led = Group("leader")
+        self._led_ended = threading.Event()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._state_lock = threading.Lock()  # guards the two below
+        self._error: BaseException | None = None
+        self._began = False
+
+    @property
+    def state(self) -> str:
+        """``new``, ``running`` or ``stopping``."""
+        if self._stopping.is_set():
+            return "stopping"
+        return "running" if self._began else "new"
+
+    @property
+    def election(self) -> Election | None:
+        """While it runs."""
+        return self._election
+
+    def add(self, unit: Unit, needs_leader_election: bool) -> None:
+        """:raises RuntimeError: the manager is stopping."""
+        (self._led if needs_leader_election else self._free).add(unit)
+
+    def fail(self, name: str, error: BaseException) -> None:
+        """Stop because of this error; only the first one counts (M4)."""
+        with self._state_lock:
+            first = self._error is None
+            if first:
+                self._error = error
+        if first:
+            error.add_note(f"raised by {name}, which stopped the manager")
+        _log.error("manager stops" if first else "one more failure", failed=name, error=repr(error))
+        self._wake.set()
+
+    def request_stop(self) -> None:
+        self._wake.set()
+
+    def wait_for_cache_sync(self, timeout: float | None, stop: threading.Event | None = None) -> bool:
+        """False when the time is over, ``stop`` is set or the manager stops."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        stop = stop or self._stopping
+        while not (stop.is_set() or self._stopping.is_set()):
+            if self._began and not self._caches.waiting():
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            stop.wait(_SYNC_LOOK)
+        return False
+
+    def run(self, stop: threading.Event | None) -> None:
+        with self._state_lock:
+            if self._began:
+                raise RuntimeError("this manager has run before; make a new one")
+            self._began = True
+        with SignalWatch() as signals:
+            try:
+                self._start()
+                self._wait(stop, signals)
+            except BaseException as error:
+                self.fail("manager", error)
+            overdue = self._shutdown()
+        if self._error is not None:
+            raise self._error
+        if overdue:
+            raise ShutdownTimeout(
+                f"still running after {self._grace} s (graceful_shutdown_timeout): {_describe(overdue)}"
+            )
+
+    def _start(self) -> None:
+        for server in self._servers:
+            server.start()
+            _log.info("serving", server=server.name, address=server.address)
+        self._caches.start()
+        self._free.start()
+        if self._make_election is None:
+            self.elected.set()
+            self._led.start()
+            return
+        self._election = self._make_election(self._lead, self.fail)
+        # A replica that cannot see the cluster must not keep one that can from leading.
+        self._election.start(after=lambda stop: self.wait_for_cache_sync(None, stop))
+
+    def _wait(self, stop: threading.Event | None, signals: SignalWatch) -> None:
+        while not (self._wake.is_set() or signals.received or (stop is not None and stop.is_set())):
+            self._wake.wait(_LOOK)
+        if signals.received:
+            _log.info("stopping", signal=signals.received.name)
+
+    def _lead(self, ended: threading.Event) -> None:
+        """Runs while we lead. The lease is held until this returns: after our work has ended (against L12)."""
+        self.elected.set()
+        self._led.start()
+        ended.wait()
+        if not self._stopping.is_set():
+            self._cancel.set()
+            self.fail("leader election", LeaderElectionLost("leader election lost: another may lead now"))
+        self._led_ended.wait(_CANCEL_MAX)
+
+    def _shutdown(self) -> list[Unit]:
+        """Stop everything, in the order M2. Returns what would not end."""
+        self._stopping.set()
+        lost = isinstance(self._error, LeaderElectionLost)
+        deadlines = _Deadlines(self._grace, lost)
+        if lost:
+            self._cancel.set()
+        groups = (self._free, self._led)
+        for group in groups:  # no new reconciles anywhere; what runs goes on
+            group.stop(only=lambda unit: isinstance(unit, Controller))
+        overdue: list[Unit] = []
+        for group in groups:
+            group.stop()
+            overdue += group.join(deadlines.until_cancel)
+        if overdue:
+            _log.warning("cancelling what still runs", running=_describe(overdue))
+        self._cancel.set()
+        overdue = [unit for unit in overdue if not unit.join(deadlines.until_end())]
+        self._led_ended.set()
+        self._caches.shutdown()
+        for server in reversed(self._servers):
+            server.stop()
+        if self._election is not None:
+            self._election.stop(max(1.0, deadlines.until_end() or 0.0))
+        self._events.shutdown(max(1.0, min(_FLUSH_MAX, deadlines.until_end() or _FLUSH_MAX)))
+        # Nobody is to be blamed who was given no time.
+        return overdue if self._grace > 0 else []
+
+
+class _Deadlines:
+    """The two ends of a grace period: of letting work finish, and of waiting for what was cancelled."""
+
+    def __init__(self, grace: float, lost_lease: bool) -> None:
+        now = time.monotonic()
+        self._end: float | None = None if grace < 0 else now + grace
+        self._cancel: float | None = None if grace < 0 else now + grace - min(_CANCEL_MAX, grace * _CANCEL_SHARE)
+        if lost_lease:  # M3: no grace at all
+            self._cancel = now
+            self._end = now + (_CANCEL_MAX if grace < 0 else min(_CANCEL_MAX, grace))
+
+    def until_cancel(self) -> float | None:
+        return _left(self._cancel)
+
+    def until_end(self) -> float | None:
+        return _left(self._end)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _describe(units: Sequence[Unit]) -> str:
+    texts = []
+    for unit in units:
+        keys = ", ".join(map(str, unit.running())) if isinstance(unit, Controller) else ""
+        texts.append(f"controller {unit.name} ({keys})" if keys else unit.name)
+    return "; ".join(texts)

@@ -1,0 +1,259 @@
+"""The manager: one object that owns a program's client, caches, controllers, servers and election.
+
+::
+
+    mgr = Manager(load_client())
+    mgr.controller("foo").for_(FOO).owns(DEPLOYMENTS).complete(reconcile)
+    mgr.run()
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from runtime.client import Client
+from runtime.clock import SYSTEM, Clock
+from runtime.controller import Controller, ControllerBuilder, Environment, Options, Reconciler
+from runtime.controller.sources import Source
+from runtime.informer import SharedIndexInformer
+from runtime.logging import get_logger
+from runtime.manager.caches import Caches
+from runtime.manager.election import Election, ElectionConfig
+from runtime.manager.health import Check, HealthChecks
+from runtime.manager.kinds import DiscoveredKinds
+from runtime.manager.lifecycle import ElectionMaker, Lifecycle
+from runtime.manager.numbers import metric_source
+from runtime.manager.readiness import ReadinessChecks
+from runtime.manager.servers import HttpServer, health_routes, metrics_routes
+from runtime.manager.units import FunctionUnit, RunnableFn
+from runtime.metrics.registry import Registry
+from runtime.record import EventBroadcaster, EventRecorder
+from runtime.types import GVR
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+__all__ = ["Manager"]
+
+_log = get_logger("runtime.manager")
+
+
+class Manager:
+    """Runs controllers over one shared cache. Constructing it starts nothing and sends nothing.
+
+    :param client: for everything; the manager does not close it.
+    :param metrics_bind_address: where ``/metrics`` is served; ``":0"`` takes a free port, ``"0"`` switches it off.
+    :param health_probe_bind_address: the same for ``/healthz`` and ``/readyz``.
+    :param leader_election: run controllers only while holding a Lease.
+    :param leader_election_id: name of the Lease; needed if it is on.
+    :param leader_election_namespace: of the Lease; ``""``: the namespace of the client's configuration.
+    :param lease_duration: seconds, as are ``renew_deadline`` and ``retry_period``; rules L1 to L3.
+    :param namespaces: to watch; empty: all.
+    :param graceful_shutdown_timeout: seconds that running reconciles and runnables get to end; 0: none, below 0: for
+        ever (M3).
+    :param resync_period: seconds between redeliveries of the whole cache to the controllers; 0.0 never.
+    :param registry: a prometheus_client registry to share with the application's metrics.
+    :param clock: the time for delays, back-off and deadlines.
+    :raises ValueError: an option that makes no sense; the message names it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        metrics_bind_address: str = ":8080",
+        health_probe_bind_address: str = ":8081",
+        leader_election: bool = False,
+        leader_election_id: str = "",
+        leader_election_namespace: str = "",
+        lease_duration: float = 15.0,
+        renew_deadline: float = 10.0,
+        retry_period: float = 2.0,
+        namespaces: Iterable[str] = (),
+        graceful_shutdown_timeout: float = 30.0,
+        resync_period: float = 0.0,
+        registry: CollectorRegistry | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.client = client
+        self.clock = clock or SYSTEM
+        self.registry = Registry(registry)
+        self.healthz = HealthChecks()
+        self.readyz = HealthChecks()
+        self._kinds = DiscoveredKinds(client)
+        self._caches = Caches(client, self._kinds, _namespaces(namespaces), resync_period, self.clock)
+        self._events = EventBroadcaster(client, clock=self.clock)
+        self._controllers: dict[str, Controller] = {}
+        self._cancel = threading.Event()
+        self._names_lock = threading.Lock()  # guards _controllers and _reserved
+        self._reserved: set[str] = set()
+        config = None
+        if leader_election:
+            if not leader_election_id:
+                raise ValueError("leader_election needs a leader_election_id: the name of the Lease")
+            config = ElectionConfig(
+                leader_election_id,
+                leader_election_namespace or client.namespace,
+                lease_duration,
+                renew_deadline,
+                retry_period,
+            )
+        self._metrics_server = self._server("metrics_bind_address", metrics_bind_address)
+        self._health_server = self._server("health_probe_bind_address", health_probe_bind_address)
+        self._lifecycle = Lifecycle(
+            caches=self._caches,
+            servers=[server for server in (self._health_server, self._metrics_server) if server is not None],
+            events=self._events,
+            make_election=self._election_maker(config),
+            cancel=self._cancel,
+            grace=graceful_shutdown_timeout,
+        )
+        ReadinessChecks(self._caches, self._lifecycle, self.controllers).install(self.readyz)
+        self.registry.add_source(metric_source(self._caches, self.controllers, self._events, self._lifecycle))
+
+    def controller(self, name: str) -> ControllerBuilder:
+        """Begin a controller; its name is in its metrics, logs and events, and owns what it applies.
+
+        :raises ValueError: another controller of this manager has that name (C11).
+        """
+        with self._names_lock:
+            if not name or name in self._reserved:
+                raise ValueError(f"controller name {name!r} is {'taken' if name else 'empty'}: names must be unique")
+            self._reserved.add(name)
+        return ControllerBuilder(name, self._register)
+
+    def controllers(self) -> Sequence[Controller]:
+        """Those completed so far."""
+        with self._names_lock:
+            return list(self._controllers.values())
+
+    def informer(self, gvr: GVR) -> SharedIndexInformer:
+        """The shared informer of a resource, for handlers and indexers of your own, and to have it cached at all.
+
+        :raises RuntimeError: several namespaces are watched, so there are several; use :meth:`informers`.
+        """
+        found = self.informers(gvr)
+        if len(found) > 1:
+            raise RuntimeError(f"{gvr} is watched in {len(found)} namespaces, each with an informer: use informers()")
+        return found[0]
+
+    def informers(self, gvr: GVR) -> Sequence[SharedIndexInformer]:
+        """The shared informers of a resource, one per namespace watched.
+
+        :raises ClientError: several namespaces are watched, and the server cannot be asked whether this resource
+            is namespaced.
+        """
+        return self._caches.informers(GVR(*gvr))
+
+    def recorder(self, name: str) -> EventRecorder:
+        """A recorder of events from the component ``name``."""
+        return self._events.new_recorder(name)
+
+    def add_runnable(self, name: str, fn: RunnableFn, *, needs_leader_election: bool = True) -> None:
+        """Run ``fn(stop)`` in a thread beside the controllers, once the caches are complete, until it returns.
+
+        It must return soon after ``stop`` is set. If it raises before that, the manager stops and
+        :meth:`run` raises it. Added while the manager runs, it starts at once (M4).
+
+        :param needs_leader_election: where the manager elects, run it only while leading.
+        :raises RuntimeError: the manager is stopping.
+        """
+        lifecycle = self._lifecycle
+        unit = FunctionUnit(name, fn, lambda stop: lifecycle.wait_for_cache_sync(None, stop), lifecycle.fail)
+        lifecycle.add(unit, needs_leader_election)
+
+    def add_health_check(self, name: str, check: Check) -> None:
+        """Add a check to ``/healthz`` and ``/readyz``: it fails by raising, or by returning False.
+
+        :raises ValueError: the name is taken.
+        """
+        self.healthz.add(name, check)
+        self.readyz.add(name, check)
+
+    def add_ready_check(self, name: str, check: Check) -> None:
+        """Add a check to ``/readyz`` only.
+
+        :raises ValueError: the name is taken.
+        """
+        self.readyz.add(name, check)
+
+    @property
+    def metrics_address(self) -> str | None:
+        """``host:port`` where metrics are served; None while they are not."""
+        return self._metrics_server.address if self._metrics_server else None
+
+    @property
+    def health_address(self) -> str | None:
+        """``host:port`` where health is served; None while it is not."""
+        return self._health_server.address if self._health_server else None
+
+    @property
+    def elected(self) -> threading.Event:
+        """Set once this manager may act: at its start, or with election on when it leads (M5)."""
+        return self._lifecycle.elected
+
+    def wait_for_cache_sync(self, timeout: float | None = None) -> bool:
+        """Wait until every declared cache is complete; False when ``timeout`` seconds pass or the manager stops."""
+        return self._lifecycle.wait_for_cache_sync(timeout)
+
+    def run(self, stop: threading.Event | None = None) -> None:
+        """Run until ``stop`` is set, a SIGTERM or SIGINT arrives, or something fails. Only once per manager.
+
+        Order of start (M1): servers, caches, then what needs no election, then the election, then the rest. Order of
+        stop (M2): no new reconciles; runnables without election, then the rest, with a grace period for what runs;
+        caches; servers; the lease is released; events are flushed. Signals are only heard in the main thread; a
+        second one ends the process at once.
+
+        :raises BindError: a server cannot listen.
+        :raises LeaderElectionLost: another leads; the process should end.
+        :raises ShutdownTimeout: something still ran when the grace period was over.
+        :raises Exception: what a runnable raised.
+        """
+        try:
+            self._lifecycle.run(stop)
+        finally:
+            self.registry.close()
+
+    def stop(self) -> None:
+        """Have :meth:`run` return. From any thread; does not wait."""
+        self._lifecycle.request_stop()
+
+    def _register(self, name: str, sources: list[Source], reconcile: Reconciler, options: Options) -> Controller:
+        environment = Environment(
+            client=self.client,
+            caches=self._caches,
+            kinds=self._kinds,
+            recorder=self._events.new_recorder(name),
+            clock=self.clock,
+            cancel=self._cancel,
+        )
+        controller = Controller(name, sources, reconcile, options, environment)
+        for source in sources:
+            self._caches.declare(source.gvr)
+        with self._names_lock:
+            self._controllers[name] = controller
+        self._lifecycle.add(controller, options.needs_leader_election)
+        return controller
+
+    def _server(self, option: str, address: str) -> HttpServer | None:
+        if address in ("0", ""):
+            return None
+        if option == "metrics_bind_address":
+            return HttpServer(option, address, metrics_routes(self.registry))
+        return HttpServer(option, address, health_routes({"healthz": self.healthz, "readyz": self.readyz}))
+
+    def _election_maker(self, config: ElectionConfig | None) -> ElectionMaker | None:
+        if config is None:
+            return None
+        return lambda lead, ended: Election(
+            self.client, config, self._events.new_recorder("leader-election"), self.clock, lead, ended
+        )
+
+
+def _namespaces(given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ValueError(f"namespaces must be a list of names, not the text {given!r}")
+    names = tuple(given)
+    return () if "" in names else names  # "" is how the API says "all"

@@ -1,0 +1,42 @@
+"""SIGTERM and SIGINT end the process in order; a second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Final, Self
+
+__all__ = ["SignalWatch"]
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class SignalWatch:
+    """While entered in the main thread, notices SIGTERM and SIGINT; in other threads it does nothing.
+
+    The handler sets a plain attribute and takes no lock: it runs between any two instructions of the main thread,
+    which may hold the very lock it would need. So who waits for :attr:`received` has to look now and then.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)  # type: ignore[arg-type]  # what signal.signal() returned
+        self._previous.clear()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is not None:
+            # Somebody is in a hurry. No exception: it could be caught, and threads would keep the process.
+            os._exit(128 + number)
+        self.received = signal.Signals(number)

@@ -1,0 +1,177 @@
+"""The metric families of controller-runtime and client-go, made of our plain numbers (section 5).
+
+Dashboards made for controller-runtime must work unchanged: names, labels and buckets are theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from runtime.metrics.reconciles import ReconcileStats
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["QueueNumbers", "counter", "gauge", "histogram", "queue_metrics", "reconcile_metrics"]
+
+_MAX_PRIORITIES: Final = 25  # label values; above, one label stands for all (5.1)
+_TOO_MANY: Final = "exceeded_cardinality_limit"
+_QUEUE_LABELS: Final = ("name", "controller")
+
+
+class _Durations(Protocol):
+    @property
+    def counts(self) -> Sequence[int]: ...
+    @property
+    def total_seconds(self) -> float: ...
+
+
+class QueueNumbers(Protocol):
+    """What a queue tells about itself (``runtime.workqueue.QueueStats``)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def depth_by_priority(self) -> Mapping[int, int]: ...
+    @property
+    def adds(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def unfinished_seconds(self) -> float: ...
+    @property
+    def longest_running_seconds(self) -> float: ...
+    @property
+    def queue_duration(self) -> _Durations: ...
+    @property
+    def work_duration(self) -> _Durations: ...
+
+
+def reconcile_metrics(all_stats: Iterable[ReconcileStats]) -> Iterator[Metric]:
+    """``controller_runtime_*`` (5.2), one sample per controller in each family."""
+    stats = list(all_stats)
+    outcomes = CounterMetricFamily(
+        "controller_runtime_reconcile", "Reconciles by result.", labels=["controller", "result"]
+    )
+    times = HistogramMetricFamily(
+        "controller_runtime_reconcile_time_seconds", "Length of time per reconcile.", labels=["controller"]
+    )
+    for one in stats:
+        for outcome, count in one.outcomes.items():
+            outcomes.add_metric([one.controller, outcome], count.value)
+        bounds, counts, total = one.time.snapshot()
+        times.add_metric([one.controller], _cumulative(bounds, counts), total)
+    yield outcomes
+    yield times
+    yield _per_controller("controller_runtime_reconcile_errors", "Errors, terminal ones too.", stats, "errors")
+    yield _per_controller(
+        "controller_runtime_terminal_reconcile_errors", "Errors that are not retried.", stats, "terminal_errors"
+    )
+    yield _per_controller("controller_runtime_reconcile_panics", "Faults of the program.", stats, "panics")
+    yield _per_controller("controller_runtime_reconcile_timeouts", "Deadlines missed.", stats, "timeouts")
+    active = GaugeMetricFamily("controller_runtime_active_workers", "Workers reconciling.", labels=["controller"])
+    limit = GaugeMetricFamily("controller_runtime_max_concurrent_reconciles", "Workers.", labels=["controller"])
+    for one in stats:
+        active.add_metric([one.controller], one.active.value)
+        limit.add_metric([one.controller], one.workers)
+    yield active
+    yield limit
+
+
+def queue_metrics(
+    all_stats: Iterable[QueueNumbers], bounds: Sequence[float], *, prioritized: bool = True
+) -> Iterator[Metric]:
+    """``workqueue_*`` (5.1).
+
+    :param bounds: the buckets of the queues' durations.
+    :param prioritized: these are priority queues; the label ``priority`` of others is empty.
+    """
+    stats = list(all_stats)
+    depth = GaugeMetricFamily("workqueue_depth", "Items queued.", labels=[*_QUEUE_LABELS, "priority"])
+    adds = CounterMetricFamily("workqueue_adds", "Items added.", labels=_QUEUE_LABELS)
+    retries = CounterMetricFamily("workqueue_retries", "Delayed adds.", labels=_QUEUE_LABELS)
+    waits = HistogramMetricFamily(
+        "workqueue_queue_duration_seconds", "How long an item stays queued.", labels=_QUEUE_LABELS
+    )
+    works = HistogramMetricFamily(
+        "workqueue_work_duration_seconds", "How long processing an item takes.", labels=_QUEUE_LABELS
+    )
+    unfinished = GaugeMetricFamily(
+        "workqueue_unfinished_work_seconds", "Sum of the ages of what is being processed.", labels=_QUEUE_LABELS
+    )
+    longest = GaugeMetricFamily(
+        "workqueue_longest_running_processor_seconds", "Age of the oldest being processed.", labels=_QUEUE_LABELS
+    )
+    for one in stats:
+        names = [one.name, one.name]
+        for priority, items in _depths(one, prioritized).items():
+            depth.add_metric([*names, priority], items)
+        adds.add_metric(names, one.adds)
+        retries.add_metric(names, one.retries)
+        for family, durations in ((waits, one.queue_duration), (works, one.work_duration)):
+            family.add_metric(names, _cumulative(bounds, durations.counts), durations.total_seconds)
+        unfinished.add_metric(names, one.unfinished_seconds)
+        longest.add_metric(names, one.longest_running_seconds)
+    yield from (depth, adds, retries, waits, works, unfinished, longest)
+
+
+def gauge(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """A gauge family: label values -> value."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for names, value in values.items():
+        family.add_metric(names, value)
+    return family
+
+
+def counter(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """A counter family; ``name`` without its ``_total``."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for names, value in values.items():
+        family.add_metric(names, value)
+    return family
+
+
+def histogram(
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    values: Mapping[tuple[str, ...], tuple[Sequence[float], Sequence[int], float]],
+) -> Metric:
+    """A histogram family: label values -> bounds, counts per bucket (not cumulative), sum."""
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for names, (bounds, counts, total) in values.items():
+        family.add_metric(names, _cumulative(bounds, counts), total)
+    return family
+
+
+def _per_controller(name: str, text: str, stats: Sequence[ReconcileStats], attribute: str) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["controller"])
+    for one in stats:
+        family.add_metric([one.controller], getattr(one, attribute).value)
+    return family
+
+
+def _depths(queue: QueueNumbers, prioritized: bool) -> dict[str, int]:
+    if not prioritized:
+        return {"": queue.depth}
+    # The usual priority is always there: a gauge that vanishes with its last item breaks every alert on it.
+    depths: dict[str, int] = {"0": 0}
+    for index, (priority, items) in enumerate(sorted(queue.depth_by_priority.items(), reverse=True)):
+        label = str(priority) if index < _MAX_PRIORITIES else _TOO_MANY
+        depths[label] = depths.get(label, 0) + items
+    return depths
+
+
+def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Prometheus' buckets: the count up to each bound, and up to +Inf."""
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip([*bounds, float("inf")], counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), total))
+    return buckets
