@@ -45,7 +45,8 @@ def reconcile(request: Request, ctx: Context) -> Result | None:
     try:
         service = ctx.lister(SERVICES).namespace(request.namespace).get(request.name)
     except NotFound:
-        return _delete_endpoints(ctx.client, request)
+        _delete_endpoints(ctx.client, request)
+        return None
     selector = service["spec"].get("selector")
     if not selector or service.deletion_timestamp is not None:
         return None

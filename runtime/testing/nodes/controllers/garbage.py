@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 
@@ -114,8 +114,6 @@ class GarbageCollector:
 
         def deleted(gone: Unstructured | DeletedFinalStateUnknown) -> None:
             obj = gone.obj if isinstance(gone, DeletedFinalStateUnknown) else gone
-            if obj is None:
-                return
             for dependent in self._dependents(obj.uid):
                 self._queue.add(dependent)
             for owner in self._owners(obj):  # one that waits in the foreground for this object
@@ -191,7 +189,7 @@ class GarbageCollector:
             if absent | waiting:
                 self._remove_references(key, obj, absent | waiting)
             return
-        policy = "Foreground" if waiting and self._dependents(obj.uid) else "Background"
+        policy: Literal["Foreground", "Background"] = "Foreground" if waiting and self._dependents(obj.uid) else "Background"
         api = self._client.resource(key.gvr, namespace=key.namespace or None)
         try:
             api.delete(obj.name, preconditions={"uid": obj.uid}, propagation_policy=policy)
