@@ -1,0 +1,120 @@
+"""The figures the metrics collect (W15, W16)."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any
+
+import pytest
+
+from runtime.testing.clock import FakeClock
+from runtime.workqueue import DURATION_BUCKETS, DelayingQueue, DurationStats, PriorityQueue, Queue, RateLimitingQueue
+
+AnyQueue = DelayingQueue[Any]
+
+
+@pytest.fixture(params=[DelayingQueue, RateLimitingQueue, PriorityQueue])
+def q(request: pytest.FixtureRequest, clock: FakeClock) -> AnyQueue:
+    made: AnyQueue = request.param(name="test", clock=clock)
+    return made
+
+
+def observed(duration: DurationStats) -> int:
+    return sum(duration.counts)
+
+
+def test_a_scripted_sequence(q: AnyQueue, clock: FakeClock) -> None:
+    stats = q.stats()
+    assert (stats.name, stats.depth, stats.adds, stats.retries) == ("test", 0, 0, 0)
+    assert len(stats.queue_duration.counts) == len(DURATION_BUCKETS) + 1
+
+    q.add("foo")
+    q.add("foo")
+    stats = q.stats()
+    assert (stats.adds, stats.depth, stats.processing) == (1, 1, 0)
+    clock.advance(0.05)
+
+    assert q.get() == "foo"
+    stats = q.stats()
+    assert (stats.depth, stats.processing) == (0, 1)
+    assert observed(stats.queue_duration) == 1
+    assert stats.queue_duration.total_seconds == pytest.approx(0.05)
+
+    q.add("foo")  # while being processed: accepted and wanted, but not ready
+    assert (q.stats().adds, q.stats().depth, len(q)) == (2, 1, 0)
+    clock.advance(0.025)
+    stats = q.stats()
+    assert stats.unfinished_seconds == pytest.approx(0.025)
+    assert stats.longest_running_seconds == pytest.approx(0.025)
+    assert observed(stats.work_duration) == 0
+
+    q.done("foo")
+    stats = q.stats()
+    assert observed(stats.work_duration) == 1
+    assert stats.work_duration.total_seconds == pytest.approx(0.025)
+    assert (stats.depth, stats.unfinished_seconds, stats.longest_running_seconds) == (1, 0, 0)
+    assert q.get() == "foo"
+    assert q.stats().queue_duration.total_seconds == pytest.approx(0.075)
+
+
+def test_retries_count_every_delayed_add(q: AnyQueue, clock: FakeClock) -> None:
+    q.add_after("a", 10)
+    q.add_after("a", 20)
+    q.add_after("b", 0)
+    stats = q.stats()
+    assert (stats.retries, stats.adds, stats.delayed, stats.depth) == (3, 1, 1, 1)
+    clock.advance(10)
+    stats = q.stats()
+    assert (stats.adds, stats.delayed, stats.depth) == (2, 0, 2)
+
+
+def test_waiting_for_its_time_is_not_waiting_in_the_queue(q: AnyQueue, clock: FakeClock) -> None:
+    q.add_after("a", 10)
+    clock.advance(10)
+    assert len(q) == 1
+    clock.advance(1)
+    q.get()
+    assert q.stats().queue_duration.total_seconds == pytest.approx(1)
+
+
+def test_unfinished_work_is_the_sum_and_the_longest_the_maximum(q: AnyQueue, clock: FakeClock) -> None:
+    for item in ("a", "b"):
+        q.add(item)
+        q.get()
+        clock.advance(2)
+    stats = q.stats()
+    assert stats.unfinished_seconds == pytest.approx(6)
+    assert stats.longest_running_seconds == pytest.approx(4)
+
+
+def test_durations_fall_into_the_buckets_of_controller_runtime(clock: FakeClock) -> None:
+    assert list(accumulate([1e-8] + [10.0] * 11, lambda a, b: a * b)) == pytest.approx(DURATION_BUCKETS)
+    q: Queue[int] = Queue(name="test", clock=clock)
+    for i, seconds in enumerate((0.0, 0.01, 0.5, 5000)):
+        q.add(i)
+        clock.advance(seconds)
+        q.get()
+    counts = q.stats().queue_duration.counts
+    assert {i: n for i, n in enumerate(counts) if n} == {0: 1, 6: 1, 8: 1, 12: 1}
+
+
+def test_many_durations_are_all_counted(clock: FakeClock) -> None:
+    q: Queue[int] = Queue(name="test", clock=clock)
+    for i in range(10_000):
+        q.add(i)
+        q.done(q.get())
+    stats = q.stats()
+    assert observed(stats.queue_duration) == observed(stats.work_duration) == stats.adds == 10_000
+
+
+def test_a_queue_without_a_name_records_no_durations(clock: FakeClock) -> None:
+    q: Queue[str] = Queue(clock=clock)
+    q.add("a")
+    q.done(q.get())
+    assert observed(q.stats().queue_duration) == observed(q.stats().work_duration) == 0
+    assert q.stats().adds == 1
+
+
+def test_shut_down_shows(q: AnyQueue) -> None:
+    q.shut_down()
+    assert q.stats().shutting_down
