@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
+import ssl
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -93,6 +96,18 @@ class _Header(Credentials):
         return {"Authorization": self.token} if self.token else {}
 
 
+class _CertificateFiles:
+    """A plugin's certificate and key as files only we may read; removed with the last user of their pool."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        directory = tempfile.mkdtemp(prefix="client-certificate-")  # mode 0700
+        self.remove = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        self.certificate = os.path.join(directory, "tls.crt")
+        self.key = os.path.join(directory, "tls.key")
+        Path(self.certificate).write_text(credentials.certificate, encoding="utf-8")
+        Path(self.key).write_text(credentials.key, encoding="utf-8")
+
+
 class ConfiguredTransport:
     """Connections as an official Configuration describes them, with credentials that may change."""
 
@@ -131,6 +146,8 @@ class ConfiguredTransport:
         with self._lock:
             if self._connection is not None:
                 self._connection.pool.clear()
+                if isinstance(self._connection.keep, _CertificateFiles):
+                    self._connection.keep.remove()
 
     def _renewed(self, credentials: Credentials) -> Connection:
         present = self._credentials
@@ -139,11 +156,10 @@ class ConfiguredTransport:
         if not credentials.certificate:
             return Connection(_pool(self._configuration), credentials.headers, None)
         # urllib3 reads the files for each connection it opens: they live as long as the pool is in use.
-        directory = tempfile.TemporaryDirectory(prefix="client-certificate-")
+        files = _CertificateFiles(credentials)
         configuration = copy.copy(self._configuration)
-        configuration.cert_file = _private(directory.name, "tls.crt", credentials.certificate)
-        configuration.key_file = _private(directory.name, "tls.key", credentials.key)
-        return Connection(_pool(configuration), credentials.headers, directory)
+        configuration.cert_file, configuration.key_file = files.certificate, files.key
+        return Connection(_pool(configuration), credentials.headers, files)
 
 
 def load_transport(kubeconfig: str | None, context: str | None, clock: Clock | None = None) -> ConfiguredTransport:
@@ -223,8 +239,6 @@ def _one_context(config: KubeConfig, user: JSONObject) -> JSONObject:
 
 def _check_tls(configuration: _Configuration, config: KubeConfig) -> None:
     """The files are loaded once now, so that a wrong one is found here and not at every request."""
-    import ssl
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if configuration.ssl_ca_cert:
         try:
@@ -247,11 +261,3 @@ def _configuration() -> _Configuration:
 def _pool(configuration: _Configuration) -> urllib3.PoolManager:
     api = cast(_Api, cast(Any, ApiClient)(configuration))
     return api.rest_client.pool_manager
-
-
-def _private(directory: str, name: str, content: str) -> str:
-    path = os.path.join(directory, name)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-    return path

@@ -561,7 +561,7 @@ class ResourceClient:
         if name == "" and method != "POST":
             raise ValueError(f"{verb} {self.gvr.resource}: the name is empty")
         target = self._target(verb, name or shown_name, subresource, namespace)
-        path = self._path(name or "", subresource, namespace)
+        path = self._path(name or "", subresource, namespace, name or shown_name)
         return self._client._send(HttpRequest(target, method, path, query or {}, headers or {}, body), timeout)
 
     def _target(self, verb: str, name: str, subresource: str | None = None, namespace: str = "") -> Target:
@@ -569,10 +569,10 @@ class ResourceClient:
         resource = str(self.gvr) + (f"/{subresource}" if subresource else "")
         return Target(verb, " ".join(filter(None, (resource, f"{where}/{name}" if where and name else where or name))))
 
-    def _path(self, name: str = "", subresource: str | None = None, namespace: str = "") -> str:
+    def _path(self, name: str = "", subresource: str | None = None, namespace: str = "", shown_name: str = "") -> str:
         if self.namespace and namespace and namespace != self.namespace:
             raise ValueError(
-                f"the object {namespace}/{name} is of another namespace than this client, {self.namespace}"
+                f"the object {namespace}/{shown_name} is of another namespace than this client, {self.namespace}"
             )
         where = self.namespace or namespace
         parts = [self.gvr.prefix]

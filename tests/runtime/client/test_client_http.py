@@ -1,0 +1,344 @@
+"""When a request is repeated, when it is not, and how it ends if no answer comes."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import orjson
+import pytest
+
+from runtime import GVR
+from runtime import client as c
+from runtime.client import Client
+from runtime.client._http import MAX_RETRIES, parse_retry_after
+from runtime.clock import SYSTEM
+from runtime.testing import FakeClock
+
+PODS = GVR("", "v1", "pods")
+
+
+class PatientClock:
+    """The system's, but waits pass at once and are noted."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.offset = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.offset
+
+    def now(self):
+        return SYSTEM.now()
+
+    def wait(self, condition, timeout=None):
+        raise AssertionError("the client waits on events only")
+
+    def wait_event(self, event, timeout=None):
+        self.waits.append(timeout)
+        self.offset += timeout
+        return event.is_set()
+
+    def sleep(self, seconds):
+        raise AssertionError("a sleep cannot be interrupted")
+
+
+@pytest.fixture
+def clock():
+    return PatientClock()
+
+
+@pytest.fixture
+def patient(scripted, clock):
+    with Client(scripted.url, clock=clock, timeout=60.0) as made:
+        yield made.resource(PODS, "ns")
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_retry_after_is_waited_for_and_the_request_repeated_for_reads_and_writes(scripted, patient, clock, kit, code):
+    busy = kit.failure(code, "TooManyRequests", headers={"Retry-After": "3"})
+    scripted.then(busy, busy, kit.answer(kit.pod("a")), busy, kit.answer(kit.pod("b")))
+    assert patient.get("a").name == "a"
+    assert patient.create(kit.pod("b")).name == "b"
+    assert clock.waits == [3, 3, 3]
+    assert [r.method for r in scripted.requests] == ["GET"] * 3 + ["POST"] * 2
+    assert scripted.requests[3].body == scripted.requests[4].body
+
+
+def test_a_number_of_repeats_bounds_it(scripted, patient, clock, kit):
+    scripted.default = kit.failure(429, "TooManyRequests", headers={"Retry-After": "1"})
+    with pytest.raises(c.TooManyRequests):
+        patient.get("a")
+    assert len(scripted.requests) == 1 + MAX_RETRIES
+
+
+def test_a_wait_that_does_not_fit_in_the_timeout_is_not_begun(scripted, patient, clock, kit):
+    scripted.default = kit.failure(429, "TooManyRequests", headers={"Retry-After": "20"})
+    with pytest.raises(c.TooManyRequests) as e:
+        patient.get("a", timeout=10)
+    assert e.value.retry_after == 20
+    assert clock.waits == []
+    with pytest.raises(c.TooManyRequests):
+        patient.get("a")  # 60 s: two waits fit, a third does not
+    assert clock.waits == [20, 20]
+
+
+def test_without_retry_after_the_caller_decides(scripted, patient, clock, kit):
+    for code in (429, 503, 500):
+        scripted.then(kit.failure(code, "Whatever"))
+        with pytest.raises(c.ApiError):
+            patient.get("a")
+    assert clock.waits == []
+    assert len(scripted.requests) == 3
+
+
+def test_other_server_errors_are_repeated_for_reads_only(scripted, patient, clock, kit):
+    down = kit.failure(500, "ServerTimeout", headers={"Retry-After": "1"})
+    scripted.then(down, kit.answer(kit.pod("a")), down)
+    assert patient.get("a").name == "a"
+    with pytest.raises(c.ServerTimeout) as e:
+        patient.update(kit.pod("a"))
+    assert e.value.ambiguous
+    assert [r.method for r in scripted.requests] == ["GET", "GET", "PUT"]
+
+
+def test_a_wait_for_retry_after_ends_when_the_caller_stops(scripted, kit):
+    clock, stop = FakeClock(), threading.Event()
+    refused = threading.Event()
+
+    def busy(handler, seen):
+        kit.failure(429, "TooManyRequests", headers={"Retry-After": "20"})(handler, seen)
+        refused.set()
+
+    scripted.then(busy)
+    with Client(scripted.url, clock=clock, timeout=60) as client, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.bound(stop).resource(PODS, "ns").get, "a")
+        assert refused.wait(10)
+        stop.set()
+        assert isinstance(call.exception(10), c.Cancelled)
+    assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [(None, None), ("5", 5.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), ("", None)]
+)
+def test_retry_after_as_a_number(header, seconds):
+    assert parse_retry_after(header, SYSTEM) == seconds
+
+
+def test_retry_after_as_a_date():
+    assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", SYSTEM) == 0
+    far = parse_retry_after("Wed, 21 Oct 2099 07:28:00 GMT", SYSTEM)
+    assert far is not None
+    assert far > 1e9
+
+
+def test_a_read_is_repeated_once_when_the_connection_was_dropped(scripted, client, kit):
+    scripted.then(kit.answer(kit.pod("a")), kit.drop, kit.answer(kit.pod("a")), kit.drop, kit.drop, kit.drop)
+    pods = client.resource(PODS, "ns")
+    pods.get("a")
+    assert pods.get("a").name == "a"
+    with pytest.raises(c.ConnectionFailed) as e:
+        pods.get("a")
+    assert e.value.retryable
+    assert len(scripted.requests) == 5
+
+
+def test_a_write_is_never_repeated_after_it_left(scripted, client, kit):
+    pods = client.resource(PODS, "ns")
+    scripted.default = kit.drop
+    writes = [
+        lambda: pods.create(kit.pod("a")),
+        lambda: pods.update(kit.pod("a")),
+        lambda: pods.patch("a", {}),
+        lambda: pods.apply(kit.pod("a"), field_manager="t"),
+        lambda: pods.delete("a"),
+        lambda: pods.delete_collection(),
+    ]
+    for write in writes:
+        with pytest.raises(c.ConnectionFailed) as e:
+            write()
+        assert e.value.ambiguous
+        assert e.value.sent
+    assert len(scripted.requests) == len(writes)
+
+
+def test_a_body_that_is_cut_off_is_no_answer(scripted, client, kit):
+    def cut(handler, seen):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b'{"metadata":')
+        handler.drop()
+
+    scripted.then(cut, kit.answer(kit.pod("a")), cut)
+    pods = client.resource(PODS, "ns")
+    assert pods.get("a").name == "a"
+    with pytest.raises(c.ConnectionFailed) as e:
+        pods.create(kit.pod("a"))
+    assert e.value.ambiguous
+
+
+def test_a_server_that_never_answers_ends_in_a_timeout(scripted, client):
+    scripted.default = scripted.hang
+    begun = time.monotonic()
+    with pytest.raises(c.RequestTimeout, match=r"get pods.v1 ns/a") as e:
+        client.resource(PODS, "ns").get("a", timeout=0.2)
+    assert time.monotonic() - begun < 5
+    assert e.value.retryable
+    assert e.value.ambiguous
+    assert len(scripted.requests) == 1
+
+
+def test_an_answer_that_trickles_ends_in_a_timeout(scripted, client):
+    def trickle(handler, seen):
+        handler.begin_chunks()
+        while not scripted.ended.wait(0.02):
+            try:
+                handler.chunk(b" ")
+            except OSError:
+                return
+
+    scripted.default = trickle
+    with pytest.raises(c.RequestTimeout):
+        client.resource(PODS, "ns").get("a", timeout=0.3)
+
+
+def test_nobody_listens_there():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}") as client, pytest.raises(c.ConnectionFailed) as e:
+        client.resource(PODS, "ns").create({"metadata": {"name": "a"}})
+    assert not e.value.sent
+    assert not e.value.ambiguous
+    assert e.value.retryable
+    assert f"127.0.0.1:{port}" in str(e.value)
+
+
+def test_a_bound_client_obeys_stop_and_deadline_before_sending(scripted, client, kit):
+    scripted.default = kit.answer(kit.pod("a"))
+    stop = threading.Event()
+    now = client.clock.monotonic()
+    bound = client.bound(stop, now + 60)
+    assert bound.resource(PODS, "ns").get("a").name == "a"
+    stop.set()
+    with pytest.raises(c.Cancelled, match=r"get pods.v1 ns/a"):
+        bound.resource(PODS, "ns").get("a")
+    for late in (client.bound(deadline=now - 1), client.bound(deadline=now - 1).bound(deadline=now + 60)):
+        with pytest.raises(c.DeadlineExceeded):
+            late.resource(PODS, "ns").get("a")
+        with pytest.raises(c.DeadlineExceeded):
+            late.resource(PODS, "ns").watch()
+    assert client.resource(PODS, "ns").get("a").name == "a"
+    assert len(scripted.requests) == 2
+
+
+def test_what_is_left_until_the_deadline_is_the_timeout(scripted, client):
+    scripted.default = scripted.hang
+    with pytest.raises(c.RequestTimeout):
+        client.bound(deadline=client.clock.monotonic() + 0.2).resource(PODS, "ns").get("a", timeout=60)
+
+
+def test_a_closed_client_sends_nothing(scripted, kit):
+    client = Client(scripted.url)
+    derived = client.bound(threading.Event())
+    client.close()
+    for one in (client, derived):
+        with pytest.raises(c.Cancelled):
+            one.resource(PODS, "ns").get("a")
+    assert scripted.requests == []
+
+
+def test_observers_hear_of_writes_that_succeeded(scripted, client, kit):
+    heard: list[c.Write] = []
+    pods = client.observed(heard.append).bound(threading.Event()).resource(PODS, "ns")
+    a = kit.pod("a", resourceVersion="7")
+    scripted.then(
+        kit.answer(a), kit.answer(a), kit.failure(409, "Conflict"), kit.answer(a), kit.answer({"kind": "Scale", **a}),
+        kit.answer({"kind": "Status", "apiVersion": "v1", "status": "Success"}), kit.answer(a), kit.answer(a),
+        kit.answer({"kind": "Status", "apiVersion": "v1"}),
+    )  # fmt: skip
+    pods.get("a")
+    pods.create(a)
+    with pytest.raises(c.Conflict):
+        pods.update(a)
+    pods.update(a, dry_run=True)
+    pods.update_scale("a", 3)
+    assert pods.delete("a") is None
+    still_there = pods.delete("a")
+    pods.update_status(a)
+    pods.delete_collection()
+    assert [(w.verb, w.subresource, w.name, w.object and w.object.resource_version) for w in heard] == [
+        ("create", "", "a", "7"),
+        ("patch", "scale", "a", None),
+        ("delete", "", "a", None),
+        ("delete", "", "a", "7"),
+        ("update", "status", "a", "7"),
+        ("deletecollection", "", "", None),
+    ]
+    assert still_there == heard[3].object
+    assert heard[0].gvr == PODS
+    assert heard[0].namespace == "ns"
+
+
+def test_compressed_answers_are_read(scripted, client):
+    body = orjson.dumps({"kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}] * 100})
+    scripted.then(lambda h, seen: h.reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}))
+    assert len(client.resource(PODS).list()) == 100
+    assert scripted.requests[0].headers["accept-encoding"] == "gzip"
+
+
+def test_headers_and_token_are_sent(scripted, kit):
+    scripted.default = kit.answer(b"ok")
+    with Client(scripted.url + "/", token="secret", user_agent="me/1") as client:
+        assert client.request("GET", "/healthz", query={"verbose": "1"}).body == b"ok"
+        client.request("POST", "/x?a=b", query={"c": "d e"}, body={"k": 1}, headers={"Accept": "text/plain"})
+    first, second = scripted.requests
+    assert first.path == "/healthz?verbose=1"
+    assert first.headers["authorization"] == "Bearer secret"
+    assert first.headers["user-agent"] == "me/1"
+    assert second.path == "/x?a=b&c=d+e"
+    assert second.json == {"k": 1}
+    assert second.headers["accept"] == "text/plain"
+    assert second.headers["content-type"] == "application/json"
+
+
+def test_redirects_are_not_followed_with_credentials(scripted, kit):
+    scripted.then(kit.answer(b"{}", 302, {"Location": "http://127.0.0.1:1/"}))
+    with Client(scripted.url, token="secret") as client:
+        assert client.request("GET", "/").status == 302
+
+
+def test_many_threads_share_a_client_and_its_connections(scripted, client, kit):
+    def echo(handler, seen):
+        kit.answer(kit.pod(seen.path.rsplit("/", 1)[1]))(handler, seen)
+
+    scripted.default = echo
+    pods = client.resource(PODS, "ns")
+    with ThreadPoolExecutor(8) as pool:
+        names = [f"p{i}" for i in range(200)]
+        assert [p.name for p in pool.map(pods.get, names)] == names
+    assert len(scripted.connections) <= 8
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://x", "http://"])
+def test_a_url_that_is_none_is_refused(url):
+    with pytest.raises(c.ConfigError, match=r"https://127.0.0.1:6443"):
+        Client(url)
+
+
+def test_a_client_by_url_does_not_import_the_official_client(scripted, kit):
+    scripted.default = kit.answer(kit.pod("a"))
+    program = (
+        "import sys; from runtime.client import Client, load_client; from runtime import GVR;"
+        f"c = Client({scripted.url!r}); print(c.resource(GVR('', 'v1', 'pods'), 'ns').get('a').name);"
+        "assert 'kubernetes' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("a\n", 0), done.stderr

@@ -1,0 +1,221 @@
+"""Configuration: what is found where, and a message for everything that can be wrong with it."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+import yaml
+
+from runtime.client import ConfigError, load_client
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch, tmp_path):
+    for name in (
+        "KUBECONFIG",
+        "KUBERNETES_SERVICE_HOST",
+        "KUBERNETES_SERVICE_PORT",
+        "HTTP_PROXY",
+        "http_proxy",
+        "NO_PROXY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def config(server="http://127.0.0.1:1", user=None, cluster=None, namespace=None, name="one", current=True):
+    context = {"cluster": name, "user": name} | ({"namespace": namespace} if namespace else {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        **({"current-context": name} if current else {}),
+        "clusters": [{"name": name, "cluster": {"server": server, **(cluster or {})}}],
+        "contexts": [{"name": name, "context": context}],
+        "users": [{"name": name, "user": user or {}}],
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="config"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return str(path)
+
+    return write
+
+
+def test_a_named_file_the_environment_and_the_home_directory(write, monkeypatch):
+    named = write(config("http://named:1"))
+    env = write(config("http://env:1", namespace="shop"), "env")
+    write(config("http://home:1"), ".kube/config")
+    with load_client() as client:
+        assert client.url == "http://home:1"
+        assert client.namespace == "default"
+    monkeypatch.setenv("KUBECONFIG", env)
+    with load_client() as client:
+        assert client.url == "http://env:1"
+        assert client.namespace == "shop"
+    with load_client(named) as client:
+        assert client.url == "http://named:1"
+
+
+def test_several_files_are_merged_and_the_first_wins(write, monkeypatch, tmp_path):
+    (tmp_path / "sub").mkdir()
+    first = write(config("http://first:1"))
+    second = write({**config("http://second:1", name="two"), "users": []}, "sub/config")
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing:{second}:{first}:")
+    with pytest.raises(ConfigError, match=r"sub/config: context 'two': user names 'two'.*among the users: one"):
+        load_client()
+    write(config("http://second:1", name="two"), "sub/config")
+    with load_client() as client:
+        assert client.url == "http://second:1"
+    with load_client(context="one") as client:
+        assert client.url == "http://first:1"
+    clash = write(config("http://clash:1"), "clash")
+    monkeypatch.setenv("KUBECONFIG", f"{clash}:{first}")
+    with load_client() as client:
+        assert client.url == "http://clash:1"
+
+
+def test_paths_are_relative_to_their_file(write, tmp_path):
+    path = write(config(user={"tokenFile": "token"}), "sub/config")
+    with pytest.raises(ConfigError, match=r"user 'one': tokenFile: the file .*/sub/token does not exist"):
+        load_client(path)
+    (tmp_path / "sub" / "token").write_text("t")
+    with load_client(path):
+        pass
+
+
+def test_an_unknown_context_names_those_that_exist(write):
+    both = config(name="b")
+    both["contexts"].append({"name": "a", "context": {"cluster": "b"}})
+    path = write(both)
+    with pytest.raises(ConfigError) as e:
+        load_client(path, "nope")
+    assert str(e.value) == f"{path}: there is no context 'nope'; the contexts that exist: a, b"
+
+
+NO_CONTEXT = config(current=False)
+BASE64 = base64.b64encode(b"junk").decode()
+BAD = [
+    ("", "is empty; give another with --kubeconfig or KUBECONFIG"),
+    ("{", "is not YAML"),
+    ("- a", "must be a mapping with clusters, contexts and users"),
+    ("clusters: 5", "clusters must be a list"),
+    ("clusters: [{}]", r"clusters\[0\] has no name"),
+    ("users: [{name: a, user: 5}]", r"users\[0\].user must be a mapping"),
+    (NO_CONTEXT, "current-context is not set; .*contexts that exist: one"),
+    ({**NO_CONTEXT, "current-context": "x"}, "current-context names a context that does not exist, 'x'.*exist: one"),
+    ({}, "contexts that exist: none"),
+    ({**config(), "clusters": []}, "context 'one': cluster names 'one', which is not among the clusters: none"),
+    ({**config(), "contexts": [{"name": "one"}]}, "context 'one': cluster is not set"),
+    (config(""), "cluster 'one': server is not set"),
+    (config("127.0.0.1:6443"), "cluster 'one': server '127.0.0.1:6443' is not a URL like https://"),
+    (config(cluster={"certificate-authority": "ca.crt"}), "cluster 'one': certificate-authority: the file .*ca.crt"),
+    (config(cluster={"certificate-authority-data": "%"}), "cluster 'one': certificate-authority-data is not base64"),
+    (
+        config("https://h:1", cluster={"certificate-authority-data": BASE64}),
+        "cluster 'one': certificate-authority holds no PEM certificate",
+    ),
+    (
+        config(cluster={"certificate-authority-data": BASE64, "insecure-skip-tls-verify": True}),
+        "insecure-skip-tls-verify together with a certificate-authority; drop one",
+    ),
+    (config(user={"client-certificate-data": BASE64}), "user 'one': client-certificate is set, but client-key is not"),
+    (config(user={"client-key-data": BASE64}), "user 'one': client-key is set, but client-certificate is not"),
+    (
+        config("https://h:1", user={"client-certificate-data": BASE64, "client-key-data": BASE64}),
+        "user 'one': client-certificate and client-key are no pair of PEM files",
+    ),
+    (config(user={"exec": "x"}), "user 'one': exec must be a mapping"),
+    (config(user={"exec": {"command": "x"}}), r"user 'one': exec.apiVersion: '' is none of client.authentication"),
+]
+
+
+@pytest.mark.parametrize(("content", "says"), BAD, ids=[says[:40] for _, says in BAD])
+def test_a_bad_file_is_told_by_file_and_field(write, content, says):
+    path = write(content)
+    with pytest.raises(ConfigError, match=f"(?s){says}") as e:
+        load_client(path)
+    assert path in str(e.value)
+
+
+def test_files_that_are_not_there(tmp_path, monkeypatch):
+    with pytest.raises(
+        ConfigError, match=r"the kubeconfig .*/no does not exist; give another with --kubeconfig or KUB"
+    ):
+        load_client(str(tmp_path / "no"))
+    with pytest.raises(ConfigError, match=r"none of the kubeconfig files /x/a, /x/b exists"):
+        load_client("/x/a:/x/b")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_client(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"~/.kube/config does not exist, KUBECONFIG is not set, and this is no Pod"):
+        load_client()
+
+
+V1 = "client.authentication.k8s.io/v1"
+PLUGINS = [
+    ("exit 3", "failed with exit code 3"),
+    ("echo oops >&2; exit 1", "failed with exit code 1: oops"),
+    ("echo hello", "printed something that is not JSON"),
+    ("echo '{}'", "printed something that is no ExecCredential"),
+    ('echo \'{"kind":"ExecCredential","apiVersion":"x"}\'', "printed apiVersion 'x', asked was 'client.auth"),
+    (f'echo \'{{"kind":"ExecCredential","apiVersion":"{V1}"}}\'', "an ExecCredential without status"),
+    (f'echo \'{{"kind":"ExecCredential","apiVersion":"{V1}","status":{{}}}}\'', "neither a token nor"),
+    (
+        f'echo \'{{"kind":"ExecCredential","apiVersion":"{V1}","status":{{"clientKeyData":"k"}}}}\'',
+        "one of clientCertificateData and clientKeyData without the other",
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "says"), PLUGINS, ids=[says for _, says in PLUGINS])
+def test_a_plugin_that_fails_is_an_error_and_not_an_anonymous_client(write, script, says):
+    path = write(config(user={"exec": {"apiVersion": V1, "command": "sh", "args": ["-c", script]}}))
+    with pytest.raises(ConfigError, match=f"user 'one': exec: sh {says}|user 'one': exec: sh printed.*{says}"):
+        load_client(path)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "says"),
+    [
+        ({"command": "no-such-plugin", "installHint": "Get it there."}, "no-such-plugin is not found. Get it there."),
+        ({"command": "./no-such-plugin"}, "/no-such-plugin is not found. Install it, or correct the path."),
+        ({"command": "/etc/passwd"}, "/etc/passwd may not be executed"),
+        ({}, "exec.command is not set"),
+        ({"command": "sh", "args": "x"}, "exec.args must be a list"),
+        ({"command": "sh", "env": [{}]}, r"exec.env\[0\] has no name"),
+        ({"command": "sh", "interactiveMode": "Always"}, "interactiveMode: Always needs a terminal"),
+    ],
+)
+def test_a_plugin_section_that_is_wrong(write, plugin, says):
+    path = write(config(user={"exec": {"apiVersion": V1, **plugin}}))
+    with pytest.raises(ConfigError, match=says):
+        load_client(path)
+
+
+def test_in_a_pod(tmp_path, monkeypatch):
+    from runtime.client import _transport
+
+    account = tmp_path / "account"
+    account.mkdir()
+    monkeypatch.setattr(_transport, "SERVICE_ACCOUNT", account)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+    with pytest.raises(ConfigError, match=r"the token .*/account/token does not exist; .*automountServiceAccountToken"):
+        load_client()
+    (account / "token").write_text("\n")
+    with pytest.raises(ConfigError, match=r"the CA certificate .*/ca.crt does not exist"):
+        load_client()
+    (account / "ca.crt").write_text("")
+    with pytest.raises(ConfigError, match=r"the token file .*/token is empty"):
+        load_client()
+    (account / "token").write_text("t\n")
+    with load_client() as client:
+        assert (client.url, client.namespace) == ("https://[fd00::1]:6443", "default")
+    (account / "namespace").write_text("shop")
+    with load_client() as client:
+        assert client.namespace == "shop"

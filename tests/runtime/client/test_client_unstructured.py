@@ -1,0 +1,237 @@
+"""One object: immutable, lenient with what servers send, and small."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import sys
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runtime.client import OwnerReference, Unstructured, decode_line, exact, parse_time
+
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "u2", "controller": True}
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "web-0",
+        "namespace": "shop",
+        "uid": "u1",
+        "resourceVersion": "12",
+        "generation": 3,
+        "labels": {"app": "web"},
+        "annotations": {"note": "x"},
+        "finalizers": ["a/b"],
+        "ownerReferences": [OWNER],
+        "creationTimestamp": "2026-01-02T03:04:05Z",
+        "deletionTimestamp": "2026-01-02T03:04:05.123456+02:00",
+    },
+    "spec": {"containers": [{"name": "c", "image": "i"}]},
+    "status": {},
+}
+
+
+def test_the_header():
+    pod = Unstructured(POD)
+    assert (pod.kind, pod.api_version, pod.name, pod.namespace, pod.key) == ("Pod", "v1", "web-0", "shop", "shop/web-0")
+    assert (pod.uid, pod.resource_version, pod.generation) == ("u1", "12", 3)
+    assert (pod.labels, pod.annotations, pod.finalizers) == ({"app": "web"}, {"note": "x"}, ["a/b"])
+    assert pod.creation_timestamp == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert pod.deletion_timestamp is not None
+    assert pod.deletion_timestamp.utcoffset() == timedelta(hours=2)
+    assert repr(pod) == "<Pod shop/web-0>"
+    (owner,) = pod.owner_references
+    assert (owner.name, owner.uid, owner.api_version, owner.controller) == ("rs", "u2", "apps/v1", True)
+    assert (owner["apiVersion"], owner.get("blockOwnerDeletion"), dict(owner)) == ("apps/v1", None, OWNER)
+    assert owner == OWNER == owner.to_dict()
+    assert pod.controller_owner == owner
+    assert hash(owner) == hash(OwnerReference(name="rs", uid="u2", kind="ReplicaSet"))
+
+
+def test_what_is_absent_is_empty():
+    for obj in (Unstructured({}), Unstructured({"metadata": None}), Unstructured({"metadata": {"labels": None}})):
+        assert (obj.kind, obj.api_version, obj.name, obj.namespace, obj.key, obj.uid) == ("",) * 6
+        assert (obj.resource_version, obj.generation, obj.labels, obj.annotations) == ("", 0, {}, {})
+        assert (obj.finalizers, obj.owner_references, obj.controller_owner) == ([], (), None)
+        assert (obj.creation_timestamp, obj.deletion_timestamp) == (None, None)
+        assert obj.get("spec") is None
+        assert obj.get("spec", 5) == 5
+        assert "spec" not in obj
+        with pytest.raises(KeyError, match="no field 'spec'"):
+            obj["spec"]
+
+
+def test_the_body():
+    pod = Unstructured(POD)
+    assert pod["spec"] == POD["spec"]
+    assert pod.get("status") == {}
+    assert "spec" in pod
+    assert list(pod) == list(POD) == pod.keys()
+    assert pod.to_dict() == POD == dict(pod)
+    assert orjson.loads(pod.raw) == POD
+
+
+def test_nothing_a_reader_does_changes_the_object():
+    source = copy.deepcopy(POD)
+    pod = Unstructured(source)
+    source["spec"]["containers"].clear()
+    for read in (
+        lambda: pod["spec"]["containers"],
+        lambda: pod.get("spec")["containers"],
+        lambda: pod.to_dict()["spec"]["containers"],
+        lambda: pod.labels,
+        lambda: pod.annotations,
+        lambda: pod.finalizers,
+        lambda: pod["metadata"]["labels"],
+    ):
+        value = read()
+        assert value
+        value.clear()
+        assert read()
+    assert pod.to_dict() == POD
+    empty = Unstructured({})
+    empty.labels["x"] = "y"
+    assert Unstructured({}).labels == {}
+
+
+@pytest.mark.parametrize("name", ["name", "labels", "raw", "spec", "anything"])
+def test_it_has_nothing_to_assign_to(name):
+    pod = Unstructured(POD)
+    with pytest.raises(AttributeError):
+        setattr(pod, name, "x")
+    with pytest.raises(TypeError):
+        pod["spec"] = {}
+    with pytest.raises(AttributeError):
+        pod.owner_references[0].name = "x"
+
+
+def test_equality_is_that_of_the_documents():
+    again = Unstructured(dict(reversed(POD.items())))
+    pod = Unstructured(POD)
+    assert pod == again
+    assert hash(pod) == hash(again)
+    assert pod != Unstructured({**POD, "status": {"x": 1}})
+    assert pod != Unstructured({**POD, "metadata": {**POD["metadata"], "resourceVersion": "13"}})
+    assert pod != POD
+    assert len({pod, again}) == 1
+
+
+def test_copies_are_the_object_and_pickles_are_equal():
+    pod = Unstructured(POD)
+    assert copy.copy(pod) is pod
+    assert copy.deepcopy(pod) is pod
+    assert pickle.loads(pickle.dumps(pod)) == pod
+    assert Unstructured(pod) == pod
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"5", b"null", b"[]", b'"x"', b'{"a":}', b"\xff", b"{} x"])
+def test_what_is_no_json_object_is_refused(raw):
+    with pytest.raises(ValueError, match="not a JSON object"):
+        Unstructured.from_bytes(raw)
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], object()])
+def test_only_mappings_make_one(value):
+    with pytest.raises(TypeError):
+        Unstructured(value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+METADATA = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "labels", "annotations", "finalizers",
+    "ownerReferences", "creationTimestamp", "deletionTimestamp",
+)  # fmt: skip
+odd_metadata = st.dictionaries(st.sampled_from(METADATA), json_values, max_size=4)
+odd_objects = st.dictionaries(st.sampled_from(["kind", "apiVersion", "metadata", "spec"]), json_values, max_size=3)
+LABELS_OF_ODD_TYPES = [({"a": 1, "b": None, "c": True, "d": "x"}, {"a": "1", "b": "", "c": "true", "d": "x"})]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(odd_objects, odd_metadata | st.none())
+def test_no_type_the_server_sends_is_refused(obj, metadata):
+    if metadata is not None:
+        obj = {**obj, "metadata": metadata}
+    one = Unstructured(obj)
+    assert one.to_dict() == obj
+    for text in (one.kind, one.api_version, one.name, one.namespace, one.uid, one.resource_version, repr(one)):
+        assert isinstance(text, str)
+    assert isinstance(one.generation, int)
+    for mapping in (one.labels, one.annotations):
+        assert all(isinstance(k, str) and isinstance(v, str) for k, v in mapping.items())
+    assert all(isinstance(f, str) for f in one.finalizers)
+    assert all(isinstance(r, OwnerReference) for r in one.owner_references)
+    for time in (one.creation_timestamp, one.deletion_timestamp):
+        assert time is None or time.tzinfo is not None
+    assert hash(one) == hash(Unstructured(obj))
+
+
+@pytest.mark.parametrize(("sent", "shown"), LABELS_OF_ODD_TYPES)
+def test_odd_label_values_are_shown_as_text_and_the_rest_is_kept(sent, shown):
+    obj = Unstructured({"kind": "Pod", "metadata": {"name": "a", "labels": sent, "annotations": sent, "uid": "u"}})
+    assert obj.labels == obj.annotations == shown
+    assert (obj.name, obj.uid) == ("a", "u")
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        (None, None), ("", None), ("soon", None), ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.000006Z", datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+    ],
+)  # fmt: skip
+def test_times(text, time):
+    assert parse_time(text) == time
+
+
+def test_lines_of_a_watch():
+    line = decode_line(b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}')
+    assert (line.type, Unstructured.from_bytes(line.object).name) == ("ADDED", "a")
+    for bad in (b"", b"{}", b'{"type":5,"object":{}}', b'{"type":"ADDED"', b"<html>"):
+        with pytest.raises(ValueError, match="not a watch event"):
+            decode_line(bad)
+
+
+def test_cached_objects_own_exactly_their_bytes():
+    body = orjson.dumps({"items": [{**POD, "metadata": {**POD["metadata"], "uid": str(i)}} for i in range(50)]})
+    items = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])["items"]
+    objects = [Unstructured.from_list_item(i, "Pod", "v1") for i in items] + [Unstructured(POD)]
+    overhead = sys.getsizeof(b"")
+    for obj in objects:
+        assert type(obj.raw) is bytes
+        assert sys.getsizeof(obj.raw) == overhead + len(obj.raw)
+    before = sys.getrefcount(body)
+    del items
+    gc.collect()
+    assert sys.getrefcount(body) < before, "an object pins the answer it came in"
+    assert exact(body) == body
+
+
+def test_memory_of_an_object_is_its_bytes_and_little_else():
+    import tracemalloc
+
+    def make(i: int) -> bytes:
+        metadata = {**POD["metadata"], "name": f"web-{i}", "uid": f"0b7ad9b8-{i:06}-4f9c-9a40-1b0d5c7f9a11"}
+        return exact(orjson.dumps({**POD, "metadata": metadata, "data": "x" * 800}))
+
+    count = 2000
+    tracemalloc.start()
+    try:
+        objects = [Unstructured.from_bytes(make(i)) for i in range(count)]
+        size = tracemalloc.get_traced_memory()[0] / count
+    finally:
+        tracemalloc.stop()
+    assert size - len(objects[0].raw) < 1200
+    assert not hasattr(objects[0], "__dict__")

@@ -1,0 +1,268 @@
+"""Watches: whole lines however the network cuts them, and an end however the connection ends."""
+
+from __future__ import annotations
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime import GVR
+from runtime import client as c
+from runtime.client._chunked import LineSplitter, _dechunk
+
+PODS = GVR("", "v1", "pods")
+
+
+def test_events_come_typed_and_in_order(scripted, client, kit):
+    scripted.then(
+        kit.chunks(
+            kit.line("ADDED", kit.pod("a")) + kit.line("MODIFIED", kit.pod("a")),
+            kit.line("DELETED", kit.pod("a")),
+            kit.line("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": "9"}}),
+        )
+    )
+    events = list(client.resource(PODS, "ns").watch())
+    assert [(e.type, e.object.name) for e in events] == [
+        ("ADDED", "a"),
+        ("MODIFIED", "a"),
+        ("DELETED", "a"),
+        ("BOOKMARK", ""),
+    ]
+    assert events[3].object.resource_version == "9"
+    assert events[0].object.to_dict() == kit.pod("a")
+
+
+def test_parameters(scripted, client, kit):
+    scripted.default = kit.chunks()
+    pods = client.resource(PODS, "ns")
+    list(pods.watch())
+    list(
+        pods.watch(
+            resource_version="5",
+            label_selector="a=b",
+            field_selector="metadata.name=x",
+            server_timeout=1.2,
+            allow_bookmarks=False,
+            send_initial_events=True,
+            resource_version_match="NotOlderThan",
+        )
+    )
+    first, second = ({k: v[0] for k, v in parse_qs(urlsplit(s.path).query).items()} for s in scripted.requests)
+    assert first == {"watch": "true", "allowWatchBookmarks": "true"}
+    assert second == {
+        "watch": "true", "resourceVersion": "5", "labelSelector": "a=b", "fieldSelector": "metadata.name=x",
+        "timeoutSeconds": "2", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan",
+    }  # fmt: skip
+    assert scripted.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_an_error_event_is_raised_after_what_came_before_it(scripted, client, kit):
+    status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version: 1 (5)"}
+    scripted.then(kit.chunks(kit.line("ADDED", kit.pod("a")) + kit.line("ERROR", status), end=False))
+    watch = client.resource(PODS, "ns").watch()
+    assert next(watch).object.name == "a"
+    with pytest.raises(c.Expired, match=r"watch pods.v1 ns: too old resource version: 1 \(5\)"):
+        next(watch)
+
+
+@pytest.mark.parametrize("status", [{}, {"code": "x"}, {"kind": "Status", "code": 500}, {"kind": "Pod"}])
+def test_an_error_event_without_sense_is_still_an_api_error(scripted, client, kit, status):
+    scripted.then(kit.chunks(kit.line("ERROR", status)))
+    with pytest.raises(c.ApiError):
+        list(client.resource(PODS, "ns").watch())
+
+
+def test_a_watch_that_is_refused_raises_at_once(scripted, client, kit):
+    scripted.then(kit.failure(410, "Expired"), kit.failure(403, "Forbidden"))
+    with pytest.raises(c.Expired):
+        client.resource(PODS).watch(resource_version="1")
+    with pytest.raises(c.Forbidden):
+        client.resource(PODS).watch_raw()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"<html>\n", b'{"type":"ADDED"}\n', b'{"type":"ADDED","object":5}\n', b"\x00\xff\n"]
+)
+def test_a_line_that_is_no_event_ends_the_watch(scripted, client, kit, garbage):
+    scripted.then(kit.chunks(kit.line("ADDED", kit.pod("a")), garbage, kit.line("ADDED", kit.pod("b"))))
+    watch = client.resource(PODS, "ns").watch()
+    assert next(watch).object.name == "a"
+    with pytest.raises(c.ConnectionFailed, match=r"watch pods.v1 ns"):
+        next(watch)
+    assert list(watch) == []
+
+
+def test_a_connection_that_breaks_is_an_error_and_one_that_ends_is_not(scripted, client, kit):
+    whole, half = kit.line("ADDED", kit.pod("a")), kit.line("ADDED", kit.pod("b"))[:20]
+    scripted.then(kit.chunks(whole), kit.chunks(whole, end=False), kit.chunks(whole, half))
+    pods = client.resource(PODS, "ns")
+    assert len(list(pods.watch())) == 1
+    for says in ("stream broke", "within an event"):
+        watch = pods.watch()
+        assert next(watch).object.name == "a"
+        with pytest.raises(c.ConnectionFailed, match=says):
+            next(watch)
+
+
+def test_chunked_coding_that_is_none_is_an_error(scripted, client):
+    def nonsense(handler, seen):
+        handler.begin_chunks()
+        handler.wfile.write(b"-5\r\nhello\r\n")
+
+    scripted.then(nonsense)
+    with pytest.raises(c.ConnectionFailed, match="size of a chunk"):
+        next(client.resource(PODS).watch())
+
+
+def test_silence_ends_in_an_idle_timeout(scripted, client, kit):
+    def silent(handler, seen):
+        handler.begin_chunks()
+        handler.chunk(kit.line("ADDED", kit.pod("a")))
+        scripted.ended.wait(30)
+
+    scripted.default = silent
+    watch = client.resource(PODS, "ns").watch(idle_timeout=0.2)
+    assert next(watch).object.name == "a"
+    with pytest.raises(c.IdleTimeout, match=r"nothing came for 0.2 s") as e:
+        next(watch)
+    assert e.value.retryable
+    assert not e.value.ambiguous
+
+
+def test_the_time_for_the_answer_is_not_the_time_for_events(scripted, client, kit):
+    go = threading.Event()
+
+    def late(handler, seen):
+        handler.begin_chunks()
+        handler.wfile.flush()
+        go.wait(30)
+        handler.chunk(kit.line("ADDED", kit.pod("a")))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    scripted.then(late)
+    watch = client.resource(PODS, "ns").watch(timeout=0.2)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(list, watch)
+        assert not client.clock.wait_event(scripted.ended, 0.4)  # twice the timeout
+        assert not reading.done()
+        go.set()
+        assert len(reading.result(10)) == 1
+
+
+def test_the_head_of_the_answer_has_a_timeout(scripted, client):
+    scripted.default = scripted.hang
+    with pytest.raises(c.RequestTimeout):
+        client.resource(PODS).watch(timeout=0.2)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_close_from_another_thread_ends_the_iteration(scripted, client, kit, raw):
+    def silent(handler, seen):
+        handler.begin_chunks()
+        handler.chunk(kit.line("ADDED", kit.pod("a")))
+        scripted.ended.wait(30)
+
+    scripted.default = silent
+    pods = client.resource(PODS, "ns")
+    watch = pods.watch_raw() if raw else pods.watch()
+    first, rest = threading.Event(), []
+
+    def read():
+        for item in watch:
+            rest.append(item)
+            first.set()
+
+    reader = threading.Thread(target=read, name="reader")
+    reader.start()
+    assert first.wait(10)
+    watch.close()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert len(rest) == 1
+    watch.close()
+    assert list(watch) == []
+
+
+def test_close_before_and_between_reads(scripted, client, kit):
+    scripted.default = kit.chunks(kit.line("ADDED", kit.pod("a")), kit.line("ADDED", kit.pod("b")))
+    pods = client.resource(PODS, "ns")
+    with pods.watch() as watch:
+        pass
+    assert list(watch) == []
+    with pods.watch_raw() as watch:
+        next(watch)
+    assert watch.closed
+    assert list(watch) == []
+
+
+def test_a_burst_comes_in_batches(scripted, client, kit):
+    def burst(handler, seen):
+        handler.begin_chunks()
+        parts = [kit.line("ADDED", kit.pod(f"p{i}")) for i in range(1000)]
+        handler.wfile.write(b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in parts) + b"0\r\n\r\n")
+
+    scripted.then(burst)
+    batches = list(client.resource(PODS, "ns").watch_raw())
+    lines = [line for batch in batches for line in batch]
+    assert [c.Unstructured.from_bytes(c.decode_line(line).object).name for line in lines] == [
+        f"p{i}" for i in range(1000)
+    ]
+    assert len(batches) < 100
+    assert all(batches)
+
+
+def test_a_body_that_is_not_chunked_is_read_too(scripted, client, kit):
+    def until_close(handler, seen):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(kit.line("ADDED", kit.pod("a")) + kit.line("ADDED", kit.pod("b")))
+        handler.close_connection = True
+
+    scripted.then(until_close)
+    assert [e.object.name for e in client.resource(PODS, "ns").watch()] == ["a", "b"]
+
+
+class Cut(io.RawIOBase):
+    """A socket that gives the bytes in pieces of these sizes."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        self.data, self.sizes = data, sizes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        size = min(self.sizes.pop(0) if self.sizes else 7, len(buffer), len(self.data))
+        buffer[:size] = self.data[:size]
+        self.data = self.data[size:]
+        return size
+
+
+@settings(deadline=None)
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=60), max_size=12),
+    sizes=st.lists(st.integers(1, 50), max_size=200),
+    extension=st.sampled_from([b"", b";x=y"]),
+)
+def test_any_cut_of_the_network_gives_the_same_lines(chunks, sizes, extension):
+    wire = b"".join(b"%x%b\r\n%b\r\n" % (len(p), extension, p) for p in chunks) + b"0\r\n\r\n"
+    splitter = LineSplitter()
+    lines = [line for segment in _dechunk(io.BufferedReader(Cut(wire, sizes))) for line in splitter.feed(segment)]
+    body = b"".join(chunks)
+    *whole, rest = body.split(b"\n")
+    assert lines == [line for line in whole if line]
+    assert splitter.rest == rest
+
+
+@settings(deadline=None)
+@given(cut=st.integers(0, 40), sizes=st.lists(st.integers(1, 50), max_size=20))
+def test_a_stream_that_stops_early_is_an_error(cut, sizes):
+    wire = b"10\r\n" + b"x" * 16 + b"\r\n" + b"10\r\n" + b"y" * 16 + b"\r\n0\r\n"
+    with pytest.raises(EOFError):
+        list(_dechunk(io.BufferedReader(Cut(wire[:cut], sizes))))
