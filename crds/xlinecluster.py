@@ -40,10 +40,11 @@ class VolumeRetention(Record, frozen=True):
     when_deleted: Annotated[
         Retention,
         Meta(
-            description="What happens to the data when the XlineCluster is deleted. Retain keeps it, so that a "
-            "deletion by mistake can be undone by creating the cluster again."
+            description="What happens to the data when the XlineCluster is deleted. Retain keeps the volumes; create "
+            "the cluster again under the same name and with as many members, and they start with that data. "
+            "May be changed at any time."
         ),
-    ] = "Retain"
+    ] = "Delete"
 
 
 class Storage(Record, frozen=True):
@@ -191,7 +192,7 @@ class Member(Record, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(description="Name of the member and of its Pod.")]
     id: Annotated[str, Meta(description="The engine's id of the member, hexadecimal.")] = ""
-    ready: Annotated[bool, Meta(description="Whether it answers and knows a leader.")] = False
+    ready: Annotated[bool, Meta(description="Whether its Pod is ready.")] = False
     leader: Annotated[bool, Meta(description="Whether it leads, and a majority agrees.")] = False
     learner: Annotated[bool, Meta(description="Whether it only learns, without a vote.")] = False
     version: Annotated[str, Meta(description="Version of the server.")] = ""

@@ -1,1 +1,55 @@
-"""."""
+"""The controller of XlineClusters.
+
+::
+
+    register(manager, cluster_domain="cluster.local", workers=4)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from controllers.xline import names as known
+from controllers.xline.members import Observe, observe
+from controllers.xline.reconciler import XlineReconciler
+from crds.xlinecluster import XLINECLUSTERS
+from runtime.client import Unstructured
+from runtime.types import Request
+
+if TYPE_CHECKING:
+    from runtime.controller import Controller
+    from runtime.manager import Manager
+
+__all__ = ["register"]
+
+NAME = "xlinecluster"
+
+
+def register(
+    manager: Manager, *, cluster_domain: str = "cluster.local", workers: int = 1, ask: Observe = observe
+) -> Controller:
+    """Make the controller of XlineClusters and hand it to ``manager``.
+
+    :param cluster_domain: the DNS domain of the Kubernetes cluster; part of the members' names for each other, so it
+        must not change while clusters exist.
+    :param workers: clusters reconciled at the same time.
+    :param ask: how members are asked about themselves; for tests.
+    """
+    return (
+        manager.controller(NAME)
+        .for_(XLINECLUSTERS)
+        .owns(known.SERVICES)
+        .owns(known.STATEFULSETS)
+        .owns(known.BUDGETS)
+        .watches(known.PODS, _cluster_of)
+        .watches(known.CLAIMS, _cluster_of)
+        .with_options(workers=workers, field_manager=known.FIELD_MANAGER)
+        .complete(XlineReconciler(cluster_domain, ask))
+    )
+
+
+def _cluster_of(obj: Unstructured) -> Iterable[Request]:
+    """Members' Pods and claims belong to the StatefulSet, or to nobody: their labels say whose they are."""
+    request = known.cluster_of(obj.namespace, obj.labels_view)
+    return (request,) if request else ()

@@ -1,0 +1,208 @@
+"""The objects an XlineCluster consists of, as they should be. Pure: the same plan gives the same objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from controllers.xline import names as known
+from controllers.xline.names import Names
+from crds.bootstrapargs import BootstrapArgs
+from crds.xlinecluster import Bootstrap, PodTemplate, XlineCluster
+from membership.xline.engines import CLIENT_PORT, EngineProfile, Launch, profile_for
+from runtime.types import GVR, JSONObject
+
+# Long enough for a leader to hand over and for the log to be written out.
+GRACE_PERIOD = 60  # seconds
+
+SERVICE_STAGE = "Xline/Service"
+STATEFULSET_STAGE = "Xline/Statefulset"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the objects are made from.
+
+    :param bootstrap: the members, as frozen when the cluster was made; ``cluster.spec.replicas`` may differ.
+    :param cluster_domain: the DNS domain of the Kubernetes cluster.
+    """
+
+    cluster: XlineCluster
+    bootstrap: Bootstrap
+    cluster_domain: str
+
+    @property
+    def names(self) -> Names:
+        return Names(self.cluster.metadata.namespace, self.cluster.metadata.name)
+
+    @property
+    def profile(self) -> EngineProfile:
+        return profile_for(self.cluster.spec)
+
+    @property
+    def image(self) -> str:
+        return self.cluster.spec.image or self.profile.default_image
+
+    @property
+    def size(self) -> int:
+        return len(self.bootstrap.members)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One object to apply.
+
+    :param stage: where the Go operator's ``status.stage`` stands while this is worked on.
+    """
+
+    gvr: GVR
+    stage: str
+    manifest: JSONObject
+
+    @property
+    def name(self) -> str:
+        name: str = self.manifest["metadata"]["name"]
+        return name
+
+    def __str__(self) -> str:
+        return f"{self.manifest['kind']} {self.name}"
+
+
+def children(plan: Plan) -> list[Child]:
+    """All objects, in the order in which they are made: what a Pod needs to start comes before it.
+
+    :raises SettingError: if the engine cannot honour a setting.
+    """
+    return [
+        Child(known.SERVICES, SERVICE_STAGE, headless_service(plan)),
+        Child(known.SERVICES, SERVICE_STAGE, client_service(plan)),
+        Child(known.BUDGETS, STATEFULSET_STAGE, disruption_budget(plan)),
+        Child(known.STATEFULSETS, STATEFULSET_STAGE, stateful_set(plan)),
+    ]
+
+
+def headless_service(plan: Plan) -> JSONObject:
+    """Gives each member its DNS name, also before it is ready: it needs the others to become ready."""
+    first = "xline-port" if plan.cluster.spec.engine == "xline" else "client"  # as the Go operator called it
+    ports = [_port(first if name == "client" else name, number) for name, number in plan.profile.ports.items()]
+    return _object(
+        plan,
+        "v1",
+        "Service",
+        plan.names.headless,
+        {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": plan.names.selector,
+            "ports": ports,
+        },
+    )
+
+
+def client_service(plan: Plan) -> JSONObject:
+    """One address for clients, which leads to members that are ready."""
+    spec = {"selector": plan.names.selector, "ports": [_port("client", CLIENT_PORT)]}
+    return _object(plan, "v1", "Service", plan.names.client, spec)
+
+
+def disruption_budget(plan: Plan) -> JSONObject:
+    """Lets voluntary disruptions take so many members at once that a majority stays: none of one or two."""
+    spec = {"maxUnavailable": (plan.size - 1) // 2, "selector": {"matchLabels": plan.names.selector}}
+    return _object(plan, "policy/v1", "PodDisruptionBudget", plan.names.budget, spec)
+
+
+def stateful_set(plan: Plan) -> JSONObject:
+    """The members. They start in parallel: none of them becomes ready before a majority runs."""
+    manifest = _object(
+        plan,
+        "apps/v1",
+        "StatefulSet",
+        plan.names.stateful_set,
+        {
+            "replicas": plan.size,
+            "serviceName": plan.names.headless,
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "selector": {"matchLabels": plan.names.selector},
+            "template": _pod(plan),
+            "volumeClaimTemplates": [_claim(plan)],
+        },
+    )
+    manifest["metadata"]["annotations"] = {
+        known.INITIAL_MEMBERS: ",".join(plan.bootstrap.members),
+        known.TOKEN: plan.bootstrap.token,
+    }
+    return manifest
+
+
+def _pod(plan: Plan) -> JSONObject:
+    wanted = plan.cluster.spec.pod_template or PodTemplate()
+    metadata: JSONObject = {"labels": {**wanted.metadata.labels, **plan.names.labels}}
+    if wanted.metadata.annotations:
+        metadata["annotations"] = wanted.metadata.annotations
+    spec: JSONObject = {
+        **msgspec.to_builtins(wanted.spec),
+        "terminationGracePeriodSeconds": GRACE_PERIOD,
+        # A Service called "etcd" would put ETCD_... into the environment, which etcd takes for its flags.
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "containers": [_container(plan)],
+    }
+    return {"metadata": metadata, "spec": spec}
+
+
+def _container(plan: Plan) -> JSONObject:
+    spec, profile = plan.cluster.spec, plan.profile
+    launch = Launch(
+        members=tuple(plan.bootstrap.members),
+        domain=plan.names.domain(plan.cluster_domain),
+        token=plan.bootstrap.token,
+        data_dir=profile.data_dir,
+        args=spec.bootstrap_args or BootstrapArgs(),
+        extra=tuple(spec.extra_args),
+    )
+    container: JSONObject = {
+        "name": known.CONTAINER,
+        "image": plan.image,
+        "command": list(profile.command),
+        "args": profile.flags(launch),
+        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "ports": [{"name": name, "containerPort": number} for name, number in profile.ports.items()],
+        "startupProbe": profile.startup,
+        "livenessProbe": profile.liveness,
+        "readinessProbe": profile.readiness,
+        "volumeMounts": [{"name": known.VOLUME, "mountPath": profile.mount_path}],
+    }
+    if spec.image_pull_policy:
+        container["imagePullPolicy"] = spec.image_pull_policy
+    if spec.resources:
+        container["resources"] = spec.resources
+    if profile.pre_stop:
+        container["lifecycle"] = {"preStop": profile.pre_stop}
+    return container
+
+
+def _claim(plan: Plan) -> JSONObject:
+    storage = plan.cluster.spec.storage
+    spec: JSONObject = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": storage.size}},
+    }
+    if storage.storage_class_name is not None:
+        spec["storageClassName"] = storage.storage_class_name
+    return {"metadata": {"name": known.VOLUME, "labels": plan.names.selector}, "spec": spec}
+
+
+def _port(name: str, number: int) -> JSONObject:
+    return {"name": name, "port": number, "targetPort": number, "protocol": "TCP"}
+
+
+def _object(plan: Plan, api_version: str, kind: str, name: str, spec: dict[str, Any]) -> JSONObject:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": plan.names.namespace, "labels": plan.names.labels},
+        "spec": spec,
+    }

@@ -1,0 +1,91 @@
+"""What happened between two statuses, as events for people. Pure; nothing is remembered beside the status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from controllers.xline.status import AVAILABLE, PROGRESSING, SCALING_UNSUPPORTED, find
+from crds.xlinecluster import Member, XlineClusterStatus
+
+
+class Event(NamedTuple):
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def between(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    """The events that tell how ``old`` became ``new``."""
+    yield from _problems(old, new)
+    yield from _bootstrap(old, new)
+    yield from _leader(old, new)
+    yield from _members(old, new)
+    yield from _availability(old, new)
+    yield from _advice(old, new)
+
+
+def _problems(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    """A problem is told when it is new, and again when the spec was changed and it is still there."""
+    message, reason = new.last_message, ""
+    progressing = find(new.conditions, PROGRESSING)
+    if progressing is not None:
+        reason = progressing.reason
+    same = old.last_message == message and old.observed_generation == new.observed_generation
+    if message and not same:
+        yield Event("Warning", reason, message)
+
+
+def _bootstrap(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    was = old.bootstrap is not None and old.bootstrap.completed
+    if new.bootstrap is not None and new.bootstrap.completed and not was:
+        leads = f"; {new.leader} leads" if new.leader else ""
+        yield Event("Normal", "Bootstrapped", f"{len(new.bootstrap.members)} members form the cluster{leads}")
+
+
+def _leader(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    if old.leader == new.leader or old.bootstrap is None or not old.bootstrap.completed:
+        return
+    if new.leader is None:
+        yield Event("Warning", "LeaderLost", f"{old.leader} leads no longer, and nobody else yet")
+    elif old.leader is None:
+        yield Event("Normal", "LeaderElected", f"{new.leader} leads")
+    else:
+        yield Event("Normal", "LeaderChanged", f"{new.leader} leads; before it was {old.leader}")
+
+
+def _members(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    before = {member.name: member for member in old.members}
+    for member in new.members:
+        was = before.get(member.name, Member(name=member.name))
+        if member.ready and not was.ready:
+            yield Event("Normal", "MemberReady", f"{member.name} is ready")
+        elif was.ready and not member.ready:
+            yield Event("Warning", "MemberLost", f"{member.name} is not ready any more")
+
+
+def _availability(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    was, now = find(old.conditions, AVAILABLE), find(new.conditions, AVAILABLE)
+    if now is None or (was is not None and was.status == now.status):
+        return
+    if now.status == "True":
+        yield Event("Normal", "Available", f"clients are served: {now.message}")
+    elif was is not None and was.status == "True":
+        yield Event("Warning", "Unavailable", f"clients are not served: {now.message}")
+
+
+def _advice(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    """Once per change of the spec."""
+    if new.bootstrap is None or old.observed_generation == new.observed_generation:
+        return
+    size = len(new.bootstrap.members)
+    progressing = find(new.conditions, PROGRESSING)
+    if progressing is not None and progressing.reason == SCALING_UNSUPPORTED:
+        return
+    if size and size % 2 == 0:
+        yield Event(
+            "Warning",
+            "EvenReplicas",
+            f"spec.replicas is {size}: that survives no more losses than {size - 1}, and costs one member more; "
+            f"use {size - 1} or {size + 1}",
+        )

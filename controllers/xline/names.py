@@ -1,0 +1,85 @@
+"""What the objects of one XlineCluster are called, and how they are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.types import GVR, JSONMapping, Request
+
+SERVICES = GVR("", "v1", "services")
+PODS = GVR("", "v1", "pods")
+CLAIMS = GVR("", "v1", "persistentvolumeclaims")
+STATEFULSETS = GVR("apps", "v1", "statefulsets")
+BUDGETS = GVR("policy", "v1", "poddisruptionbudgets")
+
+FIELD_MANAGER = "xline-operator"
+CONTAINER = "xline"
+VOLUME = "data"
+
+_NAME = "app.kubernetes.io/name"
+_INSTANCE = "app.kubernetes.io/instance"
+_COMPONENT = "app.kubernetes.io/component"
+_MANAGED_BY = "app.kubernetes.io/managed-by"
+_OURS = "xlinecluster"
+
+# On the StatefulSet: the members it was bootstrapped with, should the XlineCluster's status get lost.
+INITIAL_MEMBERS = "xline.io.datenlord.com/initial-members"
+TOKEN = "xline.io.datenlord.com/cluster-token"  # noqa: S105 - no secret: it tells clusters of one name apart
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names and labels of the XlineCluster ``namespace/cluster``. ``-svc`` and ``-sts`` are the Go operator's."""
+
+    namespace: str
+    cluster: str
+
+    @property
+    def headless(self) -> str:
+        """The Service that gives each member its DNS name."""
+        return f"{self.cluster}-svc"
+
+    @property
+    def client(self) -> str:
+        """The Service for clients."""
+        return f"{self.cluster}-client"
+
+    @property
+    def stateful_set(self) -> str:
+        return f"{self.cluster}-sts"
+
+    @property
+    def budget(self) -> str:
+        return f"{self.cluster}-pdb"
+
+    def member(self, ordinal: int) -> str:
+        """A member is called as its Pod."""
+        return f"{self.stateful_set}-{ordinal}"
+
+    def claim(self, member: str) -> str:
+        """The member's PersistentVolumeClaim."""
+        return f"{VOLUME}-{member}"
+
+    def domain(self, cluster_domain: str) -> str:
+        """What follows a member's name in its DNS name."""
+        return f"{self.headless}.{self.namespace}.svc.{cluster_domain}"
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """Labels that select the members' Pods. The name is part of it: others use ``instance``, too."""
+        return {_INSTANCE: self.cluster, _NAME: _OURS}
+
+    @property
+    def selector_text(self) -> str:
+        return ",".join(f"{key}={value}" for key, value in self.selector.items())
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of every object we make."""
+        return {**self.selector, _COMPONENT: "member", _MANAGED_BY: FIELD_MANAGER}
+
+
+def cluster_of(namespace: str, labels: JSONMapping) -> Request | None:
+    """The XlineCluster whose Pod or claim carries these labels; None if it is none of ours."""
+    name = labels.get(_INSTANCE)
+    return Request(namespace, name) if name and labels.get(_NAME) == _OURS else None

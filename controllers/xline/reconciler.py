@@ -1,0 +1,251 @@
+"""One look at one XlineCluster: write what is missing, tell what is there.
+
+Everything is decided from the object, the caches and the members' own answers; nothing is kept between two looks. A
+look that ends anywhere, between any two writes, is made good by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+import orjson
+
+from controllers.xline import names as known
+from controllers.xline.bootstrap import frozen
+from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, Plan, children
+from controllers.xline.events import between
+from controllers.xline.members import Observe, observe
+from controllers.xline.names import Names
+from controllers.xline.observed import Observed, endpoints, pod_of, workload_of
+from controllers.xline.status import (
+    AVAILABLE,
+    INVALID_SPEC,
+    NAME_TAKEN,
+    PROGRESSING,
+    REJECTED,
+    SCALING_UNSUPPORTED,
+    Problem,
+    Subject,
+    build_status,
+    find,
+    invalid_status,
+)
+from controllers.xline.volumes import set_retention
+from crds.decoding import InvalidObject, decode
+from crds.xlinecluster import XLINECLUSTERS, XlineCluster, XlineClusterStatus
+from membership.xline.settings import SettingError
+from runtime.client import Invalid, NotFound, Unstructured
+from runtime.controller import AlreadyOwnedError, NotOurs, ReconcileContext
+from runtime.controller.applier import applied_hash_annotation
+from runtime.types import JSONObject, Request, Result
+
+_ASK_TIMEOUT: Final = 1.0  # seconds a member has to answer
+_SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: leaders change without a Pod changing
+_CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
+_ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
+_LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
+
+
+class _LeftOver(Exception):
+    """An object of a deleted cluster of this name has not been garbage-collected yet."""
+
+
+class XlineReconciler:
+    """Reconciles XlineClusters. Stateless, so any number of workers may share it.
+
+    :param cluster_domain: the DNS domain of the Kubernetes cluster.
+    :param ask: how members are asked; a test may answer for them.
+    """
+
+    def __init__(self, cluster_domain: str, ask: Observe = observe) -> None:
+        self._cluster_domain = cluster_domain
+        self._ask = ask
+
+    def __call__(self, request: Request, ctx: ReconcileContext) -> Result | None:
+        try:
+            obj = ctx.lister(XLINECLUSTERS).namespace(request.namespace).get(request.name)
+        except NotFound:
+            return None
+        if obj.deletion_timestamp is not None:
+            return None  # what we made goes by its owner references; making it anew would fight that
+        try:
+            cluster = decode(XlineCluster, obj.to_dict())
+        except InvalidObject as error:
+            self._tell_unreadable(obj, error, ctx)
+            return None
+        try:
+            obj, bootstrap = frozen(obj, cluster, ctx)
+        except NotFound:
+            return None  # deleted meanwhile
+        plan = Plan(cluster, bootstrap, self._cluster_domain)
+        try:
+            problem = self._bring_about(obj, plan, ctx)
+        except _LeftOver as error:
+            ctx.log.info("waiting for the garbage collector", reason=str(error))
+            return Result(requeue_after=_LEFT_OVER)
+        set_retention(obj, cluster, bootstrap.members, ctx)
+        observed = self._observe(plan, ctx)
+        status = self._tell(obj, plan, observed, problem, ctx)
+        return Result(requeue_after=_next_look(status, observed))
+
+    def _bring_about(self, obj: Unstructured, plan: Plan, ctx: ReconcileContext) -> Problem | None:
+        """Apply all children. Returns the first problem that only a person can solve.
+
+        :raises ClientError: a write failed in a way that may pass. Reconcile again.
+        """
+        try:
+            wanted = children(plan)
+        except SettingError as error:
+            return Problem(INVALID_SPEC, str(error))
+        first: Problem | None = None
+        for child in wanted:
+            if first is not None and first.stage == SERVICE_STAGE and child.stage == STATEFULSET_STAGE:
+                continue  # without their Service members do not find each other
+            problem = self._apply(obj, plan, child, ctx)
+            first = first or problem
+        return first or _scaling_problem(plan)
+
+    def _apply(self, obj: Unstructured, plan: Plan, child: Child, ctx: ReconcileContext) -> Problem | None:
+        before = self._cached(child, plan.names, ctx)
+        try:
+            applied = ctx.apply(child.gvr, child.manifest, owner=obj)
+        except AlreadyOwnedError as error:
+            return Problem(NAME_TAKEN, str(error), child.stage)
+        except NotOurs as error:
+            if _is_left_over(child, obj, ctx):
+                raise _LeftOver(f"{child} of a deleted cluster of this name is still there") from None
+            return Problem(NAME_TAKEN, str(error), child.stage)
+        except Invalid as error:
+            return Problem(REJECTED, f"{child} was refused: {error}", child.stage)
+        if applied.changed:
+            _tell_child(obj, plan, child, before, applied.object, ctx)
+        return None
+
+    @staticmethod
+    def _cached(child: Child, names: Names, ctx: ReconcileContext) -> Unstructured | None:
+        try:
+            return ctx.lister(child.gvr).namespace(names.namespace).get(child.name)
+        except NotFound:
+            return None
+
+    def _observe(self, plan: Plan, ctx: ReconcileContext) -> Observed:
+        names, members = plan.names, tuple(plan.bootstrap.members)
+        found = ctx.lister(known.PODS).namespace(names.namespace).list(names.selector_text)
+        pods = {pod.name: pod_of(pod) for pod in found if pod.name in members}
+        try:
+            live = ctx.lister(known.STATEFULSETS).namespace(names.namespace).get(names.stateful_set)
+            ours = live if live.controller_owner and live.controller_owner.uid == plan.cluster.metadata.uid else None
+        except NotFound:
+            ours = None
+        remaining = ctx.remaining()
+        timeout = _ASK_TIMEOUT if remaining is None else min(_ASK_TIMEOUT, remaining / 3)
+        view = self._ask(endpoints(pods), len(members), timeout)
+        return Observed(members, workload_of(ours), pods, view)
+
+    def _tell(
+        self,
+        obj: Unstructured,
+        plan: Plan,
+        observed: Observed,
+        problem: Problem | None,
+        ctx: ReconcileContext,
+    ) -> XlineClusterStatus:
+        old = _stored_status(obj)
+        subject = Subject(
+            names=plan.names,
+            generation=obj.generation,
+            replicas=plan.cluster.spec.replicas,
+            image=plan.image,
+            spec_hash=_digest(obj.get("spec") or {}),
+            bootstrap=plan.bootstrap,
+        )
+        new = build_status(subject, observed, problem, old, ctx.clock.now())
+        self._store(obj, old, new, ctx)
+        return new
+
+    def _tell_unreadable(self, obj: Unstructured, error: InvalidObject, ctx: ReconcileContext) -> None:
+        ctx.log.warning("the object cannot be read", field=error.field, problem=error.problem)
+        message = f"{error.field}: {error.problem}" if error.field else error.problem
+        old = _stored_status(obj)
+        problem = Problem(INVALID_SPEC, message)
+        self._store(obj, old, invalid_status(old, obj.generation, problem, ctx.clock.now()), ctx)
+
+    @staticmethod
+    def _store(obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, ctx: ReconcileContext) -> None:
+        """Write the status if it differs, then say what has changed."""
+        status: JSONObject = msgspec.to_builtins(new)
+        if ctx.patch_status(XLINECLUSTERS, obj, status) is obj:
+            return
+        for event in between(old, new):
+            ctx.recorder.event(obj, event.type, event.reason, event.message)
+
+
+def _stored_status(obj: Unstructured) -> XlineClusterStatus:
+    """The status in the object; an empty one if it cannot be read (somebody else's CRD)."""
+    try:
+        return msgspec.convert(obj.get("status") or {}, XlineClusterStatus)
+    except msgspec.ValidationError:
+        return XlineClusterStatus()
+
+
+def _scaling_problem(plan: Plan) -> Problem | None:
+    """Members are added and removed by agreement of those that run, which is not built yet. Changing the number of
+    Pods alone would lose the majority, so a changed ``spec.replicas`` changes nothing."""
+    wanted = plan.cluster.spec.replicas
+    if wanted == plan.size:
+        return None
+    return Problem(
+        SCALING_UNSUPPORTED,
+        f"spec.replicas: {wanted} members are wanted, but a cluster that exists keeps its {plan.size}; "
+        f"set it back to {plan.size}",
+    )
+
+
+def _is_left_over(child: Child, owner: Unstructured, ctx: ReconcileContext) -> bool:
+    """Whether it belongs to a deleted cluster of the same name, and is about to be garbage-collected."""
+    try:
+        live = ctx.client.resource(child.gvr, namespace=owner.namespace).get(child.name)
+    except NotFound:
+        return True  # gone since
+    holder = live.controller_owner
+    return holder is not None and (holder.kind, holder.name) == (owner.kind, owner.name)
+
+
+def _tell_child(
+    obj: Unstructured,
+    plan: Plan,
+    child: Child,
+    before: Unstructured | None,
+    after: Unstructured,
+    ctx: ReconcileContext,
+) -> None:
+    """Created, updated because we want something else now, or put right because somebody changed it."""
+    known_spec = _stored_status(obj).observed_generation == obj.generation
+    if before is None and not (known_spec and plan.bootstrap.completed):
+        reason, message = "Created", f"made {child}"
+    elif before is None:
+        reason, message = "DriftRepaired", f"{child} was missing and is made again"
+    elif _applied_hash(before, ctx) == _applied_hash(after, ctx):
+        reason, message = "DriftRepaired", f"{child} was changed by somebody and is put right"
+    else:
+        reason, message = "Updated", f"changed {child}"
+    ctx.recorder.event(obj, "Normal", reason, message)
+
+
+def _applied_hash(child: Unstructured, ctx: ReconcileContext) -> str | None:
+    return child.annotations.get(applied_hash_annotation(ctx.field_manager))
+
+
+def _next_look(status: XlineClusterStatus, observed: Observed) -> float:
+    progressing, available = find(status.conditions, PROGRESSING), find(status.conditions, AVAILABLE)
+    if observed.engine.leader is None and any(pod.address for pod in observed.pods.values()):
+        return _ELECTING
+    if progressing is None or available is None or (progressing.status, available.status) != ("False", "True"):
+        return _CHANGING
+    return _SETTLED
+
+
+def _digest(spec: JSONObject) -> str:
+    return hashlib.blake2b(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()

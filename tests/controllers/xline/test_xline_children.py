@@ -1,0 +1,199 @@
+"""The objects of a cluster, field by field where a field carries a promise."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from controllers.xline.children import Plan, children
+from membership.xline.settings import SettingError
+from tests.controllers.xline.xline_objects import plan
+
+
+def made(plan: Plan) -> dict[str, Any]:
+    return {str(child): child.manifest for child in children(plan)}
+
+
+def container(plan: Plan) -> dict[str, Any]:
+    (found,) = made(plan)["StatefulSet demo-sts"]["spec"]["template"]["spec"]["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_names_and_order() -> None:
+    assert [str(child) for child in children(plan())] == [
+        "Service demo-svc",
+        "Service demo-client",
+        "PodDisruptionBudget demo-pdb",
+        "StatefulSet demo-sts",
+    ]
+
+
+def test_the_same_plan_gives_the_same_objects_and_keeps_no_hand_on_them() -> None:
+    first = made(plan(engine="etcd"))
+    second = copy.deepcopy(made(plan(engine="etcd")))
+    assert first == second
+
+
+@pytest.mark.parametrize("engine", ["etcd", "xline"])
+def test_headless_service_publishes_members_that_are_not_ready(engine: str) -> None:
+    spec = made(plan(engine=engine))["Service demo-svc"]["spec"]
+    assert spec["clusterIP"] == "None"
+    assert spec["publishNotReadyAddresses"] is True
+    assert {port["port"] for port in spec["ports"]} >= {2379, 2380}
+
+
+def test_client_service_leads_to_ready_members_only() -> None:
+    spec = made(plan())["Service demo-client"]["spec"]
+    assert "publishNotReadyAddresses" not in spec
+    assert "clusterIP" not in spec
+    assert [port["port"] for port in spec["ports"]] == [2379]
+
+
+def test_all_select_the_same_pods_which_carry_the_labels() -> None:
+    objects = made(plan())
+    template = objects["StatefulSet demo-sts"]["spec"]["template"]
+    selectors = [
+        objects["Service demo-svc"]["spec"]["selector"],
+        objects["Service demo-client"]["spec"]["selector"],
+        objects["PodDisruptionBudget demo-pdb"]["spec"]["selector"]["matchLabels"],
+        objects["StatefulSet demo-sts"]["spec"]["selector"]["matchLabels"],
+    ]
+    assert selectors == [selectors[0]] * 4
+    assert selectors[0].items() <= template["metadata"]["labels"].items()
+    assert selectors[0]["app.kubernetes.io/instance"] == "demo"
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (7, 3)])
+def test_disruptions_leave_a_majority(size: int, allowed: int) -> None:
+    budget = made(plan(replicas=size))["PodDisruptionBudget demo-pdb"]
+    assert budget["spec"]["maxUnavailable"] == allowed
+    assert size - allowed > size / 2
+
+
+def test_members_are_those_frozen_not_those_wanted_now() -> None:
+    objects = made(plan(size=3, replicas=5))
+    stateful_set = objects["StatefulSet demo-sts"]
+    assert stateful_set["spec"]["replicas"] == 3
+    assert "demo-sts-3" not in str(stateful_set)
+    assert objects["PodDisruptionBudget demo-pdb"]["spec"]["maxUnavailable"] == 1
+
+
+def test_members_start_in_parallel_with_time_to_stop() -> None:
+    spec = made(plan())["StatefulSet demo-sts"]["spec"]
+    assert spec["podManagementPolicy"] == "Parallel"
+    assert spec["serviceName"] == "demo-svc"
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_etcd_container() -> None:
+    found = container(plan(engine="etcd"))
+    assert found["command"] == ["etcd"]
+    assert found["image"].partition(":")[0].endswith("/etcd")
+    assert found["readinessProbe"]["httpGet"] == {"path": "/health", "port": 2381}
+    assert found["livenessProbe"]["tcpSocket"] == {"port": 2380}
+    assert "lifecycle" not in found
+    assert "imagePullPolicy" not in found
+    assert "--initial-cluster-token=demo-12345678" in found["args"]
+    data = next(arg for arg in found["args"] if arg.startswith("--data-dir=")).removeprefix("--data-dir=")
+    (mount,) = found["volumeMounts"]
+    assert data.startswith(mount["mountPath"] + "/")
+
+
+def test_xline_is_interrupted_before_the_signal_that_it_ignores() -> None:
+    found = container(plan())
+    assert found["command"] == ["xline"]
+    assert "kill -INT" in found["lifecycle"]["preStop"]["exec"]["command"][-1]
+    assert found["readinessProbe"]["grpc"] == {"port": 2379}
+
+
+def test_pod_name_is_in_the_environment_for_the_arguments() -> None:
+    found = container(plan())
+    assert {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}} in found["env"]
+    assert any("$(POD_NAME)" in arg for arg in found["args"])
+
+
+def test_cluster_domain_is_part_of_every_address() -> None:
+    base = plan(engine="etcd")
+    other = Plan(base.cluster, base.bootstrap, "corp.example")
+    args = " ".join(container(other)["args"])
+    assert "demo-sts-2.demo-svc.ns.svc.corp.example:2380" in args
+    assert "cluster.local" not in args
+
+
+def test_what_the_user_sets_reaches_the_pod() -> None:
+    spec = {
+        "image": "me/xline:v0.7.0",
+        "imagePullPolicy": "Never",
+        "resources": {"limits": {"cpu": "1"}},
+        "bootstrapArgs": {"quota": 8589934592},
+        "extraArgs": ["--extra=1"],
+        "podTemplate": {
+            "metadata": {
+                "labels": {"team": "a", "app.kubernetes.io/instance": "mine"},
+                "annotations": {"note": "x"},
+            },
+            "spec": {
+                "nodeSelector": {"disk": "fast"},
+                "tolerations": [{"operator": "Exists"}],
+                "affinity": {"podAntiAffinity": {}},
+                "securityContext": {"fsGroup": 5},
+                "priorityClassName": "high",
+                "serviceAccountName": "sa",
+                "imagePullSecrets": [{"name": "s"}],
+                "topologySpreadConstraints": [{"maxSkew": 1}],
+            },
+        },
+    }
+    template = made(plan(**spec))["StatefulSet demo-sts"]["spec"]["template"]
+    assert template["metadata"]["labels"]["team"] == "a"
+    assert template["metadata"]["labels"]["app.kubernetes.io/instance"] == "demo"  # ours win: it is the selector
+    assert template["metadata"]["annotations"] == {"note": "x"}
+    wanted = spec["podTemplate"]["spec"]  # type: ignore[index]
+    assert {key: template["spec"][key] for key in wanted} == wanted
+    found = container(plan(**spec))
+    assert found["image"] == "me/xline:v0.7.0"
+    assert found["imagePullPolicy"] == "Never"
+    assert found["resources"] == {"limits": {"cpu": "1"}}
+    assert "--quota=8589934592" in found["args"]
+    assert "--extra=1" in found["args"]
+
+
+@pytest.mark.parametrize(
+    ("storage", "claim"),
+    [
+        ({}, {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}),
+        (
+            {"size": "8Gi", "storageClassName": "fast"},
+            {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "8Gi"}},
+                "storageClassName": "fast",
+            },
+        ),
+        (
+            {"storageClassName": ""},  # "no class" is not the same as "the default class"
+            {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+                "storageClassName": "",
+            },
+        ),
+    ],
+)
+def test_every_member_has_a_volume(storage: dict[str, str], claim: dict[str, Any]) -> None:
+    (found,) = made(plan(storage=storage))["StatefulSet demo-sts"]["spec"]["volumeClaimTemplates"]
+    assert found["metadata"]["name"] == "data"
+    assert found["spec"] == claim
+
+
+def test_a_setting_that_the_engine_lacks_is_an_error_naming_the_field() -> None:
+    with pytest.raises(SettingError, match=r"spec\.bootstrapArgs\.gc-interval"):
+        children(plan(engine="etcd", bootstrapArgs={"gc-interval": "1s"}))
+
+
+def test_initial_members_are_kept_on_the_statefulset_too() -> None:
+    annotations = made(plan())["StatefulSet demo-sts"]["metadata"]["annotations"]
+    assert annotations["xline.io.datenlord.com/initial-members"] == "demo-sts-0,demo-sts-1,demo-sts-2"
