@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.manager.election import LeaderElectionLost
-from runtime.manager.lifecycle import ShutdownTimeout
+from runtime.manager.errors import BadOption, BindError, LeaderElectionLost, ManagerError, ShutdownTimeout
 from runtime.manager.manager import Manager
-from runtime.manager.servers import BindError
 
-__all__ = ["BindError", "LeaderElectionLost", "Manager", "ShutdownTimeout"]
+__all__ = ["BadOption", "BindError", "LeaderElectionLost", "Manager", "ManagerError", "ShutdownTimeout"]

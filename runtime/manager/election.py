@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from runtime.client import Client
 from runtime.clock import Clock
 from runtime.logging import get_logger
+from runtime.manager.errors import LeaderElectionLost
 from runtime.record import EventRecorder
 
-__all__ = ["Election", "ElectionConfig", "LeaderElectionLost"]
+__all__ = ["Election", "ElectionConfig"]
 
 _log = get_logger("runtime.manager")
-
-
-class LeaderElectionLost(RuntimeError):
-    """Another instance leads now. What ran here has been cancelled; the process must end (M3)."""
 
 
 @dataclass(frozen=True, slots=True)

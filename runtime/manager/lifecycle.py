@@ -10,14 +10,15 @@ from typing import Final
 from runtime.controller import Controller
 from runtime.logging import get_logger
 from runtime.manager.caches import Caches
-from runtime.manager.election import Election, LeaderElectionLost
+from runtime.manager.election import Election
+from runtime.manager.errors import LeaderElectionLost, ShutdownTimeout
 from runtime.manager.group import Group
 from runtime.manager.servers import HttpServer
 from runtime.manager.signals import SignalWatch
 from runtime.manager.units import Unit
 from runtime.record import EventBroadcaster
 
-__all__ = ["ElectionMaker", "Lifecycle", "ShutdownTimeout"]
+__all__ = ["ElectionMaker", "Lifecycle"]
 
 ElectionMaker = Callable[[Callable[[threading.Event], None], Callable[[str, BaseException], None]], Election]
 
@@ -28,10 +29,6 @@ _CANCEL_MAX: Final = 5.0  # ... but at most so many seconds
 _FLUSH_MAX: Final = 5.0  # seconds for the last events
 
 _log = get_logger("runtime.manager")
-
-
-class ShutdownTimeout(RuntimeError):
-    """Something still ran when the grace period was over (M3); the message names it. Its threads are left behind."""
 
 
 class Lifecycle:

@@ -21,6 +21,7 @@ from runtime.informer import SharedIndexInformer
 from runtime.logging import get_logger
 from runtime.manager.caches import Caches
 from runtime.manager.election import Election, ElectionConfig
+from runtime.manager.errors import BadOption
 from runtime.manager.health import Check, HealthChecks
 from runtime.manager.kinds import DiscoveredKinds
 from runtime.manager.lifecycle import ElectionMaker, Lifecycle
@@ -50,13 +51,13 @@ class Manager:
     :param leader_election_id: name of the Lease; needed if it is on.
     :param leader_election_namespace: of the Lease; ``""``: the namespace of the client's configuration.
     :param lease_duration: seconds, as are ``renew_deadline`` and ``retry_period``; rules L1 to L3.
-    :param namespaces: to watch; empty: all.
+    :param namespaces: to watch; None or empty: all.
     :param graceful_shutdown_timeout: seconds that running reconciles and runnables get to end; 0: none, below 0: for
         ever (M3).
     :param resync_period: seconds between redeliveries of the whole cache to the controllers; 0.0 never.
     :param registry: a prometheus_client registry to share with the application's metrics.
     :param clock: the time for delays, back-off and deadlines.
-    :raises ValueError: an option that makes no sense; the message names it.
+    :raises BadOption: an option that makes no sense; the message names it.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Manager:
         lease_duration: float = 15.0,
         renew_deadline: float = 10.0,
         retry_period: float = 2.0,
-        namespaces: Iterable[str] = (),
+        namespaces: Iterable[str] | None = None,
         graceful_shutdown_timeout: float = 30.0,
         resync_period: float = 0.0,
         registry: CollectorRegistry | None = None,
@@ -92,7 +93,7 @@ class Manager:
         config = None
         if leader_election:
             if not leader_election_id:
-                raise ValueError("leader_election needs a leader_election_id: the name of the Lease")
+                raise BadOption("leader_election needs a leader_election_id: the name of the Lease")
             config = ElectionConfig(
                 leader_election_id,
                 leader_election_namespace or client.namespace,
@@ -252,8 +253,8 @@ class Manager:
         )
 
 
-def _namespaces(given: Iterable[str]) -> tuple[str, ...]:
+def _namespaces(given: Iterable[str] | None) -> tuple[str, ...]:
     if isinstance(given, str):
-        raise ValueError(f"namespaces must be a list of names, not the text {given!r}")
-    names = tuple(given)
+        raise BadOption(f"namespaces must be a list of names, not the text {given!r}")
+    names = tuple(given or ())
     return () if "" in names else names  # "" is how the API says "all"

@@ -10,17 +10,14 @@ from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from runtime.logging import get_logger
+from runtime.manager.errors import BadOption, BindError
 from runtime.manager.health import HealthChecks, render
 from runtime.metrics.registry import Registry
 
-__all__ = ["BindError", "HttpServer", "Reply", "Request", "health_routes", "metrics_routes", "parse_address"]
+__all__ = ["HttpServer", "Reply", "Request", "health_routes", "metrics_routes", "parse_address"]
 
 _IDLE_TIMEOUT = 30.0  # seconds a kept connection may be silent: nobody keeps one of our threads for ever
 _log = get_logger(__name__)
-
-
-class BindError(OSError):
-    """A server cannot listen on its address; the message says which, why, and what to do."""
 
 
 class Request:
@@ -46,7 +43,7 @@ class HttpServer:
 
     :param name: of the option that set the address (``metrics_bind_address``); for messages and threads.
     :param address: ``":8080"``, ``"127.0.0.1:8080"``, ``"[::1]:8080"``; port 0 takes a free one.
-    :raises ValueError: the address is malformed.
+    :raises BadOption: the address is malformed.
     """
 
     def __init__(self, name: str, address: str, route: Route) -> None:
@@ -163,11 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
 def parse_address(name: str, address: str) -> tuple[str, int]:
     """Host and port of ``host:port``; a missing host means all.
 
-    :raises ValueError: it is not of that form.
+    :raises BadOption: it is not of that form.
     """
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f'{name} {address!r} is no address: use ":8080", "127.0.0.1:8080", or "0" for none')
+        raise BadOption(f'{name} {address!r} is no address: use ":8080", "127.0.0.1:8080", or "0" for none')
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)
 
 
