@@ -96,5 +96,7 @@ class CustomBehaviour:
 
 
 def _body(obj: JSONObject) -> JSONObject:
-    """The object without its metadata, which the schema of a CRD may not describe (but for its name)."""
-    return {name: value for name, value in obj.items() if name != "metadata"}
+    """The object with no more of its metadata than the schema of a CRD may describe: its name."""
+    metadata = obj.get("metadata")
+    names = {key: metadata[key] for key in ("name", "generateName") if key in metadata} if metadata else {}
+    return {**obj, "metadata": names}
