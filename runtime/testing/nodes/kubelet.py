@@ -1,0 +1,341 @@
+"""A node whose containers are processes of this machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from runtime.client import Client, Conflict, NotFound, Unstructured
+from runtime.client.errors import ClientError
+from runtime.clock import SYSTEM, Clock
+from runtime.informer import DeletedFinalStateUnknown, ResourceEventHandler, SharedInformerFactory
+from runtime.record import EventBroadcaster, EventRecorder
+from runtime.testing.nodes.backoff import RestartPolicy
+from runtime.testing.nodes.claims import CLAIMS, Claims
+from runtime.testing.nodes.host import Host
+from runtime.testing.nodes.images import ImageMap
+from runtime.testing.nodes.keyloop import KeyLoop
+from runtime.testing.nodes.logs import NoLogs
+from runtime.testing.nodes.lookups import CONFIGMAPS, SECRETS, CachedLookups
+from runtime.testing.nodes.network import Network, require_linux
+from runtime.testing.nodes.pod_worker import PodWorker
+from runtime.testing.nodes.process import ProcessHost
+from runtime.testing.nodes.proxy import Proxy
+from runtime.testing.nodes.registration import capacity, mark_stopped, register
+from runtime.testing.nodes.services import SERVICES, Services
+from runtime.testing.nodes.status_writer import PODS, StatusWriter
+from runtime.types import GVR
+
+_SYNC_TIMEOUT = 60.0  # seconds for the caches to fill
+_STATUS_DRAIN = 2.0
+_NAMESPACES = GVR("", "v1", "namespaces")
+
+
+class LocalNode:
+    """Registers a Node, binds Pods that no scheduler has, and runs those bound to it as local processes. Linux only.
+
+    It ignores what would keep a Pod off this machine (resources, affinity, taints, node selectors), so that any
+    manifest runs; only scheduling gates are waited for. What a container sees of the machine: see
+    :mod:`runtime.testing.nodes.rewrite` (names, addresses, mount paths), :mod:`~runtime.testing.nodes.images` (programs).
+
+    A node started again on the same ``root``, against the same API, runs the same Pods again on their data. Two nodes
+    never share a root. After :meth:`stop` no process is left, nor is any if this program is killed.
+
+    :param root: folder for volumes, logs and records; made if need be.
+    :param images: which local program an image means.
+    :param restarts: back-off of containers that end again and again.
+    :param env: set in every container (below its own ``env``), such as a KUBECONFIG.
+    :param recorder: where events go; by default to the API.
+    :param domain: the cluster's DNS domain.
+    :raises NodeUnsupported: this is not Linux.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        root: Path,
+        *,
+        node_name: str = "local",
+        images: ImageMap | None = None,
+        clock: Clock | None = None,
+        restarts: RestartPolicy | None = None,
+        env: Mapping[str, str] | None = None,
+        recorder: EventRecorder | None = None,
+        domain: str = "cluster.local",
+    ) -> None:
+        require_linux()
+        self.name = node_name
+        self.root = root.resolve()
+        self._client = client
+        self._images = images or ImageMap()
+        self._clock = clock or SYSTEM
+        self._restarts = restarts or RestartPolicy()
+        self._env = dict(env or {})
+        self._given_recorder = recorder
+        self._domain = domain
+        self._network = Network(self.root)
+        self._stack = ExitStack()
+        self._lock = threading.Lock()  # guards what follows
+        self._workers: dict[str, PodWorker] = {}  # by namespace/name
+        self._ended: dict[str, str] = {}  # namespace/name -> uid of a Pod that is over and must not run again
+        self._stopping = False
+
+    # -- life
+
+    def start(self) -> None:
+        """Returns when the node is registered and its caches have filled; Pods start in the background.
+
+        :raises NodeInUse: another node uses the root.
+        :raises AddressesExhausted: the root's addresses are in use.
+        :raises ApiError: the node could not be registered.
+        :raises TimeoutError: the API server's objects could not be listed within a minute.
+        """
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """End every process: SIGTERM, and SIGKILL after ``grace`` seconds or the Pod's own grace period, if that is shorter.
+
+        The Pods' objects stay as they are, for the next node on this root.
+        """
+        with self._lock:
+            self._stopping = True
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.stop(grace)
+        for worker in workers:
+            worker.join()
+        self._stack.close()
+
+    def __enter__(self) -> LocalNode:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self, stack: ExitStack) -> None:
+        """What is entered last stops first."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._network.open()
+        stack.callback(self._network.close)
+        processes = ProcessHost(self.root, keep_fds=[self._network.holder_fd])
+        stack.callback(processes.stop)
+        processes.start()
+        recorder = self._given_recorder
+        if recorder is None:
+            broadcaster = EventBroadcaster(self._client, clock=self._clock)
+            stack.callback(broadcaster.shutdown, timeout=2.0)
+            recorder = broadcaster.new_recorder("kubelet")
+        factory = SharedInformerFactory(self._client, clock=self._clock)
+        self._pods = factory.informer(PODS)
+        self._services = factory.informer(SERVICES)
+        self._claims = Claims(self.root, self._client, self._cluster())
+        self._status = StatusWriter(self._client, self._pods.indexer.get, self._clock, f"{self._tag}-status")
+        self._host = Host(
+            node_name=self.name,
+            root=self.root,
+            clock=self._clock,
+            processes=processes,
+            network=self._network,
+            images=self._images,
+            claims=self._claims,
+            lookups=CachedLookups(factory),
+            recorder=recorder,
+            restarts=self._restarts,
+            publish=self._status.publish,
+            env=self._env,
+            allocatable=capacity(),
+            domain=self._domain,
+        )
+        self._start_loops(stack, factory)
+        register(self._client, self.name, self._network, self.root, self._clock)
+        stack.callback(self._unregister)
+        factory.start()
+        synced = factory.wait_for_cache_sync(_SYNC_TIMEOUT)
+        missing = [str(gvr) for gvr, done in synced.items() if not done]
+        if missing:
+            raise TimeoutError(f"{self._client.url}: could not list {', '.join(missing)} within {_SYNC_TIMEOUT:g} s")
+        self._connect_handlers(factory)
+
+    def _start_loops(self, stack: ExitStack, factory: SharedInformerFactory) -> None:
+        proxy = Proxy(f"{self._tag}-proxy")
+        proxy.start()
+        stack.callback(proxy.stop)
+        services = Services(
+            self._client, self._network, proxy, lambda namespace: self._pods.lister.namespace(namespace).list()
+        )
+        self._service_loop: KeyLoop[str] = KeyLoop(
+            f"{self._tag}-services", lambda key: services.sync(key, self._services.indexer.get(key)), self._clock
+        )
+        claims = factory.informer(CLAIMS)
+        self._claim_loop: KeyLoop[str] = KeyLoop(
+            f"{self._tag}-claims", lambda key: self._sync_claim(claims.indexer.get(key)), self._clock
+        )
+        self._pod_loop: KeyLoop[str] = KeyLoop(f"{self._tag}-pods", self._sync_pod, self._clock)
+        self._status.start()
+        stack.callback(self._status.stop, _STATUS_DRAIN)
+        for loop in (self._service_loop, self._claim_loop, self._pod_loop):
+            loop.start()
+            stack.callback(loop.stop)
+        stack.callback(factory.shutdown)
+
+    def _connect_handlers(self, factory: SharedInformerFactory) -> None:
+        """Only now, so that the first Pods to start find what they refer to in the caches."""
+        self._pods.add_event_handler(_each(self._pod_changed))
+        self._services.add_event_handler(_each(lambda service: self._service_loop.add(service.key)))
+        factory.informer(CLAIMS).add_event_handler(
+            _each(lambda claim: self._claim_loop.add(claim.key), deleted=lambda claim: self._claims.deleted(claim))
+        )
+        for gvr in (CONFIGMAPS, SECRETS):
+            factory.informer(gvr).add_event_handler(_each(self._config_changed))
+
+    def _unregister(self) -> None:
+        with suppress(ClientError):
+            mark_stopped(self._client, self.name, self._clock)
+
+    @property
+    def _tag(self) -> str:
+        return f"node-{self.name}"
+
+    def _cluster(self) -> str:
+        """What tells one API server's state from another's."""
+        try:
+            return self._client.resource(_NAMESPACES).get("kube-system").uid
+        except NotFound:
+            return ""
+
+    # -- Pods
+
+    def _pod_changed(self, pod: Unstructured) -> None:
+        self._pod_loop.add(pod.key)
+        for service in self._services.indexer.list():
+            if service.namespace == pod.namespace:
+                self._service_loop.add(service.key)
+
+    def _config_changed(self, config: Unstructured) -> None:
+        with self._lock:
+            workers = [worker for worker in self._workers.values() if worker.namespace == config.namespace]
+        for worker in workers:
+            worker.refresh()
+
+    def _sync_pod(self, key: str) -> None:
+        pod = self._pods.indexer.get(key)
+        with self._lock:
+            if self._stopping:
+                return
+            worker = self._workers.get(key)
+            if pod is None or self._ended.get(key) != pod.uid:
+                self._ended.pop(key, None)
+            elif worker is None:
+                return  # over; its object is about to go
+        if worker is not None:
+            if pod is None or pod.uid != worker.uid:
+                worker.vanish()  # its successor, if any, starts when it has ended
+            else:
+                worker.update(pod)
+        elif pod is not None:
+            spec = pod["spec"]
+            if spec.get("nodeName") == self.name:
+                self._run(key, pod)
+            elif not spec.get("nodeName") and not spec.get("schedulingGates") and pod.deletion_timestamp is None:
+                self._bind(pod)
+
+    def _run(self, key: str, pod: Unstructured) -> None:
+        worker = PodWorker(self._host, pod, self._worker_ended)
+        with self._lock:
+            if self._stopping:
+                return
+            self._workers[key] = worker
+            worker.start()
+
+    def _bind(self, pod: Unstructured) -> None:
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": self.name},
+        }
+        pods = self._client.resource(PODS, pod.namespace)
+        # Gone, or somebody else was first: the watch brings what is the case now.
+        with suppress(NotFound, Conflict):
+            pods.create(binding, name=pod.name, subresource="binding")
+            message = f"Successfully assigned {pod.namespace}/{pod.name} to {self.name}"
+            self._host.recorder.event(pod, "Normal", "Scheduled", message)
+
+    def _worker_ended(self, worker: PodWorker) -> None:
+        key = f"{worker.namespace}/{worker.name}"
+        if not worker.left:
+            worker.remove_folder()
+        with self._lock:
+            if self._stopping:
+                return
+            del self._workers[key]
+            self._ended[key] = worker.uid
+        self._pod_loop.add(key)
+
+    def _sync_claim(self, claim: Unstructured | None) -> None:
+        if claim is not None and claim.deletion_timestamp is None:
+            with suppress(NotFound, Conflict):
+                self._claims.bind(claim)
+
+    # -- for whoever runs the node
+
+    def service_address(self, namespace: str, name: str) -> str:
+        """The local address that stands for a Service; known also before it exists."""
+        return self._network.service(namespace, name)
+
+    def pod_address(self, namespace: str, hostname: str, subdomain: str = "") -> str:
+        """The local address of a Pod, by its host name and the headless Service it is part of."""
+        return self._network.pod(namespace, hostname, subdomain)
+
+    def log_provider(
+        self,
+        namespace: str,
+        pod: str,
+        container: str | None,
+        *,
+        follow: bool,
+        tail_lines: int | None,
+        previous: bool,
+        since_seconds: float | None,
+        timestamps: bool,
+        stop: threading.Event,
+    ) -> Iterator[bytes]:
+        """For ``FakeAPIServer.set_log_provider``.
+
+        :raises LookupError: there is no such Pod on this node, container or log.
+        """
+        with self._lock:
+            worker = self._workers.get(f"{namespace}/{pod}")
+        if worker is None:
+            raise NoLogs(f'pod "{pod}" does not run on node {self.name}')
+        name = container or worker.default_container
+        if name not in worker.containers:
+            raise NoLogs(f"container {name} is not valid for pod {pod}: it has {', '.join(worker.containers)}")
+        return worker.logs.read(
+            name,
+            previous=previous,
+            follow=follow,
+            tail_lines=tail_lines,
+            since_seconds=since_seconds,
+            timestamps=timestamps,
+            stop=stop,
+            finished=worker.finished,
+        )
+
+
+def _each(
+    changed: Callable[[Unstructured], None], deleted: Callable[[Unstructured], None] | None = None
+) -> ResourceEventHandler:
+    """A handler which treats all news of an object alike, deletions perhaps apart."""
+
+    def on_delete(obj: Unstructured | DeletedFinalStateUnknown) -> None:
+        (deleted or changed)(obj.obj if isinstance(obj, DeletedFinalStateUnknown) else obj)
+
+    return ResourceEventHandler(
+        on_add=lambda obj, _: changed(obj), on_update=lambda _, new: changed(new), on_delete=on_delete
+    )

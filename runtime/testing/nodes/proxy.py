@@ -1,0 +1,269 @@
+"""TCP proxies from Service ports to endpoints: one thread with a selector serves them all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import selectors
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from runtime.logging import get_logger
+
+Address: TypeAlias = tuple[str, int]
+
+_log = get_logger("runtime.testing.nodes")
+_BUFFER = 256 * 1024  # bytes that wait for a slow reader before the sender is not read any more
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
+
+
+class _Side:
+    """One end of a connection, and what waits to be sent to it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.out = bytearray()
+        self.read_closed = False  # it will send no more
+        self.finish = False  # shut it down for writing once ``out`` is empty
+        self.write_closed = False
+
+
+class _Connection:
+    """A client and the endpoint it was given, or still is being connected to."""
+
+    def __init__(self, client: socket.socket, endpoints: Sequence[Address]) -> None:
+        self.client = _Side(client)
+        self.server: _Side | None = None
+        self.connecting: socket.socket | None = None
+        self.candidates = deque(endpoints)
+
+    def other(self, side: _Side) -> _Side | None:
+        return self.server if side is self.client else self.client
+
+
+class _Listener:
+    def __init__(self, sock: socket.socket, endpoints: Sequence[Address]) -> None:
+        self.sock = sock
+        self.endpoints = list(endpoints)
+        self.next = 0
+
+    def order(self) -> list[Address]:
+        """All endpoints, beginning with the one whose turn it is."""
+        self.next = (self.next + 1) % len(self.endpoints)
+        return self.endpoints[self.next :] + self.endpoints[: self.next]
+
+
+class Proxy:
+    """Listens on addresses and connects who comes to one of their endpoints, in turn.
+
+    An endpoint that refuses is skipped. An address without endpoints is not listened on, so connecting to it is refused,
+    as kube-proxy does. A half-closed connection stays half-closed on the other side. Connections that exist are not touched when
+    endpoints change.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._lock = threading.Lock()  # guards _inbox
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._listeners: dict[Address, _Listener] = {}
+        self._owned: dict[str, set[Address]] = {}
+        self._connections: set[_Connection] = set()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close every listener and connection, and wait for the thread."""
+        self._post(self._stop)
+        self._thread.join()
+
+    def set(self, owner: str, routes: Mapping[Address, Sequence[Address]]) -> None:
+        """Replace all routes of ``owner``: address to listen on -> endpoints. Returns before it has happened."""
+        wanted = {address: list(endpoints) for address, endpoints in routes.items()}
+        self._post(lambda: self._set(owner, wanted))
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until earlier calls of :meth:`set` are in force."""
+        done = threading.Event()
+        self._post(done.set)
+        return done.wait(timeout)
+
+    def _post(self, action: Callable[[], None]) -> None:
+        with self._lock:
+            self._inbox.append(action)
+        with contextlib.suppress(OSError):
+            self._wake_write.send(b"x")
+
+    # -- the thread
+
+    def _run(self) -> None:
+        while not self._stopping:
+            for key, events in self._selector.select():
+                if self._registered(key.fileobj):  # not closed by an earlier event of this round
+                    key.data(events)
+        for listener in self._listeners.values():
+            listener.sock.close()
+        for connection in list(self._connections):
+            self._drop(connection)
+        self._selector.close()
+        self._wake_read.close()
+        self._wake_write.close()
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _woken(self, _: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_read.recv(4096)
+        with self._lock:
+            actions = list(self._inbox)
+            self._inbox.clear()
+        for action in actions:
+            action()
+
+    def _set(self, owner: str, routes: dict[Address, list[Address]]) -> None:
+        for address in self._owned.get(owner, set()) - {a for a, endpoints in routes.items() if endpoints}:
+            listener = self._listeners.pop(address, None)
+            if listener is not None:
+                self._selector.unregister(listener.sock)
+                listener.sock.close()
+        self._owned[owner] = set()
+        for address, endpoints in routes.items():
+            if endpoints and self._listen(address, endpoints):
+                self._owned[owner].add(address)
+        if not self._owned[owner]:
+            del self._owned[owner]
+
+    def _listen(self, address: Address, endpoints: list[Address]) -> bool:
+        known = self._listeners.get(address)
+        if known is not None:
+            known.endpoints = endpoints
+            return True
+        sock = socket.socket()
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(128)
+        except OSError as error:
+            sock.close()
+            _log.warning("cannot listen for a Service", address=f"{address[0]}:{address[1]}", error=str(error))
+            return False
+        sock.setblocking(False)
+        listener = self._listeners[address] = _Listener(sock, endpoints)
+        self._selector.register(sock, selectors.EVENT_READ, lambda _: self._accept(listener))
+        return True
+
+    def _accept(self, listener: _Listener) -> None:
+        try:
+            client, _ = listener.sock.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(client, listener.order())
+        self._connections.add(connection)
+        self._connect(connection)
+
+    def _connect(self, connection: _Connection) -> None:
+        """Try the next endpoint; the client is not read before one has answered."""
+        while connection.candidates:
+            address = connection.candidates.popleft()
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.connect_ex(address) in (0, errno.EINPROGRESS):
+                connection.connecting = sock
+                self._selector.register(sock, selectors.EVENT_WRITE, lambda _: self._connected(connection))
+                return
+            sock.close()
+        connection.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._drop(connection)
+
+    def _connected(self, connection: _Connection) -> None:
+        sock = connection.connecting
+        assert sock is not None
+        connection.connecting = None
+        self._selector.unregister(sock)
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
+            sock.close()
+            self._connect(connection)
+            return
+        connection.server = _Side(sock)
+        for side in (connection.client, connection.server):
+            self._watch(connection, side)
+
+    def _watch(self, connection: _Connection, side: _Side) -> None:
+        """Register the events this side waits for now."""
+        other = connection.other(side)
+        events = 0
+        if not side.read_closed and other is not None and len(other.out) < _BUFFER:
+            events |= selectors.EVENT_READ
+        if side.out:
+            events |= selectors.EVENT_WRITE
+        registered = self._registered(side.sock)
+        if not events:
+            if registered:
+                self._selector.unregister(side.sock)
+        elif registered:
+            if self._selector.get_key(side.sock).events != events:
+                self._selector.modify(side.sock, events, self._selector.get_key(side.sock).data)
+        else:
+            self._selector.register(side.sock, events, lambda ready: self._ready(connection, side, ready))
+
+    def _ready(self, connection: _Connection, side: _Side, events: int) -> None:
+        other = connection.other(side)
+        assert other is not None
+        try:
+            if events & selectors.EVENT_READ:
+                data = side.sock.recv(65536)
+                if data:
+                    other.out += data
+                else:
+                    side.read_closed = other.finish = True
+                self._send(other)
+            if events & selectors.EVENT_WRITE:
+                self._send(side)
+        except BlockingIOError:
+            pass
+        except OSError:  # reset by one: reset the other
+            with contextlib.suppress(OSError):
+                other.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._drop(connection)
+            return
+        if side.write_closed and other.write_closed:
+            self._drop(connection)
+            return
+        self._watch(connection, side)
+        self._watch(connection, other)
+
+    @staticmethod
+    def _send(side: _Side) -> None:
+        if side.out:
+            try:
+                del side.out[: side.sock.send(side.out)]
+            except BlockingIOError:
+                return
+        if side.finish and not side.out and not side.write_closed:
+            side.write_closed = True
+            side.sock.shutdown(socket.SHUT_WR)
+
+    def _registered(self, sock: object) -> bool:
+        return isinstance(sock, socket.socket) and sock.fileno() >= 0 and sock in self._selector.get_map()
+
+    def _drop(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        server = connection.server.sock if connection.server else None
+        for sock in (connection.client.sock, connection.connecting, server):
+            if sock is not None:
+                if self._registered(sock):
+                    self._selector.unregister(sock)
+                sock.close()
