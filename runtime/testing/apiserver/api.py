@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 
 from runtime.testing.apiserver import crds, errors, patches, scale
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
 from runtime.testing.apiserver.audit import Audit, AuditEntry
-from runtime.testing.apiserver.codec import decode, decode_object, media_type
+from runtime.testing.apiserver.codec import decode, decode_object, duplicate_fields, media_type
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.deletes import Deleted, Deleter, parse_options, returns_object
 from runtime.testing.apiserver.faults import Asked, Fault, Faults
@@ -20,11 +21,14 @@ from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.logs import read_log
 from runtime.testing.apiserver.negotiation import negotiate
 from runtime.testing.apiserver.options import boolean
+from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.present import Presenter
 from runtime.testing.apiserver.reads import read_collection, read_object
 from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.selection import Selection
-from runtime.testing.apiserver.writes import WriteOptions, Writer, Written, present
+from runtime.testing.apiserver.store import clone
+from runtime.testing.apiserver.writes import WriteOptions, Writer, Written, check_uid, present
+from runtime.testing.kinds import errors as kind_errors
 from runtime.types import JSONObject
 
 _log = logging.getLogger("runtime.testing.apiserver")
@@ -41,6 +45,9 @@ VERSION = {
     "platform": "any",
 }
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_MAX_MANAGER = 128
+# Who everybody is as long as nobody authenticates.
+_CALLER = {"username": "system:admin", "uid": "", "groups": ["system:masters", "system:authenticated"]}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -126,14 +133,14 @@ class Api:
 
     def _resource(self, request: Request, target: Target, verb: str) -> Response:
         if request.method not in _METHODS or (not target.subresource and verb not in target.kind.verbs):
-            raise errors.method_not_allowed()
+            raise errors.method_not_allowed(target.kind, verb)
         if target.subresource not in ("", "status"):
             return self._subresource(request, target)
         if verb == "get":
             return read_object(self._context, target, request)
         if verb in ("list", "watch"):
             return read_collection(self._context, target, request)
-        if verb == "create":
+        if verb == "create" and not target.subresource:
             return self._create(request, target)
         if verb == "update":
             return self._update(request, target)
@@ -143,42 +150,45 @@ class Api:
             return self._delete(request, target)
         if verb == "deletecollection":
             return self._delete_collection(request, target)
-        raise errors.method_not_allowed()
+        raise errors.method_not_allowed(target.kind, verb)
 
     def _create(self, request: Request, target: Target) -> Response:
         presenter = _presenter(request, target)
+        options = _write_options(request, "CreateOptions")
         obj = decode_object(request, target.kind)
-        options = _write_options(request)
-        return self._answer(presenter, self._finish(target, self._writer.create(target, obj, options)))
+        if target.kind.answer is not None:
+            return Response(201, orjson.dumps(target.kind.answer(obj, _CALLER)))
+        written = self._writer.create(target, obj, options, Ownership(options.manager))
+        return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _update(self, request: Request, target: Target) -> Response:
         presenter = _presenter(request, target)
+        options = _write_options(request, "UpdateOptions")
         obj = decode_object(request, target.kind)
-        written = self._writer.update(target, lambda _: orjson.loads(orjson.dumps(obj)), _write_options(request))
-        return self._answer(presenter, self._finish(target, written))
+        own = Ownership(options.manager, target.subresource)
+        check = check_uid(target.kind, obj)
+        written = self._writer.update(target, lambda _: clone(obj), options, own, check)
+        return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _patch(self, request: Request, target: Target) -> Response:
         presenter = _presenter(request, target)
-        options = _write_options(request)
-        if patches.patch_type(request, target.kind) == patches.APPLY_PATCH:
+        apply = patches.patch_type(request, target.kind) == patches.APPLY_PATCH
+        options = _write_options(request, "PatchOptions")
+        if apply:
             config = apply_body(request, target)
             force = boolean(request.query.get("force", ""))
             written = server_side_apply(self._writer, self._context, target, config, options, force=force)
         else:
-            patch = patches.parse(request, target.kind)
-
-            def change(obj: JSONObject) -> JSONObject:
-                return patch(obj)
-
-            written = self._writer.update(target, change, options)
-        return self._answer(presenter, self._finish(target, written))
+            change = patches.parse(request, target.kind)
+            options = replace(options, patch=request.body.decode("utf-8", "replace"))
+            own = Ownership(options.manager, target.subresource)
+            written = self._writer.update(target, change, options, own)
+        return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _delete(self, request: Request, target: Target) -> Response:
         presenter = _presenter(request, target)
         options = parse_options(_optional_body(request), request.query)
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
-        if not options.dry_run:
-            crds.after_delete(self._context, target.kind, deleted.stored, removed=deleted.removed)
         if deleted.removed and not returns_object(target.kind):
             return Response(200, orjson.dumps(_success(target, deleted)))
         return Response(200, presenter.single(deleted.stored), presenter.representation.content_type)
@@ -194,12 +204,9 @@ class Api:
         body = presenter.collection(deleted, version, "", None)
         return Response(200, body, presenter.representation.content_type)
 
-    def _finish(self, target: Target, written: Written) -> Written:
-        """What a write sets off: CRDs get their kind, and lose it when their last finalizer goes."""
-        if written.removed:
-            crds.after_delete(self._context, target.kind, written.stored, removed=True)
-            return written
-        if target.kind.storage_key == crds.CRDS and written.stored.version:
+    def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
+        """What a write sets off: a CRD's kinds are served."""
+        if target.kind.storage_key == crds.CRDS and written.stored.version and not written.removed and not dry_run:
             written.stored = crds.after_write(self._context, target.kind, written.stored)
         return written
 
@@ -220,7 +227,7 @@ class Api:
             return read_log(self._context, target, request)
         if target.subresource == "finalize" and request.method == "PUT":
             return self._update(request, target)
-        raise errors.method_not_allowed()
+        raise errors.method_not_allowed(target.kind, _verb(request, target))
 
     def _scale(self, request: Request, target: Target) -> Response:
         kind = target.kind
@@ -244,9 +251,10 @@ class Api:
                 stored = Stored("", target.namespace, target.name, 0, obj)
                 return scale.with_scale(kind, obj, patch(scale.scale_of(kind, stored)))
         else:
-            raise errors.method_not_allowed()
+            raise errors.method_not_allowed(kind, _verb(request, target))
         main = Target(kind, target.namespace, target.name, "")
-        written = self._writer.update(main, change, _write_options(request))
+        options = _write_options(request, "UpdateOptions")
+        written = self._writer.update(main, change, options, Ownership(options.manager, "scale"))
         return Response(200, scale.encode(kind, written.stored))
 
     # -- in process
@@ -255,12 +263,15 @@ class Api:
         """Create, or update what is there, without HTTP; returns the stored object. Raises ``StatusError``."""
         options = WriteOptions(manager="apply_manifests")
         try:
-            written = self._writer.create(target, orjson.loads(orjson.dumps(obj)), options)
+            obj = {"apiVersion": target.kind.gvr.api_version, "kind": target.kind.kind, **clone(obj)}
+            written = self._writer.create(target, clone(obj), options, Ownership(options.manager))
         except errors.StatusError as error:
             if error.reason != "AlreadyExists":
                 raise
             found = Target(target.kind, target.namespace, obj["metadata"]["name"], "")
-            written = self._writer.update(found, lambda old: {**old, **_main_part(obj, old)}, options)
+            written = self._writer.update(
+                found, lambda old: {**old, **_main_part(obj, old)}, options, Ownership(options.manager)
+            )
         return present(target.kind, self._finish(target, written).stored)
 
     def _record(self, request: Request, target: Target | None, verb: str, response: Response | None) -> None:
@@ -359,20 +370,38 @@ def _refusal(error: errors.StatusError | errors.PlainError) -> Response:
 
 
 def _presenter(request: Request, target: Target) -> Presenter:
-    representation = negotiate(request.header("accept"), collection=False)
+    representation = negotiate(request.header("accept"))
     return Presenter(target.kind, representation, request.query.get("includeObject", "Metadata"))
 
 
-def _write_options(request: Request) -> WriteOptions:
+def _write_options(request: Request, kind: str) -> WriteOptions:
+    """Raises 422 about ``kind`` (``CreateOptions`` ...) for values that are not allowed."""
     query: Mapping[str, str] = request.query
-    dry_run = query.get("dryRun", "")
+    found = []
+    dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation", "")
     if dry_run not in ("", "All"):
-        raise errors.bad_request(f"invalid dryRun {errors.quote(dry_run)}: the only supported value is All")
-    validation = query.get("fieldValidation", "") or "Warn"
-    if validation not in ("Ignore", "Warn", "Strict"):
-        raise errors.bad_request(f"invalid fieldValidation {errors.quote(validation)}")
+        found.append(kind_errors.not_supported("dryRun", [dry_run], ("All",)))
+    if validation not in ("", "Ignore", "Strict", "Warn"):
+        choices = ("", "Ignore", "Strict", "Warn")
+        found.append(kind_errors.not_supported("fieldValidation", validation, choices))
+    if kind == "PatchOptions" and query.get("force") and media_type(request) != patches.APPLY_PATCH:
+        found.append(kind_errors.forbidden("force", "may not be specified for non-apply patch"))
+    if len(query.get("fieldManager", "")) > _MAX_MANAGER:
+        found.append(kind_errors.too_long("fieldManager", _MAX_MANAGER))
+    if found:
+        raise errors.invalid_options(kind, found)
     manager = query.get("fieldManager") or request.header("user-agent").split("/")[0] or "unknown"
-    return WriteOptions(bool(dry_run), validation, manager[:128])
+    duplicates = ()
+    if validation != "Ignore" and media_type(request) in ("", "application/json"):
+        duplicates = _duplicates(request.body)
+    return WriteOptions(bool(dry_run), validation or "Warn", manager[:_MAX_MANAGER], duplicates)
+
+
+def _duplicates(body: bytes) -> tuple[str, ...]:
+    try:
+        return duplicate_fields(body)
+    except ValueError:
+        return ()  # said better when the body is decoded
 
 
 def _optional_body(request: Request) -> object:

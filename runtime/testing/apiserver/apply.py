@@ -1,23 +1,51 @@
-"""Server-side apply."""
+"""Server-side apply: the verb. What it does to fields and owners is in :mod:`ownership`."""
 
 from __future__ import annotations
 
-from runtime.testing.apiserver import errors, patch_json
-from runtime.testing.apiserver.codec import decode, fill_type
+import yaml
+
+from runtime.testing.apiserver import errors, ownership
+from runtime.testing.apiserver.codec import parse_yaml
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.routing import Target
+from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.writes import WriteOptions, Writer, Written
+from runtime.testing.kinds.model import FieldError
 from runtime.types import JSONObject
 
 
 def apply_body(request: Request, target: Target) -> JSONObject:
-    """The applied configuration in the body. Raises 400."""
-    config = decode(request.body, "application/yaml")
+    """The applied configuration in the body. Raises 400 and 422."""
+    if not request.query.get("fieldManager"):
+        missing = FieldError("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
+        raise errors.invalid_options("PatchOptions", [missing])
+    try:
+        config = parse_yaml(request.body)
+    except (yaml.YAMLError, ValueError) as error:
+        raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: yaml: {error}") from None
     if not isinstance(config, dict):
-        raise errors.bad_request("the applied configuration must be an object")
-    fill_type(config, target.kind)
+        raise errors.bad_request("error decoding YAML: the applied configuration must be an object")
+    _check_type(config, target)
+    metadata = config.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise errors.bad_request("metadata must be an object")
+    if metadata.get("managedFields"):
+        raise errors.bad_request("metadata.managedFields must be nil")
+    metadata.setdefault("name", target.name)
+    if metadata["name"] != target.name:
+        raise errors.bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
+        )
     return config
+
+
+def _check_type(config: JSONObject, target: Target) -> None:
+    kind = target.kind
+    if config.get("apiVersion") == kind.gvr.api_version and config.get("kind") == kind.kind:
+        return
+    group, _, version = str(config.get("apiVersion", "")).rpartition("/")
+    raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={config.get('kind', '')}")
 
 
 def server_side_apply(
@@ -29,15 +57,45 @@ def server_side_apply(
     *,
     force: bool,
 ) -> Written:
-    """Create or change the object so that it has what ``config`` says."""
-    config["metadata"].setdefault("name", target.name)
-    if context.store.get(target.kind.storage_key, target.namespace, target.name) is None:
-        collection = Target(target.kind, target.namespace, target.name, "")
-        return writer.create(collection, config, options)
+    """Create or change the object so that it has what ``config`` says. Raises 409 with the fields that others own."""
+    while True:
+        if context.store.get(target.kind.storage_key, target.namespace, target.name) is None:
+            try:
+                return _create(writer, context, target, clone(config), options)
+            except errors.StatusError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+        try:
+            return writer.update(target, _change(context, target, config, options, force=force), options, None)
+        except errors.StatusError as error:
+            if error.code != 404 or target.subresource:
+                raise
 
-    def change(obj: JSONObject) -> JSONObject:
-        merged = patch_json.merge(obj, config)
-        assert isinstance(merged, dict)
-        return merged
 
-    return writer.update(target, change, options)
+def _create(writer: Writer, context: Context, target: Target, config: JSONObject, options: WriteOptions) -> Written:
+    if target.subresource:
+        raise errors.not_found(target.kind, target.name)
+    uid = config["metadata"].get("uid")
+    if uid:
+        why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise errors.conflict(target.kind, target.name, why)
+    config["metadata"].pop("resourceVersion", None)
+    obj = ownership.apply(target.kind, None, config, options.manager, context.timestamp())
+    return writer.create(target, obj, options, None)
+
+
+def _change(
+    context: Context, target: Target, config: JSONObject, options: WriteOptions, *, force: bool
+) -> ownership.Change:
+    def change(live: JSONObject) -> JSONObject:
+        return ownership.apply(
+            target.kind,
+            live,
+            clone(config),
+            options.manager,
+            context.timestamp(),
+            subresource=target.subresource,
+            force=force,
+        )
+
+    return change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 
 import orjson
 import yaml
@@ -85,6 +86,35 @@ def parse_yaml(text: bytes | str) -> object:
 def parse_documents(text: bytes | str) -> list[object]:
     """All documents of a YAML or JSON file."""
     return [each for each in yaml.load_all(text, Loader=_Loader) if each is not None]
+
+
+def duplicate_fields(body: bytes) -> tuple[str, ...]:
+    """Paths of the fields that stand twice in a JSON object, each once, in order of appearance."""
+    found: dict[str, None] = {}
+
+    def collect(pairs: list[tuple[str, object]]) -> _Pairs:
+        return _Pairs(pairs)
+
+    _walk(json.loads(body, object_pairs_hook=collect), "", found)
+    return tuple(found)
+
+
+class _Pairs(list[tuple[str, object]]):
+    """The members of a JSON object, all of them."""
+
+
+def _walk(value: object, path: str, found: dict[str, None]) -> None:
+    if isinstance(value, _Pairs):
+        names: set[str] = set()
+        for name, child in value:
+            below = f"{path}.{name}" if path else name
+            if name in names:
+                found[below] = None
+            names.add(name)
+            _walk(child, below, found)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            _walk(child, f"{path}[{index}]", found)
 
 
 def _json_type(value: object) -> str:

@@ -8,12 +8,13 @@ from datetime import timedelta
 
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.crds import CRDS
 from runtime.testing.apiserver.log import Stored
-from runtime.testing.apiserver.namespaces import NAMESPACES
+from runtime.testing.apiserver.namespaces import IMMORTAL, NAMESPACES
 from runtime.testing.apiserver.options import boolean, integer
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.store import Changed
-from runtime.testing.apiserver.writes import present, uid_conflict
+from runtime.testing.apiserver.writes import present, to_storage
 from runtime.testing.kinds.model import FieldError, Kind
 from runtime.types import JSONObject
 
@@ -22,6 +23,8 @@ _FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
 _POLICIES = ("Foreground", "Background", "Orphan")
 _DEFAULT_GRACE = 30
 # The real server answers a deletion of these with the object even when it is gone at once.
+# What the server itself finishes (see lifecycle).
+_FINISHED_LATER = (NAMESPACES, CRDS)
 _RETURNED = frozenset(
     {
         ("", "pods"),
@@ -117,17 +120,25 @@ class Deleter:
         return deleted
 
     def _check(self, kind: Kind, current: Stored, options: DeleteOptions) -> None:
+        if kind.storage_key == NAMESPACES and current.name in IMMORTAL:
+            raise errors.forbidden(kind, current.name, "this namespace may not be deleted")
+        why = ""
         if options.uid and options.uid != current.uid:
-            raise uid_conflict(kind, current, options.uid)
-        if options.version and options.version != str(current.version):
-            raise errors.conflict(
-                kind,
-                current.name,
-                f"StorageError: invalid object, Code: 4, Key: /registry/{kind.gvr.resource}/"
-                f"{current.key.lstrip('/')}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
-                f"ResourceVersion in precondition: {options.version}, ResourceVersion in object meta: "
-                f"{current.version}",
+            why = (
+                f"the UID in the precondition ({options.uid}) does not match the UID in record ({current.uid}). "
+                "The object might have been deleted and then recreated"
             )
+        elif options.version and options.version != str(current.version):
+            why = (
+                f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion "
+                f"in record ({current.version}). The object might have been modified"
+            )
+        if why:
+            # QUIRK kept: these name the kind, not the resource.
+            what = f"{errors.qualified(kind.gvr.group, kind.kind)} {errors.quote(current.name)}"
+            found = {**errors.details(kind, current.name), "kind": kind.kind}
+            message = f"Operation cannot be fulfilled on {what}: {why}"
+            raise errors.StatusError(409, "Conflict", message, found)
 
     def _delete_once(self, kind: Kind, current: Stored, options: DeleteOptions) -> Deleted:
         obj = present(kind, current)
@@ -137,8 +148,8 @@ class Deleter:
             return self._remove(kind, current, obj, options, marked=marked)
         if not marked or options.dry_run:
             return Deleted(self._shown(current, obj), removed=False)
-        stored = self._context.store.update(kind.storage_key, current, obj)
-        if kind.storage_key == NAMESPACES:
+        stored = self._context.store.update(kind.storage_key, current, to_storage(kind, obj))
+        if kind.storage_key in _FINISHED_LATER:
             self._context.on_terminating()
         return Deleted(stored, removed=False)
 
@@ -149,7 +160,7 @@ class Deleter:
         store = self._context.store
         if kind.graceful_deletion and marked:
             with store.locked():
-                current = store.update(kind.storage_key, current, obj)
+                current = store.update(kind.storage_key, current, to_storage(kind, obj))
                 return Deleted(store.delete(kind.storage_key, current), removed=True)
         return Deleted(store.delete(kind.storage_key, current), removed=True)
 

@@ -148,16 +148,10 @@ def invalid_options(kind: str, errors: Iterable[FieldError]) -> StatusError:
     return invalid("meta.k8s.io", kind, "", errors)
 
 
-def method_not_allowed() -> StatusError:
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
-
-
-def not_acceptable(offered: Sequence[str]) -> StatusError:
-    return StatusError(
-        406,
-        "NotAcceptable",
-        f"only the following media types are accepted: {', '.join(offered)}",
-    )
+def method_not_allowed(kind: Kind, verb: str) -> StatusError:
+    what = quote(qualified(kind.gvr.group, kind.gvr.resource))
+    message = f"{verb or 'this'} is not supported on resources of kind {what}"
+    return StatusError(405, "MethodNotAllowed", message, details(kind, ""))
 
 
 def unsupported_media_type(offered: Sequence[str]) -> StatusError:

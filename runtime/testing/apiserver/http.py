@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, unquote
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 3 * 1024 * 1024
+_DRAIN_BYTES = 16 * 1024 * 1024
+_DRAIN_TIME = 1.0  # seconds without a byte
 _RECEIVE = 64 * 1024
 _GZIP_FROM = 128 * 1024  # the real server compresses answers from this size
 
@@ -134,6 +136,18 @@ class Connection:
         head = _head(response, headers, keep_alive, f"Content-Length: {len(body)}\r\n")
         self._send(head if request and request.method == "HEAD" else head + body)
         return keep_alive
+
+    def drain(self) -> None:
+        """Read on for a moment after an answer to a request that was not read to its end: closing at once would reset
+        the connection, and the peer might never see the answer."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(_DRAIN_TIME)
+            left = _DRAIN_BYTES
+            while left > 0 and (data := self._socket.recv(1 << 20)):
+                left -= len(data)
+        except OSError as error:
+            raise Disconnected from error
 
     def _write_stream(self, request: Request, response: Response, keep_alive: bool) -> bool:
         chunked = not request.http_1_0
@@ -271,9 +285,9 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 def _head(response: Response, headers: Mapping[str, str], keep_alive: bool, framing: str) -> bytes:
     lines = [
-        f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}\r\n"
-        f"Cache-Control: no-cache, private\r\nContent-Type: {response.content_type}\r\n"
-        f"Date: {formatdate(usegmt=True)}\r\n"
+        f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}\r\n",
+        f"Cache-Control: no-cache, private\r\nContent-Type: {response.content_type}\r\n",
+        f"Date: {formatdate(usegmt=True)}\r\n",
     ]
     lines.extend(f"{name}: {value}\r\n" for name, value in headers.items())
     lines.extend(f"Warning: {warning}\r\n" for warning in response.warnings)

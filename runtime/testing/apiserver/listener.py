@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -42,7 +43,8 @@ class Listener:
             self._stopping = True
         _shutdown(self._socket)
         self._socket.close()
-        self._acceptor.join()
+        if self._acceptor.ident is not None:
+            self._acceptor.join()
         with self._lock:
             threads = dict(self._open)
         for sock in threads.values():
@@ -106,6 +108,7 @@ class Listener:
             request = connection.read()
         except BadRequest as error:
             connection.write(None, self._bad_request(error.code, str(error)))
+            connection.drain()
             return False
         if request is None:
             return False
@@ -113,8 +116,6 @@ class Listener:
         return connection.write(request, response) if response is not None else False
 
 
-def _shutdown(sock: socket.socket) -> None:
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # already closed by the peer
+def _shutdown(sock: socket.socket, how: int = socket.SHUT_RDWR) -> None:
+    with contextlib.suppress(OSError):  # already closed by the peer
+        sock.shutdown(how)

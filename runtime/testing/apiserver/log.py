@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from runtime.testing.apiserver.http import frame
+from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
 
@@ -21,7 +22,7 @@ class Stored:
     ``body`` is the JSON without apiVersion and kind, which differ between the versions it is read through.
     """
 
-    __slots__ = ("body", "key", "name", "namespace", "obj", "version")
+    __slots__ = ("_seen", "body", "key", "name", "namespace", "obj", "version")
 
     def __init__(self, key: str, namespace: str, name: str, version: int, obj: JSONObject) -> None:
         self.key = key
@@ -29,6 +30,7 @@ class Stored:
         self.name = name
         self.version = version
         self.obj = obj
+        self._seen: dict[Kind, Stored] | None = None
         self.body = orjson.dumps({k: v for k, v in obj.items() if k not in ("apiVersion", "kind")})
 
     @property
@@ -38,6 +40,19 @@ class Stored:
     @property
     def labels(self) -> dict[str, str]:
         return self.obj["metadata"].get("labels") or {}
+
+    def seen(self, kind: Kind) -> Stored:
+        """This state as ``kind``'s version shows it. Made once per kind, then shared like the state itself."""
+        if kind.from_storage is None:
+            return self
+        if self._seen is None:
+            self._seen = {}
+        found = self._seen.get(kind)
+        if found is None:
+            head = {"apiVersion": self.obj.get("apiVersion"), "kind": self.obj.get("kind")}
+            obj = kind.from_storage({**head, **self.copy()})
+            found = self._seen[kind] = Stored(self.key, self.namespace, self.name, self.version, obj)
+        return found
 
     def encode(self, type_meta: bytes) -> bytes:
         """The whole object; ``type_meta`` is what :func:`type_meta` made."""
@@ -62,7 +77,7 @@ class Entry:
     old: Stored | None
     new: Stored | None
     gone: Stored | None = None
-    _framed: dict[bytes, bytes] = field(default_factory=dict)
+    _framed: dict[Kind, bytes] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -82,14 +97,14 @@ class Entry:
             return "DELETED"
         return "ADDED" if self.old is None else "MODIFIED"
 
-    def framed(self, meta: bytes) -> bytes:
+    def framed(self, kind: Kind, meta: bytes) -> bytes:
         """The event as a chunk of the answer, for a watch without selectors. Two threads may race to make the same
         bytes; that is harmless."""
-        found = self._framed.get(meta)
+        found = self._framed.get(kind)
         if found is None:
             stored = self.new or self.gone
             assert stored is not None
-            found = self._framed[meta] = frame(line(self.type, stored.encode(meta)))
+            found = self._framed[kind] = frame(line(self.type, stored.seen(kind).encode(meta)))
         return found
 
 

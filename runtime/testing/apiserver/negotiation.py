@@ -12,7 +12,6 @@ _PROTOBUF = "application/vnd.kubernetes.protobuf"
 _META_GROUP = "meta.k8s.io"
 _META_VERSIONS = ("v1", "v1beta1")
 _OFFERED = f"{JSON}, {YAML}, {_PROTOBUF}, {JSON};stream=watch, {_PROTOBUF};stream=watch"
-_OFFERED_CUSTOM = f"{JSON}, {YAML}, {_PROTOBUF}, {JSON};stream=watch, {_PROTOBUF};stream=watch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,8 @@ class Representation:
 _PLAIN = Representation()
 
 
-def negotiate(accept: str, *, collection: bool) -> Representation:
-    """The first acceptable representation that we have, in the order of preference. Raises 406.
-
-    :param collection: whether the answer is a list or a watch of one (``PartialObjectMetadataList`` is for a list
-        only, but a watch of it delivers ``PartialObjectMetadata``).
-    """
+def negotiate(accept: str) -> Representation:
+    """The first acceptable representation that we have, in the order of preference. Raises 406."""
     if accept in ("", JSON, "*/*"):
         return _PLAIN
     for clause in _by_quality(accept):

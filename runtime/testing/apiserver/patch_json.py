@@ -30,7 +30,7 @@ def apply(document: JSONObject, operations: object) -> JSONObject:
     Raises 400 for what is no patch, 422 for an operation that does not fit the document.
     """
     if not isinstance(operations, list):
-        raise bad_request("a JSON patch must be an array of operations")
+        raise bad_request("error decoding patch: a JSON patch must be an array of operations")
     if len(operations) > MAX_OPERATIONS:
         raise StatusError(
             413,

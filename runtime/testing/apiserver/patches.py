@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import orjson
+
 from runtime.testing.apiserver import patch_json, patch_strategic
-from runtime.testing.apiserver.codec import decode, media_type
+from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.errors import StatusError, bad_request
 from runtime.testing.apiserver.http import Request
 from runtime.testing.kinds.model import Kind
@@ -30,11 +32,14 @@ def patch_type(request: Request, kind: Kind) -> str:
 def parse(request: Request, kind: Kind) -> Patch:
     """The patch in the body, as a function on objects. Raises 400; the function raises 400 and 422."""
     media = patch_type(request, kind)
-    body = decode(request.body, "application/json")
+    try:
+        body = orjson.loads(request.body)
+    except ValueError as error:
+        raise bad_request(f"error decoding patch: {error}") from None
     if media == JSON_PATCH:
         return lambda obj: patch_json.apply(obj, body)
     if not isinstance(body, dict):
-        raise bad_request("the patch must be an object")
+        raise bad_request(f"error decoding patch: a patch must be an object, not {type(body).__name__}")
     patch = body
     if media == MERGE_PATCH:
         return lambda obj: _merged(obj, patch)

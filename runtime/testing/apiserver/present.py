@@ -32,22 +32,13 @@ class Presenter:
 
     def whole(self, stored: Stored) -> JSONObject:
         """The object as read through this kind's version. Shares its parts with the store: do not change them."""
-        return {**stored.obj, "apiVersion": self.kind.gvr.api_version, "kind": self.kind.kind}
+        return {**stored.seen(self.kind).obj, "apiVersion": self.kind.gvr.api_version, "kind": self.kind.kind}
 
     def single(self, stored: Stored) -> bytes:
-        """The answer to a get or a write."""
+        """The answer to a get or a write, or the object of a watch event."""
         transform = self.representation.transform
         if not transform:
-            return stored.encode(self.type_meta)
-        if transform == "Table":
-            return self._table([stored], {"resourceVersion": str(stored.version)})
-        return self._partial(stored)
-
-    def event_object(self, stored: Stored) -> bytes:
-        """The object of a watch event."""
-        transform = self.representation.transform
-        if not transform:
-            return stored.encode(self.type_meta)
+            return stored.seen(self.kind).encode(self.type_meta)
         if transform == "Table":
             return self._table([stored], {"resourceVersion": str(stored.version)})
         return self._partial(stored)
@@ -82,8 +73,9 @@ class Presenter:
         else:
             head = {"kind": self.kind.list_kind, "apiVersion": self.kind.gvr.api_version}
             # Items of built-in kinds carry no kind and apiVersion on the wire, those of custom resources do.
-            custom = self.kind.custom
-            parts = [each.encode(self.type_meta) if custom else each.body for each in items]
+            kind, custom = self.kind, self.kind.custom
+            seen = items if kind.from_storage is None else [each.seen(kind) for each in items]
+            parts = [each.encode(self.type_meta) if custom else each.body for each in seen]
         start = orjson.dumps({**head, "metadata": metadata})[:-1]
         return b'%b,"items":[%b]}' % (start, b",".join(parts))
 

@@ -12,6 +12,7 @@ from runtime.testing.apiserver.errors import (
     StatusError,
     bad_request,
     future_version,
+    method_not_allowed,
     not_found,
     too_old,
 )
@@ -29,7 +30,7 @@ _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105
 
 def read_object(context: Context, target: Target, request: Request) -> Response:
     """GET of one object. ``watch`` in the query is ignored, as the real server does."""
-    presenter = _presenter(target, request, collection=False)
+    presenter = _presenter(target, request)
     version = parse_version(request.query.get("resourceVersion", ""), code=500)
     if version is not None and version > context.store.version:
         raise future_version(version, context.store.version)
@@ -41,7 +42,7 @@ def read_object(context: Context, target: Target, request: Request) -> Response:
 
 def read_collection(context: Context, target: Target, request: Request) -> Response:
     """GET of a collection: a list, or a watch."""
-    presenter = _presenter(target, request, collection=True)
+    presenter = _presenter(target, request)
     options = list_options({**request.query, "watch": "1"} if target.watch else request.query)
     field_selector = options.field_selector
     if target.name:
@@ -49,7 +50,7 @@ def read_collection(context: Context, target: Target, request: Request) -> Respo
     selection = Selection(target.kind, options.label_selector, field_selector)
     if options.watch:
         if "watch" not in target.kind.verbs:
-            raise StatusError(405, "MethodNotAllowed", "the server does not allow this method", {})
+            raise method_not_allowed(target.kind, "watch")
         watch = Watch(context, target.kind, target.namespace, options, selection, presenter)
         return Response(200, content_type=presenter.representation.content_type, stream=watch.run)
     return _list(context, target, options, selection, presenter)
@@ -62,8 +63,6 @@ def _list(
     objects, version = context.store.snapshot(target.kind.storage_key, target.namespace, at)
     if start:
         objects = [each for each in objects if each.key > start]
-    if not selection.everything:
-        objects = [each for each in objects if selection.matches(each)]
     page, token, remaining = _page(objects, version, options.limit, selection)
     body = presenter.collection(page, version, token, remaining)
     return Response(200, body, presenter.representation.content_type)
@@ -93,12 +92,20 @@ def _position(context: Context, target: Target, options: ListOptions) -> tuple[s
 def _page(
     objects: list[Stored], version: int, limit: int, selection: Selection
 ) -> tuple[list[Stored], str, int | None]:
-    if limit <= 0 or len(objects) <= limit:
-        return objects, "", None
-    page = objects[:limit]
-    token = _encode_token(page[-1].key, version)
-    # The real server does not count what a selector would leave out.
-    return page, token, len(objects) - limit if selection.everything else None
+    """The objects of one page, the token for the next, and how many will follow.
+
+    QUIRK: as with the real server, a token only says that more objects have to be looked at: what follows may be an
+    empty page, if none of them is selected.
+    """
+    page: list[Stored] = []
+    for index, each in enumerate(objects):
+        if not selection.matches(each):
+            continue
+        page.append(each)
+        left = len(objects) - index - 1
+        if len(page) == limit and left:
+            return page, _encode_token(each.key, version), left if selection.everything else None
+    return page, "", None
 
 
 def _encode_token(key: str, version: int) -> str:
@@ -132,6 +139,6 @@ def _expired_token(start: str) -> StatusError:
     return error
 
 
-def _presenter(target: Target, request: Request, *, collection: bool) -> Presenter:
-    representation = negotiate(request.header("accept"), collection=collection)
+def _presenter(target: Target, request: Request) -> Presenter:
+    representation = negotiate(request.header("accept"))
     return Presenter(target.kind, representation, request.query.get("includeObject", "Metadata"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.testing.apiserver.errors import no_such_group, no_such_path
+from runtime.testing.apiserver.errors import no_such_group, no_such_path, not_found
 from runtime.testing.kinds.model import Kind, Registry
 from runtime.types import GVR
 
@@ -46,7 +46,8 @@ def parse(registry: Registry, path: str) -> Target:
     resource, name, subresource = (*rest, "", "", "")[:3]
     kind = _lookup(registry, GVR(group, version, resource))
     if subresource and subresource not in kind.subresources:
-        raise _unknown(kind)
+        # QUIRK kept: of a custom resource, a missing subresource looks like a missing object.
+        raise not_found(kind, name) if kind.custom else no_such_path()
     if kind.namespaced and not namespace and name:
         raise _unknown(kind)
     if not kind.namespaced and namespace:

@@ -50,7 +50,7 @@ class Selection:
             elif field == "metadata.namespace":
                 have = stored.namespace
             else:
-                values = values or self._kind.field_labels(stored.obj)
+                values = values or self._kind.field_labels(stored.seen(self._kind).obj)
                 have = values.get(field, "")
             if (have == wanted) is not equal:
                 return False

@@ -16,6 +16,7 @@ from runtime.testing.apiserver.audit import Audit
 from runtime.testing.apiserver.codec import parse_documents
 from runtime.testing.apiserver.context import Context, LogProvider
 from runtime.testing.apiserver.faults import Faults
+from runtime.testing.apiserver.lifecycle import Lifecycle
 from runtime.testing.apiserver.listener import Listener
 from runtime.testing.apiserver.namespaces import INITIAL
 from runtime.testing.apiserver.routing import Target
@@ -41,6 +42,8 @@ class FakeAPIServer:
     :param clock: of timestamps and timeouts.
     :param history: changes per resource that watches can go back to.
     :param bookmark_interval: seconds between bookmarks of a watch that allows them.
+    :param namespace_deletion_delay: seconds that a deleted namespace keeps its contents, as a real one does for some
+        time.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class FakeAPIServer:
         clock: Clock | None = None,
         history: int = DEFAULT_HISTORY,
         bookmark_interval: float = 60.0,
+        namespace_deletion_delay: float = 0.5,
     ) -> None:
         if registry is None:
             from runtime.testing.kinds.registry import DefaultRegistry
@@ -62,6 +66,7 @@ class FakeAPIServer:
         self._faults = Faults()
         self._api = Api(self._context, self._audit, self._faults)
         self._listener = Listener(host, port, self._api.handle, api_module.bad_request)
+        self._lifecycle = Lifecycle(self._context, namespace_deletion_delay)
         self._started = False
         self._stopped = False
         for name in INITIAL:
@@ -70,6 +75,7 @@ class FakeAPIServer:
     # -- lifecycle
 
     def start(self) -> FakeAPIServer:
+        self._lifecycle.start()
         self._listener.start()
         self._started = True
         return self
@@ -82,7 +88,8 @@ class FakeAPIServer:
         self._context.stopping.set()
         self._context.store.wake()
         if self._started:
-            self._listener.stop()
+            self._lifecycle.stop()
+        self._listener.stop()
 
     def __enter__(self) -> FakeAPIServer:
         return self.start()

@@ -56,7 +56,6 @@ class Watch:
         self._log: ResourceLog = context.store.log(kind.storage_key)
         timeout = options.timeout or random.uniform(*_TIMEOUT)  # noqa: S311
         self._deadline = context.clock.monotonic() + timeout
-        self._real = not options.timeout or options.timeout > 0
         self._start = self._position()
 
     # -- where to begin
@@ -155,7 +154,7 @@ class Watch:
             if entry.version <= skip or (self._namespace and entry.namespace != self._namespace):
                 continue
             if shared:
-                chunks.append(entry.framed(self._presenter.type_meta))
+                chunks.append(entry.framed(self._kind, self._presenter.type_meta))
                 continue
             text = self._event(entry)
             if text is not None:
@@ -179,7 +178,7 @@ class Watch:
         return None
 
     def _line(self, event_type: str, stored: Stored) -> bytes:
-        return line(event_type, self._presenter.event_object(stored))
+        return line(event_type, self._presenter.single(stored))
 
     def _bookmark(self, stream: Stream, index: int) -> None:
         if not self._options.bookmarks:

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime.testing.apiserver import errors, names
+from runtime.testing.apiserver import errors, metadata, names
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.log import Stored
-from runtime.testing.apiserver.namespaces import check_namespace
+from runtime.testing.apiserver.namespaces import (
+    NAMESPACES,
+    begin,
+    check_namespace,
+    keep_finalizers,
+)
 from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.routing import Target
-from runtime.testing.apiserver.store import Changed, Exists, clone
-from runtime.testing.kinds.model import FieldError, Kind
+from runtime.testing.apiserver.store import Changed, Exists, clone, object_key
+from runtime.testing.kinds.model import DecodeError, FieldError, Kind
 from runtime.types import JSONObject
 
 _MAX_RETRIES = 50  # of a read-modify-write against other writers
 _GENERATED_ATTEMPTS = 8
-
-# Set by the server alone; kept from the stored object whatever a client writes.
-_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
     """:param validation: fieldValidation: Ignore, Warn or Strict.
     :param manager: the field manager that the write is recorded under.
+    :param duplicates: fields that stood twice in the body.
+    :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
     """
 
     dry_run: bool = False
     validation: str = "Warn"
     manager: str = "unknown"
+    duplicates: tuple[str, ...] = ()
+    patch: str | None = None
 
 
 @dataclass(slots=True)
@@ -44,7 +50,7 @@ class Written:
     warnings: tuple[str, ...] = ()
 
 
-# From the present object (a private copy with type) to the wanted one, and how its fields are owned.
+# From the present object (a private copy with type) to the wanted one.
 Change = Callable[[JSONObject], JSONObject]
 
 
@@ -56,70 +62,75 @@ class Writer:
 
     # -- create
 
-    def create(self, target: Target, obj: JSONObject, options: WriteOptions, own: Ownership | None = None) -> Written:
-        """Raises 404 (no such namespace), 409, 422. ``obj`` is taken over."""
+    def create(self, target: Target, obj: JSONObject, options: WriteOptions, own: Ownership | None) -> Written:
+        """Store a new object; ``obj`` is taken over.
+
+        :param own: how to record who owns its fields; None if ``obj`` says so already (an apply).
+        :raises StatusError: 404 (no such namespace), 403 (it is terminating), 409, 422.
+        """
         kind = target.kind
-        self._check_namespace_field(target, obj)
-        metadata = obj["metadata"]
-        if target.name and not metadata.get("name"):
-            metadata["name"] = target.name
-        if metadata.get("resourceVersion"):
-            raise errors.bad_request("resourceVersion should not be set on objects to be created")
-        warnings = self._shape(kind, obj, options)
+        _check_namespace_field(target, obj)
+        if obj["metadata"].get("resourceVersion"):
+            raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
+        texts = self._shape(kind, obj, options)
+        texts.extend(metadata.finalizer_warnings(obj["metadata"], None))
+        if own is not None:
+            own.record(kind, None, obj, self._context.timestamp())
         for _ in range(_GENERATED_ATTEMPTS):
             candidate = clone(obj)
             generated = self._begin(target, candidate)
             try:
-                return self._store_new(target, candidate, options, own, warnings)
+                stored = self._store_new(target, candidate, options)
+                return Written(stored, created=True, warnings=_warnings(kind, texts))
             except Exists:
                 if not generated:
-                    raise errors.already_exists(kind, candidate["metadata"]["name"]) from None
-        raise errors.already_exists(kind, candidate["metadata"]["name"])
+                    break
+        raise self._exists(kind, candidate["metadata"])
 
-    def _store_new(
-        self,
-        target: Target,
-        obj: JSONObject,
-        options: WriteOptions,
-        own: Ownership | None,
-        warnings: tuple[str, ...],
-    ) -> Written:
-        kind, metadata = target.kind, obj["metadata"]
-        store, name = self._context.store, metadata["name"]
+    def _exists(self, kind: Kind, given: JSONObject) -> errors.StatusError:
+        error = errors.already_exists(kind, given["name"])
+        stored = self._context.store.get(kind.storage_key, given.get("namespace", ""), given["name"])
+        if stored is not None and stored.obj["metadata"].get("deletionTimestamp"):
+            error.message = f"object is being deleted: {error.message}"
+        return error
+
+    def _store_new(self, target: Target, obj: JSONObject, options: WriteOptions) -> Stored:
+        kind, store, namespace = target.kind, self._context.store, target.namespace
+        name = obj["metadata"].get("name", "")
         kind.behaviour.prepare_create(obj)
-        self._validate(kind, obj, None)
-        (own or Ownership.update(options.manager)).record(kind, None, obj, self._context.timestamp())
-        namespace = target.namespace
+        if kind.storage_key == NAMESPACES and name:
+            begin(obj)
+        found = metadata.create_problems(kind, obj["metadata"])
+        _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, None)])
+        obj = to_storage(kind, obj)
 
         def check() -> None:
             if kind.namespaced:
                 check_namespace(store, kind, namespace, name)
 
-        if options.dry_run:
-            with store.locked():
-                check()
-                if store.get(kind.storage_key, namespace, name) is not None:
-                    raise Exists
-            return Written(_transient(namespace, name, obj), created=True, warnings=warnings)
-        stored = store.create(kind.storage_key, namespace, name, obj, check)
-        return Written(stored, created=True, warnings=warnings)
+        if not options.dry_run:
+            return store.create(kind.storage_key, namespace, name, obj, check)
+        with store.locked():
+            check()
+            if store.get(kind.storage_key, namespace, name) is not None:
+                raise Exists
+        return Stored(object_key(namespace, name), namespace, name, 0, obj)
 
     def _begin(self, target: Target, obj: JSONObject) -> bool:
         """Fill in what the server sets on a new object; returns whether its name was generated."""
-        metadata = obj["metadata"]
-        generated = not metadata.get("name") and bool(metadata.get("generateName"))
+        given, kind = obj["metadata"], target.kind
+        generated = not given.get("name") and bool(given.get("generateName"))
         if generated:
-            metadata["name"] = names.generate(str(metadata["generateName"]))
-        for each in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
-            metadata.pop(each, None)
-        if target.kind.namespaced:
-            metadata["namespace"] = target.namespace
-        else:
-            metadata.pop("namespace", None)
-        metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = self._context.timestamp()
-        if target.kind.has_generation:
-            metadata["generation"] = 1
+            given["name"] = names.generate(str(given["generateName"]))
+        for each in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
+            given.pop(each, None)
+        given.pop("namespace", None)
+        if kind.namespaced:
+            given["namespace"] = target.namespace
+        given["uid"] = str(uuid.uuid4())
+        if kind.has_generation:
+            given["generation"] = 1
+        given["creationTimestamp"] = self._context.timestamp()
         return generated
 
     # -- update
@@ -129,13 +140,15 @@ class Writer:
         target: Target,
         change: Change,
         options: WriteOptions,
-        own: Ownership | None = None,
+        own: Ownership | None,
         check: Callable[[Stored], None] | None = None,
     ) -> Written:
         """Read, change and write back, again and again until nobody else has written between.
 
         :param change: gets a private copy of the present object, returns the wanted one. It is called again when the
             object has changed meanwhile, unless what it returned carries the version it was made from.
+        :param own: as for :meth:`create`.
+        :param check: judges the present object first; may raise.
         :raises StatusError: 404, 409, 422.
         """
         store, kind = self._context.store, target.kind
@@ -152,119 +165,81 @@ class Writer:
         raise errors.conflict(kind, target.name)
 
     def _update_once(
-        self,
-        target: Target,
-        current: Stored,
-        change: Change,
-        options: WriteOptions,
-        own: Ownership | None,
+        self, target: Target, current: Stored, change: Change, options: WriteOptions, own: Ownership | None
     ) -> Written:
         store, kind = self._context.store, target.kind
         old = present(kind, current)
         obj = change(clone(old))
-        self._check_namespace_field(target, obj)
-        self._check_identity(target, obj, current)
-        warnings = self._shape(kind, obj, options)
-        self._keep_metadata(kind, obj, old)
-        kind.behaviour.prepare_update(obj, old, target.subresource or None)
-        self._validate(kind, obj, old)
-        self._set_generation(kind, obj, old)
-        (own or Ownership.update(options.manager, target.subresource)).record(kind, old, obj, self._context.timestamp())
-        obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if _finished(obj):
+        _check_identity(target, obj, current)
+        texts = self._shape(kind, obj, options)
+        _keep_type(kind, obj)
+        texts.extend(metadata.finalizer_warnings(obj["metadata"], old["metadata"]))
+        if own is not None:
+            own.record(kind, old, obj, self._context.timestamp())
+        self._prepare(target, obj, old)
+        warnings = _warnings(kind, texts)
+        if _finished(obj, old):
             if not options.dry_run:
                 store.delete(kind.storage_key, current)
-            # As the real server, the answer shows the change under the version before it.
-            last = Stored(current.key, current.namespace, current.name, current.version, obj)
+            # As the real server's, the answer shows the change under the version before it.
+            last = _transient(current, to_storage(kind, obj))
             return Written(last, removed=not options.dry_run, warnings=warnings)
         if obj == old:
             return Written(current, warnings=warnings)
+        stored_form = to_storage(kind, obj)
         if options.dry_run:
-            transient = Stored(current.key, current.namespace, current.name, current.version, obj)
-            return Written(transient, warnings=warnings)
-        return Written(store.update(kind.storage_key, current, obj), warnings=warnings)
+            return Written(_transient(current, stored_form), warnings=warnings)
+        return Written(store.update(kind.storage_key, current, stored_form), warnings=warnings)
 
-    def _keep_metadata(self, kind: Kind, obj: JSONObject, old: JSONObject) -> None:
-        metadata, before = obj["metadata"], old["metadata"]
-        for each in _KEPT:
-            if each in before:
-                metadata[each] = before[each]
+    def _prepare(self, target: Target, obj: JSONObject, old: JSONObject) -> None:
+        """Keep what this write may not change, judge the rest."""
+        kind, given, before = target.kind, obj["metadata"], old["metadata"]
+        given["generation"] = before.get("generation")
+        kind.behaviour.prepare_update(obj, old, target.subresource or None)
+        if kind.storage_key == NAMESPACES:
+            keep_finalizers(obj, old, target.subresource)
+        given = obj["metadata"]
+        for each in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds"):
+            if before.get(each) is not None and not given.get(each):
+                given[each] = before[each]
+        for each in ("creationTimestamp", "name", "namespace", "resourceVersion", "generation", "selfLink"):
+            if before.get(each) is not None:
+                given[each] = before[each]
             else:
-                metadata.pop(each, None)
-        metadata["name"] = before["name"]
-        if kind.namespaced:
-            metadata["namespace"] = before["namespace"]
-        if before.get("deletionTimestamp"):
-            added = set(metadata.get("finalizers") or ()) - set(before.get("finalizers") or ())
-            if added:
-                raise errors.invalid_object(kind, before["name"], [_no_new_finalizers(added)])
-
-    def _set_generation(self, kind: Kind, obj: JSONObject, old: JSONObject) -> None:
+                given.pop(each, None)
+        found = metadata.update_problems(given, before)
+        _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, old)])
         if kind.has_generation and kind.behaviour.generation_changed(obj, old):
-            obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+            given["generation"] = before.get("generation", 0) + 1
 
-    # -- checks
-
-    def _check_namespace_field(self, target: Target, obj: JSONObject) -> None:
-        given = obj["metadata"].get("namespace")
-        if given and target.kind.namespaced and given != target.namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
-        if target.kind.namespaced and not target.namespace:
-            raise errors.bad_request("an empty namespace may not be set during creation")
-
-    def _check_identity(self, target: Target, obj: JSONObject, current: Stored) -> None:
-        """The object in a write must be the one on the URL, and not older than the stored one."""
-        metadata = obj["metadata"]
-        name = metadata.get("name")
-        if name and name != target.name:
-            raise errors.bad_request(
-                f"the name of the object ({name}) does not match the name on the URL ({target.name})"
-            )
-        if not name:
-            raise errors.bad_request(
-                "name of the object is empty" if not target.kind.custom else "name must be provided"
-            )
-        version = metadata.get("resourceVersion") or ""
-        if version and version != "0":
-            if not version.isdigit():
-                raise errors.StatusError(
-                    500,
-                    "",
-                    f"resourceVersion: Invalid value: {errors.quote(version)}: strconv.ParseUint: parsing "
-                    f"{errors.quote(version)}: invalid syntax",
-                )
-            if int(version) != current.version:
-                raise errors.conflict(target.kind, target.name)
-        uid = metadata.get("uid")
-        if uid and uid != current.uid:
-            raise uid_conflict(target.kind, current, uid)
-
-    def _shape(self, kind: Kind, obj: JSONObject, options: WriteOptions) -> tuple[str, ...]:
+    def _shape(self, kind: Kind, obj: JSONObject, options: WriteOptions) -> list[str]:
         """Defaults, and unknown fields dropped; returns the warnings about them. Raises 400 when strict."""
-        kind.behaviour.default(obj)
+        try:
+            kind.behaviour.default(obj)
+        except DecodeError as error:
+            raise _undecodable(kind, obj, error, options) from None
         unknown = kind.behaviour.prune(obj)
-        if not unknown or options.validation == "Ignore":
-            return ()
-        texts = [f'unknown field "{path}"' for path in unknown]
-        if options.validation == "Strict":
-            raise errors.bad_request(f"strict decoding error: {', '.join(texts)}")
-        return tuple(f"299 - {errors.quote(text)}" for text in texts)
-
-    def _validate(self, kind: Kind, obj: JSONObject, old: JSONObject | None) -> None:
-        found = list(_name_problems(kind, obj)) if old is None else []
-        found.extend(kind.behaviour.validate(obj, old))
-        if found:
-            raise errors.invalid_object(kind, str(obj["metadata"].get("name", "")), found)
+        if options.validation == "Ignore":
+            return []
+        texts = [f'duplicate field "{path}"' for path in options.duplicates]
+        texts.extend(f'unknown field "{path}"' for path in unknown)
+        if texts and options.validation == "Strict":
+            raise _not_strict(kind, texts, options)
+        return texts
 
 
 def present(kind: Kind, stored: Stored) -> JSONObject:
     """A private copy as read through ``kind``'s version."""
-    return {"apiVersion": kind.gvr.api_version, "kind": kind.kind, **stored.copy()}
+    return {"apiVersion": kind.gvr.api_version, "kind": kind.kind, **stored.seen(kind).copy()}
+
+
+def to_storage(kind: Kind, obj: JSONObject) -> JSONObject:
+    """The form in which an object of this kind is stored; may change ``obj``."""
+    return kind.to_storage(obj) if kind.to_storage is not None else obj
 
 
 def uid_conflict(kind: Kind, current: Stored, uid: str) -> errors.StatusError:
+    """409 of an update that names another uid."""
     group = f"{kind.gvr.group}/" if kind.custom else ""
     return errors.conflict(
         kind,
@@ -275,50 +250,100 @@ def uid_conflict(kind: Kind, current: Stored, uid: str) -> errors.StatusError:
     )
 
 
-def _finished(obj: JSONObject) -> bool:
+def _check_namespace_field(target: Target, obj: JSONObject) -> None:
+    given = obj["metadata"].get("namespace")
+    if given and target.kind.namespaced and given != target.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if target.kind.namespaced and not target.namespace:
+        raise errors.method_not_allowed(target.kind, "create")
+
+
+def _check_identity(target: Target, obj: JSONObject, current: Stored) -> None:
+    """The object in a write must be the one on the URL, and not older than the stored one."""
+    given = obj.get("metadata")
+    if not isinstance(given, dict) or not given.get("name"):
+        raise errors.bad_request(
+            f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+        )
+    if given["name"] != target.name:
+        raise errors.bad_request(
+            f"the name of the object ({given['name']}) does not match the name on the URL ({target.name})"
+        )
+    _check_namespace_field(target, obj)
+    version = given.get("resourceVersion") or ""
+    if version and version != "0":
+        if not str(version).isdigit():
+            shown = errors.quote(version)
+            why = f"strconv.ParseUint: parsing {shown}: invalid syntax"
+            raise errors.StatusError(500, "", f"resourceVersion: Invalid value: {shown}: {why}")
+        if int(version) != current.version:
+            raise errors.conflict(target.kind, target.name)
+
+
+def check_uid(kind: Kind, obj: JSONObject) -> Callable[[Stored], None]:
+    """The check of an update (not of a patch): the uid, if it names one, must be the present object's."""
+    uid = obj["metadata"].get("uid")
+
+    def check(current: Stored) -> None:
+        if uid and uid != current.uid:
+            raise uid_conflict(kind, current, uid)
+
+    return check
+
+
+def _keep_type(kind: Kind, obj: JSONObject) -> None:
+    """A patch cannot make an object one of another kind."""
+    for field, value in (("apiVersion", kind.gvr.api_version), ("kind", kind.kind)):
+        if obj.get(field) != value:
+            message = f"Invalid value: {errors.quote(obj.get(field))}: must be {value}"
+            name = str(obj["metadata"]["name"])
+            raise errors.invalid_object(kind, name, [FieldError("FieldValueInvalid", field, message)])
+
+
+def _refuse(kind: Kind, obj: JSONObject, found: list[FieldError]) -> None:
+    if found:
+        raise errors.invalid_object(kind, str(obj["metadata"].get("name", "")), found)
+
+
+def _undecodable(kind: Kind, obj: JSONObject, error: DecodeError, options: WriteOptions) -> errors.StatusError:
+    if options.patch is None:
+        return errors.bad_request(
+            f'{kind.kind} in version "{kind.gvr.version}" cannot be handled as a {kind.kind}: {error}'
+        )
+    message = f"Invalid value: {errors.quote(options.patch)}: {error}"
+    name = str(obj["metadata"].get("name", ""))
+    return errors.invalid(kind.gvr.group, kind.kind, name, [FieldError("FieldValueInvalid", "patch", message)])
+
+
+def _not_strict(kind: Kind, texts: list[str], options: WriteOptions) -> errors.StatusError:
+    text = f"strict decoding error: {', '.join(texts)}"
+    if options.patch is not None:
+        message = f"Invalid value: {errors.quote(options.patch)}: {text}"
+        return errors.invalid(kind.gvr.group, kind.kind, "", [FieldError("FieldValueInvalid", "patch", message)])
+    if kind.custom:
+        return errors.bad_request(text)
+    return errors.bad_request(f'{kind.kind} in version "{kind.gvr.version}" cannot be handled as a {kind.kind}: {text}')
+
+
+def _warnings(kind: Kind, texts: list[str]) -> tuple[str, ...]:
+    """As the values of Warning headers."""
+    every = [*texts, kind.warning] if kind.warning else texts
+    return tuple(f"299 - {errors.quote(text)}" for text in every)
+
+
+def _finished(obj: JSONObject, old: JSONObject) -> bool:
     """Nothing keeps this object any more: it is being deleted, and neither finalizers nor a grace period remain."""
-    metadata = obj["metadata"]
-    return bool(
-        metadata.get("deletionTimestamp")
-        and not metadata.get("finalizers")
-        and not metadata.get("deletionGracePeriodSeconds")
-        and not (obj.get("kind") == "Namespace" and (obj.get("spec") or {}).get("finalizers"))
-    )
+    given = obj["metadata"]
+    if not given.get("deletionTimestamp") or given.get("finalizers") or given.get("deletionGracePeriodSeconds"):
+        return False
+    if obj.get("kind") == "Namespace" and (obj.get("spec") or {}).get("finalizers"):
+        return False
+    had = old["metadata"].get("finalizers") or (old.get("spec") or {}).get("finalizers")
+    return bool(had)
 
 
-def _transient(namespace: str, name: str, obj: JSONObject) -> Stored:
-    """An object as a dry run answers it: never stored."""
-    obj["metadata"].pop("resourceVersion", None)
-    return Stored(f"{namespace}/{name}", namespace, name, 0, obj)
-
-
-def _name_problems(kind: Kind, obj: JSONObject) -> Iterable[FieldError]:
-    metadata = obj["metadata"]
-    name = metadata.get("name")
-    if not name:
-        yield FieldError("FieldValueRequired", "metadata.name", "Required value: name or generateName is required")
-        return
-    if kind.gvr.group == "rbac.authorization.k8s.io":
-        problems = names.path_segment_problems(name)
-    elif kind.gvr.group == "" and kind.gvr.resource == "namespaces":
-        problems = names.label_problems(name)
-    else:
-        problems = names.subdomain_problems(name)
-    if metadata.get("generateName") and problems and name.startswith(metadata["generateName"][:58]):
-        base = metadata["generateName"]
-        for problem in problems:
-            yield FieldError(
-                "FieldValueInvalid", "metadata.generateName", f"Invalid value: {errors.quote(base)}: {problem}"
-            )
-    for problem in problems:
-        yield FieldError("FieldValueInvalid", "metadata.name", f"Invalid value: {errors.quote(name)}: {problem}")
-
-
-def _no_new_finalizers(added: Iterable[str]) -> FieldError:
-    listed = ", ".join(errors.quote(each) for each in sorted(added))
-    return FieldError(
-        "FieldValueForbidden",
-        "metadata.finalizers",
-        "Forbidden: no new finalizers can be added if the object is being deleted, "
-        f"found new finalizers []string{{{listed}}}",
-    )
+def _transient(current: Stored, obj: JSONObject) -> Stored:
+    """A state that is shown but never stored."""
+    return Stored(current.key, current.namespace, current.name, current.version, obj)

@@ -1,0 +1,85 @@
+"""Sets of field paths, and their wire form ``fieldsV1``.
+
+A path is a tuple of elements as ``fieldsV1`` writes them: ``f:NAME`` for a field or map key, ``k:{...}`` for the item
+of a list by its keys, ``v:VALUE`` for the item of a set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from runtime.types import JSONObject
+
+Path: TypeAlias = tuple[str, ...]
+Paths: TypeAlias = frozenset[Path]
+
+EMPTY: Paths = frozenset()
+
+
+def field_element(name: str) -> str:
+    return f"f:{name}"
+
+
+def key_element(keys: Mapping[str, object]) -> str:
+    return f"k:{_compact(dict(sorted(keys.items())))}"
+
+
+def value_element(value: object) -> str:
+    return f"v:{_compact(value)}"
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def encode(paths: Iterable[Path]) -> JSONObject:
+    """As ``fieldsV1``: a tree in which ``.`` marks an inner node that is itself a member."""
+    tree: JSONObject = {}
+    members = set(paths)
+    for path in sorted(members):
+        node = tree
+        for element in path:
+            node = node.setdefault(element, {})
+    _mark(tree, (), members)
+    return tree
+
+
+def _mark(node: JSONObject, path: Path, members: set[Path]) -> None:
+    for element, child in list(node.items()):
+        below = (*path, element)
+        if child:
+            _mark(child, below, members)
+            if below in members:
+                node[element] = {".": {}, **child}
+
+
+def decode(tree: Mapping[str, Any]) -> Paths:
+    """The opposite of :func:`encode`."""
+    return frozenset(_members(tree, ()))
+
+
+def _members(node: Mapping[str, Any], path: Path) -> Iterator[Path]:
+    for element, child in node.items():
+        if element == ".":
+            yield path
+        elif not child:
+            yield (*path, element)
+        else:
+            yield from _members(child, (*path, element))
+
+
+def text(path: Path) -> str:
+    """A path as conflicts name it: ``.spec.containers[name="main"].image``."""
+    return "".join(_element_text(element) for element in path)
+
+
+def _element_text(element: str) -> str:
+    kind, _, rest = element.partition(":")
+    if kind == "f":
+        return f".{rest}"
+    if kind == "k":
+        keys = json.loads(rest)
+        return f"[{','.join(f'{name}={_compact(value)}' for name, value in keys.items())}]"
+    return f"[={rest}]"

@@ -1,0 +1,185 @@
+"""What the server finishes in the background: namespaces and CRDs that are being deleted.
+
+With a real API server this is the part of its controller manager that nobody can do without: a deleted namespace takes
+its contents with it, and so does a CRD.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+from runtime.testing.apiserver import crds, errors
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.deletes import DeleteOptions, Deleter
+from runtime.testing.apiserver.log import Stored
+from runtime.testing.apiserver.namespaces import FINALIZER, NAMESPACES
+from runtime.testing.apiserver.store import Changed, Store
+from runtime.testing.apiserver.writes import present
+from runtime.testing.kinds.model import Kind
+from runtime.types import JSONObject
+
+_log = logging.getLogger("runtime.testing.apiserver")
+_PAUSE = 0.02  # seconds between two looks at what is left; doubles up to ...
+_MAX_PAUSE = 0.5
+
+
+class Lifecycle:
+    """One thread, asleep as long as nothing is being deleted.
+
+    :param delay: seconds that a namespace stays as it is after its deletion, so that all may see it terminating.
+    """
+
+    def __init__(self, context: Context, delay: float) -> None:
+        self._context = context
+        self._deleter = Deleter(context)
+        self._delay = delay
+        self._work = threading.Event()
+        self._seen: dict[str, float] = {}  # uid of a terminating namespace -> when it may be emptied
+        self._thread = threading.Thread(target=self._run, name="apiserver-lifecycle", daemon=True)
+
+    def start(self) -> None:
+        self._context.on_terminating = self._work.set
+        self._thread.start()
+
+    def stop(self) -> None:
+        """``context.stopping`` is set already."""
+        self._work.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = _PAUSE
+        while not self._context.stopping.is_set():
+            self._work.wait()
+            self._work.clear()
+            before = self._context.store.version
+            try:
+                left = self._pass()
+            except Exception:
+                _log.exception("a deletion could not be finished; it is tried again")
+                left = True
+            if not left:
+                pause = _PAUSE
+                continue
+            pause = _PAUSE if self._context.store.version != before else min(2 * pause, _MAX_PAUSE)
+            if not self._context.stopping.wait(pause):
+                self._work.set()
+
+    def _pass(self) -> bool:
+        """One step of everything that is being deleted; returns whether anything is left to do."""
+        left = False
+        for stored in list(self._terminating(NAMESPACES)):
+            left = not self._namespace(stored) or left
+        for stored in list(self._terminating(crds.CRDS)):
+            left = not self._crd(stored) or left
+        return left
+
+    def _terminating(self, key: tuple[str, str]) -> Iterator[Stored]:
+        for stored in self._context.store.snapshot(key)[0]:
+            if stored.obj["metadata"].get("deletionTimestamp"):
+                yield stored
+
+    # -- namespaces
+
+    def _namespace(self, namespace: Stored) -> bool:
+        """Empty it; returns whether it is finished."""
+        now = self._context.clock.monotonic()
+        if now < self._seen.setdefault(namespace.uid, now + self._delay):
+            return False
+        finalizers = (namespace.obj.get("spec") or {}).get("finalizers") or []
+        if FINALIZER not in finalizers:
+            self._seen.pop(namespace.uid, None)
+            return True  # what else keeps it is not ours to remove
+        remaining = self._empty(namespace.name)
+        if remaining:
+            self._report(namespace, remaining)
+            return False
+        self._finalize(namespace, [each for each in finalizers if each != FINALIZER])
+        self._seen.pop(namespace.uid, None)
+        return True
+
+    def _empty(self, namespace: str) -> list[tuple[Kind, Stored]]:
+        """Delete all contents; returns what is still there."""
+        remaining = []
+        kinds = {kind.storage_key: kind for kind in self._context.registry.kinds() if kind.namespaced}
+        for key, kind in kinds.items():
+            for stored in self._context.store.snapshot(key, namespace)[0]:
+                if not self._gone(kind, stored):
+                    remaining.append((kind, stored))
+        return remaining
+
+    def _gone(self, kind: Kind, stored: Stored) -> bool:
+        if stored.obj["metadata"].get("deletionTimestamp"):
+            return False
+        options = DeleteOptions(policy="Background")
+        try:
+            return self._deleter.delete(kind, stored.namespace, stored.name, options).removed
+        except errors.StatusError as error:
+            return error.code == 404
+
+    def _report(self, namespace: Stored, remaining: list[tuple[Kind, Stored]]) -> None:
+        """Say in the namespace's status what keeps it."""
+        counts: dict[str, int] = {}
+        for kind, _ in remaining:
+            name = errors.qualified(kind.gvr.group, kind.gvr.resource)
+            counts[name] = counts.get(name, 0) + 1
+        text = ", ".join(f"{name}. has {count} resource instances" for name, count in sorted(counts.items()))
+        condition = {
+            "type": "NamespaceContentRemaining",
+            "status": "True",
+            "reason": "SomeResourcesRemain",
+            "message": f"Some resources are remaining: {text}",
+        }
+        current = (namespace.obj.get("status") or {}).get("conditions") or []
+        same = [{k: v for k, v in each.items() if k != "lastTransitionTime"} for each in current]
+        if same == [condition]:
+            return
+        status = {
+            "phase": "Terminating",
+            "conditions": [{**condition, "lastTransitionTime": self._context.timestamp()}],
+        }
+        self._replace(NAMESPACES, namespace, {"status": status})
+
+    def _finalize(self, namespace: Stored, finalizers: list[str]) -> None:
+        store = self._context.store
+        if not finalizers and not namespace.obj["metadata"].get("finalizers"):
+            _try_delete(store, NAMESPACES, namespace)
+            return
+        self._replace(NAMESPACES, namespace, {"spec": {"finalizers": finalizers} if finalizers else {}})
+
+    def _replace(self, key: tuple[str, str], stored: Stored, fields: JSONObject) -> None:
+        head = {"apiVersion": stored.obj["apiVersion"], "kind": stored.obj["kind"]}
+        try:
+            self._context.store.update(key, stored, {**head, **stored.copy(), **fields})
+        except Changed:
+            return  # the next pass sees the newer state
+
+    # -- CRDs
+
+    def _crd(self, crd: Stored) -> bool:
+        """Delete its objects, then the kind, then itself; returns whether it is finished."""
+        finalizers = crd.obj["metadata"].get("finalizers") or []
+        if crds.FINALIZER not in finalizers:
+            return True
+        key = crds.instances_of(crd.obj)
+        kind = next((each for each in self._context.registry.kinds() if each.storage_key == key), None)
+        if kind is not None:
+            kept = [each for each in self._context.store.snapshot(key)[0] if not self._gone(kind, each)]
+            if kept:
+                return False
+        found = next(each for each in self._context.registry.kinds() if each.storage_key == crds.CRDS)
+        crds.unregister(self._context, present(found, crd))
+        rest = [each for each in finalizers if each != crds.FINALIZER]
+        if not rest:
+            return _try_delete(self._context.store, crds.CRDS, crd)
+        self._replace(crds.CRDS, crd, {"metadata": {**crd.copy()["metadata"], "finalizers": rest}})
+        return True
+
+
+def _try_delete(store: Store, key: tuple[str, str], stored: Stored) -> bool:
+    try:
+        store.delete(key, stored)
+    except Changed as changed:
+        return changed.current is None
+    return True
