@@ -41,7 +41,8 @@ from runtime.client.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from runtime.client.resource import ObjectList, RawList, ResourceClient, Write
+from runtime.client.lists import ObjectList, RawList
+from runtime.client.resource import ResourceClient, Write
 from runtime.client.unstructured import (
     EventLine,
     OwnerReference,

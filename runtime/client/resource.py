@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
-import msgspec
-import orjson
-
 from runtime.client._http import HttpRequest, Response
+from runtime.client._requests import (
+    PATCH_TYPES,
+    FieldValidation,
+    Object,
+    PatchType,
+    Propagation,
+    as_object,
+    build_query,
+    delete_options,
+    name_of,
+    patch_body,
+    path_segment,
+    selector_text,
+    write_query,
+)
 from runtime.client.errors import ConnectionFailed, Target
+from runtime.client.lists import ObjectList, RawList, read_list
 from runtime.client.unstructured import Unstructured
 from runtime.client.watch import RawWatch, Watch
 from runtime.selectors import FieldSelector, LabelSelector
@@ -20,85 +32,10 @@ from runtime.types import GVR, JSONMapping
 if TYPE_CHECKING:
     from runtime.client.client import Client
 
-Object: TypeAlias = Unstructured | JSONMapping
-PatchType: TypeAlias = Literal["merge", "json", "strategic"]
-Propagation: TypeAlias = Literal["Foreground", "Background", "Orphan"]
-FieldValidation: TypeAlias = Literal["Ignore", "Warn", "Strict"]
-
-_PATCH_TYPES: dict[str, str] = {
-    "merge": "application/merge-patch+json",
-    "json": "application/json-patch+json",
-    "strategic": "application/strategic-merge-patch+json",
-}
+DEFAULT_PAGE_SIZE = 500
 _APPLY_TYPE = "application/apply-patch+yaml"  # JSON is YAML
 _JSON = {"Content-Type": "application/json"}
 _GZIP = {"Accept-Encoding": "gzip"}
-DEFAULT_PAGE_SIZE = 500
-
-
-class _ListMeta(msgspec.Struct, gc=False):
-    resource_version: str | None = msgspec.field(name="resourceVersion", default=None)
-    continue_: str | None = msgspec.field(name="continue", default=None)
-    remaining_item_count: int | None = msgspec.field(name="remainingItemCount", default=None)
-
-
-class _ListEnvelope(msgspec.Struct):
-    kind: str | None = None
-    api_version: str | None = msgspec.field(name="apiVersion", default=None)
-    metadata: _ListMeta | None = None
-    items: list[msgspec.Raw] | None = None
-
-
-_envelope_of = msgspec.json.Decoder(_ListEnvelope).decode
-
-
-@dataclass(frozen=True, slots=True)
-class RawList:
-    """One page of a LIST, with its items still undecoded; for machinery.
-
-    :ivar items: each item's JSON. They are slices that pin the whole answer: copy what is kept, as
-        :meth:`objects` does.
-    :ivar kind: kind of the items, from the kind of the list; ``""`` where it does not tell (``List``).
-    :ivar continue_: token of the next page; ``""`` on the last.
-    """
-
-    items: list[msgspec.Raw]
-    kind: str
-    api_version: str
-    resource_version: str
-    continue_: str
-    remaining_item_count: int | None
-
-    def objects(self) -> Iterator[Unstructured]:
-        """The items as objects of their own memory, with kind and apiVersion filled in.
-
-        :raises ValueError: at an item that is not a JSON object; the iterator is finished then.
-        """
-        for item in self.items:
-            yield Unstructured.from_list_item(item, self.kind, self.api_version)
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectList:
-    """The answer to a LIST, or one page of it.
-
-    :ivar resource_version: the version of the collection: watch from here to miss nothing.
-    :ivar continue_: token of the next page; ``""`` if this is all.
-    """
-
-    items: list[Unstructured]
-    resource_version: str
-    continue_: str = ""
-    remaining_item_count: int | None = None
-
-    def __iter__(self) -> Iterator[Unstructured]:
-        return iter(self.items)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Unstructured:
-        return self.items[index]
 
 
 class Write(NamedTuple):
@@ -144,7 +81,7 @@ class ResourceClient:
         :param resource_version: ``"0"`` accepts what the server has cached; None asks for the newest.
         :raises NotFound: there is none.
         """
-        query = _query(resourceVersion=resource_version)
+        query = build_query(resourceVersion=resource_version)
         return self._get(name, None, query, timeout)
 
     def list(
@@ -220,16 +157,16 @@ class ResourceClient:
         timeout: float | None = None,
     ) -> RawList:
         """:meth:`list` without decoding the items; for machinery."""
-        query = _query(
-            labelSelector=_text(label_selector),
-            fieldSelector=_text(field_selector),
+        query = build_query(
+            labelSelector=selector_text(label_selector),
+            fieldSelector=selector_text(field_selector),
             limit=limit or None,
             **{"continue": continue_ or None},
             resourceVersion=resource_version,
             resourceVersionMatch=resource_version_match,
         )
         response = self._send("list", "GET", query=query, headers=_GZIP, timeout=timeout)
-        return _raw_list(response.body, self._target("list", ""))
+        return read_list(response.body, self._target("list", ""))
 
     def watch(
         self,
@@ -280,11 +217,11 @@ class ResourceClient:
         timeout: float | None = None,
     ) -> RawWatch:
         """:meth:`watch` as batches of undecoded lines; for machinery."""
-        query = _query(
+        query = build_query(
             watch=True,
             resourceVersion=resource_version,
-            labelSelector=_text(label_selector),
-            fieldSelector=_text(field_selector),
+            labelSelector=selector_text(label_selector),
+            fieldSelector=selector_text(field_selector),
             timeoutSeconds=None if server_timeout is None else -int(-server_timeout // 1),
             allowWatchBookmarks=True if allow_bookmarks else None,
             sendInitialEvents=send_initial_events,
@@ -316,8 +253,8 @@ class ResourceClient:
         :raises AlreadyExists: the name is taken; after an ambiguous failure perhaps by ourselves.
         :raises Invalid: see its ``causes``.
         """
-        obj = _as_object(obj)
-        query = _write_query(dry_run, field_manager, field_validation)
+        obj = as_object(obj)
+        query = write_query(dry_run, field_manager, field_validation)
         return self._write(
             "create", "POST", name or "", obj.namespace, query, body=obj.raw, subresource=subresource,
             shown_name=obj.name, timeout=timeout,
@@ -338,10 +275,10 @@ class ResourceClient:
         :raises Conflict: it has changed since it was read: read it again, and decide again.
         :raises NotFound: it is gone.
         """
-        obj = _as_object(obj)
-        query = _write_query(dry_run, field_manager, field_validation)
+        obj = as_object(obj)
+        query = write_query(dry_run, field_manager, field_validation)
         return self._write(
-            "update", "PUT", _name_of(obj), obj.namespace, query, body=obj.raw, subresource=subresource, timeout=timeout
+            "update", "PUT", name_of(obj), obj.namespace, query, body=obj.raw, subresource=subresource, timeout=timeout
         )
 
     def update_status(
@@ -378,11 +315,11 @@ class ResourceClient:
         :param type: ``strategic`` merges lists by their keys and works for built-in kinds only.
         :raises UnsupportedMediaType: a strategic patch of a custom resource.
         """
-        media_type = _PATCH_TYPES.get(type)
+        media_type = PATCH_TYPES.get(type)
         if media_type is None:
-            raise ValueError(f"patch type {type!r}: give one of {', '.join(_PATCH_TYPES)}; for apply call apply()")
-        body = patch if isinstance(patch, bytes) else _json(patch)
-        query = _write_query(dry_run, field_manager, field_validation)
+            raise ValueError(f"patch type {type!r}: give one of {', '.join(PATCH_TYPES)}; for apply call apply()")
+        body = patch if isinstance(patch, bytes) else patch_body(patch)
+        query = write_query(dry_run, field_manager, field_validation)
         return self._write(
             "patch", "PATCH", name, "", query, body=body, media_type=media_type, subresource=subresource,
             timeout=timeout,
@@ -407,16 +344,16 @@ class ResourceClient:
         :raises Conflict: another manager owns a field; ``causes`` name them.
         :raises ValueError: ``apiVersion``, ``kind`` or ``metadata.name`` is missing.
         """
-        obj = _as_object(obj)
+        obj = as_object(obj)
         if not obj.kind or not obj.api_version:
             raise ValueError(f"apply of {obj!r} needs its apiVersion and kind")
         if not field_manager:
             raise ValueError(f"apply of {obj!r} needs a field_manager: the name under which its fields are owned")
-        query = _write_query(dry_run, field_manager, field_validation)
+        query = write_query(dry_run, field_manager, field_validation)
         if force:
             query["force"] = "true"
         return self._write(
-            "apply", "PATCH", _name_of(obj), obj.namespace, query, body=obj.raw, media_type=_APPLY_TYPE,
+            "apply", "PATCH", name_of(obj), obj.namespace, query, body=obj.raw, media_type=_APPLY_TYPE,
             subresource=subresource, timeout=timeout,
         )  # fmt: skip
 
@@ -447,7 +384,7 @@ class ResourceClient:
             conditions["uid"] = uid
         if resource_version:
             conditions["resourceVersion"] = resource_version
-        body = _delete_options(grace_period_seconds, propagation_policy, conditions, dry_run)
+        body = delete_options(grace_period_seconds, propagation_policy, conditions, dry_run)
         response = self._send("delete", "DELETE", name, body=body, headers=_JSON, timeout=timeout)
         obj = _object(response, self._target("delete", name))
         remaining = None if obj.kind == "Status" and obj.api_version == "v1" else obj
@@ -475,8 +412,8 @@ class ResourceClient:
                 f"delete_collection of all {self.gvr} everywhere: name a namespace or a selector, "
                 'or pass label_selector="" if that is meant'
             )
-        query = _query(labelSelector=_text(label_selector), fieldSelector=_text(field_selector))
-        body = _delete_options(grace_period_seconds, propagation_policy, {}, dry_run)
+        query = build_query(labelSelector=selector_text(label_selector), fieldSelector=selector_text(field_selector))
+        body = delete_options(grace_period_seconds, propagation_policy, {}, dry_run)
         self._send("deletecollection", "DELETE", query=query, body=body, headers=_JSON, timeout=timeout)
         if not dry_run:
             self._client._wrote(Write("deletecollection", self.gvr, self.namespace, "", "", None))
@@ -577,70 +514,13 @@ class ResourceClient:
         where = self.namespace or namespace
         parts = [self.gvr.prefix]
         if where:
-            parts += ["namespaces", _segment("namespace", where)]
+            parts += ["namespaces", path_segment("namespace", where)]
         parts.append(self.gvr.resource)
         if name:
-            parts.append(_segment("name", name))
+            parts.append(path_segment("name", name))
         if subresource:
             parts += [quote(p, safe="") for p in subresource.split("/")]
         return "/".join(parts)
-
-
-def _segment(what: str, text: str) -> str:
-    if text in (".", "..") or "/" in text or "%" in text:
-        raise ValueError(f"{what} {text!r} cannot be the name of an object: it may not be '.', '..' or hold '/' or '%'")
-    return quote(text, safe="")
-
-
-def _as_object(obj: Object) -> Unstructured:
-    return obj if isinstance(obj, Unstructured) else Unstructured(obj)
-
-
-def _name_of(obj: Unstructured) -> str:
-    if not obj.name:
-        raise ValueError(f"{obj!r} has no metadata.name")
-    return obj.name
-
-
-def _text(selector: object) -> str | None:
-    return None if selector is None else str(selector) or None
-
-
-def _json(value: JSONMapping | Sequence[JSONMapping]) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
-    except orjson.JSONEncodeError as e:
-        raise TypeError(f"the patch cannot be written as JSON: {e}") from None
-
-
-def _query(**parameters: str | int | bool | None) -> dict[str, str]:
-    return {
-        key: ("true" if value else "false") if isinstance(value, bool) else str(value)
-        for key, value in parameters.items()
-        if value is not None
-    }
-
-
-def _write_query(dry_run: bool, field_manager: str | None, field_validation: FieldValidation | None) -> dict[str, str]:
-    return _query(dryRun="All" if dry_run else None, fieldManager=field_manager, fieldValidation=field_validation)
-
-
-def _delete_options(
-    grace_period_seconds: int | None,
-    propagation_policy: Propagation | None,
-    conditions: Mapping[str, str],
-    dry_run: bool,
-) -> bytes | None:
-    options: dict[str, Any] = {}
-    if grace_period_seconds is not None:
-        options["gracePeriodSeconds"] = grace_period_seconds
-    if propagation_policy is not None:
-        options["propagationPolicy"] = propagation_policy
-    if conditions:
-        options["preconditions"] = dict(conditions)
-    if dry_run:
-        options["dryRun"] = ["All"]
-    return orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", **options}) if options else None
 
 
 def _object(response: Response, target: Target) -> Unstructured:
@@ -648,21 +528,3 @@ def _object(response: Response, target: Target) -> Unstructured:
         return Unstructured.from_bytes(response.body)
     except ValueError as e:
         raise ConnectionFailed(f"{target}: the answer is no object: {e}", sent=True, retryable=False) from e
-
-
-def _raw_list(body: bytes, target: Target) -> RawList:
-    try:
-        envelope = _envelope_of(body)
-    except msgspec.DecodeError as e:
-        raise ConnectionFailed(f"{target}: the answer is not a list: {e}", sent=False, retryable=False) from e
-    metadata = envelope.metadata or _ListMeta()
-    kind = envelope.kind or ""
-    item_kind = kind.removesuffix("List")
-    return RawList(
-        items=envelope.items or [],
-        kind=item_kind if item_kind != kind else "",
-        api_version=envelope.api_version or "",
-        resource_version=metadata.resource_version or "",
-        continue_=metadata.continue_ or "",
-        remaining_item_count=metadata.remaining_item_count,
-    )

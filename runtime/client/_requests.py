@@ -1,0 +1,87 @@
+"""Parts of a request: path segments, queries and bodies of the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
+
+import orjson
+
+from runtime.client.unstructured import Unstructured
+from runtime.types import JSONMapping
+
+Object: TypeAlias = Unstructured | JSONMapping
+PatchType: TypeAlias = Literal["merge", "json", "strategic"]
+Propagation: TypeAlias = Literal["Foreground", "Background", "Orphan"]
+FieldValidation: TypeAlias = Literal["Ignore", "Warn", "Strict"]
+
+PATCH_TYPES: dict[str, str] = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+}
+
+
+def path_segment(what: str, text: str) -> str:
+    """A namespace or name for a path.
+
+    :raises ValueError: no object can be called so, and the path would lead elsewhere.
+    """
+    if text in (".", "..") or "/" in text or "%" in text:
+        raise ValueError(f"{what} {text!r} cannot be the name of an object: it may not be '.', '..' or hold '/' or '%'")
+    return quote(text, safe="")
+
+
+def as_object(obj: Object) -> Unstructured:
+    return obj if isinstance(obj, Unstructured) else Unstructured(obj)
+
+
+def name_of(obj: Unstructured) -> str:
+    """:raises ValueError: the object has no name."""
+    if not obj.name:
+        raise ValueError(f"{obj!r} has no metadata.name")
+    return obj.name
+
+
+def selector_text(selector: object) -> str | None:
+    """A selector as its query parameter; None for one that selects everything."""
+    return None if selector is None else str(selector) or None
+
+
+def patch_body(value: JSONMapping | Sequence[JSONMapping]) -> bytes:
+    """:raises TypeError: it holds something that JSON cannot say."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    except orjson.JSONEncodeError as e:
+        raise TypeError(f"the patch cannot be written as JSON: {e}") from None
+
+
+def build_query(**parameters: str | int | bool | None) -> dict[str, str]:
+    return {
+        key: ("true" if value else "false") if isinstance(value, bool) else str(value)
+        for key, value in parameters.items()
+        if value is not None
+    }
+
+
+def write_query(dry_run: bool, field_manager: str | None, field_validation: FieldValidation | None) -> dict[str, str]:
+    return build_query(dryRun="All" if dry_run else None, fieldManager=field_manager, fieldValidation=field_validation)
+
+
+def delete_options(
+    grace_period_seconds: int | None,
+    propagation_policy: Propagation | None,
+    conditions: Mapping[str, str],
+    dry_run: bool,
+) -> bytes | None:
+    options: dict[str, Any] = {}
+    if grace_period_seconds is not None:
+        options["gracePeriodSeconds"] = grace_period_seconds
+    if propagation_policy is not None:
+        options["propagationPolicy"] = propagation_policy
+    if conditions:
+        options["preconditions"] = dict(conditions)
+    if dry_run:
+        options["dryRun"] = ["All"]
+    return orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", **options}) if options else None

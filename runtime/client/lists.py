@@ -1,0 +1,98 @@
+"""Answers to a LIST: one page, as objects or with its items undecoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from runtime.client.errors import ConnectionFailed, Target
+from runtime.client.unstructured import Unstructured
+
+
+class _ListMeta(msgspec.Struct, gc=False):
+    resource_version: str | None = msgspec.field(name="resourceVersion", default=None)
+    continue_: str | None = msgspec.field(name="continue", default=None)
+    remaining_item_count: int | None = msgspec.field(name="remainingItemCount", default=None)
+
+
+class _ListEnvelope(msgspec.Struct):
+    kind: str | None = None
+    api_version: str | None = msgspec.field(name="apiVersion", default=None)
+    metadata: _ListMeta | None = None
+    items: list[msgspec.Raw] | None = None
+
+
+_envelope_of = msgspec.json.Decoder(_ListEnvelope).decode
+
+
+@dataclass(frozen=True, slots=True)
+class RawList:
+    """One page of a LIST, with its items still undecoded; for machinery.
+
+    :ivar items: each item's JSON. They are slices that pin the whole answer: copy what is kept, as
+        :meth:`objects` does.
+    :ivar kind: kind of the items, from the kind of the list; ``""`` where it does not tell (``List``).
+    :ivar continue_: token of the next page; ``""`` on the last.
+    """
+
+    items: list[msgspec.Raw]
+    kind: str
+    api_version: str
+    resource_version: str
+    continue_: str
+    remaining_item_count: int | None
+
+    def objects(self) -> Iterator[Unstructured]:
+        """The items as objects of their own memory, with kind and apiVersion filled in.
+
+        :raises ValueError: at an item that is not a JSON object; the iterator is finished then.
+        """
+        for item in self.items:
+            yield Unstructured.from_list_item(item, self.kind, self.api_version)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectList:
+    """The answer to a LIST, or one page of it.
+
+    :ivar resource_version: the version of the collection: watch from here to miss nothing.
+    :ivar continue_: token of the next page; ``""`` if this is all.
+    """
+
+    items: list[Unstructured]
+    resource_version: str
+    continue_: str = ""
+    remaining_item_count: int | None = None
+
+    def __iter__(self) -> Iterator[Unstructured]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Unstructured:
+        return self.items[index]
+
+
+def read_list(body: bytes, target: Target) -> RawList:
+    """The page that a LIST answered.
+
+    :raises ConnectionFailed: it is none, so that what answered was no API server.
+    """
+    try:
+        envelope = _envelope_of(body)
+    except msgspec.DecodeError as e:
+        raise ConnectionFailed(f"{target}: the answer is not a list: {e}", sent=False, retryable=False) from e
+    metadata = envelope.metadata or _ListMeta()
+    kind = envelope.kind or ""
+    item_kind = kind.removesuffix("List")
+    return RawList(
+        items=envelope.items or [],
+        kind=item_kind if item_kind != kind else "",
+        api_version=envelope.api_version or "",
+        resource_version=metadata.resource_version or "",
+        continue_=metadata.continue_ or "",
+        remaining_item_count=metadata.remaining_item_count,
+    )
