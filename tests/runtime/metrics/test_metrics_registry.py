@@ -1,0 +1,152 @@
+"""The numbers, their names and buckets, and the registry that renders them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from runtime.metrics import Counter, Histogram, ReconcileStats
+from runtime.metrics.families import queue_metrics, reconcile_metrics
+from runtime.metrics.registry import Registry
+from runtime.workqueue import DURATION_BUCKETS, PriorityQueue, Queue
+
+
+def samples(registry: Registry) -> dict[tuple[str, ...], float]:
+    """Every sample of a scrape: (name, label values in the order of their names ...) -> value."""
+    body, _ = registry.render()
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+def test_counts_of_many_threads_add_up() -> None:
+    counter, histogram = Counter(), Histogram([1, 2])
+
+    def count() -> None:
+        for number in range(3000):
+            counter.add()
+            histogram.observe(number % 3 + 0.5)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counter.value == 12000
+    assert histogram.snapshot() == ((1, 2), (4000, 4000, 4000), 4000 * (0.5 + 1.5 + 2.5))
+
+
+def test_a_bucket_includes_its_bound() -> None:
+    histogram = Histogram([0.005, 1])
+    histogram.observe(0.005)
+    histogram.observe(1.0001)
+    assert histogram.snapshot()[1] == (1, 0, 1)
+
+
+def test_reconcile_metrics_have_the_names_and_labels_of_controller_runtime() -> None:
+    stats = ReconcileStats("foo", workers=3)
+    stats.outcomes["success"].add()
+    stats.errors.add(2)
+    stats.terminal_errors.add()
+    stats.time.observe(0.3)
+    registry = Registry()
+    registry.add_source(lambda: reconcile_metrics([stats]))
+    seen = samples(registry)
+    assert seen["controller_runtime_reconcile_total", "foo", "success"] == 1
+    for never in ("error", "requeue", "requeue_after"):
+        assert seen["controller_runtime_reconcile_total", "foo", never] == 0
+    assert seen["controller_runtime_reconcile_errors_total", "foo"] == 2
+    assert seen["controller_runtime_terminal_reconcile_errors_total", "foo"] == 1
+    assert seen["controller_runtime_reconcile_panics_total", "foo"] == 0
+    assert seen["controller_runtime_reconcile_timeouts_total", "foo"] == 0
+    assert seen["controller_runtime_max_concurrent_reconciles", "foo"] == 3
+    assert seen["controller_runtime_active_workers", "foo"] == 0
+    buckets = [key for key in seen if key[0] == "controller_runtime_reconcile_time_seconds_bucket"]
+    assert len(buckets) == 40 + 1
+    assert seen["controller_runtime_reconcile_time_seconds_bucket", "foo", "0.25"] == 0
+    assert seen["controller_runtime_reconcile_time_seconds_bucket", "foo", "0.3"] == 1
+    assert seen["controller_runtime_reconcile_time_seconds_bucket", "foo", "60.0"] == 1
+    assert seen["controller_runtime_reconcile_time_seconds_sum", "foo"] == pytest.approx(0.3)
+
+
+def test_queue_metrics_have_the_names_and_labels_of_controller_runtime() -> None:
+    queue: PriorityQueue[str] = PriorityQueue(name="foo")
+    queue.add("a")
+    queue.add("b", priority=-100)
+    queue.get()
+    queue.add_after("c", 60)
+    registry = Registry()
+    registry.add_source(lambda: queue_metrics([queue.stats()], DURATION_BUCKETS))
+    seen = samples(registry)
+    assert seen["workqueue_depth", "foo", "foo", "0"] == 0
+    assert seen["workqueue_depth", "foo", "foo", "-100"] == 1
+    assert seen["workqueue_adds_total", "foo", "foo"] == 2
+    assert seen["workqueue_retries_total", "foo", "foo"] == 1
+    assert seen["workqueue_queue_duration_seconds_count", "foo", "foo"] == 1
+    assert seen["workqueue_work_duration_seconds_count", "foo", "foo"] == 0
+    assert ("workqueue_queue_duration_seconds_bucket", "foo", "1e-08", "foo") in {
+        (key[0], key[1], key[2], key[3]) for key in seen if len(key) == 4
+    }
+    assert seen["workqueue_unfinished_work_seconds", "foo", "foo"] >= 0
+    assert seen["workqueue_longest_running_processor_seconds", "foo", "foo"] >= 0
+
+
+def test_the_priority_label_of_a_plain_queue_is_empty() -> None:
+    queue: Queue[str] = Queue(name="plain")
+    queue.add("a")
+    registry = Registry()
+    registry.add_source(lambda: queue_metrics([queue.stats()], DURATION_BUCKETS, prioritized=False))
+    assert samples(registry)["workqueue_depth", "plain", "plain", ""] == 1
+
+
+def test_many_priorities_share_one_label() -> None:
+    queue: PriorityQueue[int] = PriorityQueue(name="many")
+    for priority in range(1, 41):
+        queue.add(priority, priority=priority)
+    registry = Registry()
+    registry.add_source(lambda: queue_metrics([queue.stats()], DURATION_BUCKETS))
+    depths = {key[3]: value for key, value in samples(registry).items() if key[0] == "workqueue_depth"}
+    assert depths["40"] == 1
+    assert depths["exceeded_cardinality_limit"] == 15
+    assert len(depths) == 27  # 25, the usual 0, and the rest
+
+
+def test_a_source_that_raises_costs_only_its_own_metrics() -> None:
+    def broken() -> Iterable[Metric]:
+        raise RuntimeError("broken")
+
+    registry = Registry()
+    registry.add_source(broken)
+    registry.add_source(lambda: [GaugeMetricFamily("fine", "Fine.", value=7)])
+    assert samples(registry)["fine",] == 7
+
+
+def test_the_process_is_measured_too() -> None:
+    assert samples(Registry())["process_resident_memory_bytes",] > 0
+
+
+def test_a_given_registry_is_joined_and_left() -> None:
+    given = CollectorRegistry()
+    Gauge("app_gauge", "Of the application.", registry=given).set(3)
+    first = Registry(given)
+    first.add_source(lambda: [GaugeMetricFamily("ours", "Ours.", value=1)])
+    assert samples(first)["app_gauge",] == 3
+    assert samples(first)["ours",] == 1
+    first.close()
+    second = Registry(given)  # a second manager in the process must not collide with the first
+    second.add_source(lambda: [GaugeMetricFamily("ours", "Ours.", value=2)])
+    assert samples(second)["ours",] == 2
+
+
+def test_importing_the_package_does_not_import_prometheus_client() -> None:
+    code = "import runtime.metrics, runtime.metrics.registry, sys; sys.exit('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

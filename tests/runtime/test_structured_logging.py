@@ -1,0 +1,147 @@
+"""One helper to log with, and where its lines go."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.logging import Logger, configure, get_logger, reset
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    yield
+    reset()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_json_lines_carry_event_level_logger_time_and_bound_fields() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    get_logger("runtime.x", controller="foo").bind(name="web").info("did it", took=0.5)
+    (line,) = lines(stream)
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "did it",
+        "level": "info",
+        "logger": "runtime.x",
+        "controller": "foo",
+        "name": "web",
+        "took": 0.5,
+    }
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    stream = io.StringIO()
+    configure("warning", "json", stream)
+    log = get_logger("x")
+    log.debug("no")
+    log.info("no")
+    log.warning("yes")
+    log.error("yes")
+    assert [line["level"] for line in lines(stream)] == ["warning", "error"]
+    assert not log.is_enabled("info")
+    assert log.is_enabled("critical")
+
+
+def test_an_exception_brings_its_traceback() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    try:
+        raise KeyError("gone")
+    except KeyError as error:
+        caught = error
+        get_logger("x").exception("failed")
+    get_logger("x").error("failed later", exc_info=caught)
+    for line in lines(stream):
+        assert "KeyError: 'gone'" in str(line["exception"])
+
+
+def test_console_lines_are_for_people() -> None:
+    stream = io.StringIO()
+    configure("info", "console", stream)
+    get_logger("x").info("did it", name="web")
+    assert "did it" in stream.getvalue()
+    assert "name=web" in stream.getvalue()
+
+
+def test_unconfigured_lines_go_to_the_standard_logging(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "runtime.y")
+    get_logger("runtime.y", a=1).info("not this")
+    get_logger("runtime.y", a=1).warning("this", b="2")
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [("runtime.y", "this a=1 b='2'")]
+    assert caplog.records[0].fields == {"a": 1, "b": "2"}  # type: ignore[attr-defined]
+
+
+def test_other_libraries_lines_are_rendered_alike() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    logging.getLogger("urllib3").warning("pool is %s", "full")
+    logging.getLogger("urllib3").info("of no interest")
+    (line,) = lines(stream)
+    assert (line["logger"], line["event"], line["level"]) == ("urllib3", "pool is full", "warning")
+
+
+def test_configuring_twice_does_not_write_twice() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    configure("info", "json", first)
+    configure("info", "json", second)
+    logging.getLogger("other").error("once")
+    get_logger("x").info("once")
+    assert first.getvalue() == ""
+    assert len(lines(second)) == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "format", "said"),
+    [("loud", "json", "'loud'.*debug, info, warning"), ("info", "xml", "'xml'.*json or console")],
+)
+def test_unknown_level_or_format_is_refused_with_those_that_exist(level: str, format: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        configure(level, format)  # type: ignore[arg-type]
+
+
+class _Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_field_that_cannot_be_rendered_does_not_raise(format: str) -> None:
+    stream = io.StringIO()
+    configure("info", format, stream)  # type: ignore[arg-type]
+    get_logger("x").info("still said", field=_Unprintable())
+    assert "still said" in stream.getvalue()
+
+
+def test_a_closed_stream_does_not_raise() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    stream.close()
+    get_logger("x").info("nobody hears this")
+
+
+def test_a_bound_logger_leaves_the_one_it_came_from_alone() -> None:
+    log = Logger("x", {"a": 1})
+    bound = log.bind(a=2, b=3)
+    assert log.fields == {"a": 1}
+    assert bound.fields == {"a": 2, "b": 3}
+
+
+def test_importing_it_does_not_import_structlog() -> None:
+    code = (
+        "import sys, runtime.logging as l; l.configure('info', 'json'); l.get_logger('x').debug('below');"
+        "sys.exit('structlog' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
