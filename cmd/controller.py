@@ -31,13 +31,13 @@ def run_operator(options: Options) -> int:
     # Imported here: --help and a wrong flag are answered without loading the operator.
     from runtime.client import ConfigError, load_client
     from runtime.logging import configure
-    from runtime.manager import ManagerError
+    from runtime.manager import BindError, LeaderElectionLost, ShutdownTimeout
 
     configure(level=options.log_level, format=options.log_format)
     try:
         client = load_client(options.kubeconfig, options.context)
         build_manager(client, options).run()
-    except (ConfigError, ManagerError) as error:
+    except (ConfigError, BindError, LeaderElectionLost, ShutdownTimeout) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

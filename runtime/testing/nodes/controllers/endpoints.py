@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 
 from runtime.client import AlreadyExists, Client, NotFound, Unstructured
-from runtime.controller import Context
+from runtime.controller import ReconcileContext
 from runtime.manager import Manager
 from runtime.testing.nodes.controllers.pods import condition, owner_reference
 from runtime.types import GVR, JSONObject, Request, Result
@@ -41,7 +41,7 @@ def register(manager: Manager) -> None:
     )
 
 
-def reconcile(request: Request, ctx: Context) -> Result | None:
+def reconcile(request: Request, ctx: ReconcileContext) -> Result | None:
     try:
         service = ctx.lister(SERVICES).namespace(request.namespace).get(request.name)
     except NotFound:
@@ -152,7 +152,7 @@ def _named_port(name: str, pods: list[Unstructured]) -> int | None:
     return None
 
 
-def _write(ctx: Context, gvr: GVR, body: JSONObject) -> None:
+def _write(ctx: ReconcileContext, gvr: GVR, body: JSONObject) -> None:
     """Create or replace the object unless it is already as it should be."""
     meta = body["metadata"]
     api = ctx.client.resource(gvr, namespace=meta["namespace"])

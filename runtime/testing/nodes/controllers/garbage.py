@@ -189,7 +189,8 @@ class GarbageCollector:
             if absent | waiting:
                 self._remove_references(key, obj, absent | waiting)
             return
-        policy: Literal["Foreground", "Background"] = "Foreground" if waiting and self._dependents(obj.uid) else "Background"
+        foreground = bool(waiting and self._dependents(obj.uid))
+        policy: Literal["Foreground", "Background"] = "Foreground" if foreground else "Background"
         api = self._client.resource(key.gvr, namespace=key.namespace or None)
         try:
             api.delete(obj.name, preconditions={"uid": obj.uid}, propagation_policy=policy)

@@ -8,11 +8,9 @@ meets AlreadyExists or NotFound and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from runtime.client import AlreadyExists, Conflict, Invalid, NotFound, Unstructured
-from runtime.clock import SYSTEM, Clock
-from runtime.controller import Context
+from runtime.controller import ReconcileContext
 from runtime.manager import Manager
 from runtime.testing.nodes.controllers import pods as p
 from runtime.testing.nodes.controllers.revisions import (
@@ -34,16 +32,16 @@ PODS = GVR("", "v1", "pods")
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 
 
-def register(manager: Manager, gvr: GVR, *, clock: Clock = SYSTEM) -> None:
+def register(manager: Manager, gvr: GVR) -> None:
     """Add the controller of one of the two kinds of StatefulSet to the manager."""
     name = {STATEFULSETS: "statefulset", ADVANCED_STATEFULSETS: "advanced-statefulset"}[gvr]
 
-    def reconcile(request: Request, ctx: Context) -> Result | None:
+    def reconcile(request: Request, ctx: ReconcileContext) -> Result | None:
         try:
             owner = ctx.lister(gvr).namespace(request.namespace).get(request.name)
         except NotFound:
             return None
-        return StatefulSetSync(ctx, gvr, read_workload(owner), clock.now()).run()
+        return StatefulSetSync(ctx, gvr, read_workload(owner)).run()
 
     # Claims are watched to be found in the cache; what happens to one is no reason to act.
     manager.informer(CLAIMS)
@@ -61,11 +59,11 @@ class _Blocked(Exception):
 class StatefulSetSync:
     """One pass over one set."""
 
-    def __init__(self, ctx: Context, gvr: GVR, workload: Workload, now: datetime) -> None:
+    def __init__(self, ctx: ReconcileContext, gvr: GVR, workload: Workload) -> None:
         self.ctx = ctx
         self.gvr = gvr
         self.workload = workload
-        self.now = now
+        self.now = ctx.clock.now()
         self.pods = self._controlled_pods()
         self.pod_api = ctx.client.resource(PODS, namespace=workload.namespace)
 

@@ -66,7 +66,7 @@ class HandKubelet:
         try:
             if pod.deletion_timestamp is not None:
                 api.delete(pod.name, grace_period_seconds=0, preconditions={"uid": pod.uid})
-            elif (pod.get("status") or {}).get("phase") == "Pending":
+            elif (pod.get("status") or {}).get("phase", "Pending") == "Pending":
                 ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
                 status = {"phase": "Running", "podIP": "127.0.0.9", "conditions": [ready]}
                 api.patch(pod.name, {"status": status}, type="merge", subresource="status")

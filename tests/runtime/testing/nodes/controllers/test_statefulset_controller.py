@@ -20,6 +20,10 @@ def pod_names(client: Client) -> list[str]:
     return sorted(p.name for p in client.resource(PODS, namespace="default").list())
 
 
+def uids(client: Client) -> dict[str, str]:
+    return {p.name: p.uid for p in client.resource(PODS, namespace="default").list()}
+
+
 def status(client: Client, name: str = "web") -> JSONObject:
     return client.resource(SETS, namespace="default").get(name).get("status") or {}
 
@@ -69,10 +73,11 @@ def test_scaling_down_takes_the_highest_first(client: Client) -> None:
 def test_a_deleted_pod_comes_back_under_its_name(client: Client) -> None:
     client.resource(SETS, namespace="default").create(statefulset(replicas=2))
     eventually(lambda: converged(client, 2))
-    pods = client.resource(PODS, namespace="default")
-    before = pods.get("web-1").uid
-    pods.delete("web-1")
-    eventually(lambda: converged(client, 2) and pods.get("web-1").uid != before, "a new web-1")
+    before = uids(client)
+    client.resource(PODS, namespace="default").delete("web-1")
+    eventually(lambda: uids(client).get("web-1", before["web-1"]) != before["web-1"], "a new web-1")
+    eventually(lambda: converged(client, 2))
+    assert uids(client)["web-0"] == before["web-0"]
 
 
 def test_a_rolling_update_goes_from_the_top_down_to_the_partition(client: Client, kubelet: HandKubelet) -> None:
@@ -106,10 +111,11 @@ def test_a_rolling_update_stops_at_a_pod_that_does_not_become_ready(client: Clie
     kubelet.order.clear()
     kubelet.hold("web-2")
     set_image(client, "example.com/bad:1")
-    kubelet_deletes = client.resource(PODS, namespace="default")
-    eventually(lambda: kubelet_deletes.get("web-2").deletion_timestamp is not None or kubelet.order == ["web-2"])
-    eventually(lambda: status(client).get("readyReplicas") == 2)
+    eventually(lambda: status(client).get("readyReplicas") == 2 and images(client)["web-2"] == "example.com/bad:1")
+    # It is looked at again, and still goes no further.
+    client.resource(SETS, namespace="default").patch("web", {"metadata": {"labels": {"n": "1"}}}, type="merge")
     assert images(client)["web-1"] == images(client)["web-0"] == "example.com/app:1"
+    assert kubelet.order == ["web-2"]
 
 
 def test_a_rollback_uses_the_old_revision_again(client: Client) -> None:
