@@ -9,8 +9,12 @@ import shutil
 import ssl
 import stat
 import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,13 +24,17 @@ from runtime import GVR
 from runtime.client import Client, ConfigError, ConnectionFailed, Unauthorized, load_client
 from runtime.testing import FakeClock
 
+if TYPE_CHECKING:
+    from tests.runtime.client.conftest import Handler, Kit, ScriptedServer, Seen
+
+
 PODS = GVR("", "v1", "pods")
 V1 = "client.authentication.k8s.io/v1"
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")
 
 
 @pytest.fixture(autouse=True)
-def nothing_configured(monkeypatch, tmp_path):
+def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith("KUBE") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -34,8 +42,8 @@ def nothing_configured(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def kubeconfig(tmp_path):
-    def write(server, user=None, **cluster):
+def kubeconfig(tmp_path: Path) -> Any:
+    def write(server: str, user: Any = None, **cluster: Any) -> Any:
         path = tmp_path / "kubeconfig"
         content = {
             "current-context": "c",
@@ -49,7 +57,7 @@ def kubeconfig(tmp_path):
     return write
 
 
-def authorizations(scripted):
+def authorizations(scripted: ScriptedServer) -> Any:
     return [r.headers.get("authorization") for r in scripted.requests]
 
 
@@ -61,7 +69,9 @@ def authorizations(scripted):
         ({"username": "u", "password": "p"}, "Basic " + base64.b64encode(b"u:p").decode()),
     ],
 )
-def test_static_credentials(scripted, kit, kubeconfig, user, header):
+def test_static_credentials(
+    scripted: ScriptedServer, kit: type[Kit], kubeconfig: Callable[..., str], user: Any, header: Any
+) -> None:
     scripted.default = kit.answer(kit.pod("a"))
     with load_client(kubeconfig(scripted.url + "/base/", user)) as client:
         client.resource(PODS, "ns").get("a")
@@ -69,7 +79,9 @@ def test_static_credentials(scripted, kit, kubeconfig, user, header):
     assert scripted.requests[0].path == "/base/api/v1/namespaces/ns/pods/a"
 
 
-def test_a_token_file_is_read_again_when_it_changes(scripted, kit, kubeconfig, tmp_path):
+def test_a_token_file_is_read_again_when_it_changes(
+    scripted: ScriptedServer, kit: type[Kit], kubeconfig: Callable[..., str], tmp_path: Path
+) -> None:
     scripted.default = kit.answer(kit.pod("a"))
     file = tmp_path / "token"
     file.write_text("one\n")
@@ -111,16 +123,18 @@ class Plugin:
     def runs(self) -> int:
         return len((self.folder / "runs").read_text().splitlines())
 
-    def user(self, **more) -> dict:
+    def user(self, **more: Any) -> dict[str, Any]:
         return {"exec": {"apiVersion": V1, "command": "./plugin.sh", **more}}
 
 
 @pytest.fixture
-def plugin(tmp_path):
+def plugin(tmp_path: Path) -> Any:
     return Plugin(tmp_path)
 
 
-def test_a_plugin_is_run_once_and_again_before_its_token_expires(scripted, kit, kubeconfig, plugin):
+def test_a_plugin_is_run_once_and_again_before_its_token_expires(
+    scripted: ScriptedServer, kit: type[Kit], kubeconfig: Callable[..., str], plugin: Plugin
+) -> None:
     scripted.default = kit.answer(kit.pod("a"))
     clock = FakeClock()
     plugin.answers(clock.now() + timedelta(minutes=10), token="one")
@@ -142,7 +156,9 @@ def test_a_plugin_is_run_once_and_again_before_its_token_expires(scripted, kit, 
     assert info["spec"]["interactive"] is False
 
 
-def test_a_plugin_that_breaks_hurts_when_its_last_token_has_expired(scripted, kit, kubeconfig, plugin):
+def test_a_plugin_that_breaks_hurts_when_its_last_token_has_expired(
+    scripted: ScriptedServer, kit: type[Kit], kubeconfig: Callable[..., str], plugin: Plugin
+) -> None:
     scripted.default = kit.answer(kit.pod("a"))
     clock = FakeClock()
     plugin.answers(clock.now() + timedelta(minutes=10), token="one")
@@ -161,7 +177,9 @@ def test_a_plugin_that_breaks_hurts_when_its_last_token_has_expired(scripted, ki
     assert authorizations(scripted) == ["Bearer one", "Bearer two"]
 
 
-def test_a_refused_token_is_renewed_once(scripted, kit, kubeconfig, plugin):
+def test_a_refused_token_is_renewed_once(
+    scripted: ScriptedServer, kit: type[Kit], kubeconfig: Callable[..., str], plugin: Plugin
+) -> None:
     clock = FakeClock()
     plugin.answers(token="one")
     scripted.then(kit.answer(kit.pod("a")), kit.failure(401, "Unauthorized"), kit.answer(kit.pod("a")))
@@ -181,7 +199,7 @@ def test_a_refused_token_is_renewed_once(scripted, kit, kubeconfig, plugin):
 
 
 @pytest.fixture(scope="session")
-def pki(tmp_path_factory):
+def pki(tmp_path_factory: Any) -> Any:
     """An authority, a server certificate for ``server.test``, and two client certificates."""
     folder = tmp_path_factory.mktemp("pki")
 
@@ -201,14 +219,14 @@ def pki(tmp_path_factory):
 
 
 @pytest.fixture
-def secure(pki, kit):
+def secure(pki: Path, kit: type[Kit]) -> Iterator[Any]:
     """A TLS server that demands a client certificate and answers with its common name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki / "server.crt", pki / "server.key")
     context.load_verify_locations(pki / "ca.crt")
     context.verify_mode = ssl.CERT_OPTIONAL
 
-    def who(handler, seen):
+    def who(handler: Handler, seen: Seen) -> None:
         subject = dict(pair for group in (handler.connection.getpeercert() or {}).get("subject", ()) for pair in group)
         kit.answer(kit.pod(subject.get("commonName", "nobody")))(handler, seen)
 
@@ -225,7 +243,7 @@ def data(path: Path) -> str:
 
 @needs_openssl
 @pytest.mark.parametrize("inline", [True, False])
-def test_client_certificates(secure, pki, kubeconfig, inline):
+def test_client_certificates(secure: ScriptedServer, pki: Path, kubeconfig: Callable[..., str], inline: Any) -> None:
     if inline:
         user = {"client-certificate-data": data(pki / "one.crt"), "client-key-data": data(pki / "one.key")}
         cluster = {"certificate-authority-data": data(pki / "ca.crt")}
@@ -237,7 +255,7 @@ def test_client_certificates(secure, pki, kubeconfig, inline):
 
 
 @needs_openssl
-def test_who_the_server_is_gets_verified(secure, pki, kubeconfig):
+def test_who_the_server_is_gets_verified(secure: ScriptedServer, pki: Path, kubeconfig: Callable[..., str]) -> None:
     authority = {"certificate-authority": str(pki / "ca.crt")}
     for cluster in ({}, authority, {**authority, "tls-server-name": "other.test"}):
         with (
@@ -251,7 +269,7 @@ def test_who_the_server_is_gets_verified(secure, pki, kubeconfig):
 
 @needs_openssl
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_verification_can_be_switched_off(secure, kubeconfig):
+def test_verification_can_be_switched_off(secure: ScriptedServer, kubeconfig: Callable[..., str]) -> None:
     with load_client(kubeconfig(secure.url, **{"insecure-skip-tls-verify": True})) as client:
         assert client.resource(PODS, "ns").get("me").name == "nobody"
     with Client(secure.url, insecure_skip_tls_verify=True) as client:
@@ -259,7 +277,7 @@ def test_verification_can_be_switched_off(secure, kubeconfig):
 
 
 @needs_openssl
-def test_a_client_by_url_takes_a_ca_file(secure, pki):
+def test_a_client_by_url_takes_a_ca_file(secure: ScriptedServer, pki: Path) -> None:
     with Client(secure.url, ca_file=str(pki / "ca.crt")) as client, pytest.raises(ConnectionFailed, match="no TLS"):
         client.resource(PODS, "ns").get("me")  # trusted, but 127.0.0.1 is not its name
     with pytest.raises(ConfigError, match="does not exist"):
@@ -269,7 +287,9 @@ def test_a_client_by_url_takes_a_ca_file(secure, pki):
 
 
 @needs_openssl
-def test_a_plugin_may_give_certificates_that_are_renewed(secure, pki, kubeconfig, plugin):
+def test_a_plugin_may_give_certificates_that_are_renewed(
+    secure: ScriptedServer, pki: Path, kubeconfig: Callable[..., str], plugin: Plugin
+) -> None:
     clock = FakeClock()
 
     def give(name: str) -> None:
@@ -292,13 +312,15 @@ def test_a_plugin_may_give_certificates_that_are_renewed(secure, pki, kubeconfig
     assert set(Path("/tmp").glob("client-certificate-*")) <= before
 
 
-def proxied(scripted, kit):
+def proxied(scripted: ScriptedServer, kit: type[Kit]) -> Any:
     """Plain HTTP through a proxy asks it for the whole URL."""
     scripted.default = kit.answer(kit.pod("a"))
     return "http://no-such-host.invalid:80"
 
 
-def test_the_proxy_of_the_cluster_is_used(scripted, kit, kubeconfig, monkeypatch):
+def test_the_proxy_of_the_cluster_is_used(
+    scripted: ScriptedServer, kit: type[Kit], kubeconfig: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_PROXY", "no-such-host.invalid")  # is about the environment's proxies
     server = proxied(scripted, kit)
     with load_client(kubeconfig(server, {"token": "t"}, **{"proxy-url": scripted.url})) as client:
@@ -306,7 +328,9 @@ def test_the_proxy_of_the_cluster_is_used(scripted, kit, kubeconfig, monkeypatch
     assert urlsplit(scripted.requests[0].path).hostname == "no-such-host.invalid"
 
 
-def test_the_proxy_of_the_environment_is_used_unless_it_is_excepted(scripted, kit, kubeconfig, monkeypatch):
+def test_the_proxy_of_the_environment_is_used_unless_it_is_excepted(
+    scripted: ScriptedServer, kit: type[Kit], kubeconfig: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = proxied(scripted, kit)
     monkeypatch.setenv("HTTP_PROXY", scripted.url)
     monkeypatch.setenv("http_proxy", scripted.url)
@@ -321,7 +345,9 @@ def test_the_proxy_of_the_environment_is_used_unless_it_is_excepted(scripted, ki
 
 
 @needs_openssl
-def test_in_a_pod_the_rotated_token_is_used(secure, pki, monkeypatch, tmp_path):
+def test_in_a_pod_the_rotated_token_is_used(
+    secure: ScriptedServer, pki: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from runtime.client import _transport
 
     host, port = secure.url.removeprefix("https://").split(":")
@@ -339,7 +365,34 @@ def test_in_a_pod_the_rotated_token_is_used(secure, pki, monkeypatch, tmp_path):
     client.close()
 
 
-def test_expiry_is_read_with_its_timezone():
+def test_expiry_is_read_with_its_timezone() -> None:
     from runtime.client import parse_time
 
     assert parse_time("2026-01-01T00:00:00Z") == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@needs_openssl
+def test_a_watch_over_tls_is_closed_from_another_thread(
+    secure: ScriptedServer, kit: type[Kit], pki: Path, kubeconfig: Callable[..., str]
+) -> None:
+    def silent(handler: Handler, seen: Seen) -> None:
+        handler.begin_chunks()
+        handler.chunk(kit.line("ADDED", kit.pod("a")))
+        secure.ended.wait(30)
+
+    secure.default = silent
+    cluster = {"certificate-authority": str(pki / "ca.crt"), "tls-server-name": "server.test"}
+    with load_client(kubeconfig(secure.url, **cluster)) as client, ThreadPoolExecutor(1) as pool:
+        watch = client.resource(PODS, "ns").watch_raw()
+        assert len(next(watch)) == 1
+        reading = pool.submit(list, watch)
+        assert wait_until(lambda: watch._reading)
+        watch.close()
+        assert reading.result(10) == []
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return condition()

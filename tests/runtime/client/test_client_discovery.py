@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from runtime import GVR
 from runtime import client as c
+from runtime.client import Client
+
+if TYPE_CHECKING:
+    from tests.runtime.client.conftest import Handler, Kit, ScriptedServer, Seen
 
 
-def group(name, *versions, preferred=None):
+def group(name: Any, *versions: Any, preferred: Any = None) -> Any:
     return {
         "name": name,
         "versions": [{"groupVersion": f"{name}/{v}", "version": v} for v in versions],
@@ -16,7 +22,7 @@ def group(name, *versions, preferred=None):
     }
 
 
-def resource(name, kind, singular="", short=(), namespaced=True):
+def resource(name: Any, kind: Any, singular: Any = "", short: Any = (), namespaced: Any = True) -> Any:
     return {
         "name": name, "kind": kind, "singularName": singular, "shortNames": list(short), "namespaced": namespaced,
         "verbs": ["get", "list"], "categories": ["all"],
@@ -35,10 +41,10 @@ PATHS = {
 
 
 @pytest.fixture
-def served(scripted, kit):
+def served(scripted: ScriptedServer, kit: type[Kit]) -> Any:
     paths = dict(PATHS)
 
-    def serve(handler, seen):
+    def serve(handler: Handler, seen: Seen) -> None:
         if seen.path == "/apis/down.io/v1":
             kit.failure(503, "ServiceUnavailable")(handler, seen)
         elif seen.path in paths:
@@ -50,7 +56,13 @@ def served(scripted, kit):
     return paths
 
 
-def test_groups_and_resources(served, client):
+def found(client: Client, name: str, group: str | None = None) -> c.APIResource:
+    resource = client.discovery.find(name, group)
+    assert resource is not None
+    return resource
+
+
+def test_groups_and_resources(served: Any, client: Client) -> None:
     discovery = client.discovery
     assert [(g.name, g.versions) for g in discovery.groups()] == [
         ("", ("v1",)), ("apps", ("v1",)), ("x.io", ("v1", "v1alpha1")), ("down.io", ("v1",)),
@@ -80,25 +92,25 @@ def test_groups_and_resources(served, client):
         ("pods.apps", None),
     ],
 )
-def test_find_takes_names_as_kubectl_does(served, client, name, gvr):
+def test_find_takes_names_as_kubectl_does(served: Any, client: Client, name: Any, gvr: Any) -> None:
     found = client.discovery.find(name)
     assert (found and found.gvr) == gvr
 
 
-def test_find_in_a_group(served, client):
-    assert client.discovery.find("pods", group="x.io").gvr == GVR("x.io", "v1", "pods")
+def test_find_in_a_group(served: Any, client: Client) -> None:
+    assert found(client, "pods", group="x.io").gvr == GVR("x.io", "v1", "pods")
     assert client.discovery.find("pods", group="apps") is None
 
 
-def test_gvr_for_a_kind(served, client):
+def test_gvr_for_a_kind(served: Any, client: Client) -> None:
     assert client.discovery.gvr_for("apps/v1", "Deployment") == GVR("apps", "v1", "deployments")
     assert client.discovery.gvr_for("v1", "Pod") == GVR("", "v1", "pods")
     assert client.discovery.gvr_for("v1", "Nope") is None
     assert client.discovery.gvr_for("no.io/v1", "Nope") is None
-    assert not client.discovery.resource_for("v1", "Node").namespaced
+    assert not found(client, "node").namespaced
 
 
-def test_answers_are_kept_and_absence_is_not(served, client, scripted):
+def test_answers_are_kept_and_absence_is_not(served: Any, client: Client, scripted: ScriptedServer) -> None:
     discovery = client.bound().discovery
     widgets = GVR("apps", "v1", "widgets")
     assert client.discovery.has(GVR("apps", "v1", "deployments"))
@@ -119,7 +131,7 @@ def test_answers_are_kept_and_absence_is_not(served, client, scripted):
     assert not discovery.has(widgets)
 
 
-def test_what_is_not_told_is_raised(scripted, client, kit):
+def test_what_is_not_told_is_raised(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     for act, kind in (
         (kit.failure(403, "Forbidden"), c.Forbidden),
         (kit.failure(500, "InternalError"), c.InternalError),
@@ -131,7 +143,7 @@ def test_what_is_not_told_is_raised(scripted, client, kit):
             client.discovery.has(GVR("apps", "v1", "deployments"))
 
 
-def test_odd_documents_are_read_as_far_as_they_go(scripted, client, kit):
+def test_odd_documents_are_read_as_far_as_they_go(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(
         kit.answer({"versions": "v1"}), kit.answer({"groups": [5, {"name": "a"}, group("b", "v1")]}),
         kit.answer({"resources": [None, {}, {"name": 5}, {"name": "xs", "shortNames": None, "verbs": "get"}]}),

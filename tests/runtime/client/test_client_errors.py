@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from runtime import GVR
 from runtime import client as c
+from runtime.client import Client
+
+if TYPE_CHECKING:
+    from tests.runtime.client.conftest import Kit, ScriptedServer
+
 
 PODS = GVR("", "v1", "pods")
 WIDGETS = GVR("example.com", "v1", "widgets")
@@ -37,7 +43,16 @@ WIDGETS = GVR("example.com", "v1", "widgets")
         (599, "SomethingNew", c.InternalError, True, True),
     ],
 )
-def test_the_reason_then_the_status_decide_the_type(scripted, client, kit, code, reason, kind, retryable, ambiguous):
+def test_the_reason_then_the_status_decide_the_type(
+    scripted: ScriptedServer,
+    client: Client,
+    kit: type[Kit],
+    code: Any,
+    reason: Any,
+    kind: Any,
+    retryable: Any,
+    ambiguous: Any,
+) -> None:
     scripted.then(kit.failure(code, reason, "the words of the server"))
     with pytest.raises(c.ApiError) as e:
         client.resource(PODS, "ns").get("web-0")
@@ -47,7 +62,7 @@ def test_the_reason_then_the_status_decide_the_type(scripted, client, kit, code,
     assert str(e.value) == f"get pods.v1 ns/web-0: the words of the server ({code} {reason})"
 
 
-def test_causes_name_the_fields(scripted, client, kit):
+def test_causes_name_the_fields(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     causes = [{"reason": "FieldValueInvalid", "message": "must be positive", "field": "spec.replicas"}, "garbage"]
     scripted.then(kit.failure(422, "Invalid", name="w", kind="Widget", group="example.com", uid="u", causes=causes))
     with pytest.raises(c.Invalid) as e:
@@ -64,7 +79,9 @@ def test_causes_name_the_fields(scripted, client, kit):
 @pytest.mark.parametrize(
     "body", [b"<html>Bad gateway" + b"x" * 5000, b"", b"\xff\xfe", b"[1]", b'{"kind":"Pod"}', b'{"kind":"Status"']
 )
-def test_an_answer_that_is_no_status_is_still_a_sane_error(scripted, client, kit, status, kind, body):
+def test_an_answer_that_is_no_status_is_still_a_sane_error(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], status: Any, kind: Any, body: Any
+) -> None:
     scripted.then(kit.answer(body, status))
     with pytest.raises(kind) as e:
         client.resource(PODS, "ns").get("p")
@@ -77,13 +94,15 @@ def test_an_answer_that_is_no_status_is_still_a_sane_error(scripted, client, kit
 @pytest.mark.parametrize(
     "odd", [{"code": "x"}, {"reason": 5, "message": None}, {"details": "no"}, {"details": {"causes": 3}}]
 )
-def test_a_status_with_odd_types_is_read_as_far_as_it_goes(scripted, client, kit, odd):
+def test_a_status_with_odd_types_is_read_as_far_as_it_goes(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], odd: Any
+) -> None:
     scripted.then(kit.answer({"kind": "Status", "code": 404, "reason": "NotFound", "message": "m", **odd}, 404))
     with pytest.raises(c.NotFound):
         client.resource(PODS, "ns").get("p")
 
 
-def test_retry_after_of_the_header_wins_over_the_body(scripted, client, kit):
+def test_retry_after_of_the_header_wins_over_the_body(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(kit.failure(429, "TooManyRequests", headers={"Retry-After": "100"}, retryAfterSeconds=7))
     with pytest.raises(c.TooManyRequests) as e:
         client.resource(PODS, "ns").get("p")
@@ -94,7 +113,9 @@ def test_retry_after_of_the_header_wins_over_the_body(scripted, client, kit):
     assert e.value.retry_after == 7
 
 
-def test_an_expired_page_carries_the_token_to_go_on_with(scripted, client, kit):
+def test_an_expired_page_carries_the_token_to_go_on_with(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     body = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old", "metadata": {"continue": "abc"}}
     scripted.then(kit.answer(body, 410))
     with pytest.raises(c.Expired) as e:
@@ -103,7 +124,9 @@ def test_an_expired_page_carries_the_token_to_go_on_with(scripted, client, kit):
 
 
 @pytest.mark.parametrize("body", [b"<html>hello", b"", b"[]", b"3"])
-def test_a_success_that_is_no_object_is_an_error_that_names_the_call(scripted, client, kit, body):
+def test_a_success_that_is_no_object_is_an_error_that_names_the_call(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], body: Any
+) -> None:
     scripted.then(kit.answer(body), kit.answer(body))
     with pytest.raises(c.ConnectionFailed, match=r"get pods.v1 ns/p: the answer is no object") as e:
         client.resource(PODS, "ns").get("p")
@@ -112,7 +135,7 @@ def test_a_success_that_is_no_object_is_an_error_that_names_the_call(scripted, c
         client.resource(PODS, "ns").list()
 
 
-def test_errors_survive_pickling(scripted, client, kit):
+def test_errors_survive_pickling(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(kit.failure(404, "NotFound", name="p"))
     with pytest.raises(c.NotFound) as e:
         client.resource(PODS, "ns").get("p")

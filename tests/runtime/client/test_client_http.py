@@ -8,17 +8,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
 from runtime import GVR
 from runtime import client as c
-from runtime.client import Client
+from runtime.client import Client, ResourceClient
 from runtime.client._http import MAX_RETRIES, parse_retry_after
 from runtime.clock import SYSTEM
 from runtime.testing import FakeClock
+
+if TYPE_CHECKING:
+    from tests.runtime.client.conftest import Handler, Kit, ScriptedServer, Seen
+
 
 PODS = GVR("", "v1", "pods")
 
@@ -30,37 +37,40 @@ class PatientClock:
         self.waits: list[float] = []
         self.offset = 0.0
 
-    def monotonic(self):
+    def monotonic(self) -> float:
         return time.monotonic() + self.offset
 
-    def now(self):
+    def now(self) -> datetime:
         return SYSTEM.now()
 
-    def wait(self, condition, timeout=None):
+    def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
         raise AssertionError("the client waits on events only")
 
-    def wait_event(self, event, timeout=None):
+    def wait_event(self, event: threading.Event, timeout: float | None = None) -> bool:
+        assert timeout is not None
         self.waits.append(timeout)
         self.offset += timeout
         return event.is_set()
 
-    def sleep(self, seconds):
+    def sleep(self, seconds: float) -> None:
         raise AssertionError("a sleep cannot be interrupted")
 
 
 @pytest.fixture
-def clock():
+def clock() -> PatientClock:
     return PatientClock()
 
 
 @pytest.fixture
-def patient(scripted, clock):
+def patient(scripted: ScriptedServer, clock: PatientClock) -> Iterator[Any]:
     with Client(scripted.url, clock=clock, timeout=60.0) as made:
         yield made.resource(PODS, "ns")
 
 
 @pytest.mark.parametrize("code", [429, 503])
-def test_retry_after_is_waited_for_and_the_request_repeated_for_reads_and_writes(scripted, patient, clock, kit, code):
+def test_retry_after_is_waited_for_and_the_request_repeated_for_reads_and_writes(
+    scripted: ScriptedServer, patient: ResourceClient, clock: PatientClock, kit: type[Kit], code: Any
+) -> None:
     busy = kit.failure(code, "TooManyRequests", headers={"Retry-After": "3"})
     scripted.then(busy, busy, kit.answer(kit.pod("a")), busy, kit.answer(kit.pod("b")))
     assert patient.get("a").name == "a"
@@ -70,14 +80,18 @@ def test_retry_after_is_waited_for_and_the_request_repeated_for_reads_and_writes
     assert scripted.requests[3].body == scripted.requests[4].body
 
 
-def test_a_number_of_repeats_bounds_it(scripted, patient, clock, kit):
+def test_a_number_of_repeats_bounds_it(
+    scripted: ScriptedServer, patient: ResourceClient, clock: PatientClock, kit: type[Kit]
+) -> None:
     scripted.default = kit.failure(429, "TooManyRequests", headers={"Retry-After": "1"})
     with pytest.raises(c.TooManyRequests):
         patient.get("a")
     assert len(scripted.requests) == 1 + MAX_RETRIES
 
 
-def test_a_wait_that_does_not_fit_in_the_timeout_is_not_begun(scripted, patient, clock, kit):
+def test_a_wait_that_does_not_fit_in_the_timeout_is_not_begun(
+    scripted: ScriptedServer, patient: ResourceClient, clock: PatientClock, kit: type[Kit]
+) -> None:
     scripted.default = kit.failure(429, "TooManyRequests", headers={"Retry-After": "20"})
     with pytest.raises(c.TooManyRequests) as e:
         patient.get("a", timeout=10)
@@ -88,7 +102,9 @@ def test_a_wait_that_does_not_fit_in_the_timeout_is_not_begun(scripted, patient,
     assert clock.waits == [20, 20]
 
 
-def test_without_retry_after_the_caller_decides(scripted, patient, clock, kit):
+def test_without_retry_after_the_caller_decides(
+    scripted: ScriptedServer, patient: ResourceClient, clock: PatientClock, kit: type[Kit]
+) -> None:
     for code in (429, 503, 500):
         scripted.then(kit.failure(code, "Whatever"))
         with pytest.raises(c.ApiError):
@@ -97,7 +113,9 @@ def test_without_retry_after_the_caller_decides(scripted, patient, clock, kit):
     assert len(scripted.requests) == 3
 
 
-def test_other_server_errors_are_repeated_for_reads_only(scripted, patient, clock, kit):
+def test_other_server_errors_are_repeated_for_reads_only(
+    scripted: ScriptedServer, patient: ResourceClient, clock: PatientClock, kit: type[Kit]
+) -> None:
     down = kit.failure(500, "ServerTimeout", headers={"Retry-After": "1"})
     scripted.then(down, kit.answer(kit.pod("a")), down)
     assert patient.get("a").name == "a"
@@ -107,11 +125,11 @@ def test_other_server_errors_are_repeated_for_reads_only(scripted, patient, cloc
     assert [r.method for r in scripted.requests] == ["GET", "GET", "PUT"]
 
 
-def test_a_wait_for_retry_after_ends_when_the_caller_stops(scripted, kit):
+def test_a_wait_for_retry_after_ends_when_the_caller_stops(scripted: ScriptedServer, kit: type[Kit]) -> None:
     clock, stop = FakeClock(), threading.Event()
     refused = threading.Event()
 
-    def busy(handler, seen):
+    def busy(handler: Handler, seen: Seen) -> None:
         kit.failure(429, "TooManyRequests", headers={"Retry-After": "20"})(handler, seen)
         refused.set()
 
@@ -127,18 +145,20 @@ def test_a_wait_for_retry_after_ends_when_the_caller_stops(scripted, kit):
 @pytest.mark.parametrize(
     ("header", "seconds"), [(None, None), ("5", 5.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), ("", None)]
 )
-def test_retry_after_as_a_number(header, seconds):
+def test_retry_after_as_a_number(header: Any, seconds: Any) -> None:
     assert parse_retry_after(header, SYSTEM) == seconds
 
 
-def test_retry_after_as_a_date():
+def test_retry_after_as_a_date() -> None:
     assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", SYSTEM) == 0
     far = parse_retry_after("Wed, 21 Oct 2099 07:28:00 GMT", SYSTEM)
     assert far is not None
     assert far > 1e9
 
 
-def test_a_read_is_repeated_once_when_the_connection_was_dropped(scripted, client, kit):
+def test_a_read_is_repeated_once_when_the_connection_was_dropped(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     scripted.then(kit.answer(kit.pod("a")), kit.drop, kit.answer(kit.pod("a")), kit.drop, kit.drop, kit.drop)
     pods = client.resource(PODS, "ns")
     pods.get("a")
@@ -149,10 +169,10 @@ def test_a_read_is_repeated_once_when_the_connection_was_dropped(scripted, clien
     assert len(scripted.requests) == 5
 
 
-def test_a_write_is_never_repeated_after_it_left(scripted, client, kit):
+def test_a_write_is_never_repeated_after_it_left(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     pods = client.resource(PODS, "ns")
     scripted.default = kit.drop
-    writes = [
+    writes: list[Callable[[], object]] = [
         lambda: pods.create(kit.pod("a")),
         lambda: pods.update(kit.pod("a")),
         lambda: pods.patch("a", {}),
@@ -168,8 +188,8 @@ def test_a_write_is_never_repeated_after_it_left(scripted, client, kit):
     assert len(scripted.requests) == len(writes)
 
 
-def test_a_body_that_is_cut_off_is_no_answer(scripted, client, kit):
-    def cut(handler, seen):
+def test_a_body_that_is_cut_off_is_no_answer(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    def cut(handler: Handler, seen: Seen) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
         handler.end_headers()
@@ -184,7 +204,7 @@ def test_a_body_that_is_cut_off_is_no_answer(scripted, client, kit):
     assert e.value.ambiguous
 
 
-def test_a_server_that_never_answers_ends_in_a_timeout(scripted, client):
+def test_a_server_that_never_answers_ends_in_a_timeout(scripted: ScriptedServer, client: Client) -> None:
     scripted.default = scripted.hang
     begun = time.monotonic()
     with pytest.raises(c.RequestTimeout, match=r"get pods.v1 ns/a") as e:
@@ -195,8 +215,8 @@ def test_a_server_that_never_answers_ends_in_a_timeout(scripted, client):
     assert len(scripted.requests) == 1
 
 
-def test_an_answer_that_trickles_ends_in_a_timeout(scripted, client):
-    def trickle(handler, seen):
+def test_an_answer_that_trickles_ends_in_a_timeout(scripted: ScriptedServer, client: Client) -> None:
+    def trickle(handler: Handler, seen: Seen) -> None:
         handler.begin_chunks()
         while not scripted.ended.wait(0.02):
             try:
@@ -209,7 +229,7 @@ def test_an_answer_that_trickles_ends_in_a_timeout(scripted, client):
         client.resource(PODS, "ns").get("a", timeout=0.3)
 
 
-def test_nobody_listens_there():
+def test_nobody_listens_there() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -221,7 +241,9 @@ def test_nobody_listens_there():
     assert f"127.0.0.1:{port}" in str(e.value)
 
 
-def test_a_bound_client_obeys_stop_and_deadline_before_sending(scripted, client, kit):
+def test_a_bound_client_obeys_stop_and_deadline_before_sending(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     scripted.default = kit.answer(kit.pod("a"))
     stop = threading.Event()
     now = client.clock.monotonic()
@@ -239,13 +261,13 @@ def test_a_bound_client_obeys_stop_and_deadline_before_sending(scripted, client,
     assert len(scripted.requests) == 2
 
 
-def test_what_is_left_until_the_deadline_is_the_timeout(scripted, client):
+def test_what_is_left_until_the_deadline_is_the_timeout(scripted: ScriptedServer, client: Client) -> None:
     scripted.default = scripted.hang
     with pytest.raises(c.RequestTimeout):
         client.bound(deadline=client.clock.monotonic() + 0.2).resource(PODS, "ns").get("a", timeout=60)
 
 
-def test_a_closed_client_sends_nothing(scripted, kit):
+def test_a_closed_client_sends_nothing(scripted: ScriptedServer, kit: type[Kit]) -> None:
     client = Client(scripted.url)
     derived = client.bound(threading.Event())
     client.close()
@@ -255,7 +277,7 @@ def test_a_closed_client_sends_nothing(scripted, kit):
     assert scripted.requests == []
 
 
-def test_observers_hear_of_writes_that_succeeded(scripted, client, kit):
+def test_observers_hear_of_writes_that_succeeded(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     heard: list[c.Write] = []
     pods = client.observed(heard.append).bound(threading.Event()).resource(PODS, "ns")
     a = kit.pod("a", resourceVersion="7")
@@ -287,14 +309,14 @@ def test_observers_hear_of_writes_that_succeeded(scripted, client, kit):
     assert heard[0].namespace == "ns"
 
 
-def test_compressed_answers_are_read(scripted, client):
+def test_compressed_answers_are_read(scripted: ScriptedServer, client: Client) -> None:
     body = orjson.dumps({"kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}] * 100})
     scripted.then(lambda h, seen: h.reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}))
     assert len(client.resource(PODS).list()) == 100
     assert scripted.requests[0].headers["accept-encoding"] == "gzip"
 
 
-def test_headers_and_token_are_sent(scripted, kit):
+def test_headers_and_token_are_sent(scripted: ScriptedServer, kit: type[Kit]) -> None:
     scripted.default = kit.answer(b"ok")
     with Client(scripted.url + "/", token="secret", user_agent="me/1") as client:
         assert client.request("GET", "/healthz", query={"verbose": "1"}).body == b"ok"
@@ -309,14 +331,16 @@ def test_headers_and_token_are_sent(scripted, kit):
     assert second.headers["content-type"] == "application/json"
 
 
-def test_redirects_are_not_followed_with_credentials(scripted, kit):
+def test_redirects_are_not_followed_with_credentials(scripted: ScriptedServer, kit: type[Kit]) -> None:
     scripted.then(kit.answer(b"{}", 302, {"Location": "http://127.0.0.1:1/"}))
     with Client(scripted.url, token="secret") as client:
         assert client.request("GET", "/").status == 302
 
 
-def test_many_threads_share_a_client_and_its_connections(scripted, client, kit):
-    def echo(handler, seen):
+def test_many_threads_share_a_client_and_its_connections(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
+    def echo(handler: Handler, seen: Seen) -> None:
         kit.answer(kit.pod(seen.path.rsplit("/", 1)[1]))(handler, seen)
 
     scripted.default = echo
@@ -328,12 +352,12 @@ def test_many_threads_share_a_client_and_its_connections(scripted, client, kit):
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://x", "http://"])
-def test_a_url_that_is_none_is_refused(url):
+def test_a_url_that_is_none_is_refused(url: Any) -> None:
     with pytest.raises(c.ConfigError, match=r"https://127.0.0.1:6443"):
         Client(url)
 
 
-def test_a_client_by_url_does_not_import_the_official_client(scripted, kit):
+def test_a_client_by_url_does_not_import_the_official_client(scripted: ScriptedServer, kit: type[Kit]) -> None:
     scripted.default = kit.answer(kit.pod("a"))
     program = (
         "import sys; from runtime.client import Client, load_client; from runtime import GVR;"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +14,7 @@ from runtime.client import ConfigError, load_client
 
 
 @pytest.fixture(autouse=True)
-def nothing_configured(monkeypatch, tmp_path):
+def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         "KUBECONFIG",
         "KUBERNETES_SERVICE_HOST",
@@ -24,7 +27,14 @@ def nothing_configured(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def config(server="http://127.0.0.1:1", user=None, cluster=None, namespace=None, name="one", current=True):
+def config(
+    server: str = "http://127.0.0.1:1",
+    user: Any = None,
+    cluster: Any = None,
+    namespace: Any = None,
+    name: Any = "one",
+    current: Any = True,
+) -> Any:
     context = {"cluster": name, "user": name} | ({"namespace": namespace} if namespace else {})
     return {
         "apiVersion": "v1",
@@ -37,8 +47,8 @@ def config(server="http://127.0.0.1:1", user=None, cluster=None, namespace=None,
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write(content, name="config"):
+def write(tmp_path: Path) -> Any:
+    def write(content: Any, name: Any = "config") -> Any:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
@@ -47,7 +57,9 @@ def write(tmp_path):
     return write
 
 
-def test_a_named_file_the_environment_and_the_home_directory(write, monkeypatch):
+def test_a_named_file_the_environment_and_the_home_directory(
+    write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = write(config("http://named:1"))
     env = write(config("http://env:1", namespace="shop"), "env")
     write(config("http://home:1"), ".kube/config")
@@ -62,7 +74,9 @@ def test_a_named_file_the_environment_and_the_home_directory(write, monkeypatch)
         assert client.url == "http://named:1"
 
 
-def test_several_files_are_merged_and_the_first_wins(write, monkeypatch, tmp_path):
+def test_several_files_are_merged_and_the_first_wins(
+    write: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "sub").mkdir()
     first = write(config("http://first:1"))
     second = write({**config("http://second:1", name="two"), "users": []}, "sub/config")
@@ -80,7 +94,7 @@ def test_several_files_are_merged_and_the_first_wins(write, monkeypatch, tmp_pat
         assert client.url == "http://clash:1"
 
 
-def test_paths_are_relative_to_their_file(write, tmp_path):
+def test_paths_are_relative_to_their_file(write: Callable[..., str], tmp_path: Path) -> None:
     path = write(config(user={"tokenFile": "token"}), "sub/config")
     with pytest.raises(ConfigError, match=r"user 'one': tokenFile: the file .*/sub/token does not exist"):
         load_client(path)
@@ -89,7 +103,7 @@ def test_paths_are_relative_to_their_file(write, tmp_path):
         pass
 
 
-def test_an_unknown_context_names_those_that_exist(write):
+def test_an_unknown_context_names_those_that_exist(write: Callable[..., str]) -> None:
     both = config(name="b")
     both["contexts"].append({"name": "a", "context": {"cluster": "b"}})
     path = write(both)
@@ -136,14 +150,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("content", "says"), BAD, ids=[says[:40] for _, says in BAD])
-def test_a_bad_file_is_told_by_file_and_field(write, content, says):
+def test_a_bad_file_is_told_by_file_and_field(write: Callable[..., str], content: Any, says: str) -> None:
     path = write(content)
     with pytest.raises(ConfigError, match=f"(?s){says}") as e:
         load_client(path)
     assert path in str(e.value)
 
 
-def test_files_that_are_not_there(tmp_path, monkeypatch):
+def test_files_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ConfigError, match=r"the kubeconfig .*/no does not exist; give another with --kubeconfig or KUB"
     ):
@@ -173,7 +187,9 @@ PLUGINS = [
 
 
 @pytest.mark.parametrize(("script", "says"), PLUGINS, ids=[says for _, says in PLUGINS])
-def test_a_plugin_that_fails_is_an_error_and_not_an_anonymous_client(write, script, says):
+def test_a_plugin_that_fails_is_an_error_and_not_an_anonymous_client(
+    write: Callable[..., str], script: Any, says: str
+) -> None:
     path = write(config(user={"exec": {"apiVersion": V1, "command": "sh", "args": ["-c", script]}}))
     with pytest.raises(ConfigError, match=f"user 'one': exec: sh {says}|user 'one': exec: sh printed.*{says}"):
         load_client(path)
@@ -191,13 +207,13 @@ def test_a_plugin_that_fails_is_an_error_and_not_an_anonymous_client(write, scri
         ({"command": "sh", "interactiveMode": "Always"}, "interactiveMode: Always needs a terminal"),
     ],
 )
-def test_a_plugin_section_that_is_wrong(write, plugin, says):
+def test_a_plugin_section_that_is_wrong(write: Callable[..., str], plugin: dict[str, Any], says: str) -> None:
     path = write(config(user={"exec": {"apiVersion": V1, **plugin}}))
     with pytest.raises(ConfigError, match=says):
         load_client(path)
 
 
-def test_in_a_pod(tmp_path, monkeypatch):
+def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from runtime.client import _transport
 
     account = tmp_path / "account"

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
 
 from runtime import GVR
-from runtime.client import Conflict, ConnectionFailed, Expired, Unstructured
+from runtime.client import Client, Conflict, ConnectionFailed, Expired, Unstructured
 from runtime.selectors import FieldSelector, LabelSelector
+
+if TYPE_CHECKING:
+    from tests.runtime.client.conftest import Kit, ScriptedServer
+
 
 PODS = GVR("", "v1", "pods")
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
 NODES = GVR("", "v1", "nodes")
 
 
-def only(scripted):
+def only(scripted: ScriptedServer) -> Any:
     (seen,) = scripted.requests
     parts = urlsplit(seen.path)
     return seen, parts.path, {k: v[0] for k, v in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
 
 
-def deployment(name="web", **metadata):
+def deployment(name: Any = "web", **metadata: Any) -> Any:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "ns", **metadata}}
 
 
@@ -58,7 +64,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("call", "method", "path", "query"), CASES)
-def test_method_path_and_query(scripted, client, kit, call, method, path, query):
+def test_method_path_and_query(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], call: Any, method: Any, path: Any, query: Any
+) -> None:
     scripted.then(kit.answer(deployment()))
     call(client.resource(DEPLOYMENTS, "ns"))
     seen, sent_path, sent_query = only(scripted)
@@ -67,7 +75,7 @@ def test_method_path_and_query(scripted, client, kit, call, method, path, query)
     assert sent_query == query
 
 
-def test_bodies_and_media_types(scripted, client, kit):
+def test_bodies_and_media_types(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.default = kit.answer(deployment())
     r = client.resource(DEPLOYMENTS, "ns")
     r.patch("web", {"spec": {"x": None}})
@@ -86,7 +94,7 @@ def test_bodies_and_media_types(scripted, client, kit):
     ]
 
 
-def test_delete_options_are_sent_in_the_body(scripted, client, kit):
+def test_delete_options_are_sent_in_the_body(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.default = kit.answer({"kind": "Status", "apiVersion": "v1", "status": "Success"})
     r = client.resource(DEPLOYMENTS, "ns")
     r.delete(
@@ -103,7 +111,7 @@ def test_delete_options_are_sent_in_the_body(scripted, client, kit):
     assert third.body == b""
 
 
-def test_where_an_object_goes(scripted, client, kit):
+def test_where_an_object_goes(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.default = kit.answer(deployment())
     client.resource(DEPLOYMENTS).create(deployment())
     client.resource(DEPLOYMENTS, "ns").create({"metadata": {"generateName": "x-"}})
@@ -135,13 +143,17 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("call", "says"), MISTAKES)
-def test_a_call_that_cannot_be_meant_is_refused_before_it_is_sent(scripted, client, call, says):
+def test_a_call_that_cannot_be_meant_is_refused_before_it_is_sent(
+    scripted: ScriptedServer, client: Client, call: Any, says: str
+) -> None:
     with pytest.raises(ValueError, match=says):
         call(client.resource(DEPLOYMENTS, "ns"))
     assert scripted.requests == []
 
 
-def test_everything_everywhere_is_not_deleted_by_accident(scripted, client, kit):
+def test_everything_everywhere_is_not_deleted_by_accident(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     scripted.default = kit.answer({"kind": "Status", "apiVersion": "v1"})
     with pytest.raises(ValueError, match="everywhere"):
         client.resource(PODS).delete_collection()
@@ -149,15 +161,17 @@ def test_everything_everywhere_is_not_deleted_by_accident(scripted, client, kit)
     assert [s.path for s in scripted.requests] == ["/api/v1/pods"]
 
 
-def test_what_json_cannot_say_is_refused(scripted, client):
+def test_what_json_cannot_say_is_refused(scripted: ScriptedServer, client: Client) -> None:
     r = client.resource(PODS, "ns")
-    for call in (lambda: r.create({"metadata": {"name": object()}}), lambda: r.patch("a", {"x": {1, 2}})):
+    calls: list[Callable[[], object]]
+    calls = [lambda: r.create({"metadata": {"name": object()}}), lambda: r.patch("a", {"x": {1, 2}})]
+    for call in calls:
         with pytest.raises(TypeError, match="JSON"):
             call()
     assert scripted.requests == []
 
 
-def pods_page(names, token="", remaining=None):
+def pods_page(names: Any, token: Any = "", remaining: Any = None) -> Any:
     metadata = {"resourceVersion": "42"}
     if token:
         metadata |= {"continue": token, "remainingItemCount": remaining}
@@ -169,7 +183,7 @@ def pods_page(names, token="", remaining=None):
     }
 
 
-def test_list_parameters_and_result(scripted, client, kit):
+def test_list_parameters_and_result(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(kit.answer(pods_page(["a", "b"], "next", 7)))
     got = client.resource(PODS, "ns").list(
         label_selector=LabelSelector.parse("a=b,!c"), field_selector=FieldSelector.parse("spec.nodeName=n"), limit=2,
@@ -184,7 +198,7 @@ def test_list_parameters_and_result(scripted, client, kit):
     }  # fmt: skip
 
 
-def test_items_of_a_list_get_their_kind(scripted, client, kit):
+def test_items_of_a_list_get_their_kind(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     own = {"kind": "Own", "apiVersion": "x/v2", "metadata": {"name": "b"}}
     scripted.then(
         kit.answer(
@@ -202,13 +216,17 @@ def test_items_of_a_list_get_their_kind(scripted, client, kit):
     assert client.resource(DEPLOYMENTS).list().items == []
 
 
-def test_an_item_that_is_no_object_is_an_error_that_names_the_list(scripted, client, kit):
+def test_an_item_that_is_no_object_is_an_error_that_names_the_list(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     scripted.default = kit.answer({"kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}, 5]})
     with pytest.raises(ConnectionFailed, match=r"list pods.v1: an item is no object"):
         client.resource(PODS).list()
 
 
-def test_pages_follow_the_token_and_do_not_hide_that_it_expired(scripted, client, kit):
+def test_pages_follow_the_token_and_do_not_hide_that_it_expired(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     scripted.then(
         kit.answer(pods_page(["a"], "t1")), kit.answer(pods_page(["b"], "t2")), kit.answer(pods_page(["c"])),
         kit.answer(pods_page(["a"], "t1")), kit.failure(410, "Expired"),
@@ -222,27 +240,31 @@ def test_pages_follow_the_token_and_do_not_hide_that_it_expired(scripted, client
         next(pages)
 
 
-def test_pages_are_fetched_as_they_are_asked_for(scripted, client, kit):
+def test_pages_are_fetched_as_they_are_asked_for(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(kit.answer(pods_page(["a"], "t1")))
     next(client.resource(PODS).pages())
     assert len(scripted.requests) == 1
 
 
-def test_the_bytes_of_an_unstructured_are_sent_as_they_are(scripted, client, kit):
+def test_the_bytes_of_an_unstructured_are_sent_as_they_are(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     scripted.then(kit.answer(deployment()))
     raw = b'{ "metadata" : {"name":"a","namespace":"ns"}, "big": 12345678901234567890123 }'
     client.resource(DEPLOYMENTS, "ns").create(Unstructured.from_bytes(raw))
     assert scripted.requests[0].body == raw
 
 
-def test_a_conflict_names_verb_resource_subresource_and_object(scripted, client, kit):
+def test_a_conflict_names_verb_resource_subresource_and_object(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     scripted.then(kit.failure(409, "Conflict", "changed"))
     with pytest.raises(Conflict) as e:
         client.resource(DEPLOYMENTS).update_status(deployment())
     assert str(e.value) == "update deployments.v1.apps/status ns/web: changed (409 Conflict)"
 
 
-def test_raw_lists_leave_items_undecoded(scripted, client, kit):
+def test_raw_lists_leave_items_undecoded(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(kit.answer(pods_page(["a", "b"], "t")))
     page = client.resource(PODS).list_raw()
     assert (page.kind, page.api_version, page.resource_version, page.continue_) == ("Pod", "v1", "42", "t")

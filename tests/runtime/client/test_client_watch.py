@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,12 +14,17 @@ from hypothesis import strategies as st
 
 from runtime import GVR
 from runtime import client as c
+from runtime.client import Client
 from runtime.client._chunked import LineSplitter, _dechunk
+
+if TYPE_CHECKING:
+    from tests.runtime.client.conftest import Handler, Kit, ScriptedServer, Seen
+
 
 PODS = GVR("", "v1", "pods")
 
 
-def test_events_come_typed_and_in_order(scripted, client, kit):
+def test_events_come_typed_and_in_order(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(
         kit.chunks(
             kit.line("ADDED", kit.pod("a")) + kit.line("MODIFIED", kit.pod("a")),
@@ -37,7 +43,7 @@ def test_events_come_typed_and_in_order(scripted, client, kit):
     assert events[0].object.to_dict() == kit.pod("a")
 
 
-def test_parameters(scripted, client, kit):
+def test_parameters(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.default = kit.chunks()
     pods = client.resource(PODS, "ns")
     list(pods.watch())
@@ -61,7 +67,9 @@ def test_parameters(scripted, client, kit):
     assert scripted.requests[0].headers["accept-encoding"] == "identity"
 
 
-def test_an_error_event_is_raised_after_what_came_before_it(scripted, client, kit):
+def test_an_error_event_is_raised_after_what_came_before_it(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version: 1 (5)"}
     scripted.then(kit.chunks(kit.line("ADDED", kit.pod("a")) + kit.line("ERROR", status), end=False))
     watch = client.resource(PODS, "ns").watch()
@@ -71,13 +79,15 @@ def test_an_error_event_is_raised_after_what_came_before_it(scripted, client, ki
 
 
 @pytest.mark.parametrize("status", [{}, {"code": "x"}, {"kind": "Status", "code": 500}, {"kind": "Pod"}])
-def test_an_error_event_without_sense_is_still_an_api_error(scripted, client, kit, status):
+def test_an_error_event_without_sense_is_still_an_api_error(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], status: Any
+) -> None:
     scripted.then(kit.chunks(kit.line("ERROR", status)))
     with pytest.raises(c.ApiError):
         list(client.resource(PODS, "ns").watch())
 
 
-def test_a_watch_that_is_refused_raises_at_once(scripted, client, kit):
+def test_a_watch_that_is_refused_raises_at_once(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.then(kit.failure(410, "Expired"), kit.failure(403, "Forbidden"))
     with pytest.raises(c.Expired):
         client.resource(PODS).watch(resource_version="1")
@@ -88,7 +98,9 @@ def test_a_watch_that_is_refused_raises_at_once(scripted, client, kit):
 @pytest.mark.parametrize(
     "garbage", [b"<html>\n", b'{"type":"ADDED"}\n', b'{"type":"ADDED","object":5}\n', b"\x00\xff\n"]
 )
-def test_a_line_that_is_no_event_ends_the_watch(scripted, client, kit, garbage):
+def test_a_line_that_is_no_event_ends_the_watch(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], garbage: Any
+) -> None:
     scripted.then(kit.chunks(kit.line("ADDED", kit.pod("a")), garbage, kit.line("ADDED", kit.pod("b"))))
     watch = client.resource(PODS, "ns").watch()
     assert next(watch).object.name == "a"
@@ -97,7 +109,9 @@ def test_a_line_that_is_no_event_ends_the_watch(scripted, client, kit, garbage):
     assert list(watch) == []
 
 
-def test_a_connection_that_breaks_is_an_error_and_one_that_ends_is_not(scripted, client, kit):
+def test_a_connection_that_breaks_is_an_error_and_one_that_ends_is_not(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     whole, half = kit.line("ADDED", kit.pod("a")), kit.line("ADDED", kit.pod("b"))[:20]
     scripted.then(kit.chunks(whole), kit.chunks(whole, end=False), kit.chunks(whole, half))
     pods = client.resource(PODS, "ns")
@@ -109,8 +123,8 @@ def test_a_connection_that_breaks_is_an_error_and_one_that_ends_is_not(scripted,
             next(watch)
 
 
-def test_chunked_coding_that_is_none_is_an_error(scripted, client):
-    def nonsense(handler, seen):
+def test_chunked_coding_that_is_none_is_an_error(scripted: ScriptedServer, client: Client) -> None:
+    def nonsense(handler: Handler, seen: Seen) -> None:
         handler.begin_chunks()
         handler.wfile.write(b"-5\r\nhello\r\n")
 
@@ -119,8 +133,8 @@ def test_chunked_coding_that_is_none_is_an_error(scripted, client):
         next(client.resource(PODS).watch())
 
 
-def test_silence_ends_in_an_idle_timeout(scripted, client, kit):
-    def silent(handler, seen):
+def test_silence_ends_in_an_idle_timeout(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    def silent(handler: Handler, seen: Seen) -> None:
         handler.begin_chunks()
         handler.chunk(kit.line("ADDED", kit.pod("a")))
         scripted.ended.wait(30)
@@ -134,10 +148,12 @@ def test_silence_ends_in_an_idle_timeout(scripted, client, kit):
     assert not e.value.ambiguous
 
 
-def test_the_time_for_the_answer_is_not_the_time_for_events(scripted, client, kit):
+def test_the_time_for_the_answer_is_not_the_time_for_events(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
     go = threading.Event()
 
-    def late(handler, seen):
+    def late(handler: Handler, seen: Seen) -> None:
         handler.begin_chunks()
         handler.wfile.flush()
         go.wait(30)
@@ -154,15 +170,17 @@ def test_the_time_for_the_answer_is_not_the_time_for_events(scripted, client, ki
         assert len(reading.result(10)) == 1
 
 
-def test_the_head_of_the_answer_has_a_timeout(scripted, client):
+def test_the_head_of_the_answer_has_a_timeout(scripted: ScriptedServer, client: Client) -> None:
     scripted.default = scripted.hang
     with pytest.raises(c.RequestTimeout):
         client.resource(PODS).watch(timeout=0.2)
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_close_from_another_thread_ends_the_iteration(scripted, client, kit, raw):
-    def silent(handler, seen):
+def test_close_from_another_thread_ends_the_iteration(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], raw: Any
+) -> None:
+    def silent(handler: Handler, seen: Seen) -> None:
         handler.begin_chunks()
         handler.chunk(kit.line("ADDED", kit.pod("a")))
         scripted.ended.wait(30)
@@ -172,7 +190,7 @@ def test_close_from_another_thread_ends_the_iteration(scripted, client, kit, raw
     watch = pods.watch_raw() if raw else pods.watch()
     first, rest = threading.Event(), []
 
-    def read():
+    def read() -> None:
         for item in watch:
             rest.append(item)
             first.set()
@@ -188,20 +206,20 @@ def test_close_from_another_thread_ends_the_iteration(scripted, client, kit, raw
     assert list(watch) == []
 
 
-def test_close_before_and_between_reads(scripted, client, kit):
+def test_close_before_and_between_reads(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
     scripted.default = kit.chunks(kit.line("ADDED", kit.pod("a")), kit.line("ADDED", kit.pod("b")))
     pods = client.resource(PODS, "ns")
     with pods.watch() as watch:
         pass
     assert list(watch) == []
-    with pods.watch_raw() as watch:
-        next(watch)
-    assert watch.closed
-    assert list(watch) == []
+    with pods.watch_raw() as raw:
+        next(raw)
+    assert raw.closed
+    assert list(raw) == []
 
 
-def test_a_burst_comes_in_batches(scripted, client, kit):
-    def burst(handler, seen):
+def test_a_burst_comes_in_batches(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    def burst(handler: Handler, seen: Seen) -> None:
         handler.begin_chunks()
         parts = [kit.line("ADDED", kit.pod(f"p{i}")) for i in range(1000)]
         handler.wfile.write(b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in parts) + b"0\r\n\r\n")
@@ -216,8 +234,8 @@ def test_a_burst_comes_in_batches(scripted, client, kit):
     assert all(batches)
 
 
-def test_a_body_that_is_not_chunked_is_read_too(scripted, client, kit):
-    def until_close(handler, seen):
+def test_a_body_that_is_not_chunked_is_read_too(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    def until_close(handler: Handler, seen: Seen) -> None:
         handler.send_response(200)
         handler.send_header("Connection", "close")
         handler.end_headers()
@@ -237,7 +255,7 @@ class Cut(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         size = min(self.sizes.pop(0) if self.sizes else 7, len(buffer), len(self.data))
         buffer[:size] = self.data[:size]
         self.data = self.data[size:]
@@ -250,7 +268,7 @@ class Cut(io.RawIOBase):
     sizes=st.lists(st.integers(1, 50), max_size=200),
     extension=st.sampled_from([b"", b";x=y"]),
 )
-def test_any_cut_of_the_network_gives_the_same_lines(chunks, sizes, extension):
+def test_any_cut_of_the_network_gives_the_same_lines(chunks: Any, sizes: Any, extension: Any) -> None:
     wire = b"".join(b"%x%b\r\n%b\r\n" % (len(p), extension, p) for p in chunks) + b"0\r\n\r\n"
     splitter = LineSplitter()
     lines = [line for segment in _dechunk(io.BufferedReader(Cut(wire, sizes))) for line in splitter.feed(segment)]
@@ -262,7 +280,7 @@ def test_any_cut_of_the_network_gives_the_same_lines(chunks, sizes, extension):
 
 @settings(deadline=None)
 @given(cut=st.integers(0, 40), sizes=st.lists(st.integers(1, 50), max_size=20))
-def test_a_stream_that_stops_early_is_an_error(cut, sizes):
+def test_a_stream_that_stops_early_is_an_error(cut: Any, sizes: Any) -> None:
     wire = b"10\r\n" + b"x" * 16 + b"\r\n" + b"10\r\n" + b"y" * 16 + b"\r\n0\r\n"
     with pytest.raises(EOFError):
         list(_dechunk(io.BufferedReader(Cut(wire[:cut], sizes))))

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime import GVR
-from runtime.client import AlreadyExists, Conflict, Expired, Invalid, NotFound, Unstructured, load_client
+from runtime.client import (
+    AlreadyExists,
+    APIResource,
+    Client,
+    Conflict,
+    Expired,
+    Invalid,
+    NotFound,
+    ResourceClient,
+    Unstructured,
+    load_client,
+)
 from runtime.testing import FakeAPIServer
 
 CONFIGMAPS = GVR("", "v1", "configmaps")
@@ -18,28 +32,28 @@ NAMESPACES = GVR("", "v1", "namespaces")
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Any]:
     with FakeAPIServer() as server:
         yield server
 
 
 @pytest.fixture
-def client(server):
+def client(server: FakeAPIServer) -> Iterator[Any]:
     with server.client() as client:
         yield client
 
 
 @pytest.fixture
-def maps(client):
+def maps(client: Client) -> Any:
     return client.resource(CONFIGMAPS, "default")
 
 
-def config_map(name, labels=None, **data):
+def config_map(name: Any, labels: Any = None, **data: Any) -> Any:
     metadata = {"name": name, "namespace": "default", **({"labels": labels} if labels else {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
-def stateful_set(name="web"):
+def stateful_set(name: Any = "web") -> Any:
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     return {
         "apiVersion": "apps/v1",
@@ -49,7 +63,13 @@ def stateful_set(name="web"):
     }
 
 
-def test_create_read_update_delete(maps):
+def found(client: Client, name: str, group: str | None = None) -> APIResource:
+    resource = client.discovery.find(name, group)
+    assert resource is not None
+    return resource
+
+
+def test_create_read_update_delete(maps: ResourceClient) -> None:
     made = maps.create(config_map("a", x="1"))
     assert made.uid
     assert made.resource_version
@@ -65,19 +85,21 @@ def test_create_read_update_delete(maps):
     with pytest.raises(Conflict):
         maps.delete("a", uid="another")
     maps.delete("a", uid=made.uid)
-    for gone in (lambda: maps.get("a"), lambda: maps.delete("a"), lambda: maps.update(changed)):
+    gone: list[Callable[[], object]]
+    gone = [lambda: maps.get("a"), lambda: maps.delete("a"), lambda: maps.update(changed)]
+    for call in gone:
         with pytest.raises(NotFound):
-            gone()
+            call()
 
 
-def test_what_is_invalid_is_told_by_field(maps):
+def test_what_is_invalid_is_told_by_field(maps: ResourceClient) -> None:
     with pytest.raises(Invalid) as e:
         maps.create(config_map("Not A Name"))
     assert e.value.causes
     assert e.value.causes[0].field == "metadata.name"
 
 
-def test_dry_run_changes_nothing(maps):
+def test_dry_run_changes_nothing(maps: ResourceClient) -> None:
     maps.create(config_map("b"), dry_run=True)
     assert maps.list().items == []
     maps.create(config_map("a"))
@@ -87,7 +109,7 @@ def test_dry_run_changes_nothing(maps):
     assert maps.get("a").get("data", {}) == {}
 
 
-def test_patches(maps, client):
+def test_patches(maps: ResourceClient, client: Client) -> None:
     maps.create(config_map("a", x="1", y="2"))
     assert maps.patch("a", {"data": {"x": None, "z": "3"}})["data"] == {"y": "2", "z": "3"}
     patched = maps.patch("a", [{"op": "replace", "path": "/data/y", "value": "9"}], type="json")
@@ -101,7 +123,7 @@ def test_patches(maps, client):
         maps.patch("a", {"metadata": {"resourceVersion": "1"}, "data": {"q": "1"}})
 
 
-def test_apply_owns_what_it_names(maps):
+def test_apply_owns_what_it_names(maps: ResourceClient) -> None:
     maps.apply(config_map("a", x="1", y="1"), field_manager="me")
     assert maps.apply(config_map("a", x="2"), field_manager="me")["data"] == {"x": "2"}
     with pytest.raises(Conflict, match="me"):
@@ -112,7 +134,7 @@ def test_apply_owns_what_it_names(maps):
     assert maps.get("a").resource_version == before, "applying the same again is no write"
 
 
-def test_status_and_scale(client):
+def test_status_and_scale(client: Client) -> None:
     sets = client.resource(STATEFULSETS, "default")
     made = sets.create(stateful_set())
     changed = made.to_dict()
@@ -128,7 +150,7 @@ def test_status_and_scale(client):
         sets.update_scale("web", 4, resource_version=made.resource_version)
 
 
-def test_lists_select_and_page(maps, client, server):
+def test_lists_select_and_page(maps: ResourceClient, client: Client, server: FakeAPIServer) -> None:
     for i in range(25):
         maps.create(config_map(f"m{i:02}", {"parity": "odd" if i % 2 else "even"}))
     names = [f"m{i:02}" for i in range(25)]
@@ -154,7 +176,7 @@ def test_lists_select_and_page(maps, client, server):
     assert e.value.continue_token
 
 
-def test_delete_collection(maps):
+def test_delete_collection(maps: ResourceClient) -> None:
     for i in range(4):
         maps.create(config_map(f"m{i}", {"n": str(i)}))
     maps.delete_collection(label_selector="n in (0,1)")
@@ -163,7 +185,7 @@ def test_delete_collection(maps):
     assert len(maps.list()) == 0
 
 
-def test_a_finalizer_keeps_a_deleted_object(maps):
+def test_a_finalizer_keeps_a_deleted_object(maps: ResourceClient) -> None:
     held = config_map("a")
     held["metadata"]["finalizers"] = ["test.io/hold"]
     maps.create(held)
@@ -175,7 +197,7 @@ def test_a_finalizer_keeps_a_deleted_object(maps):
         maps.get("a")
 
 
-def test_a_watch_sees_every_change_in_order(maps):
+def test_a_watch_sees_every_change_in_order(maps: ResourceClient) -> None:
     start = maps.list().resource_version
     with maps.watch(resource_version=start) as watch:
         maps.create(config_map("a", x="1"))
@@ -190,7 +212,7 @@ def test_a_watch_sees_every_change_in_order(maps):
         assert [next(resumed).type for _ in range(2)] == ["MODIFIED", "DELETED"]
 
 
-def test_a_watch_that_selects_sees_objects_come_and_go(maps):
+def test_a_watch_that_selects_sees_objects_come_and_go(maps: ResourceClient) -> None:
     with maps.watch(resource_version=maps.list().resource_version, label_selector="on") as watch:
         maps.create(config_map("a"))
         maps.patch("a", {"metadata": {"labels": {"on": "1"}}})
@@ -198,7 +220,7 @@ def test_a_watch_that_selects_sees_objects_come_and_go(maps):
         assert [next(watch).type for _ in range(2)] == ["ADDED", "DELETED"]
 
 
-def test_a_watch_from_too_long_ago_is_expired(maps, server):
+def test_a_watch_from_too_long_ago_is_expired(maps: ResourceClient, server: FakeAPIServer) -> None:
     first = maps.create(config_map("a")).resource_version
     maps.patch("a", {"data": {"x": "1"}})
     server.compact()
@@ -206,12 +228,12 @@ def test_a_watch_from_too_long_ago_is_expired(maps, server):
         next(maps.watch(resource_version=first))
 
 
-def test_a_watch_ends_when_the_server_was_asked_to_end_it(maps):
+def test_a_watch_ends_when_the_server_was_asked_to_end_it(maps: ResourceClient) -> None:
     events = list(maps.watch(resource_version=maps.list().resource_version, server_timeout=1))
     assert {e.type for e in events} <= {"BOOKMARK"}
 
 
-def test_bookmarks():
+def test_bookmarks() -> None:
     with FakeAPIServer(bookmark_interval=0.1) as server, server.client() as client:
         maps = client.resource(CONFIGMAPS, "default")
         with maps.watch(resource_version=maps.list().resource_version, idle_timeout=10) as watch:
@@ -221,7 +243,7 @@ def test_bookmarks():
     assert mark.object.resource_version
 
 
-def test_a_streaming_list_ends_with_its_bookmark(maps):
+def test_a_streaming_list_ends_with_its_bookmark(maps: ResourceClient) -> None:
     maps.create(config_map("a"))
     with maps.watch(send_initial_events=True, resource_version_match="NotOlderThan", idle_timeout=10) as watch:
         first, second = next(watch), next(watch)
@@ -230,7 +252,7 @@ def test_a_streaming_list_ends_with_its_bookmark(maps):
     assert second.object.annotations == {"k8s.io/initial-events-end": "true"}
 
 
-def test_generated_names_and_cluster_scope(client):
+def test_generated_names_and_cluster_scope(client: Client) -> None:
     maps = client.resource(CONFIGMAPS, "default")
     made = maps.create({"metadata": {"generateName": "x-"}})
     assert made.name.startswith("x-")
@@ -238,16 +260,16 @@ def test_generated_names_and_cluster_scope(client):
     assert (namespace.namespace, namespace.key, namespace.name) == ("", "shop", "shop")
 
 
-def test_discovery_of_the_server(client):
+def test_discovery_of_the_server(client: Client) -> None:
     assert client.discovery.gvr_for("apps/v1", "StatefulSet") == STATEFULSETS
-    assert client.discovery.find("sts").gvr == STATEFULSETS
-    assert client.discovery.find("po").gvr == PODS
-    assert not client.discovery.find("ns").namespaced
+    assert found(client, "sts").gvr == STATEFULSETS
+    assert found(client, "po").gvr == PODS
+    assert not found(client, "ns").namespaced
     assert client.discovery.has(PODS)
     assert not client.discovery.has(GVR("example.com", "v1", "widgets"))
 
 
-def test_concurrent_updates_lose_nothing(client):
+def test_concurrent_updates_lose_nothing(client: Client) -> None:
     maps = client.resource(CONFIGMAPS, "default")
     maps.create(config_map("a", n="0"))
     conflicts = threading.Semaphore(0)
@@ -268,14 +290,14 @@ def test_concurrent_updates_lose_nothing(client):
     assert maps.get("a")["data"]["n"] == "40"
 
 
-def test_by_the_kubeconfig_the_server_writes(server, tmp_path):
+def test_by_the_kubeconfig_the_server_writes(server: FakeAPIServer, tmp_path: Path) -> None:
     path = server.kubeconfig(tmp_path / "config", namespace="shop")
     with load_client(str(path)) as client:
         assert client.namespace == "shop"
         assert isinstance(client.resource(NAMESPACES).get("default"), Unstructured)
 
 
-def test_a_broken_connection_under_a_watch_is_an_error(maps, server):
+def test_a_broken_connection_under_a_watch_is_an_error(maps: ResourceClient, server: FakeAPIServer) -> None:
     from runtime.client import ConnectionFailed
 
     with maps.watch(resource_version=maps.list().resource_version) as watch:

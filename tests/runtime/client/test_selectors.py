@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ WEB = {"app": "web", "tier": "a", "n": "5", "example.com/x": "y", "empty": ""}
         ("a b", None),
     ],
 )
-def test_labels(text, matches):
+def test_labels(text: str, matches: Any) -> None:
     if matches is None:
         with pytest.raises(SelectorError):
             LabelSelector.parse(text)
@@ -79,20 +81,20 @@ def test_labels(text, matches):
         ("a!b", "'!'"),
     ],
 )
-def test_errors_quote_the_selector_and_the_part(text, part):
+def test_errors_quote_the_selector_and_the_part(text: str, part: Any) -> None:
     with pytest.raises(SelectorError) as e:
         LabelSelector.parse(text)
     assert part in str(e.value)
     assert repr(text) in str(e.value)
 
 
-def test_odd_values_of_the_server_do_not_break_matching():
+def test_odd_values_of_the_server_do_not_break_matching() -> None:
     assert LabelSelector.parse("a=1").matches({"a": 1})
     assert LabelSelector.parse("a").matches({"a": None})
     assert not LabelSelector.parse("!a").matches({"a": None})
 
 
-def test_empty_and_from_labels():
+def test_empty_and_from_labels() -> None:
     assert LabelSelector.parse(None).empty
     assert LabelSelector.EVERYTHING.empty
     assert not LabelSelector.parse("a").empty
@@ -104,7 +106,7 @@ def test_empty_and_from_labels():
         LabelSelector.from_labels({"app": "not a value"})
 
 
-def test_the_selector_of_a_spec():
+def test_the_selector_of_a_spec() -> None:
     spec = {
         "matchLabels": {"app": "web"},
         "matchExpressions": [
@@ -145,7 +147,7 @@ requirements = st.one_of(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(requirements, max_size=5), st.dictionaries(keys, values, max_size=4))
-def test_a_label_selector_reads_back_as_it_was_written(wanted, labels):
+def test_a_label_selector_reads_back_as_it_was_written(wanted: Any, labels: Any) -> None:
     selector = LabelSelector(tuple(wanted))
     again = LabelSelector.parse(str(selector))
     assert again == selector
@@ -154,7 +156,7 @@ def test_a_label_selector_reads_back_as_it_was_written(wanted, labels):
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=20) | st.text("ab=!,() in", max_size=20))
-def test_any_text_is_read_or_refused(text):
+def test_any_text_is_read_or_refused(text: str) -> None:
     for kind in (LabelSelector, FieldSelector):
         try:
             selector = kind.parse(text)
@@ -177,7 +179,7 @@ def test_any_text_is_read_or_refused(text):
         ("status.message=a\\,b\\=c\\\\", True),
     ],
 )
-def test_fields(text, matches):
+def test_fields(text: str, matches: Any) -> None:
     fields = {"metadata.name": "web", "status.phase": "Running", "status.message": "a,b=c\\"}
     selector = FieldSelector.parse(text)
     assert selector.matches(fields) is matches
@@ -185,7 +187,7 @@ def test_fields(text, matches):
 
 
 @pytest.mark.parametrize("text", ["metadata.name", "=x", "a=b=c", "a=b\\x", "a b=c", "a=b\\"])
-def test_bad_field_selectors(text):
+def test_bad_field_selectors(text: str) -> None:
     with pytest.raises(SelectorError, match="field selector"):
         FieldSelector.parse(text)
 
@@ -199,7 +201,7 @@ terms = st.tuples(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(terms, max_size=4))
-def test_a_field_selector_reads_back_as_it_was_written(wanted):
+def test_a_field_selector_reads_back_as_it_was_written(wanted: Any) -> None:
     selector = FieldSelector(tuple(wanted))
     assert FieldSelector.parse(str(selector)) == selector
     assert selector.fields == tuple(t[0] for t in wanted)
