@@ -3,74 +3,79 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from runtime.testing.kinds.gotypes import fit, prune_unknown
 from runtime.testing.kinds.model import FieldError
+from runtime.testing.kinds.schemas import REF
 from runtime.types import JSONObject
 
 Change = Callable[[JSONObject], None]
 Check = Callable[[JSONObject, JSONObject | None], list[FieldError]]
 Update = Callable[[JSONObject, JSONObject, str | None], None]
-Prune = Callable[[JSONObject], list[str]]
 
-
-def _nothing(obj: JSONObject) -> None:
-    return None
-
-
-def _unchanged(obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
-    return None
+_TYPE = frozenset({"metadata", "apiVersion", "kind"})
 
 
 @dataclass(frozen=True)
 class BuiltinBehaviour:
     """A :class:`~runtime.testing.kinds.model.Behaviour` put together from functions.
 
+    :param model: name of the kind's schema.
     :param has_status: the kind has a status subresource, so that a main write cannot touch its status.
     :param spec_fields: the top-level fields whose change moves ``metadata.generation``; empty: all but metadata
         and status.
+    :param zero_status: fields that the status always has.
     :param on_create: after the common preparation of a create.
     :param on_update: after the common preparation of an update.
     """
 
+    kind: str
+    model: str
     has_status: bool = False
     spec_fields: tuple[str, ...] = ("spec",)
-    defaults: Change = _nothing
-    pruner: Prune = lambda obj: []
-    on_create: Change = _nothing
-    on_update: Update = _unchanged
+    defaults: Change | None = None
+    zero_status: Mapping[str, object] | None = None
+    on_create: Change | None = None
+    on_update: Update | None = None
     checks: tuple[Check, ...] = ()
-    initial_status: JSONObject | None = None
 
     def default(self, obj: JSONObject) -> None:
-        self.defaults(obj)
+        fit({"$ref": REF + self.model}, obj, self.kind)
+        if self.defaults is not None:
+            self.defaults(obj)
+        self._complete_status(obj)
 
     def prune(self, obj: JSONObject) -> list[str]:
-        return self.pruner(obj)
+        return prune_unknown({"$ref": REF + self.model}, obj)
 
     def prepare_create(self, obj: JSONObject) -> None:
         if self.has_status:
             obj.pop("status", None)
-        if self.initial_status is not None:
-            obj["status"] = copy.deepcopy(self.initial_status)
-        self.on_create(obj)
+        self._complete_status(obj)
+        if self.on_create is not None:
+            self.on_create(obj)
 
     def prepare_update(self, obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
         if subresource == "status":
-            _keep_all_but_status(obj, old)
+            for field in {*obj, *old} - {"status"} - _TYPE:
+                _keep(obj, old, field)
         elif self.has_status:
             _keep(obj, old, "status")
-        self.on_update(obj, old, subresource)
+        if self.on_update is not None:
+            self.on_update(obj, old, subresource)
 
     def validate(self, obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
         return [error for check in self.checks for error in check(obj, old)]
 
     def generation_changed(self, obj: JSONObject, old: JSONObject) -> bool:
-        fields = self.spec_fields or tuple(
-            sorted({*obj, *old} - {"metadata", "status", "apiVersion", "kind"})
-        )
+        fields = self.spec_fields or {*obj, *old} - _TYPE - {"status"}
         return any(obj.get(each) != old.get(each) for each in fields)
+
+    def _complete_status(self, obj: JSONObject) -> None:
+        if self.zero_status is not None:
+            obj["status"] = {**copy.deepcopy(dict(self.zero_status)), **(obj.get("status") or {})}
 
 
 def _keep(obj: JSONObject, old: JSONObject, field: str) -> None:
@@ -78,8 +83,3 @@ def _keep(obj: JSONObject, old: JSONObject, field: str) -> None:
         obj[field] = copy.deepcopy(old[field])
     else:
         obj.pop(field, None)
-
-
-def _keep_all_but_status(obj: JSONObject, old: JSONObject) -> None:
-    for field in {*obj, *old} - {"status", "metadata", "apiVersion", "kind"}:
-        _keep(obj, old, field)

@@ -2,19 +2,135 @@
 
 from __future__ import annotations
 
-from runtime.testing.kinds.behaviour import BuiltinBehaviour
+from collections.abc import Callable
+from dataclasses import replace
+
+from runtime.testing.kinds import events
+from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check
 from runtime.testing.kinds.builtin import Row
+from runtime.testing.kinds.checks import others, pods, services, workloads
 from runtime.testing.kinds.crds import definition
+from runtime.testing.kinds.defaults import others as other_defaults
+from runtime.testing.kinds.defaults import pods as pod_defaults
+from runtime.testing.kinds.defaults import services as service_defaults
+from runtime.testing.kinds.defaults import workloads as workload_defaults
 from runtime.testing.kinds.services import ServiceAddresses
+
+Make = Callable[[BuiltinBehaviour, ServiceAddresses], BuiltinBehaviour]
 
 
 def behaviour_of(row: Row, addresses: ServiceAddresses) -> BuiltinBehaviour:
     """The behaviour of one built-in kind."""
-    if row.kind == "CustomResourceDefinition":
-        return BuiltinBehaviour(
-            has_status=True,
-            defaults=definition.default_crd,
-            on_create=definition.initial_status,
-            checks=(definition.validate_crd,),
+    plain = BuiltinBehaviour(row.kind, row.model, has_status="status" in row.subs)
+    if row.gvr.group == "events.k8s.io":
+        return replace(plain, defaults=events.default_new, checks=(events.validate_new,))
+    make = _KINDS.get(row.kind)
+    return plain if make is None else make(plain, addresses)
+
+
+def _with(
+    defaults: Change | None = None,
+    *checks: Check,
+    zero_status: dict[str, object] | None = None,
+    on_create: Change | None = None,
+    whole: bool = False,
+) -> Make:
+    """:param whole: the generation moves with any field, not with the spec only."""
+
+    def make(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
+        del addresses
+        return replace(
+            plain,
+            defaults=defaults or plain.defaults,
+            checks=checks,
+            zero_status=zero_status,
+            on_create=on_create or plain.on_create,
+            spec_fields=() if whole else plain.spec_fields,
         )
-    return BuiltinBehaviour(has_status="status" in row.subs)
+
+    return make
+
+
+def _service(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
+    allocation = service_defaults.ServiceAllocation(addresses)
+    return replace(
+        plain,
+        defaults=service_defaults.default_service,
+        checks=(services.validate_service,),
+        zero_status={"loadBalancer": {}},
+        on_create=allocation.create,
+        on_update=allocation.update,
+    )
+
+
+def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
+    del addresses
+    return replace(
+        plain,
+        defaults=other_defaults.default_namespace,
+        checks=(others.validate_namespace,),
+        on_create=other_defaults.create_namespace,
+        on_update=other_defaults.update_namespace,
+    )
+
+
+_STATEFUL = {"replicas": 0, "availableReplicas": 0}
+_DAEMON = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0)
+_BUDGET = dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
+
+_KINDS: dict[str, Make] = {
+    "Pod": _with(pod_defaults.default_pod, pods.validate_pod, on_create=pod_defaults.admit_pod),
+    "Service": _service,
+    "Namespace": _namespace,
+    "Endpoints": _with(service_defaults.default_endpoints),
+    "EndpointSlice": _with(service_defaults.default_endpoint_slice, others.validate_endpoint_slice, whole=True),
+    "ConfigMap": _with(None, others.validate_config_map),
+    "Secret": _with(other_defaults.default_secret, others.validate_secret),
+    "Event": _with(events.default_core, events.validate_core),
+    "PersistentVolumeClaim": _with(
+        other_defaults.default_claim, others.validate_claim, on_create=other_defaults.create_claim
+    ),
+    "PersistentVolume": _with(other_defaults.default_volume, on_create=other_defaults.create_volume),
+    "ReplicationController": _with(
+        workload_defaults.default_replication_controller,
+        workloads.validate_replication_controller,
+        zero_status={"replicas": 0},
+    ),
+    "PodTemplate": _with(lambda obj: pod_defaults.default_template(obj.get("template")), whole=True),
+    "StatefulSet": _with(
+        workload_defaults.default_stateful_set,
+        workloads.validate_stateful_set,
+        workloads.validate_stateful_status,
+        zero_status=_STATEFUL,
+    ),
+    "Deployment": _with(workload_defaults.default_deployment, workloads.validate_deployment, zero_status={}),
+    "ReplicaSet": _with(
+        workload_defaults.default_replica_set, workloads.validate_replica_set, zero_status={"replicas": 0}
+    ),
+    "DaemonSet": _with(workload_defaults.default_daemon_set, workloads.validate_daemon_set, zero_status=_DAEMON),
+    "Job": _with(
+        workload_defaults.default_job,
+        workloads.validate_job,
+        zero_status={},
+        on_create=workload_defaults.select_job,
+    ),
+    "CronJob": _with(workload_defaults.default_cron_job, workloads.validate_cron_job, zero_status={}),
+    "PodDisruptionBudget": _with(None, workloads.validate_disruption_budget, zero_status=_BUDGET),
+    "Lease": _with(None, others.validate_lease),
+    "Role": _with(other_defaults.default_role, others.validate_role),
+    "ClusterRole": _with(other_defaults.default_role, others.validate_role),
+    "RoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
+    "ClusterRoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
+    "StorageClass": _with(other_defaults.default_storage_class, others.validate_storage_class),
+    "HorizontalPodAutoscaler": _with(
+        other_defaults.default_autoscaler, zero_status={"desiredReplicas": 0, "currentMetrics": None}
+    ),
+    "Ingress": _with(None, zero_status={"loadBalancer": {}}),
+    "NetworkPolicy": _with(other_defaults.default_network_policy),
+    "PriorityClass": _with(other_defaults.default_priority_class, others.validate_priority_class, whole=True),
+    "MutatingWebhookConfiguration": _with(other_defaults.default_webhooks, whole=True),
+    "ValidatingWebhookConfiguration": _with(other_defaults.default_webhooks, whole=True),
+    "CustomResourceDefinition": _with(
+        definition.default_crd, definition.validate_crd, on_create=definition.initial_status
+    ),
+}

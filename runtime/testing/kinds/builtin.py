@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from runtime.testing.kinds import paths
+from runtime.testing.kinds import events, paths
 from runtime.testing.kinds.model import Behaviour, Kind, ScalePaths
+from runtime.testing.kinds.reviews import ANSWERS
 from runtime.testing.kinds.schemas import REF, resolve
 from runtime.types import GVR, JSONObject
 
@@ -215,9 +216,7 @@ ROWS: tuple[Row, ...] = (
     _rbac("rolebindings", "RoleBinding", namespaced=True),
     _rbac("clusterroles", "ClusterRole", namespaced=False),
     _rbac("clusterrolebindings", "ClusterRoleBinding", namespaced=False),
-    _of(
-        "storage.k8s.io", "v1", "api.storage", "storageclasses", "StorageClass", "sc", namespaced=False
-    ),
+    _of("storage.k8s.io", "v1", "api.storage", "storageclasses", "StorageClass", "sc", namespaced=False),
     _of(
         "autoscaling",
         "v2",
@@ -314,13 +313,9 @@ ROWS: tuple[Row, ...] = (
         "LocalSubjectAccessReview",
         namespaced=True,
     ),
-    _review(
-        "authentication.k8s.io", "api.authentication", "selfsubjectreviews", "SelfSubjectReview"
-    ),
+    _review("authentication.k8s.io", "api.authentication", "selfsubjectreviews", "SelfSubjectReview"),
     _review("authentication.k8s.io", "api.authentication", "tokenreviews", "TokenReview"),
 )
-
-# Cluster-scoped and others whose singular is not the kind in lower case: none today; the real server derives it so.
 
 
 def selectable_fields(defaults: Mapping[str, str]) -> Callable[[JSONObject], Mapping[str, str]]:
@@ -358,6 +353,7 @@ _read_pod = selectable_fields({k: v for k, v in _POD_FIELDS.items() if k != "sta
 def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
     """A :class:`Kind` for each row, with the behaviour the caller makes for it."""
     for row in ROWS:
+        new_event = row.gvr.group == "events.k8s.io"
         labels: Callable[[JSONObject], Mapping[str, str]]
         if row.kind == "Event":
             labels = _event_labels
@@ -381,4 +377,8 @@ def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
             has_generation=row.generation,
             graceful_deletion=row.kind == "Pod",
             field_labels=labels,
+            stored_as=("", "events") if row.kind == "Event" else None,
+            to_storage=events.to_core if new_event else None,
+            from_storage=events.to_new if new_event else None,
+            answer=ANSWERS.get(row.kind),
         )

@@ -1,4 +1,4 @@
-"""Whether JSON fits the Go types of a built-in kind, with the texts of Go's decoder when it does not."""
+"""JSON as the Go types of the built-in kinds read and write it, with the texts of Go's decoder for what they refuse."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import cast
 
 from runtime.testing.kinds.gojson import type_name
 from runtime.testing.kinds.model import DecodeError
-from runtime.testing.kinds.quantity import QuantityError, parse_quantity
+from runtime.testing.kinds.quantity import QuantityError, canonical_quantity
 from runtime.testing.kinds.schemas import REF, resolve
 
 Schema = Mapping[str, object]
@@ -21,54 +22,94 @@ _GO_KINDS = {"boolean": "bool", "integer": "number", "number": "number", "array"
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
 
 
-def check_types(schema: Schema, obj: object, struct: str) -> None:
-    """:param struct: name of the Go type, for the message.
+def fit(schema: Schema, obj: object, struct: str) -> None:
+    """Make ``obj`` what the real server makes of it when it decodes and encodes it, in place.
 
+    Nulls, and empty lists and maps that are optional, are dropped; quantities and times get their canonical form.
+
+    :param struct: name of the Go type, for the message.
     :raises DecodeError: for the first field whose value has the wrong type.
     """
-    _check(schema, obj, struct, "")
+    _fit(schema, obj, struct, "")
 
 
-def _check(schema: Schema, value: object, struct: str, path: str) -> None:
-    if value is None:
-        return
+def prune_unknown(schema: Schema, obj: object) -> list[str]:
+    """Drop fields that the schema does not have, in place; returns their paths, sorted."""
+    dropped: list[str] = []
+    _prune(schema, obj, "", dropped)
+    return sorted(dropped)
+
+
+def _prune(schema: Schema, value: object, path: str, dropped: list[str]) -> None:
+    if "$ref" in schema:
+        schema = resolve(schema)
+    if isinstance(value, dict):
+        properties = schema.get("properties")
+        additional = schema.get("additionalProperties")
+        if isinstance(properties, dict):
+            for name in [each for each in value if each not in properties]:
+                del value[name]
+                dropped.append(f"{path}.{name}" if path else name)
+            for name, given in value.items():
+                if isinstance(given, dict | list):
+                    _prune(properties[name], given, f"{path}.{name}" if path else name, dropped)
+        elif isinstance(additional, dict):
+            for name, given in value.items():
+                _prune(additional, given, f"{path}.{name}", dropped)
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for index, item in enumerate(value):
+            _prune(cast(Schema, schema["items"]), item, f"{path}[{index}]", dropped)
+
+
+def _fit(schema: Schema, value: object, struct: str, path: str) -> object:
+    """Check and convert one value; returns what stands in its place."""
     ref = schema.get("$ref")
     if ref is not None:
         schema = resolve(schema)
     kind = schema.get("type")
-    if schema.get("x-quantity"):
-        _check_quantity(value)
-    elif schema.get("x-kubernetes-int-or-string"):
-        if not isinstance(value, int | str) or isinstance(value, bool):
-            raise _mismatch(value, struct, path, "intstr.IntOrString")
-    elif kind == "object":
-        _check_object(schema, value, struct if ref is None else _struct_name(ref), path)
+    if kind == "object":
+        _fit_object(schema, value, struct if ref is None else _struct_name(ref), path)
     elif kind == "array":
         if not isinstance(value, list):
             raise _mismatch(value, struct, path, _go_type(schema))
-        for item in value:
-            _check(cast(Schema, schema["items"]), item, struct, path)
+        items = cast(Schema, schema["items"])
+        value[:] = [each if each is None else _fit(items, each, struct, path) for each in value]
+    elif schema.get("x-quantity"):
+        return _quantity(value)
+    elif schema.get("x-kubernetes-int-or-string"):
+        if not isinstance(value, int | str) or isinstance(value, bool):
+            raise _mismatch(value, struct, path, "intstr.IntOrString")
     elif kind is not None:
-        _check_scalar(schema, str(kind), value, struct, path)
+        return _fit_scalar(schema, str(kind), value, struct, path)
+    return value
 
 
-def _check_object(schema: Schema, value: object, struct: str, path: str) -> None:
-    if not isinstance(value, dict):
-        raise _mismatch(value, struct, path, _go_type(schema) if "properties" not in schema else struct)
+def _fit_object(schema: Schema, value: object, struct: str, path: str) -> None:
     properties = cast(Mapping[str, Schema], schema.get("properties") or {})
+    if not isinstance(value, dict):
+        raise _mismatch(value, struct, path, struct if properties else _go_type(schema))
     additional = schema.get("additionalProperties")
-    for name, given in value.items():
-        field = properties.get(name)
-        if field is not None:
-            _check(field, given, struct, f"{path}.{name}" if path else name)
-        elif isinstance(additional, Mapping):
-            _check(additional, given, struct, path)
+    required = schema.get("required") or ()
+    for name in list(value):
+        given, field = value[name], properties.get(name)
+        if field is None:
+            if isinstance(additional, Mapping):
+                value[name] = "" if given is None else _fit(additional, given, struct, path)
+        elif given is None or (given in ([], {}) and name not in cast(list[str], required) and _is_collection(field)):
+            del value[name]
+        else:
+            value[name] = _fit(field, given, struct, f"{path}.{name}" if path else name)
 
 
-def _check_scalar(schema: Schema, kind: str, value: object, struct: str, path: str) -> None:
+def _is_collection(schema: Schema) -> bool:
+    """A list, or a map (not a struct, whose empty form means something)."""
+    return schema.get("type") == "array" or isinstance(schema.get("additionalProperties"), Mapping)
+
+
+def _fit_scalar(schema: Schema, kind: str, value: object, struct: str, path: str) -> object:
     if kind == "integer":
-        _check_integer(schema, value, struct, path)
-    elif kind == "number":
+        return _integer(schema, value, struct, path)
+    if kind == "number":
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _mismatch(value, struct, path, "float64")
     elif kind == "boolean":
@@ -77,12 +118,13 @@ def _check_scalar(schema: Schema, kind: str, value: object, struct: str, path: s
     elif not isinstance(value, str):
         raise _mismatch(value, struct, path, "string")
     elif schema.get("format") == "date-time":
-        _check_time(value, micro=bool(schema.get("x-micro-time")))
+        return _time(value, micro=bool(schema.get("x-micro-time")))
     elif schema.get("format") == "byte":
         _check_base64(value)
+    return value
 
 
-def _check_integer(schema: Schema, value: object, struct: str, path: str) -> None:
+def _integer(schema: Schema, value: object, struct: str, path: str) -> int:
     form = str(schema.get("format") or "int64")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -90,23 +132,28 @@ def _check_integer(schema: Schema, value: object, struct: str, path: str) -> Non
         raise _mismatch(value, struct, path, form)
     bound = _BOUNDS[form]
     if not -bound <= value < bound:
-        raise DecodeError(
-            f"json: cannot unmarshal number {value} into Go struct field {struct}.{path} of type {form}"
-        )
+        raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field {struct}.{path} of type {form}")
+    return value
 
 
-def _check_quantity(value: object) -> None:
+def _quantity(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DecodeError("quantities must be a string or a number")
     try:
-        parse_quantity(str(value))
+        return canonical_quantity(value)
     except QuantityError as error:
         raise DecodeError(str(error)) from None
 
 
-def _check_time(value: str, micro: bool) -> None:
+def _time(value: str, micro: bool) -> str:
     if (_MICRO_TIME if micro else _TIME).fullmatch(value):
-        return
+        if len(value) == (27 if micro else 20):  # canonical already: UTC, and no fraction where none belongs
+            return value
+        try:
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(UTC)
+        except ValueError as error:
+            raise DecodeError(f'parsing time "{value}": {error}') from None
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
     layout = "2006-01-02T15:04:05.000000Z07:00" if micro else "2006-01-02T15:04:05Z07:00"
     rest = re.sub(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}", "", value)
     element = ".000000" if micro and rest != value else "2006" if rest == value else "Z07:00"
@@ -127,9 +174,7 @@ def _mismatch(value: object, struct: str, path: str, expected: str) -> DecodeErr
     shown = _GO_KINDS.get(kind, kind)
     if kind == "number" and expected in _BOUNDS:
         shown = f"number {value}"
-    return DecodeError(
-        f"json: cannot unmarshal {shown} into Go struct field {struct}.{path} of type {expected}"
-    )
+    return DecodeError(f"json: cannot unmarshal {shown} into Go struct field {struct}.{path} of type {expected}")
 
 
 def _struct_name(ref: object) -> str:

@@ -121,9 +121,7 @@ class Kind:
     custom: bool = False  # from a CRD: no strategic merge patch
     has_generation: bool = True  # metadata.generation is kept (not for ConfigMap, Secret, Event, Lease ...)
     graceful_deletion: bool = False  # Pods: deletionGracePeriodSeconds is honoured, the object stays until 0
-    field_labels: Callable[[JSONObject], Mapping[str, str]] = field(
-        default=lambda obj: {}
-    )  # beyond metadata.*
+    field_labels: Callable[[JSONObject], Mapping[str, str]] = field(default=lambda obj: {})  # beyond metadata.*
 
     # (group, resource) below which objects are stored, where it is not this kind's own: events.k8s.io/v1 events are
     # core events.

@@ -20,9 +20,7 @@ class ServiceAddresses:
         Without it an address is not handed out again before the range is used up.
     """
 
-    def __init__(
-        self, cidr: str = "10.96.0.0/16", in_use: Callable[[], Iterable[JSONMapping]] | None = None
-    ) -> None:
+    def __init__(self, cidr: str = "10.96.0.0/16", in_use: Callable[[], Iterable[JSONMapping]] | None = None) -> None:
         network = ipaddress.ip_network(cidr)
         self.in_use = in_use
         self._lock = threading.Lock()
@@ -50,11 +48,7 @@ class ServiceAddresses:
 
         :raises RuntimeError: if there is none left.
         """
-        taken = {
-            port.get("nodePort")
-            for service in self._services()
-            for port in service["spec"].get("ports") or ()
-        }
+        taken = {port.get("nodePort") for service in self._services() for port in service["spec"].get("ports") or ()}
         with self._lock:
             for _ in _NODE_PORTS:
                 port = next(self._ports)

@@ -9,7 +9,7 @@ from runtime.testing.kinds.crds.cel import RuleTree, check_rules
 from runtime.testing.kinds.crds.defaulting import apply_defaults, drop_nulls, prune
 from runtime.testing.kinds.crds.schema import Node
 from runtime.testing.kinds.crds.validation import MISSING, validate
-from runtime.testing.kinds.gotypes import check_types
+from runtime.testing.kinds.gotypes import fit
 from runtime.testing.kinds.model import FieldError
 from runtime.testing.kinds.schemas import REF
 from runtime.types import JSONObject
@@ -44,7 +44,7 @@ class CustomBehaviour:
     has_status: bool
 
     def default(self, obj: JSONObject) -> None:
-        check_types({"properties": {"metadata": _OBJECT_META}, "type": "object"}, obj, self.kind)
+        fit({"properties": {"metadata": _OBJECT_META}, "type": "object"}, obj, self.kind)
         drop_nulls(self.node, obj)
         apply_defaults(self.node, obj)
 

@@ -43,7 +43,7 @@ class Program:
 
     def evaluate(self, variables: Mapping[str, object]) -> object:
         """:raises CelError: if the evaluation fails, as for a missing key."""
-        import celpy  # noqa: PLC0415  (loaded already: the program was compiled)
+        import celpy
 
         try:
             return self.runner.evaluate(variables)
@@ -79,9 +79,9 @@ class RuleTree:
 def compile_expression(source: str) -> Program:
     """:raises CelError: if ``source`` is not CEL."""
     global _environment
-    import celpy  # noqa: PLC0415  (a tenth of a second that only CRDs with rules shall pay)
+    import celpy
 
-    from runtime.testing.kinds.crds.cel_functions import FUNCTIONS, rewrite_optional_access  # noqa: PLC0415
+    from runtime.testing.kinds.crds.cel_functions import FUNCTIONS, rewrite_optional_access
 
     with _COMPILER_LOCK:
         if _environment is None:
@@ -147,7 +147,7 @@ def _check(tree: RuleTree, value: object, path: str, old: object, found: list[Fi
 def _check_here(tree: RuleTree, value: object, path: str, old: object, found: list[FieldError]) -> None:
     if not tree.rules:
         return
-    from runtime.testing.kinds.crds.cel_values import ABSENT, NAMESPACES, Optional, to_cel  # noqa: PLC0415
+    from runtime.testing.kinds.crds.cel_values import ABSENT, NAMESPACES, Optional, to_cel
 
     has_old = old is not MISSING and old is not None
     variables: dict[str, object] = {**NAMESPACES, "self": to_cel(tree.node, value)}

@@ -101,9 +101,7 @@ def _check_versions(spec: JSONMapping) -> list[FieldError]:
         found += [errors.invalid(f"{where}.name", name, problem) for problem in names.bad_label_1035(name)]
         if version.get("deprecationWarning") and not version.get("deprecated"):
             detail = "can only be set for deprecated versions"
-            found.append(
-                errors.invalid(f"{where}.deprecationWarning", version["deprecationWarning"], detail)
-            )
+            found.append(errors.invalid(f"{where}.deprecationWarning", version["deprecationWarning"], detail))
         found += _check_subresources(version, where)
         found += _check_columns(version, where)
     if sum(bool(each.get("storage")) for each in versions) != 1:
@@ -165,9 +163,7 @@ def _check_columns(version: JSONMapping, where: str) -> list[FieldError]:
             found.append(errors.required(f"{place}.name"))
         kind = column.get("type")
         if not kind:
-            found.append(
-                errors.required(f"{place}.type", f"must be one of {', '.join(sorted(_COLUMN_TYPES))}")
-            )
+            found.append(errors.required(f"{place}.type", f"must be one of {', '.join(sorted(_COLUMN_TYPES))}"))
         elif kind not in _COLUMN_TYPES:
             detail = f"must be one of {', '.join(sorted(_COLUMN_TYPES))}"
             found.append(errors.invalid(f"{place}.type", kind, detail))

@@ -48,9 +48,7 @@ def go_pattern(pattern: str) -> re.Pattern[str]:
     """
     unsupported = _UNSUPPORTED.search(pattern)
     if unsupported is not None:
-        raise PatternError(
-            f"error parsing regexp: invalid or unsupported Perl syntax: `{unsupported.group()}`"
-        )
+        raise PatternError(f"error parsing regexp: invalid or unsupported Perl syntax: `{unsupported.group()}`")
     try:
         return re.compile(_translate(pattern), re.ASCII)
     except re.error as error:

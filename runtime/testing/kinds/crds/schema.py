@@ -115,9 +115,7 @@ def compile_schema(schema: JSONMapping) -> Node:
 
 
 def _add_children(node: Node, schema: JSONMapping) -> None:
-    node.properties = {
-        name: compile_schema(each) for name, each in (schema.get("properties") or {}).items()
-    }
+    node.properties = {name: compile_schema(each) for name, each in (schema.get("properties") or {}).items()}
     additional = schema.get("additionalProperties")
     if isinstance(additional, Mapping):
         node.additional = compile_schema(additional)

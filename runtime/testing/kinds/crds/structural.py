@@ -64,13 +64,13 @@ def _check(schema: JSONMapping, path: str, found: list[FieldError], is_root: boo
     if isinstance(additional, Mapping):
         if schema.get("properties"):
             found.append(
-                errors.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
+                errors.forbidden(
+                    f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
+                )
             )
         _check(additional, f"{path}.additionalProperties", found)
     elif additional is False:
-        found.append(
-            errors.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
-        )
+        found.append(errors.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false"))
     items = schema.get("items")
     if isinstance(items, Mapping):
         _check(items, f"{path}.items", found)
@@ -101,9 +101,7 @@ def _check_type(schema: JSONMapping, path: str, found: list[FieldError], is_root
     if kind and kind not in _TYPES:
         found.append(errors.not_supported(f"{path}.type", kind, _TYPES))
     elif kind and int_or_string:
-        found.append(
-            errors.invalid(f"{path}.type", kind, "must be empty if x-kubernetes-int-or-string is true")
-        )
+        found.append(errors.invalid(f"{path}.type", kind, "must be empty if x-kubernetes-int-or-string is true"))
     elif not kind and not is_root and not int_or_string:
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             what = "specified array items" if path.endswith(".items") else "specified object fields"
@@ -142,7 +140,9 @@ def _check_list_type(schema: JSONMapping, path: str, found: list[FieldError]) ->
         found.append(errors.not_supported(where, kind, ("atomic", "set", "map")))
     elif schema.get("type") != "array":
         found.append(
-            errors.invalid(f"{path}.type", schema.get("type") or "", "must be array if x-kubernetes-list-type is specified")
+            errors.invalid(
+                f"{path}.type", schema.get("type") or "", "must be array if x-kubernetes-list-type is specified"
+            )
         )
     elif kind == "map":
         _check_map_keys(schema, keys, path, found)

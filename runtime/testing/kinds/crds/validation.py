@@ -147,9 +147,7 @@ def _is_multiple(value: float, factor: float) -> bool:
     return math.isclose(quotient, round(quotient), rel_tol=0, abs_tol=1e-9)
 
 
-def _check_list(
-    node: Node, value: list[object], path: str, old: object, found: list[FieldError]
-) -> None:
+def _check_list(node: Node, value: list[object], path: str, old: object, found: list[FieldError]) -> None:
     if node.min_items is not None and len(value) < node.min_items:
         detail = f"{path} in body should have at least {node.min_items} items"
         found.append(errors.invalid(path, len(value), detail))
@@ -179,9 +177,7 @@ def _check_unique(node: Node, value: list[object], path: str, found: list[FieldE
         seen.add(key)
 
 
-def _check_object(
-    node: Node, value: dict[str, object], path: str, old: object, found: list[FieldError]
-) -> None:
+def _check_object(node: Node, value: dict[str, object], path: str, old: object, found: list[FieldError]) -> None:
     if node.max_properties is not None and len(value) > node.max_properties:
         found.append(errors.too_many(path, len(value), node.max_properties))
     if node.min_properties is not None and len(value) < node.min_properties:

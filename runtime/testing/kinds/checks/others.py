@@ -1,0 +1,216 @@
+"""Checks of the remaining kinds."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from runtime.testing.kinds import errors, names
+from runtime.testing.kinds.checks import common
+from runtime.testing.kinds.model import FieldError
+from runtime.testing.kinds.quantity import parse_quantity
+from runtime.types import JSONMapping, JSONObject
+
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_BAD_DATA_KEY: Final = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  "
+    "or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+_IMMUTABLE: Final = "field is immutable when `immutable` is set"
+_MAX_DATA: Final = 1024 * 1024
+_ACCESS_MODES: Final = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+_CLAIM_UPDATE: Final = (
+    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+)
+_SECRET_KEYS: Final = {
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+}
+
+
+def _check_keys(obj: JSONMapping, field: str) -> list[FieldError]:
+    found: list[FieldError] = []
+    for key in obj.get(field) or {}:
+        where = f"{field}[{key}]"
+        if len(key) > 253:
+            found.append(errors.invalid(where, key, "must be no more than 253 characters"))
+        if not _DATA_KEY.fullmatch(key):
+            found.append(errors.invalid(where, key, _BAD_DATA_KEY))
+        elif key in (".", ".."):
+            found.append(errors.invalid(where, key, f"must not be '{key}'"))
+    return found
+
+
+def _check_frozen(obj: JSONMapping, old: JSONMapping | None, fields: tuple[str, ...]) -> list[FieldError]:
+    """An immutable ConfigMap or Secret stays as it is, and stays immutable."""
+    if old is None or not old.get("immutable"):
+        return []
+    found = [] if obj.get("immutable") else [errors.forbidden("immutable", _IMMUTABLE)]
+    found += [errors.forbidden(each, _IMMUTABLE) for each in fields if obj.get(each) != old.get(each)]
+    return found
+
+
+def _check_size(obj: JSONMapping, fields: tuple[str, ...], path: str) -> list[FieldError]:
+    size = sum(len(str(value)) for field in fields for value in (obj.get(field) or {}).values())
+    return [errors.too_long(path, _MAX_DATA)] if size > _MAX_DATA else []
+
+
+def validate_config_map(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    found = _check_keys(obj, "data")
+    for key in obj.get("data") or {}:
+        if key in (obj.get("binaryData") or {}):
+            found.append(errors.invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
+    found += _check_keys(obj, "binaryData")
+    found += _check_size(obj, ("data", "binaryData"), "")
+    return found + _check_frozen(obj, old, ("data", "binaryData"))
+
+
+def validate_secret(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    found = _check_keys(obj, "data")
+    found += _check_size(obj, ("data",), "data")
+    for key in _SECRET_KEYS.get(str(obj.get("type")), ()):
+        if key not in (obj.get("data") or {}):
+            found.append(errors.required(f"data[{key}]"))
+    if old is not None and obj.get("type") != old.get("type"):
+        found.append(errors.invalid("type", obj.get("type"), common.IMMUTABLE))
+    return found + _check_frozen(obj, old, ("data",))
+
+
+def validate_lease(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    del old
+    spec = obj.get("spec") or {}
+    found: list[FieldError] = []
+    seconds = spec.get("leaseDurationSeconds")
+    if seconds is not None and seconds <= 0:
+        found.append(errors.invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
+    transitions = spec.get("leaseTransitions")
+    return found + common.not_negative(transitions, "spec.leaseTransitions")
+
+
+def validate_claim(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    spec = obj.get("spec") or {}
+    found: list[FieldError] = []
+    modes = spec.get("accessModes") or ()
+    if not modes:
+        found.append(errors.required("spec.accessModes", "at least 1 access mode is required"))
+    for mode in modes:
+        found += common.one_of(mode, _ACCESS_MODES, "spec.accessModes")
+    storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+    if storage is None:
+        found.append(errors.required("spec.resources[storage]"))
+    elif parse_quantity(str(storage)) <= 0:
+        found.append(errors.invalid("spec.resources[storage]", storage, "must be greater than zero"))
+    if old is not None:
+        found += _check_claim_update(spec, old)
+    return found
+
+
+def _check_claim_update(spec: JSONMapping, old: JSONMapping) -> list[FieldError]:
+    """Only a bound claim may ask for more; the volume's name may be set once."""
+    before = old.get("spec") or {}
+    kept = {key: value for key, value in spec.items() if key not in ("volumeName", "resources")}
+    expected = {key: value for key, value in before.items() if key not in ("volumeName", "resources")}
+    bound = (old.get("status") or {}).get("phase") == "Bound"
+    same = kept == expected
+    same = same and (spec.get("volumeName") == before.get("volumeName") or not before.get("volumeName"))
+    same = same and (bound or spec.get("resources") == before.get("resources"))
+    if not same:
+        return [errors.forbidden("spec", _CLAIM_UPDATE)]
+    requested, had = _storage(spec), _storage(before)
+    if requested is not None and had is not None and parse_quantity(str(requested)) < parse_quantity(str(had)):
+        detail = "field can not be less than status.capacity"
+        return [errors.forbidden("spec.resources.requests.storage", detail)]
+    return []
+
+
+def _storage(spec: JSONMapping) -> object:
+    return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+
+
+def validate_role(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    del old
+    cluster = obj.get("kind") == "ClusterRole"
+    found: list[FieldError] = []
+    for index, rule in enumerate(obj.get("rules") or ()):
+        where = f"rules[{index}]"
+        if not rule.get("verbs"):
+            found.append(errors.required(f"{where}.verbs", "verbs must contain at least one value"))
+        if rule.get("nonResourceURLs"):
+            if not cluster:
+                detail = "namespaced rules cannot apply to non-resource URLs"
+                found.append(errors.invalid(f"{where}.nonResourceURLs", rule["nonResourceURLs"], detail))
+            continue
+        if not rule.get("apiGroups"):
+            detail = "resource rules must supply at least one api group"
+            found.append(errors.required(f"{where}.apiGroups", detail))
+        if not rule.get("resources"):
+            detail = "resource rules must supply at least one resource"
+            found.append(errors.required(f"{where}.resources", detail))
+    return found
+
+
+def validate_role_binding(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    reference = obj.get("roleRef") or {}
+    found: list[FieldError] = []
+    kinds = ("ClusterRole",) if obj.get("kind") == "ClusterRoleBinding" else ("Role", "ClusterRole")
+    found += common.one_of(reference.get("kind"), kinds, "roleRef.kind")
+    if not reference.get("name"):
+        found.append(errors.required("roleRef.name"))
+    for index, subject in enumerate(obj.get("subjects") or ()):
+        where = f"subjects[{index}]"
+        if not subject.get("name"):
+            found.append(errors.required(f"{where}.name"))
+        found += common.one_of(subject.get("kind"), ("ServiceAccount", "User", "Group"), f"{where}.kind")
+        if subject.get("kind") == "ServiceAccount" and not subject.get("namespace"):
+            found.append(errors.required(f"{where}.namespace"))
+    if old is not None and reference != old.get("roleRef"):
+        shown = {"APIGroup": reference.get("apiGroup"), "Kind": reference.get("kind"), "Name": reference.get("name")}
+        found.append(errors.invalid("roleRef", shown, "cannot change roleRef"))
+    return found
+
+
+def validate_namespace(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    if old is not None:
+        return []
+    name = str((obj.get("metadata") or {}).get("name") or "")
+    return [errors.invalid("metadata.name", name, problem) for problem in names.bad_label(name)] if name else []
+
+
+def validate_endpoint_slice(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    found: list[FieldError] = []
+    kind = obj.get("addressType")
+    if not kind:
+        found.append(errors.required("addressType"))
+    else:
+        found += common.one_of(kind, ("FQDN", "IPv4", "IPv6"), "addressType")
+    for index, endpoint in enumerate(obj.get("endpoints") or ()):
+        if not endpoint.get("addresses"):
+            detail = "must contain at least 1 address"
+            found.append(errors.required(f"endpoints[{index}].addresses", detail))
+    if old is not None and kind != old.get("addressType"):
+        found.append(errors.invalid("addressType", kind, common.IMMUTABLE))
+    return found
+
+
+def validate_storage_class(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    found: list[FieldError] = []
+    if not obj.get("provisioner"):
+        found.append(errors.required("provisioner"))
+    if old is not None:
+        for field in ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"):
+            if obj.get(field) != old.get(field):
+                detail = f"updates to {field} are forbidden."
+                found.append(errors.forbidden(field, detail))
+    return found
+
+
+def validate_priority_class(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    if old is None:
+        return []
+    return [
+        errors.forbidden(field, "may not be changed in an update.")
+        for field in ("value", "preemptionPolicy")
+        if obj.get(field) != old.get(field)
+    ]

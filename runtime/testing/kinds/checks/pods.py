@@ -1,0 +1,247 @@
+"""Checks of Pods and of Pod templates."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Final
+
+from runtime.testing.kinds import errors, names
+from runtime.testing.kinds.checks import common
+from runtime.testing.kinds.model import FieldError
+from runtime.testing.kinds.quantity import QuantityError, parse_quantity
+from runtime.types import JSONMapping, JSONObject
+
+_RESTART: Final = ("Always", "OnFailure", "Never")
+_DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+_PULL: Final = ("Always", "IfNotPresent", "Never")
+_PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
+_HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+_UPDATE: Final = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+_MUTABLE: Final = ("activeDeadlineSeconds", "tolerations", "schedulingGates", "terminationGracePeriodSeconds")
+
+
+def validate_pod(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    found = check_pod_spec(obj.get("spec") or {}, "spec")
+    if old is not None and not found:
+        found += _check_update(obj["spec"], old["spec"])
+    return found
+
+
+def _check_update(spec: JSONMapping, old: JSONMapping) -> list[FieldError]:
+    """Of a Pod's spec only images and a few others may change; a node is set by a binding, once."""
+    if _frozen(spec, old) == _frozen(old, old):
+        return []
+    return [FieldError("FieldValueForbidden", "spec", f"Forbidden: {_UPDATE}")]
+
+
+def _frozen(spec: JSONMapping, old: JSONMapping) -> JSONObject:
+    kept = {key: copy.deepcopy(value) for key, value in spec.items() if key not in _MUTABLE}
+    for field in ("containers", "initContainers"):
+        for container in kept.get(field) or ():
+            container.pop("image", None)
+    if not old.get("nodeName"):
+        kept.pop("nodeName", None)
+    kept.pop("ephemeralContainers", None)
+    return kept
+
+
+def check_template(template: JSONMapping | None, path: str, restart: tuple[str, ...] = ("Always",)) -> list[FieldError]:
+    """:param restart: the restart policies that the workload allows."""
+    template = template or {}
+    found = common.labels((template.get("metadata") or {}).get("labels"), f"{path}.metadata.labels")
+    spec = template.get("spec") or {}
+    found += check_pod_spec(spec, f"{path}.spec")
+    policy = spec.get("restartPolicy")
+    if policy in _RESTART and policy not in restart:
+        found.append(errors.not_supported(f"{path}.spec.restartPolicy", policy, restart))
+    return found
+
+
+def check_pod_spec(spec: JSONMapping, path: str) -> list[FieldError]:
+    found: list[FieldError] = []
+    volumes = _check_volumes(spec.get("volumes") or (), f"{path}.volumes", found)
+    containers = spec.get("containers") or ()
+    if not containers:
+        found.append(errors.required(f"{path}.containers"))
+    seen: set[str] = set()
+    for index, each in enumerate(containers):
+        _check_container(each, f"{path}.containers[{index}]", volumes, seen, found)
+    for index, each in enumerate(spec.get("initContainers") or ()):
+        where = f"{path}.initContainers[{index}]"
+        _check_container(each, where, volumes, seen, found)
+        _check_init(each, where, found)
+    found += common.one_of(spec.get("restartPolicy"), _RESTART, f"{path}.restartPolicy")
+    found += common.one_of(spec.get("dnsPolicy"), _DNS, f"{path}.dnsPolicy")
+    account = spec.get("serviceAccountName")
+    if account:
+        found += [
+            errors.invalid(f"{path}.serviceAccountName", account, problem) for problem in names.bad_subdomain(account)
+        ]
+    for field in ("hostname", "subdomain"):
+        if spec.get(field):
+            problems = names.bad_label(spec[field])
+            found += [errors.invalid(f"{path}.{field}", spec[field], problem) for problem in problems]
+    found += common.not_negative(spec.get("terminationGracePeriodSeconds"), f"{path}.terminationGracePeriodSeconds")
+    return found
+
+
+def _check_volumes(volumes: Iterable[JSONMapping], path: str, found: list[FieldError]) -> set[str]:
+    seen: set[str] = set()
+    for index, volume in enumerate(volumes):
+        where, name = f"{path}[{index}]", str(volume.get("name") or "")
+        if not name:
+            found.append(errors.required(f"{where}.name"))
+        else:
+            found += [errors.invalid(f"{where}.name", name, problem) for problem in names.bad_label(name)]
+        if name in seen:
+            found.append(errors.duplicate(f"{where}.name", name))
+        seen.add(name)
+        sources = set(volume) - {"name"}
+        if len(sources) > 1:
+            extra = sorted(sources)[1]
+            found.append(errors.forbidden(f"{where}.{extra}", "may not specify more than 1 volume type"))
+        claim = volume.get("persistentVolumeClaim")
+        if claim is not None and not claim.get("claimName"):
+            found.append(errors.required(f"{where}.persistentVolumeClaim.claimName"))
+    return seen
+
+
+def _check_container(
+    container: JSONMapping, path: str, volumes: set[str], seen: set[str], found: list[FieldError]
+) -> None:
+    name = str(container.get("name") or "")
+    if not name:
+        found.append(errors.required(f"{path}.name"))
+    else:
+        found += [errors.invalid(f"{path}.name", name, problem) for problem in names.bad_label(name)]
+        if name in seen:
+            found.append(errors.duplicate(f"{path}.name", name))
+    seen.add(name)
+    image = container.get("image")
+    if not image:
+        found.append(errors.required(f"{path}.image"))
+    elif image != image.strip():
+        found.append(errors.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
+    found += common.one_of(container.get("imagePullPolicy"), _PULL, f"{path}.imagePullPolicy")
+    _check_ports(container.get("ports") or (), f"{path}.ports", found)
+    _check_environment(container.get("env") or (), f"{path}.env", found)
+    _check_mounts(container.get("volumeMounts") or (), f"{path}.volumeMounts", volumes, found)
+    _check_resources(container.get("resources") or {}, f"{path}.resources", found)
+    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(field) is not None:
+            _check_probe(container[field], f"{path}.{field}", field, found)
+    for moment, handler in (container.get("lifecycle") or {}).items():
+        if isinstance(handler, dict):
+            _check_handler(handler, f"{path}.lifecycle.{moment}", found)
+
+
+def _check_init(container: JSONMapping, path: str, found: list[FieldError]) -> None:
+    policy = container.get("restartPolicy")
+    if policy is not None and policy not in _RESTART:
+        found.append(errors.not_supported(f"{path}.restartPolicy", policy, ("Always",)))
+    if policy == "Always":
+        return
+    for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(field) is not None:
+            detail = "may not be set for init containers without restartPolicy=Always"
+            found.append(errors.forbidden(f"{path}.{field}", detail))
+
+
+def _check_ports(ports: Iterable[JSONMapping], path: str, found: list[FieldError]) -> None:
+    seen: set[str] = set()
+    for index, port in enumerate(ports):
+        where, name = f"{path}[{index}]", port.get("name")
+        if name:
+            problems = common.port_name(name, f"{where}.name")
+            found += problems
+            if not problems and name in seen:
+                found.append(errors.duplicate(f"{where}.name", name))
+            seen.add(name)
+        if port.get("containerPort") in (None, 0):
+            found.append(errors.required(f"{where}.containerPort"))
+        else:
+            found += common.port_number(port["containerPort"], f"{where}.containerPort")
+        if port.get("hostPort"):
+            found += common.port_number(port["hostPort"], f"{where}.hostPort")
+        found += common.one_of(port.get("protocol"), _PROTOCOLS, f"{where}.protocol")
+
+
+def _check_environment(variables: Iterable[JSONMapping], path: str, found: list[FieldError]) -> None:
+    for index, variable in enumerate(variables):
+        where, name = f"{path}[{index}]", str(variable.get("name") or "")
+        if not name:
+            found.append(errors.required(f"{where}.name"))
+        elif "=" in name or not name.isprintable():
+            detail = "a valid environment variable name must consist only of printable ASCII characters other than '='"
+            found.append(errors.invalid(f"{where}.name", name, detail))
+        source = variable.get("valueFrom")
+        if source is None:
+            continue
+        if variable.get("value"):
+            found.append(errors.invalid(f"{where}.valueFrom", "", "may not be specified when `value` is not empty"))
+        kinds = [key for key, value in source.items() if value is not None]
+        if not kinds:
+            detail = (
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+            )
+            found.append(errors.invalid(f"{where}.valueFrom", "", detail))
+        elif len(kinds) > 1:
+            detail = "may not have more than one field specified at a time"
+            found.append(errors.invalid(f"{where}.valueFrom", "", detail))
+
+
+def _check_mounts(mounts: Iterable[JSONMapping], path: str, volumes: set[str], found: list[FieldError]) -> None:
+    seen: set[str] = set()
+    for index, mount in enumerate(mounts):
+        where, name, place = f"{path}[{index}]", str(mount.get("name") or ""), mount.get("mountPath")
+        if not name:
+            found.append(errors.required(f"{where}.name"))
+        elif name not in volumes:
+            found.append(errors.not_found(f"{where}.name", name))
+        if not place:
+            found.append(errors.required(f"{where}.mountPath"))
+        elif place in seen:
+            found.append(errors.invalid(f"{where}.mountPath", place, "must be unique"))
+        seen.add(str(place))
+
+
+def _check_resources(resources: JSONMapping, path: str, found: list[FieldError]) -> None:
+    limits = resources.get("limits") or {}
+    for field in ("limits", "requests"):
+        for name, amount in sorted((resources.get(field) or {}).items()):
+            where = f"{path}.{field}[{name}]" if "/" in name else f"{path}.{field}.{name}"
+            try:
+                value = parse_quantity(str(amount))
+            except QuantityError:
+                continue  # refused when it was decoded
+            if value < 0:
+                found.append(errors.invalid(where, str(amount), common.NOT_NEGATIVE))
+            elif field == "requests" and name in limits and value > parse_quantity(str(limits[name])):
+                detail = f"must be less than or equal to {name} limit of {limits[name]}"
+                found.append(errors.invalid(f"{path}.requests", str(amount), detail))
+
+
+def _check_probe(probe: JSONMapping, path: str, field: str, found: list[FieldError]) -> None:
+    _check_handler(probe, path, found)
+    for name in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
+        found += common.not_negative(probe.get(name), f"{path}.{name}")
+    if field != "readinessProbe" and probe.get("successThreshold", 1) != 1:
+        found.append(errors.invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
+
+
+def _check_handler(handler: JSONMapping, path: str, found: list[FieldError]) -> None:
+    kinds = [name for name in _HANDLERS if handler.get(name) is not None]
+    if not kinds:
+        found.append(errors.required(path, "must specify a handler type"))
+    for extra in kinds[1:]:
+        found.append(errors.forbidden(f"{path}.{extra}", "may not specify more than 1 handler type"))
+    if handler.get("exec") is not None and not handler["exec"].get("command"):
+        found.append(errors.required(f"{path}.exec.command"))
+    for name in ("httpGet", "tcpSocket"):
+        if handler.get(name) is not None:
+            found += common.port_or_name(handler[name].get("port"), f"{path}.{name}.port")

@@ -1,0 +1,101 @@
+"""Checks of Services."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from runtime.testing.kinds import errors, names
+from runtime.testing.kinds.checks import common
+from runtime.testing.kinds.model import FieldError
+from runtime.types import JSONMapping, JSONObject
+
+_TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
+
+
+def validate_service(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    spec = obj.get("spec") or {}
+    found = _check_name(obj) if old is None else []
+    kind = spec.get("type")
+    headless = spec.get("clusterIP") == "None"
+    ports = spec.get("ports") or ()
+    if not ports and not headless and kind != "ExternalName":
+        found.append(errors.required("spec.ports"))
+    found += _check_ports(ports)
+    if spec.get("selector"):
+        found += common.labels(spec["selector"], "spec.selector")
+    found += common.one_of(spec.get("sessionAffinity"), ("ClientIP", "None"), "spec.sessionAffinity")
+    found += common.one_of(kind, _TYPES, "spec.type")
+    if kind == "ExternalName":
+        name = str(spec.get("externalName") or "").removesuffix(".")
+        if not name:
+            found.append(errors.required("spec.externalName"))
+        else:
+            problems = names.bad_subdomain(name)
+            found += [errors.invalid("spec.externalName", name, problem) for problem in problems]
+    found += _check_addresses(spec)
+    if old is not None:
+        found += _check_update(spec, old.get("spec") or {})
+    return found
+
+
+def _check_name(obj: JSONMapping) -> list[FieldError]:
+    name = (obj.get("metadata") or {}).get("name") or ""
+    if not name:
+        return []
+    problems = names.bad_label_1035(name)
+    if "." in name:
+        problems = ["must not contain dots"]
+    return [errors.invalid("metadata.name", name, problem) for problem in problems]
+
+
+def _check_ports(ports: tuple[JSONMapping, ...] | list[JSONMapping]) -> list[FieldError]:
+    found: list[FieldError] = []
+    seen_names: set[str] = set()
+    seen: set[tuple[object, object]] = set()
+    for index, port in enumerate(ports):
+        where, name = f"spec.ports[{index}]", port.get("name") or ""
+        if not name and len(ports) > 1:
+            found.append(errors.required(f"{where}.name"))
+        elif name:
+            found += [errors.invalid(f"{where}.name", name, problem) for problem in names.bad_label(name)]
+            if name in seen_names:
+                found.append(errors.duplicate(f"{where}.name", name))
+            seen_names.add(name)
+        found += common.port_number(port.get("port"), f"{where}.port")
+        found += common.one_of(port.get("protocol"), _PROTOCOLS, f"{where}.protocol")
+        found += common.port_or_name(port.get("targetPort"), f"{where}.targetPort")
+        key = (port.get("port"), port.get("protocol"))
+        if key in seen:
+            shown = {"port": port.get("port"), "protocol": port.get("protocol")}
+            found.append(errors.duplicate(where, shown))
+        seen.add(key)
+    return found
+
+
+def _check_addresses(spec: JSONMapping) -> list[FieldError]:
+    found: list[FieldError] = []
+    for index, address in enumerate(spec.get("clusterIPs") or ()):
+        if address == "None" or (index == 0 and not address):
+            continue
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            found.append(errors.invalid(f"spec.clusterIPs[{index}]", address, detail))
+    return found
+
+
+def _check_update(spec: JSONMapping, old: JSONMapping) -> list[FieldError]:
+    """An address stays while the Service has one at all."""
+    if old.get("type") == "ExternalName" or spec.get("type") == "ExternalName" or not old.get("clusterIP"):
+        return []
+    found: list[FieldError] = []
+    before, after = old.get("clusterIPs") or [], spec.get("clusterIPs") or []
+    if before and after and before[0] != after[0]:
+        found.append(errors.invalid("spec.clusterIPs[0]", after, "may not change once set"))
+    elif spec.get("clusterIP") != old.get("clusterIP"):
+        detail = "must match the value in clusterIPs[0]"
+        found.append(errors.invalid("spec.clusterIPs", after, detail))
+    return found

@@ -1,0 +1,184 @@
+"""Defaults of Pods and of the Pod templates of workloads."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Final
+
+from runtime.testing.kinds.quantity import parse_quantity
+from runtime.types import JSONMapping, JSONObject
+
+_TAG = re.compile(r":[\w][\w.-]{0,127}$", re.ASCII)
+_MODE: Final = 0o644
+_MODE_SOURCES: Final = ("secret", "configMap", "downwardAPI", "projected")
+_TOLERATED: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+# Fields of a volume that are no source of it.
+_VOLUME_FIELDS: Final = frozenset({"name"})
+
+
+def default_pod(pod: JSONObject) -> None:
+    """Defaults of a Pod, with those that admission adds on a real server."""
+    spec = pod.get("spec")
+    if not isinstance(spec, dict):
+        return
+    default_pod_spec(spec)
+    spec.setdefault("enableServiceLinks", True)
+    for container in _containers(spec):
+        _requests_from_limits(container)
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        condition.setdefault("lastProbeTime", None)
+        condition.setdefault("lastTransitionTime", None)
+
+
+def default_template(template: object) -> None:
+    """Defaults of a workload's Pod template."""
+    if isinstance(template, dict) and isinstance(template.get("spec"), dict):
+        default_pod_spec(template["spec"])
+
+
+def default_pod_spec(spec: JSONObject) -> None:
+    """What Pods and templates have in common."""
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("securityContext", {})
+    spec.setdefault("schedulerName", "default-scheduler")
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    for container in _containers(spec):
+        _default_container(container, host_network=bool(spec.get("hostNetwork")))
+    for volume in spec.get("volumes") or ():
+        _default_volume(volume)
+
+
+def admit_pod(pod: JSONObject) -> None:
+    """What admission adds to a new Pod: service account, priority, tolerations; and its first status."""
+    spec = pod["spec"]
+    spec.setdefault("serviceAccountName", "default")
+    spec["serviceAccount"] = spec["serviceAccountName"]
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    tolerations = spec.setdefault("tolerations", [])
+    for key in _TOLERATED:
+        if not any(_tolerates(each, key) for each in tolerations):
+            tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+    pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+
+
+def _tolerates(toleration: JSONMapping, key: str) -> bool:
+    return toleration.get("key", key) in (key, "") and toleration.get("effect", "NoExecute") in ("NoExecute", "")
+
+
+def qos_class(spec: JSONMapping) -> str:
+    """Guaranteed, Burstable or BestEffort."""
+    guaranteed, anything = True, False
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        resources = container.get("resources") or {}
+        requests, limits = _compute(resources.get("requests")), _compute(resources.get("limits"))
+        anything = anything or bool(requests or limits)
+        guaranteed = guaranteed and set(limits) == {"cpu", "memory"} and requests == limits
+    if not anything:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _compute(quantities: JSONMapping | None) -> dict[str, Fraction]:
+    wanted = {
+        name: parse_quantity(str((quantities or {})[name])) for name in ("cpu", "memory") if name in (quantities or {})
+    }
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def _containers(spec: JSONMapping) -> Iterator[JSONObject]:
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for each in spec.get(field) or ():
+            if isinstance(each, dict):
+                yield each
+
+
+def _default_container(container: JSONObject, *, host_network: bool) -> None:
+    for port in container.get("ports") or ():
+        port.setdefault("protocol", "TCP")
+        if host_network and "containerPort" in port:
+            port.setdefault("hostPort", port["containerPort"])
+    for variable in container.get("env") or ():
+        reference = (variable.get("valueFrom") or {}).get("fieldRef")
+        if reference is not None:
+            reference.setdefault("apiVersion", "v1")
+    container.setdefault("resources", {})
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    if not container.get("imagePullPolicy"):
+        container["imagePullPolicy"] = _pull_policy(str(container.get("image") or ""))
+    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(field) is not None:
+            _default_probe(container[field])
+    for handler in (container.get("lifecycle") or {}).values():
+        if isinstance(handler, dict):
+            _default_http(handler)
+
+
+def _pull_policy(image: str) -> str:
+    if "@" in image:
+        return "IfNotPresent"
+    tag = _TAG.search(image.rpartition("/")[2])
+    return "Always" if tag is None or tag.group() == ":latest" else "IfNotPresent"
+
+
+def _default_probe(probe: JSONObject) -> None:
+    _default_http(probe)
+    if isinstance(probe.get("grpc"), dict):
+        probe["grpc"].setdefault("service", "")
+    for field, value in (
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ):
+        if not probe.get(field):
+            probe[field] = value
+
+
+def _default_http(handler: JSONObject) -> None:
+    get = handler.get("httpGet")
+    if isinstance(get, dict):
+        get.setdefault("path", "/")
+        get.setdefault("scheme", "HTTP")
+
+
+def _default_volume(volume: JSONObject) -> None:
+    if not set(volume) - _VOLUME_FIELDS:
+        volume["emptyDir"] = {}
+    for field in _MODE_SOURCES:
+        source = volume.get(field)
+        if isinstance(source, dict):
+            source.setdefault("defaultMode", _MODE)
+    if isinstance(volume.get("hostPath"), dict):
+        volume["hostPath"].setdefault("type", "")
+    claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate") or {}
+    if isinstance(claim.get("spec"), dict):
+        claim["spec"].setdefault("volumeMode", "Filesystem")
+    _default_projections(volume)
+
+
+def _default_projections(volume: JSONMapping) -> None:
+    sources = [volume, *((volume.get("projected") or {}).get("sources") or ())]
+    for source in sources:
+        for item in (source.get("downwardAPI") or {}).get("items") or ():
+            if isinstance(item.get("fieldRef"), dict):
+                item["fieldRef"].setdefault("apiVersion", "v1")
+        if isinstance(source.get("serviceAccountToken"), dict):
+            source["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+
+
+def _requests_from_limits(container: JSONObject) -> None:
+    resources = container.get("resources") or {}
+    limits = resources.get("limits")
+    if limits:
+        requests = resources.setdefault("requests", {})
+        for name, amount in limits.items():
+            requests.setdefault(name, copy.copy(amount))

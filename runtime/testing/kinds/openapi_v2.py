@@ -1,0 +1,124 @@
+"""The OpenAPI v2 document: as JSON, and in the protobuf form that kubectl asks for.
+
+The protobuf messages are those of gnostic's ``openapi.v2`` package. Only what our schemas use is encoded, by hand:
+a dozen fields do not pay for generated code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, cast
+
+import orjson
+
+from runtime.testing.kinds.model import Kind
+from runtime.testing.kinds.openapi import INT_OR_STRING, QUANTITY, schemas_of
+from runtime.testing.kinds.schemas import REF
+from runtime.types import JSONObject
+
+PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_REF: Final = "#/definitions/"
+_TITLE, _VERSION = "Kubernetes", "unversioned"
+
+Schema = Mapping[str, object]
+
+
+def serve(kinds: Sequence[Kind], accept: str) -> tuple[int, str, bytes]:
+    """The document of all kinds: status, content type, body."""
+    schemas = {name: _as_v2(name, schema) for name, schema in sorted(schemas_of(kinds).items())}
+    if PROTOBUF in accept and "application/json" not in accept:
+        return 200, PROTOBUF, _document(schemas)
+    body = {
+        "swagger": "2.0",
+        "info": {"title": _TITLE, "version": _VERSION},
+        "paths": {},
+        "definitions": schemas,
+    }
+    return 200, "application/json", orjson.dumps(body)
+
+
+def _as_v2(name: str, schema: Schema) -> JSONObject:
+    if name == QUANTITY:
+        return {"type": "string"}
+    if name == INT_OR_STRING:
+        return {"type": "string", "format": "int-or-string"}
+    return _convert(schema)
+
+
+def _convert(schema: Schema) -> JSONObject:
+    """OpenAPI v2 has no oneOf, anyOf, not or nullable, and its references are elsewhere."""
+    out: JSONObject = {}
+    for key, value in schema.items():
+        if key == "$ref":
+            out[key] = _V2_REF + str(value).removeprefix(REF)
+        elif key == "properties":
+            out[key] = {name: _convert(field) for name, field in cast(Mapping[str, Schema], value).items()}
+        elif key in ("items", "additionalProperties") and isinstance(value, Mapping):
+            out[key] = _convert(value)
+        elif key == "allOf":
+            refs = [each for each in cast(Sequence[Schema], value) if "$ref" in each]
+            if refs:
+                out["$ref"] = _V2_REF + str(refs[0]["$ref"]).removeprefix(REF)
+        elif key not in ("oneOf", "anyOf", "not", "nullable", "default", "enum", "example", "x-kubernetes-validations"):
+            out[key] = value
+    return out
+
+
+# Protobuf
+
+
+def _document(schemas: Mapping[str, Schema]) -> bytes:
+    info = _text(1, _TITLE) + _text(2, _VERSION)
+    named = b"".join(_message(1, _named(name, _schema(schema))) for name, schema in schemas.items())
+    return _text(1, "2.0") + _message(2, info) + _message(8, b"") + _message(9, named)
+
+
+def _schema(schema: Schema) -> bytes:
+    out = b""
+    if "$ref" in schema:
+        out += _text(1, str(schema["$ref"]))
+    for number, key in ((2, "format"), (3, "title"), (4, "description"), (13, "pattern")):
+        if schema.get(key):
+            out += _text(number, str(schema[key]))
+    out += b"".join(_text(19, str(each)) for each in cast(Iterable[object], schema.get("required") or ()))
+    additional = schema.get("additionalProperties")
+    if isinstance(additional, Mapping):
+        out += _message(21, _message(1, _schema(additional)))
+    elif additional is True:
+        out += _message(21, _varint_field(2, 1))
+    if schema.get("type"):
+        out += _message(22, _text(1, str(schema["type"])))
+    if isinstance(schema.get("items"), Mapping):
+        out += _message(23, _message(1, _schema(cast(Schema, schema["items"]))))
+    if schema.get("properties"):
+        fields = cast(Mapping[str, Schema], schema["properties"])
+        out += _message(25, b"".join(_message(1, _named(name, _schema(each))) for name, each in fields.items()))
+    for key, value in schema.items():
+        if key.startswith("x-"):
+            out += _message(31, _named(key, _text(2, orjson.dumps(value).decode())))
+    return out
+
+
+def _named(name: str, value: bytes) -> bytes:
+    return _text(1, name) + _message(2, value)
+
+
+def _text(number: int, value: str) -> bytes:
+    return _message(number, value.encode())
+
+
+def _message(number: int, value: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint_field(number: int, value: int) -> bytes:
+    return _varint(number << 3) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
