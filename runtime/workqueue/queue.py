@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue as stdlib_queue
 import threading
 import time
@@ -12,10 +11,11 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from runtime.clock import SYSTEM, Clock
+from runtime.logging import get_logger
 from runtime.workqueue.delays import Delays
 from runtime.workqueue.stats import Durations, QueueStats
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 T = TypeVar("T", bound=Hashable)
 
@@ -114,7 +114,7 @@ class Queue(Generic[T]):
         with self._lock:
             started = self._processing.pop(item, None)
             if started is None:
-                _log.warning("queue %r: done(%r) ignored, nobody is processing it", self.name, item)
+                _log.warning("done() ignored: nobody is processing the item", queue=self.name, item=item)
                 return
             if self._timed:
                 self._worked_for.add(self._monotonic() - started)

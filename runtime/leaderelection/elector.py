@@ -1,0 +1,330 @@
+"""The campaign of one candidate: acquire, lead and renew, stop the work, release."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from runtime.client import ClientError, Conflict, NotFound, Unstructured
+from runtime.clock import SYSTEM, Clock
+from runtime.leaderelection.announcer import Announcer
+from runtime.leaderelection.lock import LeaseLock, LeaseRecord, timestamp
+from runtime.leaderelection.work import Work
+from runtime.logging import get_logger
+
+JITTER_FACTOR = 1.2
+_MIN_CALL_TIMEOUT = 1.0
+_RELEASE_TRIES = 5  # against conflicts; nobody else writes a Lease that is held
+
+
+class EventSink(Protocol):
+    """What the elector needs of :class:`runtime.record.EventRecorder`, which it may not import."""
+
+    def event(self, obj: Unstructured, type: str, reason: str, message: str, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionStats:
+    """One elector at one moment, for the metrics.
+
+    :ivar name: of the Lease.
+    :ivar slow_paths: renewals that had to read the Lease first (L7).
+    :ivar renew_seconds: how long the last successful write of the Lease took.
+    :ivar expires_in: seconds until leadership ends unless renewed; 0 when not leading.
+    """
+
+    name: str
+    is_leader: bool
+    slow_paths: int
+    renew_seconds: float
+    expires_in: float
+
+
+class LeaderElector:
+    """Lets one of many candidates do the work (L1 to L16). For one campaign: make another to run again.
+
+    Only durations of the local monotonic clock decide, since the Lease was last *seen to change*; times written in
+    it are never compared (L4). So skewed clocks do no harm. What is not prevented: a leader whose process is
+    stopped longer than ``lease_duration`` and then goes on with a write it had begun.
+
+    Deliberate differences from client-go:
+
+    - When leadership ends, the work is told to stop and awaited *before* the Lease is given away (L12); while
+      it winds down after a stop request, the Lease is renewed. Work that does not end in time keeps the
+      Lease from being released: the next leader then waits it out.
+    - ``renew_deadline`` counts from sending the last renewal that succeeded, not from the next one after it, and a
+      Lease found in other hands ends leadership at once.
+    - A standby tries at the moment the holder's term ends, if that is before its next regular try.
+
+    :param lease_duration: seconds that others wait after the last renewal they saw; written to the Lease
+        rounded up to whole seconds.
+    :param renew_deadline: seconds without a successful renewal after which leadership is given up.
+    :param retry_period: seconds between renewals; candidates wait 1 to 2.2 times as long between tries (L2, L3).
+    :param release_on_cancel: give the Lease away at the end, so that the next leader need not wait (L11).
+    :param on_started_leading: the work, called once in its own thread with an event that is set when leadership
+        ends. It may return earlier; an exception ends leadership and is raised by :meth:`run`.
+    :param on_stopped_leading: called once at the end of :meth:`run`, also if leadership was never won (L10).
+    :param on_new_leader: called with each new holder's identity, this one's too, in order, in a thread of its own.
+    :param stop_timeout: seconds the work gets to end after a stop request. After a loss it gets what is left
+        of the lease.
+    :param recorder: for the events "became leader" and "stopped leading" on the Lease (L13).
+    :raises ValueError: a parameter is missing or the durations do not fit (L1).
+    """
+
+    def __init__(
+        self,
+        lock: LeaseLock,
+        *,
+        lease_duration: float = 15.0,
+        renew_deadline: float = 10.0,
+        retry_period: float = 2.0,
+        release_on_cancel: bool = True,
+        on_started_leading: Callable[[threading.Event], object] | None = None,
+        on_stopped_leading: Callable[[], object] | None = None,
+        on_new_leader: Callable[[str], object] | None = None,
+        stop_timeout: float = 30.0,
+        recorder: EventSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        _check_durations(lease_duration, renew_deadline, retry_period)
+        if on_started_leading is None or on_stopped_leading is None:
+            raise ValueError("on_started_leading and on_stopped_leading are required")
+        if not lock.identity:
+            raise ValueError(f"the identity of lease lock {lock} is empty: give each process its own")
+        self._lock = lock
+        self._lease_duration = lease_duration
+        self._renew_deadline = renew_deadline
+        self._retry_period = retry_period
+        self._release_on_cancel = release_on_cancel
+        self._on_stopped_leading = on_stopped_leading
+        self._stop_timeout = stop_timeout
+        self._recorder = recorder
+        self._clock = clock or SYSTEM
+        self._log = get_logger(__name__, lease=str(lock), identity=lock.identity)
+        self._work = Work(f"leader-{lock.name}", on_started_leading)
+        self._announcer = Announcer(f"leader-announcer-{lock.name}", on_new_leader)
+        self._started = threading.Lock()
+        # Written by the thread in run() only; others may read single values.
+        self._observed = LeaseRecord()
+        self._observed_at = -math.inf
+        self._leading = False
+        self._renewed_at = -math.inf
+        self._slow_paths = 0
+        self._renew_seconds = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Campaign until ``stop`` is set or leadership is lost. Returns when the work has ended (or refused to).
+
+        A process that lost leadership should exit: its caches and its plans are its successor's now.
+
+        :raises RuntimeError: called a second time.
+        :raises Exception: whatever ``on_started_leading`` raised.
+        """
+        if not self._started.acquire(blocking=False):
+            raise RuntimeError(f"the elector of lease {self._lock} ran already: make a new one")
+        self._announcer.start()
+        try:
+            if self._acquire(stop):
+                self._lead(stop)
+        finally:
+            self._announcer.stop()
+            self._on_stopped_leading()
+        self._work.raise_error()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this candidate leads and its lease, by its own clock, has not run out."""
+        return self._leading and self._clock.monotonic() < self._renewed_at + self._lease_duration
+
+    @property
+    def leader(self) -> str:
+        """Identity of the leader as last observed; ``""`` if there was none (L16)."""
+        return self._observed.holder
+
+    @property
+    def identity(self) -> str:
+        return self._lock.identity
+
+    def check(self, tolerance: float = 20.0) -> None:
+        """Health check (L16).
+
+        :raises RuntimeError: this candidate believes to lead, but could not renew for ``lease_duration`` plus
+            ``tolerance`` seconds: its thread hangs, and the process is better restarted.
+        """
+        late = self._clock.monotonic() - self._renewed_at - self._lease_duration
+        if self._leading and late > tolerance:
+            raise RuntimeError(f"lease {self._lock} ran out {late:.0f} s ago and leadership has not ended")
+
+    def stats(self) -> ElectionStats:
+        """Figures for the metrics."""
+        left = self._renewed_at + self._renew_deadline - self._clock.monotonic()
+        return ElectionStats(
+            name=self._lock.name,
+            is_leader=self.is_leader,
+            slow_paths=self._slow_paths,
+            renew_seconds=self._renew_seconds,
+            expires_in=max(left, 0.0) if self._leading else 0.0,
+        )
+
+    def _acquire(self, stop: threading.Event) -> bool:
+        self._log.info("waiting to become the leader")
+        while not stop.is_set():
+            won = self._try(self._call_timeout())
+            self._announcer.announce(self._observed.holder)
+            if won:
+                return True
+            self._clock.wait_event(stop, self._until_next_try())
+        return False
+
+    def _until_next_try(self) -> float:
+        regular = self._retry_period * (1 + random.random() * JITTER_FACTOR)  # noqa: S311 - no secret
+        term = self._observed_at + self._observed.duration - self._clock.monotonic()
+        return min(regular, term) if term > 0 else regular
+
+    def _lead(self, stop: threading.Event) -> None:
+        self._leading = True
+        self._log.info("became the leader", transitions=self._observed.transitions)
+        self._record_event("became leader")
+        self._work.start()
+        try:
+            # Work that failed is noticed at the next renewal.
+            kept = self._renew_until(stop, lambda: stop.is_set() or self._work.failed)
+            self._work.stop.set()
+            self._await_work(kept)
+        finally:
+            self._work.stop.set()
+            self._leading = False
+            self._record_event("stopped leading")
+            self._release()
+
+    def _await_work(self, kept: bool) -> None:
+        """Wait for the work to end: for ``stop_timeout`` as long as the Lease is kept, else until it runs out."""
+        give_up = self._clock.monotonic() + self._stop_timeout
+        ended = self._work.ended
+        if kept:
+            kept = self._renew_until(ended, lambda: ended.is_set() or self._clock.monotonic() >= give_up)
+        if not kept:
+            self._log.warning("lost leadership", holder=self._observed.holder)
+            give_up = min(give_up, self._renewed_at + self._lease_duration)
+        if self._clock.wait_event(ended, max(give_up - self._clock.monotonic(), 0.0)):
+            self._work.join()
+        else:
+            self._log.error("the work of the leader does not end: the lease is not released, but left to run out")
+
+    def _renew_until(self, wake: threading.Event, done: Callable[[], bool]) -> bool:
+        """Renew each ``retry_period`` until ``done()``, which is looked at once ``wake`` is set, too.
+
+        :returns: False if leadership was lost.
+        """
+        while not done():
+            left = self._renewed_at + self._renew_deadline - self._clock.monotonic()
+            if left <= 0:
+                return False
+            if self._clock.wait_event(wake, min(self._retry_period, left)):
+                continue
+            left = self._renewed_at + self._renew_deadline - self._clock.monotonic()
+            if left > 0 and not self._try(min(self._call_timeout(), left)):
+                self._announcer.announce(self._observed.holder)
+                if self._observed.holder != self._lock.identity:
+                    return False
+        return True
+
+    def _try(self, timeout: float) -> bool:
+        """One attempt to get or keep the Lease. A failed call is a failed attempt, whatever it was (L9)."""
+        if self.is_leader and self._renew_unread(timeout):
+            return True
+        try:
+            return self._read_and_take(timeout)
+        except ClientError as error:
+            self._log.warning("could not acquire or renew the lease", error=str(error))
+            return False
+
+    def _renew_unread(self, timeout: float) -> bool:
+        """The fast path: write over what we wrote last, without reading it (L7)."""
+        try:
+            self._write(self._lock.update, self._renewal(), timeout)
+        except ClientError as error:
+            self._slow_paths += 1
+            self._log.warning("renewing failed, reading the lease first", error=str(error))
+            return False
+        return True
+
+    def _read_and_take(self, timeout: float) -> bool:
+        try:
+            self._observe(self._lock.get(timeout))
+        except NotFound:
+            self._write(self._lock.create, self._claim(transitions=0), timeout)
+            return True
+        held_by = self._observed.holder
+        if held_by == self._lock.identity:
+            self._write(self._lock.update, self._renewal(), timeout)
+            return True
+        if held_by and self._clock.monotonic() < self._observed_at + self._observed.duration:
+            return False
+        self._write(self._lock.update, self._claim(self._observed.transitions + 1), timeout)
+        return True
+
+    def _write(self, write: Callable[[LeaseRecord, float], LeaseRecord], record: LeaseRecord, timeout: float) -> None:
+        # Counted from before the request: others see the renewal later, so they wait longer than we lead.
+        sent = self._clock.monotonic()
+        stored = write(record, timeout)
+        self._renew_seconds = self._clock.monotonic() - sent
+        self._renewed_at = sent
+        self._observed, self._observed_at = stored, sent
+
+    def _observe(self, record: LeaseRecord) -> None:
+        """Note what the Lease says; the holder's term counts from when that was first seen (L4, L5)."""
+        if record != self._observed or self._observed_at == -math.inf:
+            self._observed, self._observed_at = record, self._clock.monotonic()
+
+    def _claim(self, transitions: int) -> LeaseRecord:
+        now = timestamp(self._clock.now())
+        return LeaseRecord(self._lock.identity, math.ceil(self._lease_duration), now, now, transitions)
+
+    def _renewal(self) -> LeaseRecord:
+        claim = self._claim(self._observed.transitions)
+        return LeaseRecord(claim.holder, claim.duration, self._observed.acquired, claim.renewed, claim.transitions)
+
+    def _call_timeout(self) -> float:
+        return max(_MIN_CALL_TIMEOUT, self._renew_deadline / 2)
+
+    def _release(self) -> None:
+        """Give the Lease away, if it is ours and the work has ended (L11)."""
+        if not self._release_on_cancel or not self._work.ended.is_set():
+            return
+        for _ in range(_RELEASE_TRIES):
+            try:
+                held = self._lock.get(self._call_timeout())
+                if held.holder == self._lock.identity:
+                    now = timestamp(self._clock.now())
+                    free = LeaseRecord("", 1, now, now, held.transitions)
+                    self._observed = self._lock.update(free, self._call_timeout())
+                    self._log.info("released the lease")
+                return
+            except Conflict:
+                continue
+            except NotFound:
+                return
+            except ClientError as error:
+                self._log.warning("could not release the lease, the next leader waits it out", error=str(error))
+                return
+
+    def _record_event(self, what: str) -> None:
+        lease = self._lock.lease
+        if self._recorder is not None and lease is not None:
+            self._recorder.event(lease, "Normal", "LeaderElection", f"{self._lock.identity} {what}")
+
+
+def _check_durations(lease_duration: float, renew_deadline: float, retry_period: float) -> None:
+    if retry_period <= 0:
+        raise ValueError(f"retry_period must be > 0, got {retry_period}")
+    if renew_deadline <= JITTER_FACTOR * retry_period:
+        raise ValueError(
+            f"renew_deadline must be > {JITTER_FACTOR} * retry_period, got {renew_deadline} and {retry_period}"
+        )
+    if lease_duration <= renew_deadline:
+        raise ValueError(f"lease_duration must be > renew_deadline, got {lease_duration} and {renew_deadline}")
