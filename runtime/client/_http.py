@@ -12,7 +12,9 @@ Rules, all of them here:
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -285,10 +287,9 @@ def parse_retry_after(value: str | None, clock: Clock) -> float | None:
     """Seconds of a Retry-After header, which is a number or a date; None if there is none, or no sense in it."""
     if value is None:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         when = email.utils.parsedate_to_datetime(value)
     except ValueError:

@@ -14,7 +14,7 @@ Every error names the verb, the resource and the object. Two questions matter to
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 
@@ -254,19 +254,12 @@ _REASON_OF: dict[int, str] = {
 _EXCERPT = 200  # characters of a body that is no Status which the error quotes
 
 
-class _Kinds:
-    """Which class stands for an answer: its reason decides, and its status where the reason is unknown."""
-
-    by_status: ClassVar[dict[int, type[ApiError]]] = {
-        status: _BY_REASON[reason] for status, reason in _REASON_OF.items() if reason in _BY_REASON
-    }
-
-    @classmethod
-    def of(cls, status: int, reason: str) -> type[ApiError]:
-        known = _BY_REASON.get(reason) or cls.by_status.get(status)
-        if known is not None:
-            return known
-        return InternalError if status >= 500 else ApiError
+def _type_of(status: int, reason: str) -> type[ApiError]:
+    """Which class stands for an answer: its reason decides, or its status where the reason is unknown."""
+    known = _BY_REASON.get(reason) or _BY_REASON.get(_REASON_OF.get(status, ""))
+    if known is not None:
+        return known
+    return InternalError if status >= 500 else ApiError
 
 
 def from_response(target: Target, status: int, body: bytes, retry_after: float | None = None) -> ApiError:
@@ -279,7 +272,7 @@ def from_response(target: Target, status: int, body: bytes, retry_after: float |
     if len(text) > _EXCERPT:
         text = text[:_EXCERPT] + "..."
     message = f"the answer is not from a Kubernetes API server: {text!r}" if text else "the answer has no body"
-    return _Kinds.of(status, reason)(target, Answer(status, reason, message, Details(), retry_after, body))
+    return _type_of(status, reason)(target, Answer(status, reason, message, Details(), retry_after, body))
 
 
 def from_status(
@@ -308,7 +301,7 @@ def from_status(
         retry_after=retry_after,
         body=orjson.dumps(status) if body is None else body,
     )
-    return _Kinds.of(http, reason)(target, answer)
+    return _type_of(http, reason)(target, answer)
 
 
 def _details(raw: JSONObject) -> Details:

@@ -143,7 +143,8 @@ def test_a_wait_for_retry_after_ends_when_the_caller_stops(scripted: ScriptedSer
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [(None, None), ("5", 5.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), ("", None)]
+    ("header", "seconds"),
+    [(None, None), ("5", 5.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), ("nan", None), ("inf", None), ("", None)],
 )
 def test_retry_after_as_a_number(header: Any, seconds: Any) -> None:
     assert parse_retry_after(header, SYSTEM) == seconds
@@ -366,3 +367,22 @@ def test_a_client_by_url_does_not_import_the_official_client(scripted: ScriptedS
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("a\n", 0), done.stderr
+
+
+def test_a_write_does_not_go_out_on_a_connection_the_server_has_left(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
+    left = threading.Event()
+
+    def answer_and_leave(handler: Handler, seen: Seen) -> None:
+        kit.answer(kit.pod("a"))(handler, seen)
+        handler.drop()
+        left.set()
+
+    pods = client.resource(PODS, "ns")
+    for _ in range(10):
+        left.clear()
+        scripted.then(answer_and_leave, kit.answer(kit.pod("b")))
+        pods.get("a")
+        assert left.wait(10)
+        assert pods.create(kit.pod("b")).name == "b"
