@@ -50,21 +50,28 @@ def _frozen(spec: JSONMapping, old: JSONMapping) -> JSONObject:
     return kept
 
 
-def check_template(template: JSONMapping | None, path: str, restart: tuple[str, ...] = ("Always",)) -> list[FieldError]:
-    """:param restart: the restart policies that the workload allows."""
+def check_template(
+    template: JSONMapping | None,
+    path: str,
+    restart: tuple[str, ...] = ("Always",),
+    claims: Iterable[str] = (),
+) -> list[FieldError]:
+    """:param restart: the restart policies that the workload allows.
+    :param claims: volumes that the workload adds to each Pod: a StatefulSet's claims.
+    """
     template = template or {}
     found = common.labels((template.get("metadata") or {}).get("labels"), f"{path}.metadata.labels")
     spec = template.get("spec") or {}
-    found += check_pod_spec(spec, f"{path}.spec")
+    found += check_pod_spec(spec, f"{path}.spec", claims)
     policy = spec.get("restartPolicy")
     if policy in _RESTART and policy not in restart:
         found.append(errors.not_supported(f"{path}.spec.restartPolicy", policy, restart))
     return found
 
 
-def check_pod_spec(spec: JSONMapping, path: str) -> list[FieldError]:
+def check_pod_spec(spec: JSONMapping, path: str, claims: Iterable[str] = ()) -> list[FieldError]:
     found: list[FieldError] = []
-    volumes = _check_volumes(spec.get("volumes") or (), f"{path}.volumes", found)
+    volumes = _check_volumes(spec.get("volumes") or (), f"{path}.volumes", found).union(claims)
     containers = spec.get("containers") or ()
     if not containers:
         found.append(errors.required(f"{path}.containers"))

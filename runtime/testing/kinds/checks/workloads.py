@@ -70,7 +70,8 @@ def validate_stateful_set(obj: JSONObject, old: JSONObject | None) -> list[Field
     found += common.not_negative(spec.get("replicas"), "spec.replicas")
     found += common.not_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
     found += _check_selector(spec, "statefulset")
-    found += check_template(spec.get("template"), "spec.template")
+    claims = [(claim.get("metadata") or {}).get("name") or "" for claim in spec.get("volumeClaimTemplates") or ()]
+    found += check_template(spec.get("template"), "spec.template", claims=claims)
     if old is not None:
         found += _check_stateful_update(spec, old["spec"])
     return found
