@@ -16,9 +16,11 @@ from runtime.client import (
     APIResource,
     Client,
     Conflict,
+    ConnectionFailed,
     Expired,
     Invalid,
     NotFound,
+    RequestTimeout,
     ResourceClient,
     Unstructured,
     load_client,
@@ -298,10 +300,43 @@ def test_by_the_kubeconfig_the_server_writes(server: FakeAPIServer, tmp_path: Pa
 
 
 def test_a_broken_connection_under_a_watch_is_an_error(maps: ResourceClient, server: FakeAPIServer) -> None:
-    from runtime.client import ConnectionFailed
-
     with maps.watch(resource_version=maps.list().resource_version) as watch:
         server.close_connections()
         with pytest.raises(ConnectionFailed):
             next(watch)
     assert maps.list() is not None
+
+
+def test_a_write_whose_answer_is_lost_took_effect_and_is_not_sent_twice(maps: ResourceClient, server: Any) -> None:
+    lost = server.faults.add(verb="create", drop="after", times=1)
+    with pytest.raises(ConnectionFailed) as e:
+        maps.create(config_map("a"))
+    assert e.value.ambiguous
+    assert lost.hits == 1
+    assert maps.get("a").name == "a"
+    with pytest.raises(AlreadyExists):
+        maps.create(config_map("a"))
+
+
+def test_a_write_that_timed_out_may_have_taken_effect(maps: ResourceClient, server: Any) -> None:
+    server.faults.add(verb="create", delay=0.5, times=1)
+    with pytest.raises(RequestTimeout) as e:
+        maps.create(config_map("a"), timeout=0.1)
+    assert e.value.ambiguous
+    with maps.watch(resource_version="0", idle_timeout=10) as watch:
+        assert next(watch).object.name == "a"
+
+
+def test_reads_and_refused_writes_survive_bad_moments(maps: ResourceClient, server: Any) -> None:
+    maps.create(config_map("a"))
+    faults = [
+        server.faults.add(verb="get", drop="before", times=1),
+        server.faults.add(verb="list", drop="after", times=1),
+        server.faults.add(verb="update", status=429, reason="TooManyRequests", retry_after=0, times=2),
+        server.faults.add(verb="delete", status=503, reason="ServiceUnavailable", retry_after=0, times=1),
+    ]
+    current = maps.get("a")
+    assert len(maps.list()) == 1
+    assert maps.update({**current.to_dict(), "data": {"x": "1"}})["data"] == {"x": "1"}
+    maps.delete("a")
+    assert [fault.hits for fault in faults] == [1, 1, 2, 1]
