@@ -61,6 +61,8 @@ class FakeClock:
         with self._waiters_lock:
             self._elapsed_ns += round(seconds * 1e9)
             due = [w for w in self._waiters if w.deadline is not None and w.deadline <= self._elapsed_ns]
+            # Gone at once, so that nobody takes them for still waiting before they had a chance to run.
+            self._waiters = [w for w in self._waiters if w not in due]
         for waiter in due:
             with waiter.condition:
                 waiter.condition.notify_all()
@@ -98,6 +100,11 @@ class FakeClock:
         """How many threads are blocked in this clock now, with a deadline or without."""
         with self._waiters_lock:
             return len(self._waiters)
+
+    def waiting_threads(self) -> list[str]:
+        """The names of the threads that are blocked in this clock now."""
+        with self._waiters_lock:
+            return [w.thread for w in self._waiters]
 
     def wait_for_waiters(self, count: int = 1, timeout: float = 10.0, *, timed: bool = False) -> None:
         """Block, in real time, until at least ``count`` threads are blocked in this clock.
@@ -140,6 +147,6 @@ class FakeClock:
             condition.wait()
         finally:
             with self._waiters_changed:
-                self._waiters.remove(waiter)
-                self._waiters_changed.notify_all()
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
         return deadline is None or self._elapsed_ns < deadline
