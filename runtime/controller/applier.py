@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import orjson
 
-from runtime.client import NotFound, Unstructured
+from runtime.client import Invalid, NotFound, Unstructured
 from runtime.controller.owners import AlreadyOwnedError, OwnerError, set_controller_reference
 from runtime.controller.ownership import applied_fields, missing_field
 from runtime.logging import get_logger
 from runtime.types import GVR, JSONMapping, JSONObject
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client import Client, ResourceClient
     from runtime.informer import Lister
 
 __all__ = ["Applied", "Applier", "NotOurs", "merge_patch", "patch_status"]
@@ -113,7 +113,12 @@ class Applier:
             if self._is_applied(live, wish):
                 return Applied(live, "unchanged")
         resource = self._client.resource(gvr, namespace=metadata.get("namespace") or None)
-        written = resource.apply(wish, field_manager=self.field_manager, force=force)
+        try:
+            written = resource.apply(wish, field_manager=self.field_manager, force=force)
+        except Invalid:
+            if live is None or not force:
+                raise
+            written = self._replace_lists(resource, wish)
         self._note_losses(gvr, written, wish)
         if live is None or written.uid != live.uid:
             return Applied(written, "created")
@@ -182,6 +187,22 @@ class Applier:
         if fields is None:
             return False
         return missing_field(fields, wish) is None or self._lossy.knows(live.uid, fields)
+
+    def _replace_lists(self, resource: ResourceClient, wish: JSONObject) -> Unstructured:
+        """Apply where others' entries in a list stand in the way of ours.
+
+        Somebody has changed the number of our port "a": by the rules of apply that port is theirs now, ours is added
+        again, and two ports "a" are invalid. A merge patch replaces lists as a whole; the apply after it takes up
+        the ownership. What the patch owns besides is given up, or a field that we apply no more would stay for its
+        sake. Raises :class:`Invalid` where the wish itself is the trouble.
+        """
+        name, manager = wish["metadata"]["name"], self.field_manager
+        resource.patch(name, wish, type="merge", field_manager=manager)
+        written = resource.apply(wish, field_manager=manager, force=True)
+        entries = written["metadata"].get("managedFields") or []
+        kept = [entry for entry in entries if (entry.get("manager"), entry.get("operation")) != (manager, "Update")]
+        metadata = {"resourceVersion": written.resource_version, "managedFields": kept}
+        return resource.patch(name, {"metadata": metadata}, type="merge", field_manager=manager)
 
     def _note_losses(self, gvr: GVR, written: Unstructured, wish: JSONObject) -> None:
         """Remember what the server does not keep (fields its schema lacks), or we would apply it for ever."""

@@ -82,6 +82,12 @@ def replicas(deployments: ResourceClient, name: str = "web-deployment") -> int |
     return count
 
 
+def image(deployments: ResourceClient) -> str:
+    (container,) = deployments.get("web-deployment")["spec"]["template"]["spec"]["containers"]
+    text: str = container["image"]
+    return text
+
+
 def test_the_example_fits_on_a_page() -> None:
     lines = EXAMPLE.read_text().splitlines()
     code = [line for line in lines[lines.index("import sys") :] if line.strip()]
@@ -110,8 +116,12 @@ def test_drift_is_repaired(sample: Sample) -> None:
     eventually(lambda: replicas(sample.deployments) == 2)
     sample.deployments.patch("web-deployment", {"spec": {"replicas": 9}})
     eventually(lambda: replicas(sample.deployments) == 2)
-    sample.deployments.patch("web-deployment", {"spec": {"template": {"spec": {"containers": None}}}}, type="merge")
-    eventually(lambda: sample.deployments.get("web-deployment")["spec"]["template"]["spec"]["containers"])
+    images = {"containers": [{"name": "nginx", "image": "httpd"}]}
+    sample.deployments.patch("web-deployment", {"spec": {"template": {"spec": images}}}, type="strategic")
+    eventually(lambda: image(sample.deployments) == "nginx:latest")
+    owners = {"metadata": {"ownerReferences": None}}
+    sample.deployments.patch("web-deployment", owners)
+    eventually(lambda: sample.deployments.get("web-deployment").controller_owner)
     sample.deployments.delete("web-deployment")
     eventually(lambda: replicas(sample.deployments) == 2)
 

@@ -1,0 +1,147 @@
+"""B9: if setup ever ran, cleanup runs before the object disappears."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.client import Client, Conflict, NotFound, ResourceClient, Unstructured
+from runtime.controller import ensure_finalizer, finalized, remove_finalizer
+from runtime.testing import FakeAPIServer
+from runtime.types import GVR, Result
+from tests.support.managers import configmap
+
+CONFIGMAPS = GVR("", "v1", "configmaps")
+OURS, THEIRS = "example.com/ours", "example.com/theirs"
+
+
+class Bench:
+    def __init__(self, server: FakeAPIServer) -> None:
+        self.server = server
+        self.client: Client = server.client()
+        self.maps: ResourceClient = self.client.resource(CONFIGMAPS, "default")
+        self.calls: list[str] = []
+        self.outcome: Result | Exception | None = None
+
+    def create(self, *finalizers: str) -> Unstructured:
+        obj = configmap("a")
+        obj["metadata"]["finalizers"] = list(finalizers)
+        return self.maps.create(obj)
+
+    def reconcile(self) -> Result | None:
+        """With a fresh read, as a reconcile would."""
+        return finalized(
+            self.client,
+            CONFIGMAPS,
+            self.maps.get("a"),
+            OURS,
+            setup=self.called("setup"),
+            cleanup=self.called("cleanup"),
+        )
+
+    def called(self, what: str):  # type: ignore[no-untyped-def]
+        def call(_: Unstructured) -> Result | None:
+            self.calls.append(what)
+            if isinstance(self.outcome, Exception):
+                raise self.outcome
+            return self.outcome
+
+        return call
+
+    def is_gone(self) -> bool:
+        try:
+            self.maps.get("a")
+        except NotFound:
+            return True
+        return False
+
+
+@pytest.fixture
+def bench(server: FakeAPIServer) -> Bench:
+    return Bench(server)
+
+
+def test_the_finalizer_is_stored_before_setup_runs(bench: Bench) -> None:
+    obj = bench.create(THEIRS)
+
+    def setup(_: Unstructured) -> Result | None:
+        assert bench.maps.get("a").finalizers == [THEIRS, OURS]
+        return Result(requeue_after=7)
+
+    result = finalized(bench.client, CONFIGMAPS, obj, OURS, setup=setup, cleanup=bench.called("cleanup"))
+    assert result == Result(requeue_after=7)
+
+
+def test_setup_does_not_run_if_the_finalizer_cannot_be_stored(bench: Bench) -> None:
+    bench.create()
+    bench.server.faults.add(verb="patch", status=422, times=1)
+    with pytest.raises(Exception, match="422"):
+        bench.reconcile()
+    assert bench.calls == []
+
+
+def test_cleanup_runs_before_the_object_disappears(bench: Bench) -> None:
+    bench.create()
+    bench.reconcile()
+    bench.maps.delete("a")
+    assert not bench.is_gone()
+    bench.reconcile()
+    assert bench.calls == ["setup", "cleanup"]
+    assert bench.is_gone()
+
+
+@pytest.mark.parametrize("outcome", [RuntimeError("no"), Result(requeue_after=5)])
+def test_the_object_stays_until_cleanup_has_succeeded(bench: Bench, outcome: Result | Exception) -> None:
+    bench.create(OURS)
+    bench.maps.delete("a")
+    bench.outcome = outcome
+    if isinstance(outcome, Exception):
+        with pytest.raises(RuntimeError):
+            bench.reconcile()
+    else:
+        assert bench.reconcile() == outcome
+    assert not bench.is_gone()
+    bench.outcome = None
+    bench.reconcile()
+    assert bench.is_gone()
+
+
+def test_an_object_that_was_never_set_up_is_not_cleaned_up(bench: Bench) -> None:
+    bench.create(THEIRS)
+    bench.maps.delete("a")
+    assert bench.reconcile() is None
+    assert bench.calls == []
+    assert bench.maps.get("a").finalizers == [THEIRS]
+
+
+def test_a_finalizer_that_is_there_costs_no_request(bench: Bench) -> None:
+    obj = bench.create(OURS)
+    bench.server.audit.clear()
+    assert ensure_finalizer(bench.client, CONFIGMAPS, obj, OURS) is obj
+    assert len(bench.server.audit) == 0
+
+
+def test_nobody_elses_finalizer_is_lost_to_a_race(bench: Bench) -> None:
+    stale = bench.create()
+    bench.maps.patch("a", {"metadata": {"finalizers": [THEIRS]}})
+    ensure_finalizer(bench.client, CONFIGMAPS, stale, OURS)
+    assert bench.maps.get("a").finalizers == [THEIRS, OURS]
+    stale = bench.maps.get("a")
+    bench.maps.patch("a", {"metadata": {"finalizers": [OURS]}})
+    remove_finalizer(bench.client, CONFIGMAPS, stale, OURS)
+    assert bench.maps.get("a").finalizers == []
+
+
+def test_a_new_object_of_the_same_name_is_left_alone(bench: Bench) -> None:
+    stale = bench.create()
+    bench.maps.delete("a")
+    bench.create()
+    with pytest.raises(Conflict):
+        ensure_finalizer(bench.client, CONFIGMAPS, stale, OURS)
+    assert bench.maps.get("a").finalizers == []
+
+
+def test_removing_from_an_object_that_is_gone_is_fine(bench: Bench) -> None:
+    obj = bench.create(OURS)
+    bench.maps.patch("a", {"metadata": {"finalizers": None}})
+    bench.maps.delete("a")
+    remove_finalizer(bench.client, CONFIGMAPS, obj, OURS)
