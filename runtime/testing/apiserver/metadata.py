@@ -19,8 +19,7 @@ _BAD_LABEL_VALUE = (
     "is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 _PATH_SEGMENT_NAMES = frozenset({"rbac.authorization.k8s.io"})
-_LABEL_NAMES = frozenset({("", "namespaces")})
-_LABEL_1035_NAMES: frozenset[tuple[str, str]] = frozenset({("", "services")})
+_LABEL_NAMES = frozenset({("", "namespaces"), ("", "services")})
 _STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 _IMMUTABLE = ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 
@@ -83,8 +82,6 @@ def _bad_name(kind: Kind, name: str) -> list[str]:
         if name in (".", ".."):
             return [f"may not be '{name}'"]
         return [f"may not contain '{char}'" for char in "/%" if char in name]
-    if kind.storage_key in _LABEL_1035_NAMES:
-        return names.bad_label_1035(name)
     if kind.storage_key in _LABEL_NAMES:
         return names.bad_label(name)
     return names.bad_subdomain(name)

@@ -57,11 +57,14 @@ class FakeAPIServer:
         bookmark_interval: float = 60.0,
         namespace_deletion_delay: float = 0.5,
     ) -> None:
+        store = Store(history)
         if registry is None:
             from runtime.testing.kinds.registry import DefaultRegistry
+            from runtime.testing.kinds.services import ServiceAddresses
 
-            registry = DefaultRegistry()
-        self._context = Context(Store(history), registry, clock or SYSTEM, bookmark_interval=bookmark_interval)
+            in_use = ServiceAddresses(in_use=lambda: [each.obj for each in store.snapshot(("", "services"))[0]])
+            registry = DefaultRegistry(clock, in_use)
+        self._context = Context(store, registry, clock or SYSTEM, bookmark_interval=bookmark_interval)
         self._audit = Audit()
         self._faults = Faults()
         self._api = Api(self._context, self._audit, self._faults)

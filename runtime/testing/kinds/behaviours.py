@@ -14,6 +14,7 @@ from runtime.testing.kinds.defaults import others as other_defaults
 from runtime.testing.kinds.defaults import pods as pod_defaults
 from runtime.testing.kinds.defaults import services as service_defaults
 from runtime.testing.kinds.defaults import workloads as workload_defaults
+from runtime.testing.kinds.reviews import validate_access_review
 from runtime.testing.kinds.services import ServiceAddresses
 
 Make = Callable[[BuiltinBehaviour, ServiceAddresses], BuiltinBehaviour]
@@ -68,7 +69,6 @@ def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinB
     return replace(
         plain,
         defaults=other_defaults.default_namespace,
-        checks=(others.validate_namespace,),
         on_create=other_defaults.create_namespace,
         on_update=other_defaults.update_namespace,
     )
@@ -130,6 +130,9 @@ _KINDS: dict[str, Make] = {
     "PriorityClass": _with(other_defaults.default_priority_class, others.validate_priority_class, whole=True),
     "MutatingWebhookConfiguration": _with(other_defaults.default_webhooks, whole=True),
     "ValidatingWebhookConfiguration": _with(other_defaults.default_webhooks, whole=True),
+    "SelfSubjectAccessReview": _with(None, validate_access_review),
+    "SubjectAccessReview": _with(None, validate_access_review),
+    "LocalSubjectAccessReview": _with(None, validate_access_review),
     "CustomResourceDefinition": _with(
         definition.default_crd, definition.validate_crd, on_create=definition.initial_status
     ),

@@ -33,7 +33,10 @@ _BAD_QUALIFIED = (
 
 def bad_label(name: str) -> list[str]:
     """What is wrong with a DNS label (RFC 1123)."""
-    return _judge(name, _LABEL_1123, _BAD_LABEL_1123, 63)
+    found = _judge(name, _LABEL_1123, _BAD_LABEL_1123, 63)
+    if "." in name and _SUBDOMAIN.fullmatch(name):
+        found[-1] = "must not contain dots"
+    return found
 
 
 def bad_subdomain(name: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from runtime.testing.kinds import errors
+from runtime.testing.kinds.model import FieldError
 from runtime.types import JSONObject
 
 User = Mapping[str, object]
@@ -44,3 +46,17 @@ ANSWERS: Mapping[str, Callable[[JSONObject, User], JSONObject]] = {
     "SelfSubjectReview": _who_am_i,
     "TokenReview": _token,
 }
+
+
+def validate_access_review(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    """A review is about a resource or about a path, and not about both."""
+    del old
+    spec = obj.get("spec") or {}
+    asked = [each for each in ("resourceAttributes", "nonResourceAttributes") if spec.get(each) is not None]
+    if len(asked) == 1:
+        return []
+    detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+    if asked:
+        detail = "cannot be specified in combination with resourceAttributes"
+        return [errors.invalid("spec.nonResourceAttributes", spec["nonResourceAttributes"], detail)]
+    return [errors.invalid("spec.resourceAttributes", None, detail)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from runtime.testing.kinds import errors, names
+from runtime.testing.kinds import errors
 from runtime.testing.kinds.checks import common
 from runtime.testing.kinds.model import FieldError
 from runtime.testing.kinds.quantity import parse_quantity
@@ -169,13 +169,6 @@ def validate_role_binding(obj: JSONObject, old: JSONObject | None) -> list[Field
         shown = {"APIGroup": reference.get("apiGroup"), "Kind": reference.get("kind"), "Name": reference.get("name")}
         found.append(errors.invalid("roleRef", shown, "cannot change roleRef"))
     return found
-
-
-def validate_namespace(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    if old is not None:
-        return []
-    name = str((obj.get("metadata") or {}).get("name") or "")
-    return [errors.invalid("metadata.name", name, problem) for problem in names.bad_label(name)] if name else []
 
 
 def validate_endpoint_slice(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:

@@ -16,7 +16,7 @@ _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 
 def validate_service(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    found = _check_name(obj) if old is None else []
+    found: list[FieldError] = []
     kind = spec.get("type")
     headless = spec.get("clusterIP") == "None"
     ports = spec.get("ports") or ()
@@ -38,16 +38,6 @@ def validate_service(obj: JSONObject, old: JSONObject | None) -> list[FieldError
     if old is not None:
         found += _check_update(spec, old.get("spec") or {})
     return found
-
-
-def _check_name(obj: JSONMapping) -> list[FieldError]:
-    name = (obj.get("metadata") or {}).get("name") or ""
-    if not name:
-        return []
-    problems = names.bad_label_1035(name)
-    if "." in name:
-        problems = ["must not contain dots"]
-    return [errors.invalid("metadata.name", name, problem) for problem in problems]
 
 
 def _check_ports(ports: tuple[JSONMapping, ...] | list[JSONMapping]) -> list[FieldError]:
