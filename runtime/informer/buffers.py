@@ -64,7 +64,8 @@ class Buffer:
     def age(self) -> float:
         """Seconds since nothing was waiting; 0.0 if nothing is."""
         with self._changed:
-            return 0.0 if self._behind_since is None else self._clock.monotonic() - self._behind_since
+            behind = self._behind_since if self._length() else None
+            return 0.0 if behind is None else self._clock.monotonic() - behind
 
     def put(self, notes: Iterable[Pending]) -> None:
         """Append in order. Ignored after :meth:`close`."""

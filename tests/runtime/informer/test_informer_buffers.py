@@ -1,0 +1,171 @@
+"""What waits for a handler, and how it merges."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from informer_support import Recorder, unstructured
+
+from runtime.client import Unstructured
+from runtime.informer.buffers import Buffer, BufferPolicy
+from runtime.informer.notes import SYNC_MARK, Added, Note, Removed, SyncMark, Updated
+from runtime.testing import FakeClock
+
+
+def drain(buffer: Buffer) -> list[Any]:
+    taken: list[Any] = []
+    while len(buffer):
+        batch = buffer.take()
+        assert batch is not None
+        taken += batch
+    return taken
+
+
+def told(notes: list[Any]) -> list[tuple[Any, ...]]:
+    recorder = Recorder()
+    for note in notes:
+        if not isinstance(note, SyncMark):
+            note.call(recorder)
+    return recorder.calls
+
+
+A1, A2, A3 = (unstructured("a", version) for version in (1, 2, 3))
+OTHER_A = unstructured("a", 4, uid="another")
+
+
+def test_unbounded_keeps_everything_in_order() -> None:
+    buffer = Buffer("unbounded", FakeClock())
+    notes: list[Note] = [Added("ns/a", A1, True), Updated("ns/a", A1, A2), Removed("ns/a", A2, A3)] * 100
+    buffer.put(notes)
+    assert drain(buffer) == notes
+
+
+@pytest.mark.parametrize(
+    ("notes", "expected"),
+    [
+        ([Added("ns/a", A1, True), Updated("ns/a", A1, A2)], [("add", "a", "2", True)]),
+        ([Added("ns/a", A1, False), Removed("ns/a", A1, A2)], []),
+        ([Updated("ns/a", A1, A2), Updated("ns/a", A2, A3)], [("update", "a", "1", "3")]),
+        ([Updated("ns/a", A1, A2), Removed("ns/a", A2, A3)], [("delete", "a", "3")]),
+        ([Removed("ns/a", A2, None), Added("ns/a", OTHER_A, False)], [("lost", "a", "2"), ("add", "a", "4", False)]),
+        (
+            [Removed("ns/a", A2, A3), Added("ns/a", OTHER_A, False), Removed("ns/a", OTHER_A, None)],
+            [("delete", "a", "3")],
+        ),
+    ],
+)
+def test_latest_says_the_same_with_fewer_calls(notes: list[Note], expected: list[tuple[Any, ...]]) -> None:
+    buffer = Buffer("latest", FakeClock())
+    for note in notes:
+        buffer.put([note])
+    assert told(drain(buffer)) == expected
+
+
+def test_a_number_merges_only_beyond_it() -> None:
+    updates = [Updated("ns/a", unstructured("a", i), unstructured("a", i + 1)) for i in range(1, 5)]
+    buffer = Buffer(3, FakeClock())
+    buffer.put(updates[:3])
+    assert len(buffer) == 3
+    assert len(told(drain(buffer))) == 3
+    buffer.put(updates)
+    assert len(buffer) == 1
+    assert told(drain(buffer)) == [("update", "a", "1", "5")]
+    buffer.put(updates[:2])  # drained, it keeps all again
+    assert len(buffer) == 2
+
+
+def test_the_sync_mark_stays_behind_the_initial_adds() -> None:
+    buffer = Buffer("latest", FakeClock())
+    buffer.put([Added("ns/a", A1, True), SYNC_MARK])
+    buffer.put([Updated("ns/a", A1, A2), Added("ns/b", unstructured("b"), False)])
+    assert [getattr(n, "key", None) for n in drain(buffer)] == ["ns/a", None, "ns/b"]
+
+
+def test_memory_is_bounded_by_the_objects_however_long_the_backlog() -> None:
+    buffer = Buffer("latest", FakeClock())
+    for version in range(1, 1000):
+        buffer.put([Updated("ns/a", unstructured("a", version), unstructured("a", version + 1))])
+    assert len(buffer) == 1
+    assert told(drain(buffer)) == [("update", "a", "1", "1000")]
+
+
+def test_close_drops_what_waits_and_frees_the_taker() -> None:
+    buffer = Buffer("unbounded", FakeClock())
+    taken: list[object] = []
+    taker = threading.Thread(target=lambda: taken.append(buffer.take()), name="taker")
+    taker.start()
+    buffer.close()
+    taker.join()
+    assert taken == [None]
+    buffer.put([SYNC_MARK])
+    assert len(buffer) == 0
+
+
+def test_age_counts_from_when_it_fell_behind() -> None:
+    clock = FakeClock()
+    buffer = Buffer("unbounded", clock)
+    assert buffer.age() == 0.0
+    buffer.put([Added("ns/a", A1, True)])
+    clock.advance(5)
+    buffer.put([Updated("ns/a", A1, A2)])
+    assert buffer.age() == 5.0
+
+
+@pytest.mark.parametrize("wrong", ["newest", 0, -1, True, 1.5, None])
+def test_a_policy_that_does_not_exist_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="buffer="):
+        Buffer(wrong, FakeClock())
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["write", "delete", "recreate", "take"])), max_size=60),
+    st.sampled_from(["unbounded", "latest", 1, 3, 10]),
+)
+def test_whatever_merges_the_handler_is_told_a_consistent_story(
+    steps: list[tuple[str, str]], policy: BufferPolicy
+) -> None:
+    """Each object is added before it is updated, updated from what was last told, and ends as it really is."""
+    buffer = Buffer(policy, FakeClock())
+    world: dict[str, Unstructured] = {}
+    heard: dict[str, Unstructured] = {}
+    uids = 0
+
+    def hear(notes: list[Any]) -> None:
+        for note in notes:
+            match note:
+                case Added(key, new, _):
+                    assert key not in heard
+                    heard[key] = new
+                case Updated(key, old, new):
+                    assert heard[key] is old
+                    assert old.uid == new.uid
+                    heard[key] = new
+                case Removed(key, old, _):
+                    assert heard.pop(key).uid == old.uid
+
+    for version, (name, step) in enumerate(steps, 1):
+        old = world.get(name)
+        if step == "take" and len(buffer):
+            hear(buffer.take() or [])
+        elif step == "write" and old is None:
+            uids += 1
+            world[name] = unstructured(name, version, uid=f"u{uids}")
+            buffer.put([Added(name, world[name], False)])
+        elif step == "write" and old is not None:
+            world[name] = unstructured(name, version, uid=old.uid)
+            buffer.put([Updated(name, old, world[name])])
+        elif step == "delete" and old is not None:
+            del world[name]
+            buffer.put([Removed(name, old, old)])
+        elif step == "recreate" and old is not None:
+            uids += 1
+            world[name] = unstructured(name, version, uid=f"u{uids}")
+            buffer.put([Removed(name, old, None), Added(name, world[name], False)])
+        if policy != "unbounded":
+            assert len(buffer) <= max(policy if isinstance(policy, int) else 0, 3)
+    hear(drain(buffer))
+    assert heard == world

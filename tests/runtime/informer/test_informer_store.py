@@ -1,0 +1,220 @@
+"""The store and its indices (rules S1 to S9, S15)."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from informer_support import unstructured, until
+
+from runtime.client import Unstructured
+from runtime.informer import NAMESPACE_INDEX, Indexer, key_of, split_key
+from runtime.informer.store import namespace_index
+from runtime.informer.versions import compare, is_at_least
+from runtime.testing import FakeClock
+
+
+def by_colours(obj: Unstructured) -> list[str]:
+    colours: list[str] = obj.get("colours", [])
+    return colours
+
+
+@pytest.fixture
+def store() -> Indexer:
+    return Indexer({NAMESPACE_INDEX: namespace_index, "colour": by_colours})
+
+
+def widget(name: str, *colours: str, version: int = 1, **more: Any) -> Unstructured:
+    return unstructured(name, version, colours=list(colours), **more)
+
+
+def test_objects_are_found_by_key(store: Indexer) -> None:
+    a, node = widget("a"), widget("n1", namespace="")
+    assert store.put(a) is None
+    store.put(node)
+    assert store.get("ns/a") is a
+    assert store.get("n1") is node
+    assert store.get("ns/b") is None
+    assert sorted(store.list_keys()) == ["n1", "ns/a"]
+    assert set(store.list()) == {a, node}
+    assert len(store) == 2
+    assert "ns/a" in store
+    newer = widget("a", version=2)
+    assert store.put(newer) is a
+    assert store.delete("ns/a") is newer
+    assert store.delete("ns/a") is None
+
+
+def test_an_object_that_cannot_have_a_key_is_refused(store: Indexer) -> None:
+    with pytest.raises(ValueError, match=r"Widget without metadata\.name \(uid u1\)"):
+        store.put(Unstructured({"kind": "Widget", "metadata": {"uid": "u1"}}))
+    with pytest.raises(ValueError, match="slash"):
+        store.put(Unstructured({"metadata": {"name": "a/b"}}))
+    assert key_of(widget("a")) == "ns/a"
+    assert split_key("ns/a") == ("ns", "a")
+    assert split_key("a") == ("", "a")
+    for wrong in ("a/b/c", "", "ns/", "/a"):
+        with pytest.raises(ValueError, match="is not a key"):
+            split_key(wrong)
+
+
+def test_an_object_moving_between_values_leaves_nothing_behind(store: Indexer) -> None:
+    store.put(widget("a", "red", "blue", "red"))
+    store.put(widget("b", "red"))
+    assert store.index_keys("colour", "red") == ["ns/a", "ns/b"]
+    assert [o.name for o in store.by_index("colour", "blue")] == ["a"]
+    store.put(widget("a", "green"))
+    assert store.index_keys("colour", "red") == ["ns/b"]
+    assert store.list_index_func_values("colour") == ["green", "red"]
+    store.delete("ns/b")
+    assert store.list_index_func_values("colour") == ["green"]
+    assert store.index_keys("colour", "red") == []
+    store.put(widget("a"))
+    assert store.list_index_func_values("colour") == []
+
+
+def test_index_by_object_gives_the_union_of_its_values_once(store: Indexer) -> None:
+    for o in (widget("a", "red", "blue"), widget("b", "red"), widget("c", "blue"), widget("d", "green")):
+        store.put(o)
+    assert sorted(o.name for o in store.index("colour", widget("x", "red", "blue"))) == ["a", "b", "c"]
+
+
+def test_the_namespace_index_follows(store: Indexer) -> None:
+    store.put(widget("a"))
+    store.put(widget("a", namespace="other"))
+    store.put(widget("n1", namespace=""))
+    assert store.index_keys(NAMESPACE_INDEX, "ns") == ["ns/a"]
+    assert store.list_index_func_values(NAMESPACE_INDEX) == ["", "ns", "other"]
+    store.delete("other/a")
+    assert store.list_index_func_values(NAMESPACE_INDEX) == ["", "ns"]
+
+
+def test_an_unknown_index_names_those_that_exist(store: Indexer) -> None:
+    for ask in (
+        lambda: store.by_index("color", "red"),
+        lambda: store.index_keys("color", "red"),
+        lambda: store.index("color", widget("a")),
+    ):
+        with pytest.raises(KeyError, match="no index 'color'; there are: colour, namespace"):
+            ask()
+    assert store.list_index_func_values("color") == []
+
+
+def test_indexers_added_late_know_what_is_there_and_all_or_none_are_added(store: Indexer) -> None:
+    store.put(widget("a", "red"))
+    store.add_indexers({"name": lambda o: [o.name]})
+    assert store.index_keys("name", "a") == ["ns/a"]
+    with pytest.raises(ValueError, match="index 'colour' exists already"):
+        store.add_indexers({"new": by_colours, "colour": by_colours})
+    with pytest.raises(ValueError, match="index 'bad' failed on ns/a: ZeroDivisionError"):
+        store.add_indexers({"new": by_colours, "bad": lambda o: [str(1 // 0)]})
+    assert store.index_names == ["colour", "name", "namespace"]
+
+
+def test_a_failing_index_function_leaves_the_store_as_it_was(store: Indexer) -> None:
+    store.add_indexers({"picky": lambda o: [str(1 // o["n"])]})
+    old = widget("a", "red", n=1)
+    store.put(old)
+    with pytest.raises(ValueError, match="index 'picky' failed on ns/a"):
+        store.put(widget("a", "blue", n=0, version=2))
+    assert store.get("ns/a") is old
+    assert store.index_keys("colour", "red") == ["ns/a"]
+    assert store.index_keys("colour", "blue") == []
+    with pytest.raises(ValueError, match="picky"):
+        store.replace([widget("b", n=1), widget("c", n=0)], "9")
+    assert store.list_keys() == ["ns/a"]
+    assert store.resource_version == "1"
+
+
+@pytest.mark.parametrize("wrong", ["red", [1], None, 7], ids=repr)
+def test_an_index_function_must_return_texts(wrong: Any) -> None:
+    store = Indexer({"wrong": lambda o: wrong})
+    with pytest.raises(ValueError, match="index 'wrong' failed on ns/a: TypeError"):
+        store.put(widget("a"))
+
+
+def test_a_reader_never_sees_half_of_a_replacement() -> None:
+    """S7: every list is all old or all new, and agrees with the index."""
+    store = Indexer({"colour": by_colours})
+    generations = [[widget(f"w{i}", f"c{g}", version=g + 1) for i in range(50)] for g in range(2)]
+    store.replace(generations[0], "1")
+    done = threading.Event()
+    wrong: list[object] = []
+
+    def read() -> None:
+        while not done.is_set():
+            versions = {o.resource_version for o in store.list()}
+            sizes = {len(store.index_keys("colour", "c0")), len(store.index_keys("colour", "c1"))}
+            if len(versions) != 1 or not sizes <= {0, 50}:
+                wrong.append((versions, sizes))
+
+    reader = threading.Thread(target=read, name="reader")
+    reader.start()
+    for i in range(200):
+        store.replace(generations[i % 2], str(i))
+    done.set()
+    reader.join()
+    assert wrong == []
+
+
+def test_the_store_version_follows_what_is_written(store: Indexer) -> None:
+    assert store.resource_version == ""
+    store.put(widget("a", version=10))
+    assert store.resource_version == "10"
+    store.bookmark("20")
+    assert store.resource_version == "20"
+    store.delete("ns/a")  # by key: no version to take
+    assert store.resource_version == "20"
+    store.delete(widget("a", version=30))
+    assert store.resource_version == "30"
+    store.replace([], "25")  # the last one counts, not the highest
+    assert store.resource_version == "25"
+
+
+def test_versions_of_any_length_compare_as_numbers() -> None:
+    assert compare("9", "10") == -1
+    assert compare("99999999999999999999999", "100000000000000000000000") == -1
+    assert compare("5", "5") == 0
+    assert compare("18446744073709551617", "18446744073709551616") == 1
+    assert not is_at_least("", "1")
+    assert not is_at_least("0", "1")
+    for wrong in ("", "0", "01", "-1", "1e3", "abc", "٣"):
+        with pytest.raises(ValueError, match="cannot be compared"):
+            compare(wrong, "1")
+        with pytest.raises(ValueError, match="cannot be compared"):
+            is_at_least("", wrong)
+
+
+def test_wait_until_returns_when_the_version_is_reached(store: Indexer) -> None:
+    results: list[bool] = []
+    waiter = threading.Thread(target=lambda: results.append(store.wait_until("10", 20)), name="waiter")
+    waiter.start()
+    until(lambda: store._waiters == 1)
+    store.put(widget("a", version=9))
+    store.bookmark("11")
+    waiter.join()
+    assert results == [True]
+    assert store.wait_until("10", 0)
+
+
+def test_wait_until_ends_on_timeout_and_on_close() -> None:
+    clock = FakeClock()
+    store = Indexer(clock=clock)
+    results: list[bool] = []
+
+    def wait(timeout: float | None) -> threading.Thread:
+        thread = threading.Thread(target=lambda: results.append(store.wait_until("10", timeout)), name="waiter")
+        thread.start()
+        return thread
+
+    waiter = wait(30)
+    clock.wait_for_waiters(1)
+    clock.advance(31)
+    waiter.join()
+    waiter = wait(None)
+    clock.wait_for_waiters(1)
+    store.close()
+    waiter.join()
+    assert results == [False, False]
+    assert not store.wait_until("10", 0)
