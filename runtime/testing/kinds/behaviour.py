@@ -61,7 +61,7 @@ class BuiltinBehaviour:
         if subresource == "status":
             for field in {*obj, *old} - {"status"} - _TYPE:
                 _keep(obj, old, field)
-        elif self.has_status:
+        elif self.has_status and subresource != "binding":  # a scheduler writes a node and the condition about it
             _keep(obj, old, "status")
         if self.on_update is not None:
             self.on_update(obj, old, subresource)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from runtime.testing.kinds import events
@@ -32,7 +32,7 @@ def behaviour_of(row: Row, addresses: ServiceAddresses) -> BuiltinBehaviour:
 def _with(
     defaults: Change | None = None,
     *checks: Check,
-    zero_status: dict[str, object] | None = None,
+    zero_status: Mapping[str, object] | None = None,
     on_create: Change | None = None,
     whole: bool = False,
 ) -> Make:

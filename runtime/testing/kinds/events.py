@@ -78,11 +78,9 @@ def validate_new(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     found: list[FieldError] = []
     if old is not None:
         return found
-    for name, value in (("deprecatedFirstTimestamp", None), ("deprecatedLastTimestamp", None), ("deprecatedCount", 0)):
-        if obj.get(name, value) not in (value, None):
+    for name in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount", "deprecatedSource"):
+        if obj.get(name):
             found.append(errors.invalid(name, obj[name], "needs to be unset"))
-    if obj.get("deprecatedSource"):
-        found.append(errors.invalid("deprecatedSource", obj["deprecatedSource"], "needs to be unset"))
     if not obj.get("eventTime"):
         found.append(errors.required("eventTime"))
     controller = obj.get("reportingController") or ""

@@ -132,7 +132,7 @@ def _compare(value: object, operator: str, expected: object) -> bool:
 
 
 _PARTS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Step]], ...] = (
-    (_WILDCARD, lambda match: _every),
+    (_WILDCARD, lambda _: _every),
     (_FILTER, _filter),
     (_QUOTED, lambda match: _field(match.group(2))),
     (_INDEX, lambda match: _index(int(match.group(1)))),

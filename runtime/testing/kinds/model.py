@@ -66,13 +66,13 @@ class Behaviour(Protocol):
         """Reset what a creator may not set (status of kinds with a status subresource), set what the server sets."""
 
     def prepare_update(self, obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
-        """Keep from ``old`` what this write may not change (status on a main write, all but status on a status write)."""
+        """Keep from ``old`` what this write may not change: status on a main write, all else on a status write."""
 
     def validate(self, obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
         """All that is wrong with the object (``old`` is None on create)."""
 
     def generation_changed(self, obj: JSONObject, old: JSONObject) -> bool:
-        """Whether metadata.generation moves (spec changed, for most kinds; everything but metadata and status for CRs)."""
+        """Whether metadata.generation moves: with the spec for most kinds, with all but metadata and status for CRs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Kind:
     custom: bool = False  # from a CRD: no strategic merge patch
     has_generation: bool = True  # metadata.generation is kept (not for ConfigMap, Secret, Event, Lease ...)
     graceful_deletion: bool = False  # Pods: deletionGracePeriodSeconds is honoured, the object stays until 0
-    field_labels: Callable[[JSONObject], Mapping[str, str]] = field(default=lambda obj: {})  # beyond metadata.*
+    field_labels: Callable[[JSONObject], Mapping[str, str]] = field(default=lambda _: {})  # beyond metadata.*
 
     # (group, resource) below which objects are stored, where it is not this kind's own: events.k8s.io/v1 events are
     # core events.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -50,7 +51,7 @@ def _list(values: Iterable[object]) -> celtypes.ListType:
 
 
 def _is_sorted(values: Sequence[object]) -> Value:
-    return _bool(all(not cast(int, a) > cast(int, b) for a, b in zip(values, values[1:], strict=False)))
+    return _bool(all(not cast(int, a) > cast(int, b) for a, b in itertools.pairwise(values)))
 
 
 def _sum(values: Sequence[object]) -> Value:

@@ -85,7 +85,7 @@ def to_cel(node: Node | None, value: object) -> object:
         return celtypes.DoubleType(value)
     if isinstance(value, float) and node is not None and "integer" in node.types and value.is_integer():
         return celtypes.IntType(int(value))
-    return json_to_cel(value)
+    return json_to_cel(cast("int | float | bool", value))
 
 
 def _map(node: Node | None, value: Mapping[str, object]) -> celtypes.MapType:

@@ -77,7 +77,7 @@ def _check(schema: JSONMapping, path: str, found: list[FieldError], is_root: boo
     _check_alternatives(schema, path, found)
     if len(found) == before:
         _check_default(schema, path, found)
-        _check_rules(schema, path, found)
+        _check_rules(schema, path, found, is_root)
 
 
 def _check_root_metadata(name: str, child: JSONMapping, path: str, found: list[FieldError]) -> None:
@@ -102,10 +102,9 @@ def _check_type(schema: JSONMapping, path: str, found: list[FieldError], is_root
         found.append(errors.not_supported(f"{path}.type", kind, _TYPES))
     elif kind and int_or_string:
         found.append(errors.invalid(f"{path}.type", kind, "must be empty if x-kubernetes-int-or-string is true"))
-    elif not kind and not is_root and not int_or_string:
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            what = "specified array items" if path.endswith(".items") else "specified object fields"
-            found.append(errors.required(f"{path}.type", f"must not be empty for {what}"))
+    elif not kind and not is_root and not int_or_string and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        what = "specified array items" if path.endswith(".items") else "specified object fields"
+        found.append(errors.required(f"{path}.type", f"must not be empty for {what}"))
     if kind == "array" and not schema.get("items"):
         found.append(errors.required(f"{path}.items", "must be specified"))
     if schema.get("x-kubernetes-embedded-resource"):
@@ -113,7 +112,10 @@ def _check_type(schema: JSONMapping, path: str, found: list[FieldError], is_root
             detail = "must be object if x-kubernetes-embedded-resource is true"
             found.append(errors.invalid(f"{path}.type", kind or "", detail))
         if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
-            detail = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+            detail = (
+                "must not be empty if x-kubernetes-embedded-resource is true without "
+                "x-kubernetes-preserve-unknown-fields"
+            )
             found.append(errors.required(f"{path}.properties", detail))
 
 
@@ -214,7 +216,7 @@ def _check_default(schema: JSONMapping, path: str, found: list[FieldError]) -> N
         found.append(FieldError(error.reason, field, error.message))
 
 
-def _check_rules(schema: JSONMapping, path: str, found: list[FieldError]) -> None:
+def _check_rules(schema: JSONMapping, path: str, found: list[FieldError], is_root: bool) -> None:
     for index, rule in enumerate(schema.get("x-kubernetes-validations") or []):
         where = f"{path}.x-kubernetes-validations[{index}]"
         text = str(rule.get("rule") or "")
@@ -223,19 +225,20 @@ def _check_rules(schema: JSONMapping, path: str, found: list[FieldError]) -> Non
             continue
         if rule.get("reason") and rule["reason"] not in _RULE_REASONS:
             found.append(errors.not_supported(f"{where}.reason", rule["reason"], _RULE_REASONS))
-        problem = _problem(schema, text, bool(rule.get("optionalOldSelf")), "bool")
+        optional = bool(rule.get("optionalOldSelf"))
+        problem = _problem(schema, text, optional, "bool", is_root)
         if problem:
             found.append(errors.invalid(f"{where}.rule", text, problem))
         expression = str(rule.get("messageExpression") or "")
-        problem = _problem(schema, expression, True, "string") if expression else ""
+        problem = _problem(schema, expression, optional, "string", is_root) if expression else ""
         if problem:
             found.append(errors.invalid(f"{where}.messageExpression", expression, problem))
 
 
-def _problem(schema: JSONMapping, text: str, optional_old_self: bool, result: str) -> str:
+def _problem(schema: JSONMapping, text: str, optional_old_self: bool, result: str, is_root: bool) -> str:
     """Why the expression is refused, empty if it is not."""
     try:
-        compile_expression(text)
+        program = compile_expression(text)
     except CelError as error:
         return str(error)
-    return rule_problem(schema, text, optional_old_self, result)
+    return rule_problem(schema, program.tree, optional_old_self=optional_old_self, result=result, is_root=is_root)

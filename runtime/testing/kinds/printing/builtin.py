@@ -24,7 +24,7 @@ def _access_modes(path: str) -> Col:
 
     def cell(obj: JSONMapping) -> object:
         modes = paths.get(obj, steps)
-        return ",".join(_ACCESS_MODES.get(each, each) for each in modes) if isinstance(modes, list) else ""
+        return ",".join(_ACCESS_MODES.get(str(each), str(each)) for each in modes) if isinstance(modes, list) else ""
 
     return Col("Access Modes", cell)
 
