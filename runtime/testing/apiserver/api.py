@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ import orjson
 from runtime.testing.apiserver import crds, errors, patches, scale
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
 from runtime.testing.apiserver.audit import Audit, AuditEntry
+from runtime.testing.apiserver.binding import bind
 from runtime.testing.apiserver.codec import decode, decode_object, duplicate_fields, media_type
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.deletes import Deleted, Deleter, parse_options, returns_object
@@ -28,6 +28,7 @@ from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.writes import WriteOptions, Writer, Written, check_uid, present
+from runtime.testing.kinds import discovery
 from runtime.testing.kinds import errors as kind_errors
 from runtime.types import JSONObject
 
@@ -122,7 +123,6 @@ class Api:
             return Response(200, b"ok", "text/plain; charset=utf-8")
         if path in ("/version", "/version/"):
             return Response(200, orjson.dumps(VERSION))
-        discovery = importlib.import_module("runtime.testing.kinds.discovery")
         found = discovery.serve(self._context.registry, path, request.query, request.header("accept"))
         if found is None:
             raise errors.no_such_group()
@@ -157,6 +157,9 @@ class Api:
         options = _write_options(request, "CreateOptions")
         obj = decode_object(request, target.kind)
         if target.kind.answer is not None:
+            problems = target.kind.behaviour.validate(obj, None)
+            if problems:
+                raise errors.invalid_object(target.kind, "", problems)
             return Response(201, orjson.dumps(target.kind.answer(obj, _CALLER)))
         written = self._writer.create(target, obj, options, Ownership(options.manager))
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
@@ -191,7 +194,7 @@ class Api:
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
         if deleted.removed and not returns_object(target.kind):
             return Response(200, orjson.dumps(_success(target, deleted)))
-        return Response(200, presenter.single(deleted.stored), presenter.representation.content_type)
+        return presenter.answer(200, presenter.single(deleted.stored))
 
     def _delete_collection(self, request: Request, target: Target) -> Response:
         presenter = _presenter(request, target)
@@ -202,7 +205,7 @@ class Api:
         deleted = self._deleter.delete_collection(target.kind, target.namespace, selection, options)
         version = self._context.store.version
         body = presenter.collection(deleted, version, "", None)
-        return Response(200, body, presenter.representation.content_type)
+        return presenter.answer(200, body)
 
     def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
         """What a write sets off: a CRD's kinds are served."""
@@ -211,12 +214,7 @@ class Api:
         return written
 
     def _answer(self, presenter: Presenter, written: Written) -> Response:
-        return Response(
-            201 if written.created else 200,
-            presenter.single(written.stored),
-            presenter.representation.content_type,
-            warnings=written.warnings,
-        )
+        return presenter.answer(201 if written.created else 200, presenter.single(written.stored), written.warnings)
 
     # -- subresources
 
@@ -227,6 +225,8 @@ class Api:
             return read_log(self._context, target, request)
         if target.subresource == "finalize" and request.method == "PUT":
             return self._update(request, target)
+        if target.subresource == "binding" and request.method == "POST":
+            return self._bind(request, target)
         raise errors.method_not_allowed(target.kind, _verb(request, target))
 
     def _scale(self, request: Request, target: Target) -> Response:
@@ -256,6 +256,18 @@ class Api:
         options = _write_options(request, "UpdateOptions")
         written = self._writer.update(main, change, options, Ownership(options.manager, "scale"))
         return Response(200, scale.encode(kind, written.stored))
+
+    def _bind(self, request: Request, target: Target) -> Response:
+        kind, body = target.kind, decode(request.body, media_type(request) or "application/json")
+        if not isinstance(body, dict):
+            raise errors.bad_request("the body must be a Binding object")
+        main = Target(kind, target.namespace, target.name, "binding")
+        options = _write_options(request, "CreateOptions")
+        now = self._context.timestamp()
+        own = Ownership(options.manager, "binding")
+        self._writer.update(main, lambda pod: bind(kind, pod, body, now), options, own)
+        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        return Response(201, orjson.dumps(done))
 
     # -- in process
 
@@ -391,7 +403,7 @@ def _write_options(request: Request, kind: str) -> WriteOptions:
     if found:
         raise errors.invalid_options(kind, found)
     manager = query.get("fieldManager") or request.header("user-agent").split("/")[0] or "unknown"
-    duplicates = ()
+    duplicates: tuple[str, ...] = ()
     if validation != "Ignore" and media_type(request) in ("", "application/json"):
         duplicates = _duplicates(request.body)
     return WriteOptions(bool(dry_run), validation or "Warn", manager[:_MAX_MANAGER], duplicates)
