@@ -184,7 +184,7 @@ def test_an_even_number_is_accepted_and_commented(size: int, odd: bool) -> None:
     assert ("even number" in found.message) is not odd
     warned = [event for event in between(NOTHING, found) if event.reason == "EvenReplicas"]
     assert bool(warned) is not odd
-    assert [event for event in between(found, found)] == []
+    assert list(between(found, found)) == []
 
 
 def test_an_unreadable_spec_keeps_what_was_known() -> None:

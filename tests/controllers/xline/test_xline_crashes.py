@@ -1,0 +1,139 @@
+"""The operator dies between any two writes, or the network does; the next one ends with the same objects."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any, Literal
+
+import pytest
+
+from runtime.testing.apiserver.faults import Asked
+from runtime.types import JSONObject
+from tests.controllers.xline.xline_world import AGENT, World
+from tests.controllers.xline.xline_world import world as new_world
+from tests.support.etcd_process import wait_for
+
+_WRITES = {"create", "update", "patch", "delete"}
+
+
+class Guillotine:
+    """Cuts the operator off at its ``at``-th write: that one does or does not take effect, none after it does."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+        self._lock = threading.Lock()
+        self._count = 0
+        self.fallen = threading.Event()
+
+    def strikes(self, asked: Asked) -> bool:
+        if asked.verb not in _WRITES or asked.user_agent != AGENT or asked.resource == "events":
+            return False
+        with self._lock:
+            self._count += 1
+            return self._count == self._at and not self.fallen.is_set() and not self.fallen.set()
+
+    def is_over(self, asked: Asked) -> bool:
+        return self.fallen.is_set() and asked.verb in _WRITES and asked.user_agent == AGENT
+
+
+def essence(world: World) -> dict[str, Any]:
+    """What must be the same however often the operator died."""
+    children = {name: _plain(child.to_dict()) for name, child in world.children().items()}
+    return {"children": children, "members": world.status()["bootstrap"]["members"]}
+
+
+def _plain(obj: JSONObject) -> JSONObject:
+    volatile = {"clusterIP", "clusterIPs"}
+    spec = {key: value for key, value in obj["spec"].items() if key not in volatile}
+    return {"labels": obj["metadata"]["labels"], "spec": _without_token(spec, obj)}
+
+
+def _without_token(spec: JSONObject, obj: JSONObject) -> JSONObject:
+    """The token differs from run to run: it is made from the cluster's uid."""
+    token = (obj["metadata"].get("annotations") or {}).get("xline.io.datenlord.com/cluster-token")
+    for container in ((spec.get("template") or {}).get("spec") or {}).get("containers") or ():
+        container["args"] = [arg.replace(str(token), "TOKEN") for arg in container["args"]]
+    return spec
+
+
+def life(world: World, at: int, drop: Literal["before", "after"]) -> bool:
+    """Create, be cut off at write ``at``, start again, become ready. Returns whether write ``at`` was reached."""
+    blade = Guillotine(at)
+    world.server.faults.add(blade.strikes, drop=drop)
+    world.server.faults.add(blade.is_over, drop="before")
+    world.create()
+    first = world.start_operator()
+    wait_for(lambda: blade.fallen.is_set() or len(world.children()) == 4, what="the cut, or the end")
+    if not blade.fallen.is_set():
+        world.run_pods()
+        wait_for(
+            lambda: blade.fallen.is_set() or world.condition("Progressing") == ("False", "Complete"), what="the end"
+        )
+        if not blade.fallen.is_set():
+            world.settle(first)
+    world.stop_operators()
+    world.server.faults.clear()
+    second = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(second)
+    return blade.fallen.is_set()
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_killed_between_any_two_writes_it_ends_the_same(drop: Literal["before", "after"]) -> None:
+    with new_world() as world:
+        world.create()
+        operator = world.start_operator()
+        world.wait_children()
+        world.run_pods()
+        world.wait_condition("Progressing", "False", "Complete")
+        world.settle(operator)
+        expected = essence(world)
+    for at in itertools.count(1):
+        with new_world() as world:
+            reached = life(world, at, drop)
+            assert essence(world) == expected, f"killed at write {at}"
+        if not reached:
+            break
+    assert at > 6  # the bootstrap, four children, two statuses: less would not be the story
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"status": 409, "reason": "Conflict"},
+        {"status": 429, "reason": "TooManyRequests", "retry_after": 0},
+        {"status": 500, "reason": "InternalError"},
+        {"status": 503, "reason": "ServiceUnavailable"},
+        {"drop": "before"},
+        {"drop": "after"},
+    ],
+    ids=str,
+)
+def test_every_third_write_fails_and_it_converges(world: World, trouble: dict[str, Any]) -> None:
+    counter = itertools.count(1)
+
+    def every_third(asked: Asked) -> bool:
+        return asked.verb in _WRITES and asked.user_agent == AGENT and next(counter) % 3 == 0
+
+    fault = world.server.faults.add(every_third, **trouble)
+    world.create()
+    world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    assert fault.hits > 0
+    assert world.status()["bootstrap"]["members"] == ["demo-sts-0", "demo-sts-1", "demo-sts-2"]
+
+
+def test_a_restarted_server_and_forgotten_history_do_not_stop_it(world: World) -> None:
+    world.create()
+    world.start_operator()
+    world.wait_children()
+    world.server.compact()
+    world.server.close_connections()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")

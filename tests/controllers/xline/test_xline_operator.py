@@ -1,0 +1,426 @@
+"""The operator on a real HTTP API server: what it makes, repairs, refuses and leaves alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controllers.xline import names as known
+from crds.xlinecluster import XLINECLUSTERS
+from runtime.client import Invalid
+from tests.controllers.xline.xline_world import NAMESPACE, World
+from tests.support.etcd_process import wait_for
+
+GO_MANIFEST = {
+    "apiVersion": "xline.io.datenlord.com/v1alpha1",
+    "kind": "XlineCluster",
+    "metadata": {
+        "name": "demo",
+        "labels": {
+            "app.kubernetes.io/name": "xlinecluster",
+            "app.kubernetes.io/instance": "xlinecluster-sample",
+            "app.kubernetes.io/created-by": "xline-operator",
+        },
+    },
+    "spec": {
+        "image": "phoenix500526/xline:v0.6.1",
+        "imagePullPolicy": "IfNotPresent",
+        "replicas": 3,
+        "bootstrapArgs": {
+            "jaeger-offline": True,
+            "log-level": "debug",
+            "heartbeat-interval": "300ms",
+            "batch-max-size": "2MB",
+            "retry-count": 5,
+            "client-use-backoff": True,
+        },
+    },
+}
+
+
+def test_a_go_manifest_applies_unchanged_and_yields_its_names(world: World) -> None:
+    stored = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).create(GO_MANIFEST)
+    assert GO_MANIFEST["spec"].items() <= stored["spec"].items()  # type: ignore[attr-defined]
+    world.start_operator()
+    world.wait_children()
+    stateful_set = world.children()["statefulsets/demo-sts"]
+    assert stateful_set["spec"]["serviceName"] == "demo-svc"
+    (container,) = stateful_set["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == "xline"
+    assert container["image"] == "phoenix500526/xline:v0.6.1"
+    for flag in ("--jaeger-offline", "--log-level=debug", "--retry-count=5", "--batch-max-size=2MB"):
+        assert flag in container["args"]
+    wait_for(lambda: world.status().get("stage") == "complete", what="the Go operator's stage")
+    assert world.status()["statefulSetRef"] == {"name": "demo-sts", "namespace": NAMESPACE}
+    assert world.status()["serviceRef"] == {"name": "demo-svc", "namespace": NAMESPACE}
+
+
+def test_children_belong_to_the_cluster_and_are_announced(world: World) -> None:
+    made = world.create()
+    world.start_operator()
+    world.wait_children()
+    for child in world.children().values():
+        owner = child.controller_owner
+        assert owner is not None
+        assert (owner.uid, owner.block_owner_deletion) == (made.uid, True)
+    wait_for(lambda: world.reasons().count("Created") >= 1, what="events")
+    wait_for(lambda: "Bootstrapping" in world.reasons(), what="event Bootstrapping")
+
+
+def test_from_starting_to_ready(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_condition("Progressing", "True", "Bootstrapping")
+    assert world.condition("Available") == ("False", "Bootstrapping")
+    world.run_pods({0: True, 1: False, 2: False})
+    wait_for(lambda: world.status().get("readyReplicas") == 1, what="one ready member")
+    assert world.condition("Available")[0] == "False"
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    status = world.status()
+    assert world.condition("Available") == ("True", "MembersReady")
+    assert world.condition("Degraded") == ("False", "AsExpected")
+    assert (status["replicas"], status["readyReplicas"]) == (3, 3)
+    assert status["observedGeneration"] == world.cluster().generation
+    assert [member["name"] for member in status["members"]] == ["demo-sts-0", "demo-sts-1", "demo-sts-2"]
+    assert all(member["ready"] for member in status["members"])
+    assert status["bootstrap"]["completed"] is True
+    world.wait_event("Bootstrapped")
+    world.settle(operator)
+    world.run_pods({0: True, 1: True, 2: False})
+    world.wait_condition("Degraded", "True", "MembersNotReady")
+    world.wait_event("MemberLost")
+
+
+def test_a_converged_cluster_costs_no_write(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    before, looks = len(world.writes()), operator.looks
+    for _ in range(3):
+        seen = operator.looks
+        world.touch()
+        wait_for(lambda seen=seen: operator.looks > seen, what="a look")  # type: ignore[misc]
+    assert operator.looks >= looks + 3
+    assert world.writes()[before:] == []
+
+
+def test_a_restarted_operator_writes_nothing_to_a_converged_cluster(world: World) -> None:
+    world.create()
+    first = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(first)
+    world.stop_operators()
+    before = len(world.writes())
+    second = world.start_operator()
+    wait_for(lambda: second.looks >= 1 or len(world.writes()) > before, what="the first look")
+    world.settle(second)
+    assert world.writes()[before:] == []
+
+
+@pytest.mark.parametrize(
+    "child", ["services/demo-svc", "services/demo-client", "poddisruptionbudgets/demo-pdb", "statefulsets/demo-sts"]
+)
+def test_a_child_that_is_deleted_is_made_again(world: World, child: str) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    old = world.children()[child]
+    gvr = next(gvr for gvr in (known.SERVICES, known.BUDGETS, known.STATEFULSETS) if gvr.resource in child)
+    world.client.resource(gvr, namespace=NAMESPACE).delete(old.name)
+    wait_for(lambda: child in world.children() and world.children()[child].uid != old.uid, what="a new one")
+    assert "was missing" in world.wait_event("DriftRepaired")
+    new = world.children()[child]
+    ignored = {"clusterIP", "clusterIPs"}
+    assert {k: v for k, v in new["spec"].items() if k not in ignored} == {
+        k: v for k, v in old["spec"].items() if k not in ignored
+    }
+
+
+@pytest.mark.parametrize(
+    ("child", "drift", "path", "value"),
+    [
+        ("services/demo-svc", {"spec": {"publishNotReadyAddresses": False}}, "publishNotReadyAddresses", True),
+        (
+            "services/demo-client",
+            {"spec": {"selector": {"app.kubernetes.io/instance": "other"}}},
+            "selector",
+            {"app.kubernetes.io/instance": "demo", "app.kubernetes.io/name": "xlinecluster"},
+        ),
+        ("poddisruptionbudgets/demo-pdb", {"spec": {"maxUnavailable": 3}}, "maxUnavailable", 1),
+        ("statefulsets/demo-sts", {"spec": {"replicas": 1}}, "replicas", 3),
+    ],
+)
+def test_drift_is_repaired(world: World, child: str, drift: dict[str, Any], path: str, value: object) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.settle(operator)
+    gvr = next(gvr for gvr in (known.SERVICES, known.BUDGETS, known.STATEFULSETS) if gvr.resource in child)
+    changed = world.client.resource(gvr, namespace=NAMESPACE).patch(child.split("/")[1], drift, type="merge")
+    assert changed["spec"][path] != value
+    wait_for(lambda: world.children()[child]["spec"][path] == value, what="the repair")
+    assert "was changed by somebody" in world.wait_event("DriftRepaired")
+
+
+def test_what_others_add_to_a_child_is_left_alone(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.settle(operator)
+    services = world.client.resource(known.SERVICES, namespace=NAMESPACE)
+    services.patch("demo-client", {"metadata": {"annotations": {"mesh": "on"}}}, type="merge")
+    before = len(world.writes())
+    world.settle(operator)
+    assert world.writes()[before:] == []
+    assert services.get("demo-client").annotations["mesh"] == "on"
+
+
+def test_a_changed_spec_reaches_the_members(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.settle(operator)
+    world.edit(image="quay.io/coreos/etcd:v3.5.9", bootstrapArgs={"quota": 8589934592})
+
+    def updated() -> bool:
+        (container,) = world.children()["statefulsets/demo-sts"]["spec"]["template"]["spec"]["containers"]
+        return container["image"].endswith(":v3.5.9") and "--quota-backend-bytes=8589934592" in container["args"]
+
+    wait_for(updated, what="the new image and flag")
+    assert "StatefulSet demo-sts" in world.wait_event("Updated")
+    world.edit(bootstrapArgs=None)
+    wait_for(
+        lambda: "quota" not in str(world.children()["statefulsets/demo-sts"]["spec"]["template"]),
+        what="the flag going",
+    )
+
+
+def test_a_foreign_object_of_the_same_name_is_never_overwritten(world: World) -> None:
+    services = world.client.resource(known.SERVICES, namespace=NAMESPACE)
+    foreign = services.create({"metadata": {"name": "demo-client"}, "spec": {"ports": [{"port": 80}]}})
+    world.create()
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "NameTaken")
+    assert world.condition("Degraded") == ("True", "NameTaken")
+    assert "demo-client" in world.wait_event("NameTaken")
+    assert services.get("demo-client").resource_version == foreign.resource_version
+    assert world.status()["stage"] == "Xline/Service"
+    assert world.status()["stageStatus"] == "failed"
+    assert "demo-client" in world.status()["lastMessage"]
+    assert world.get(known.STATEFULSETS, "demo-sts") is None
+    services.delete("demo-client")
+    world.touch()
+    world.wait_children()
+    wait_for(lambda: world.status().get("stage") == "complete", what="recovery")
+
+
+def test_an_object_of_another_controller_is_never_overwritten(world: World) -> None:
+    budgets = world.client.resource(known.BUDGETS, namespace=NAMESPACE)
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u", "controller": True}
+    foreign = budgets.create(
+        {"metadata": {"name": "demo-pdb", "ownerReferences": [owner]}, "spec": {"maxUnavailable": 9}}
+    )
+    world.create()
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "NameTaken")
+    wait_for(lambda: world.get(known.STATEFULSETS, "demo-sts") is not None, what="the members")
+    assert budgets.get("demo-pdb").resource_version == foreign.resource_version
+
+
+def test_a_setting_that_the_engine_lacks_is_told_with_the_field(world: World) -> None:
+    world.create(bootstrapArgs={"gc-interval": "20s"})
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "InvalidSpec")
+    assert "spec.bootstrapArgs.gc-interval" in world.wait_event("InvalidSpec")
+    assert "spec.bootstrapArgs.gc-interval" in world.status()["message"]
+    assert world.children() == {}
+    world.edit(bootstrapArgs=None)
+    world.wait_children()
+
+
+def test_scaling_a_cluster_that_exists_changes_nothing_and_says_so(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    before = world.children()
+    world.edit(replicas=5)
+    world.wait_condition("Progressing", "False", "ScalingUnsupported")
+    assert "spec.replicas" in world.wait_event("ScalingUnsupported")
+    world.settle(operator)
+    assert {name: child.resource_version for name, child in world.children().items()} == {
+        name: child.resource_version for name, child in before.items()
+    }
+    assert world.condition("Available")[0] == "True"
+    assert world.status()["observedGeneration"] == world.cluster().generation
+    world.edit(replicas=3)
+    world.wait_condition("Progressing", "False", "Complete")
+
+
+def test_the_members_survive_the_loss_of_the_status(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.settle(operator)
+    world.stop_operators()
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    before = world.status()["bootstrap"]
+    clusters.patch("demo", {"status": None}, type="merge", subresource="status")
+    world.edit(replicas=5)
+    world.start_operator()
+    wait_for(lambda: "bootstrap" in world.status(), what="the bootstrap")
+    after = world.status()["bootstrap"]
+    assert (after["members"], after["token"]) == (before["members"], before["token"])
+    assert world.children()["statefulsets/demo-sts"]["spec"]["replicas"] == 3
+
+
+def test_an_even_number_is_accepted_with_a_warning(world: World) -> None:
+    world.create(replicas=4)
+    world.start_operator()
+    world.wait_children()
+    assert "3 or 5" in world.wait_event("EvenReplicas")
+    assert world.children()["poddisruptionbudgets/demo-pdb"]["spec"]["maxUnavailable"] == 1
+
+
+def test_a_single_member_is_a_cluster(world: World) -> None:
+    world.create(replicas=1)
+    world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Available", "True", "MembersReady")
+
+
+def test_nothing_is_made_for_a_cluster_that_is_being_deleted(world: World) -> None:
+    world.create()
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.patch("demo", {"metadata": {"finalizers": ["test/hold"]}}, type="merge")
+    clusters.delete("demo")
+    assert world.cluster().deletion_timestamp is not None
+    operator = world.start_operator()
+    wait_for(lambda: operator.looks >= 1, what="a look")
+    assert world.writes() == []
+    clusters.patch("demo", {"metadata": {"finalizers": None}}, type="merge")
+
+
+def test_volumes_go_with_the_cluster_unless_they_are_retained(world: World) -> None:
+    made = world.create()
+    world.start_operator()
+    world.wait_children()
+    world.make_claim(0)
+    world.make_claim(1, labels={"team": "other"})  # put there by somebody else
+    claims = world.client.resource(known.CLAIMS, namespace=NAMESPACE)
+
+    def owners(ordinal: int) -> list[str]:
+        return [reference.uid for reference in claims.get(f"data-demo-sts-{ordinal}").owner_references]
+
+    wait_for(lambda: owners(0) == [made.uid], what="the cluster owning its claim")
+    world.edit(storage={"retentionPolicy": {"whenDeleted": "Retain"}})
+    wait_for(lambda: owners(0) == [], what="the claim being let go")
+    assert owners(1) == []
+
+
+def test_a_second_cluster_of_the_name_waits_for_the_first_ones_objects(world: World) -> None:
+    world.create()
+    world.start_operator()
+    world.wait_children()
+    old = {name: child.uid for name, child in world.children().items()}
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.delete("demo")
+    wait_for(lambda: world.get(XLINECLUSTERS, "demo") is None, what="the deletion")
+    made = world.create()
+    for _, child in sorted(world.children().items()):  # what a garbage collector does some time later
+        owner = child.controller_owner
+        if owner is not None and owner.uid != made.uid:
+            gvr = next(g for g in (known.SERVICES, known.BUDGETS, known.STATEFULSETS) if _serves(g, child.kind))
+            world.client.resource(gvr, namespace=NAMESPACE).delete(child.name)
+    world.wait_children()
+    wait_for(lambda: not set(old.values()) & {child.uid for child in world.children().values()}, what="new objects")
+    assert world.status()["bootstrap"]["token"] == f"demo-{made.uid[:8]}"
+
+
+def _serves(gvr: Any, kind: str) -> bool:
+    return bool(gvr.resource == f"{kind.lower()}s")
+
+
+def test_two_operators_by_mistake_agree(world: World) -> None:
+    world.create()
+    first, second = world.start_operator(), world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(first)
+    world.settle(second)
+    before = len(world.writes())
+    world.settle(first)
+    world.settle(second)
+    assert world.writes()[before:] == []
+    assert len(world.status()["bootstrap"]["members"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"replicas": 0}, "spec.replicas"),
+        ({"replicas": "three"}, "spec.replicas"),
+        ({"engine": "redis"}, "spec.engine"),
+        ({"imagePullPolicy": "Sometimes"}, "spec.imagePullPolicy"),
+        ({"bootstrapArgs": {"log-level": "loud"}}, "spec.bootstrapArgs.log-level"),
+        ({"bootstrapArgs": {"gc-interval": "20"}}, "spec.bootstrapArgs.gc-interval"),
+        ({"bootstrapArgs": {"auth-private-key": "/k"}}, "spec.bootstrapArgs"),
+        ({"storage": {"size": "huge"}}, "spec.storage.size"),
+        ({"extraArgs": ["-v"]}, "spec.extraArgs[0]"),
+    ],
+)
+def test_the_server_refuses_what_is_malformed_and_names_the_field(
+    world: World, spec: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        world.create(**spec)
+    assert field in [cause.field for cause in caught.value.causes]
+
+
+@pytest.mark.parametrize("name", ["x" * 49, "1demo", "de.mo"])
+def test_the_server_refuses_a_name_that_no_service_can_have(world: World, name: str) -> None:
+    body = {**GO_MANIFEST, "metadata": {"name": name}}
+    with pytest.raises(Invalid) as caught:
+        world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).create(body)
+    assert "metadata.name" in [cause.field for cause in caught.value.causes]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"engine": "xline"}, {"storage": {"size": "2Gi"}}, {"storage": {"storageClassName": "fast"}}],
+)
+def test_the_server_refuses_changes_of_what_cannot_change(world: World, change: dict[str, Any]) -> None:
+    world.create()
+    with pytest.raises(Invalid, match="cannot change"):
+        world.edit(**change)
+
+
+def test_scale_subresource_reads_and_writes_replicas(world: World) -> None:
+    world.create()
+    world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    wait_for(lambda: world.status().get("replicas") == 3, what="status.replicas")
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    path = f"{XLINECLUSTERS.prefix}/namespaces/{NAMESPACE}/xlineclusters/demo/scale"
+    scale = json.loads(world.client.request("GET", path).body)
+    assert scale["spec"]["replicas"] == 3
+    assert scale["status"]["replicas"] == 3
+    assert "app.kubernetes.io/instance=demo" in scale["status"]["selector"]
+    clusters.patch("demo", {"spec": {"replicas": 5}}, type="merge", subresource="scale")
+    assert world.cluster()["spec"]["replicas"] == 5
