@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import ClientError, NotFound, Unstructured
-from runtime.testing.nodes import NodeError, find_etcd, find_etcdctl
+from runtime.testing.nodes import MissingBinary, find_etcd, find_etcdctl
 from runtime.types import GVR
 
 from .options import Options
@@ -57,7 +57,7 @@ def run_demo(options: Options) -> int:
             except (DemoError, ClientError):
                 _say_log(root / "operator.log")
                 raise
-    except (DemoError, StandaloneError, NodeError, ClientError) as error:
+    except (DemoError, StandaloneError, MissingBinary, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     _say(f"demo passed in {time.monotonic() - started:.1f} s")
@@ -90,7 +90,7 @@ class Tour:
         victim = self._pod(leader)
         restarts = _restarts(victim)
         with step(f"kill -9 the leader, {leader}"):
-            os.kill(self._local.cluster.node.container_pid(self._namespace, leader, CONTAINER), signal.SIGKILL)
+            os.kill(self._local.cluster.node.pids(self._namespace, leader)[CONTAINER], signal.SIGKILL)
         with step("the two others elect a new leader and still serve the key"):
             self._until(self._reads_key, "the key could not be read while one member was down")
         with step(f"{leader} is started again and the cluster is whole"):

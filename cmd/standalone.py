@@ -21,7 +21,7 @@ from runtime.client import ApiError, Client, ClientError
 from runtime.logging import configure
 from runtime.manager import Manager
 from runtime.testing.localcluster import LocalCluster
-from runtime.testing.nodes import NodeError, find_etcd
+from runtime.testing.nodes import MissingBinary, NodeInUse, NodeUnsupported, find_etcd
 from runtime.types import JSONObject
 
 from .controller import build_manager
@@ -83,7 +83,7 @@ def standalone(options: Options, root: Path, say: Say) -> Iterator[Standalone]:
         cluster = LocalCluster(root, port=options.standalone_port, manifests=manifests)
         stack = contextlib.ExitStack()
         stack.enter_context(cluster)
-    except (OSError, NodeError) as error:
+    except (OSError, NodeInUse, NodeUnsupported) as error:
         raise StandaloneError(f"cannot start a cluster on this machine: {error}") from error
     with stack:
         say(f"API server   {cluster.server.url}")
@@ -117,7 +117,7 @@ def run_standalone(options: Options) -> int:
                         _say(f"created      {obj['kind']} {obj['metadata']['namespace']}/{obj['metadata']['name']}")
                 watch(local.client, stop, kubeconfig=local.cluster.kubeconfig)
             _say("stopped; no process is left")
-    except (StandaloneError, NodeError, ClientError) as error:
+    except (StandaloneError, MissingBinary, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -163,7 +163,7 @@ def _lock(marker: TextIO, root: Path) -> None:
 @contextlib.contextmanager
 def log_to(path: Path, options: Options) -> Iterator[None]:
     """Send the operator's logs to a file, so that the terminal shows what happens and not how."""
-    with path.open("ab") as stream:
+    with path.open("a", buffering=1) as stream:
         configure(level=options.log_level, format=options.log_format, stream=stream)
         try:
             yield

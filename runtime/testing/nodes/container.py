@@ -81,6 +81,11 @@ class Container:
         if recorded:
             self._resume(recorded)
 
+    @property
+    def pid(self) -> int | None:
+        """The process of the current run; None when there is none."""
+        return self._process.pid if self.running and self._process is not None else None
+
     def _resume(self, recorded: JSONMapping) -> None:
         now = self._clock.now()
         self.last = parse_terminated(recorded.get("state"), now) or parse_terminated(recorded.get("lastState"), now)

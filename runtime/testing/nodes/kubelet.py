@@ -292,6 +292,18 @@ class LocalNode:
         """The local address of a Pod, by its host name and the headless Service it is part of."""
         return self._network.pod(namespace, hostname, subdomain)
 
+    def pids(self, namespace: str, pod: str) -> dict[str, int]:
+        """The processes of a Pod that run now, by container; empty if it does not run here."""
+        with self._lock:
+            worker = self._workers.get(f"{namespace}/{pod}")
+        return worker.pids if worker is not None else {}
+
+    def processes(self) -> list[int]:
+        """The processes of all Pods that run now."""
+        with self._lock:
+            workers = list(self._workers.values())
+        return [pid for worker in workers for pid in worker.pids.values()]
+
     def log_provider(
         self,
         namespace: str,

@@ -79,6 +79,11 @@ class PodWorker:
         return [c.name for c in self._all()]
 
     @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by container. Any may have ended when the caller reads it."""
+        return {c.name: pid for c in self._all() if (pid := c.pid) is not None}
+
+    @property
     def default_container(self) -> str:
         annotations = self._pod["metadata"].get("annotations") or {}
         return str(annotations.get("kubectl.kubernetes.io/default-container") or self._main[0].name)
