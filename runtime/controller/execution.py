@@ -67,31 +67,29 @@ class Execution:
     def run(self, request: Request) -> None:
         """Reconcile ``request`` and put it back into the queue as its outcome asks (C5)."""
         context = self._context(request)
-        stats, clock = self._stats, self._env.clock
-        started = clock.monotonic()
-        stats.active.add()
+        started = self._env.clock.monotonic()
+        self._stats.active.add()
         self._running[threading.get_ident()] = request
-        result: Result | None = None
-        error: BaseException | None = None
         try:
             result = _checked(self._reconcile(request, context))
-        except BaseException as raised:  # also SystemExit: one object's trouble must not cost the others their worker
-            error = raised
-        finally:
-            del self._running[threading.get_ident()]
-            stats.active.add(-1)
-            ended = clock.monotonic()
-            stats.time.observe(ended - started)
-            if context.deadline is not None and ended >= context.deadline:
-                stats.timeouts.add()
-        if error is not None:
+        except BaseException as error:  # also SystemExit: one object's trouble must not cost the others their worker
+            self._ended(context, started)
             self._failed(request, error, context)
         else:
+            self._ended(context, started)
             self._succeeded(request, result or _DONE)
+
+    def _ended(self, context: ReconcileContext, started: float) -> None:
+        del self._running[threading.get_ident()]
+        ended = self._env.clock.monotonic()
+        self._stats.active.add(-1)
+        self._stats.time.observe(ended - started)
+        if context.deadline is not None and context.remaining() == 0:
+            self._stats.timeouts.add()
 
     def _context(self, request: Request) -> ReconcileContext:
         env = self._env
-        deadline = None if self._timeout is None else env.client.clock.monotonic() + self._timeout
+        deadline = None if self._timeout is None else env.clock.monotonic() + self._timeout
         client = env.client.bound(stop=env.cancel, deadline=deadline)
         reconcile_id = str(uuid.uuid4())
         return ReconcileContext(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from runtime.client import Client
 from runtime.clock import Clock
 from runtime.logging import get_logger
-from runtime.manager.errors import LeaderElectionLost
 from runtime.record import EventRecorder
 
 __all__ = ["Election", "ElectionConfig"]
@@ -35,7 +34,8 @@ class Election:
 
     :param lead: called in its own thread when we lead, with an event that is set when that ends; the lease is held
         until it returns.
-    :param ended: called with an error if leadership was lost, or the election could not go on.
+    :param failed: called with the error if the election cannot go on.
+    :raises ValueError: the durations do not fit (L1).
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Election:
         recorder: EventRecorder,
         clock: Clock,
         lead: Callable[[threading.Event], None],
-        ended: Callable[[str, BaseException], None],
+        failed: Callable[[str, BaseException], None],
     ) -> None:
         from runtime.leaderelection import LeaderElector, LeaseLock  # most programs start without an election
 
         self.config = config
         self.identity = f"{socket.gethostname()}_{uuid.uuid4()}"  # L18
-        self._ended = ended
+        self._failed = failed
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.elector = LeaderElector(
@@ -86,13 +86,7 @@ class Election:
                 return
             self.elector.run(self._stop)
         except BaseException as error:
-            self._ended("leader election", error)
-            return
-        if not self._stop.is_set():
-            name = f"{self.config.namespace}/{self.config.lease}"
-            self._ended(
-                "leader election", LeaderElectionLost(f"leader election lost: lease {name} was not renewed in time")
-            )
+            self._failed("leader election", error)
 
     def _new_leader(self, identity: str) -> None:
         _log.info("leader seen", leader=identity, is_us=identity == self.identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from runtime.controller import Controller
@@ -18,9 +18,7 @@ from runtime.manager.signals import SignalWatch
 from runtime.manager.units import Unit
 from runtime.record import EventBroadcaster
 
-__all__ = ["ElectionMaker", "Lifecycle"]
-
-ElectionMaker = Callable[[Callable[[threading.Event], None], Callable[[str, BaseException], None]], Election]
+__all__ = ["Lifecycle"]
 
 _LOOK: Final = 0.1  # seconds between looks at a stop event that is not ours, and for signals
 _SYNC_LOOK: Final = 0.02
@@ -44,7 +42,6 @@ class Lifecycle:
         caches: Caches,
         servers: Sequence[HttpServer],
         events: EventBroadcaster,
-        make_election: ElectionMaker | None,
         cancel: threading.Event,
         grace: float,
     ) -> None:
@@ -52,7 +49,6 @@ class Lifecycle:
         self._caches = caches
         self._servers = servers
         self._events = events
-        self._make_election = make_election
         self._election: Election | None = None
         self._cancel = cancel
         self._grace = grace
@@ -74,8 +70,12 @@ class Lifecycle:
 
     @property
     def election(self) -> Election | None:
-        """While it runs."""
+        """None where all may run everything."""
         return self._election
+
+    def elect(self, election: Election) -> None:
+        """Run what needs it only while ``election`` is won. Before :meth:`run`."""
+        self._election = election
 
     def add(self, unit: Unit, needs_leader_election: bool) -> None:
         """:raises RuntimeError: the manager is stopping."""
@@ -132,11 +132,10 @@ class Lifecycle:
             _log.info("serving", server=server.name, address=server.address)
         self._caches.start()
         self._free.start()
-        if self._make_election is None:
+        if self._election is None:
             self.elected.set()
             self._led.start()
             return
-        self._election = self._make_election(self._lead, self.fail)
         # A replica that cannot see the cluster must not keep one that can from leading.
         self._election.start(after=lambda stop: self.wait_for_cache_sync(None, stop))
 
@@ -146,8 +145,9 @@ class Lifecycle:
         if signals.received:
             _log.info("stopping", signal=signals.received.name)
 
-    def _lead(self, ended: threading.Event) -> None:
-        """Runs while we lead. The lease is held until this returns: after our work has ended (against L12)."""
+    def lead(self, ended: threading.Event) -> None:
+        """Called when we lead, until ``ended`` is set. The lease is held until this returns: until our work has
+        ended (against L12)."""
         self.elected.set()
         self._led.start()
         ended.wait()

@@ -24,7 +24,7 @@ from runtime.manager.election import Election, ElectionConfig
 from runtime.manager.errors import BadOption
 from runtime.manager.health import Check, HealthChecks
 from runtime.manager.kinds import DiscoveredKinds
-from runtime.manager.lifecycle import ElectionMaker, Lifecycle
+from runtime.manager.lifecycle import Lifecycle
 from runtime.manager.numbers import metric_source
 from runtime.manager.readiness import ReadinessChecks
 from runtime.manager.servers import HttpServer, health_routes, metrics_routes
@@ -90,27 +90,27 @@ class Manager:
         self._cancel = threading.Event()
         self._names_lock = threading.Lock()  # guards _controllers and _reserved
         self._reserved: set[str] = set()
-        config = None
-        if leader_election:
-            if not leader_election_id:
-                raise BadOption("leader_election needs a leader_election_id: the name of the Lease")
-            config = ElectionConfig(
-                leader_election_id,
-                leader_election_namespace or client.namespace,
-                lease_duration,
-                renew_deadline,
-                retry_period,
-            )
         self._metrics_server = self._server("metrics_bind_address", metrics_bind_address)
         self._health_server = self._server("health_probe_bind_address", health_probe_bind_address)
         self._lifecycle = Lifecycle(
             caches=self._caches,
             servers=[server for server in (self._health_server, self._metrics_server) if server is not None],
             events=self._events,
-            make_election=self._election_maker(config),
             cancel=self._cancel,
             grace=graceful_shutdown_timeout,
         )
+        if leader_election:
+            if not leader_election_id:
+                raise BadOption("leader_election needs a leader_election_id: the name of the Lease")
+            self._elect(
+                ElectionConfig(
+                    leader_election_id,
+                    leader_election_namespace or client.namespace,
+                    lease_duration,
+                    renew_deadline,
+                    retry_period,
+                )
+            )
         ReadinessChecks(self._caches, self._lifecycle, self.controllers).install(self.readyz)
         self.registry.add_source(metric_source(self._caches, self.controllers, self._events, self._lifecycle))
 
@@ -245,12 +245,14 @@ class Manager:
             return HttpServer(option, address, metrics_routes(self.registry))
         return HttpServer(option, address, health_routes({"healthz": self.healthz, "readyz": self.readyz}))
 
-    def _election_maker(self, config: ElectionConfig | None) -> ElectionMaker | None:
-        if config is None:
-            return None
-        return lambda lead, ended: Election(
-            self.client, config, self._events.new_recorder("leader-election"), self.clock, lead, ended
-        )
+    def _elect(self, config: ElectionConfig) -> None:
+        recorder, lifecycle = self._events.new_recorder("leader-election"), self._lifecycle
+        try:
+            election = Election(self.client, config, recorder, self.clock, lead=lifecycle.lead, failed=lifecycle.fail)
+        except ValueError as error:
+            raise BadOption(f"leader election: {error}") from error
+        lifecycle.elect(election)
+        self.healthz.add("leaderElection", election.elector.check)
 
 
 def _namespaces(given: Iterable[str] | None) -> tuple[str, ...]:

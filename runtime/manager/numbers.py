@@ -40,8 +40,15 @@ def metric_source(
         yield counter("runtime_events_dropped", "Events not written, by cause.", ("cause",), dropped)
         election = lifecycle.election
         if election is not None:
-            leads: dict[tuple[str, ...], float] = {(election.config.lease,): float(election.elector.is_leader)}
-            yield gauge("leader_election_master_status", "1 while we lead.", ("name",), leads)
+            stats = election.elector.stats()
+            name: tuple[str, ...] = (stats.name,)
+            yield gauge("leader_election_master_status", "1 while we lead.", ("name",), {name: float(stats.is_leader)})
+            slow = {name: float(stats.slow_paths)}
+            yield counter("leader_election_slowpath", "Renewals that read the lease first.", ("name",), slow)
+            took = {name: stats.renew_seconds}
+            yield gauge("runtime_leader_election_renew_seconds", "Of the last renewal.", ("name",), took)
+            left = {name: stats.expires_in}
+            yield gauge("runtime_leader_election_expires_in_seconds", "Unless renewed.", ("name",), left)
 
     return collect
 
