@@ -18,12 +18,17 @@ from runtime.client import NotFound, Unstructured
 from runtime.controller import ReconcileContext
 
 
+class OutdatedDefinition(Exception):
+    """The API server's definition of XlineCluster drops what we have to remember."""
+
+
 def frozen(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> tuple[Unstructured, Bootstrap]:
     """The cluster's bootstrap, frozen by us now if nobody has done so before.
 
     :returns: the object as it is stored now, and its bootstrap.
     :raises NotFound: the object is gone, or was replaced by another of its name.
     :raises Conflict: somebody wrote to it meanwhile. Reconcile again.
+    :raises OutdatedDefinition: the bootstrap was not stored, so nothing may be started.
     """
     if cluster.status is not None and cluster.status.bootstrap is not None:
         return obj, cluster.status.bootstrap
@@ -39,6 +44,11 @@ def frozen(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> t
         "status": {"bootstrap": msgspec.to_builtins(bootstrap)},
     }
     written = clusters.patch(obj.name, patch, type="merge", subresource="status")
+    if "bootstrap" not in (written.get("status") or {}):
+        raise OutdatedDefinition(
+            "the installed definition of XlineCluster is not this operator's (it drops status.bootstrap): "
+            "run `python -m cmd.crds apply`"
+        )
     names = ", ".join(bootstrap.members)
     ctx.recorder.event(obj, "Normal", "Bootstrapping", f"the cluster starts with the members {names}")
     return written, bootstrap

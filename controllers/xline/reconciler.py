@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from controllers.xline import names as known
-from controllers.xline.bootstrap import frozen
+from controllers.xline.bootstrap import OutdatedDefinition, frozen
 from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, Plan, children
 from controllers.xline.events import between
 from controllers.xline.members import Observe, observe
@@ -79,6 +79,10 @@ class XlineReconciler:
             obj, bootstrap = frozen(obj, cluster, ctx)
         except NotFound:
             return None  # deleted meanwhile
+        except OutdatedDefinition as error:
+            ctx.log.error("cannot work with the installed CRD", reason=str(error))
+            ctx.recorder.event(obj, "Warning", "OutdatedDefinition", str(error))
+            return Result(requeue_after=_SETTLED)
         plan = Plan(cluster, bootstrap, self._cluster_domain)
         try:
             problem = self._bring_about(obj, plan, ctx)

@@ -34,7 +34,8 @@ class Guillotine:
             return self._count == self._at and not self.fallen.is_set() and not self.fallen.set()
 
     def is_over(self, asked: Asked) -> bool:
-        return self.fallen.is_set() and asked.verb in _WRITES and asked.user_agent == AGENT
+        mine = asked.user_agent == AGENT and asked.resource != "events"
+        return self.fallen.is_set() and asked.verb in _WRITES and mine
 
 
 def essence(world: World) -> dict[str, Any]:

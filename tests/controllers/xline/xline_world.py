@@ -90,23 +90,23 @@ class World:
             entry for entry in self.server.audit.writes() if entry.user_agent == AGENT and entry.resource != "events"
         ]
 
-    def settle(self, operator: Operator, *, quiet_looks: int = 2) -> None:
-        """Until the operator has looked at it that many times in a row without writing."""
+    def settle(self, operator: Operator) -> None:
+        """Until the operator has looked at it twice in a row without writing."""
 
         def quiet() -> bool:
-            writes, looks = len(self.writes()), operator.looks
-            self.touch()
-            wait_for(lambda: operator.looks >= looks + quiet_looks or len(self.writes()) > writes, what="a look")
+            writes = len(self.writes())
+            for _ in range(2):  # the first look may have begun before the touch
+                looks = operator.looks
+                self.touch()
+                wait_for(lambda looks=looks: operator.looks > looks, what="a look")  # type: ignore[misc]
             return len(self.writes()) == writes
 
-        wait_for(quiet, what="a look without a write")
+        wait_for(quiet, what="two looks without a write")
 
     def touch(self) -> None:
         """A change which asks for nothing, so that the operator looks."""
-        clusters = self.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
-        for _ in range(2):
-            stamp = {"metadata": {"annotations": {"touched": str(len(self.server.audit))}}}
-            clusters.patch("demo", stamp, type="merge")
+        stamp = {"metadata": {"annotations": {"touched": str(len(self.server.audit))}}}
+        self.client.resource(XLINECLUSTERS, namespace=NAMESPACE).patch("demo", stamp, type="merge")
 
     # -- the cluster
 
