@@ -1,4 +1,4 @@
-"""The controllers of a local cluster: StatefulSets, endpoints, and garbage collection.
+"""The controllers of a local cluster: StatefulSets, endpoints, protection of claims in use, and garbage collection.
 
 They are ordinary controllers on :class:`runtime.manager.Manager` and know nothing of how Pods are run.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime.client import Client
 from runtime.manager import Manager
-from runtime.testing.nodes.controllers import endpoints, statefulset
+from runtime.testing.nodes.controllers import claimprotection, endpoints, statefulset
 from runtime.testing.nodes.controllers.garbage import GarbageCollector
 from runtime.testing.nodes.controllers.workload import ADVANCED_STATEFULSETS, STATEFULSETS
 
@@ -29,5 +29,6 @@ def local_controllers(client: Client) -> Manager:
     if client.discovery.has(ADVANCED_STATEFULSETS):
         statefulset.register(manager, ADVANCED_STATEFULSETS)
     endpoints.register(manager)
+    claimprotection.register(manager)
     manager.add_runnable("garbage-collector", GarbageCollector(client).run)
     return manager
