@@ -124,7 +124,7 @@ def test_cluster_domain_is_part_of_every_address() -> None:
 
 
 def test_what_the_user_sets_reaches_the_pod() -> None:
-    spec = {
+    spec: dict[str, Any] = {
         "image": "me/xline:v0.7.0",
         "imagePullPolicy": "Never",
         "resources": {"limits": {"cpu": "1"}},
@@ -151,7 +151,7 @@ def test_what_the_user_sets_reaches_the_pod() -> None:
     assert template["metadata"]["labels"]["team"] == "a"
     assert template["metadata"]["labels"]["app.kubernetes.io/instance"] == "demo"  # ours win: it is the selector
     assert template["metadata"]["annotations"] == {"note": "x"}
-    wanted = spec["podTemplate"]["spec"]  # type: ignore[index]
+    wanted = spec["podTemplate"]["spec"]
     assert {key: template["spec"][key] for key in wanted} == wanted
     found = container(plan(**spec))
     assert found["image"] == "me/xline:v0.7.0"

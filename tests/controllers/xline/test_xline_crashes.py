@@ -31,7 +31,10 @@ class Guillotine:
             return False
         with self._lock:
             self._count += 1
-            return self._count == self._at and not self.fallen.is_set() and not self.fallen.set()
+            if self._count != self._at:
+                return False
+            self.fallen.set()
+            return True
 
     def is_over(self, asked: Asked) -> bool:
         mine = asked.user_agent == AGENT and asked.resource != "events"

@@ -105,7 +105,7 @@ def test_a_converged_cluster_costs_no_write(world: World) -> None:
     for _ in range(3):
         seen = operator.looks
         world.touch()
-        wait_for(lambda seen=seen: operator.looks > seen, what="a look")  # type: ignore[misc]
+        wait_for(lambda seen=seen: operator.looks > seen, what="a look")
     assert operator.looks >= looks + 3
     assert world.writes()[before:] == []
 

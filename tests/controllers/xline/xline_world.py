@@ -98,7 +98,7 @@ class World:
             for _ in range(2):  # the first look may have begun before the touch
                 looks = operator.looks
                 self.touch()
-                wait_for(lambda looks=looks: operator.looks > looks, what="a look")  # type: ignore[misc]
+                wait_for(lambda looks=looks: operator.looks > looks, what="a look")
             return len(self.writes()) == writes
 
         wait_for(quiet, what="two looks without a write")
