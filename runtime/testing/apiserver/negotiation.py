@@ -28,12 +28,6 @@ class Representation:
     def api_version(self) -> str:
         return f"{_META_GROUP}/{self.version}"
 
-    @property
-    def content_type(self) -> str:
-        if not self.transform:
-            return self.media
-        return f"{self.media};as={self.transform};g={_META_GROUP};v={self.version}"
-
 
 _PLAIN = Representation()
 

@@ -130,17 +130,16 @@ def apply(
     managed = _tracked(kind, base, node, live)
     wanted, current = _bare(config), _bare(base)
     before = managed.get(me)
-    paths = _owned(field_paths(wanted, node), kind, subresource)
+    said = field_paths(wanted, node)
+    paths = _owned(said, kind, subresource)
     merged = merge(current, wanted, node)
     if paths:
         managed[me] = Entry(paths, now)
     else:
         managed.pop(me, None)
-    merged = _pruned(merged, node, before.paths if before else EMPTY, managed)
+    merged = _pruned(merged, node, before.paths if before else EMPTY, managed, said)
     _settle(managed, me, current, merged, node, force=force)
     metadata = merged.setdefault("metadata", {})
-    for each, value in base["metadata"].items():
-        metadata.setdefault(each, value)
     same = merged_equal(merged, base) and _same_owners(managed, decode(base["metadata"].get("managedFields") or ()))
     if same:
         metadata["managedFields"] = base["metadata"].get("managedFields") or []
@@ -160,12 +159,15 @@ def _tracked(kind: Kind, base: JSONObject, node: Type, live: JSONObject | None) 
     return managed
 
 
-def _pruned(merged: JSONObject, node: Type, before: Paths, managed: Managed) -> JSONObject:
-    """Without what this manager applied before, applies no longer, and nobody else owns."""
+def _pruned(merged: JSONObject, node: Type, before: Paths, managed: Managed, said: Paths) -> JSONObject:
+    """Without what this manager applied before, applies no longer, and nobody else owns.
+
+    :param said: all that it applies now, even what cannot be owned.
+    """
     if not before:
         return merged
-    owned = with_parents(frozenset().union(*(entry.paths for entry in managed.values())), node)
-    doomed = with_parents(before, node) - owned
+    owned = said.union(*(entry.paths for entry in managed.values()))
+    doomed = with_parents(before, node) - with_parents(owned, node)
     result = remove(merged, doomed, node) if doomed else merged
     return result if isinstance(result, dict) else {}
 

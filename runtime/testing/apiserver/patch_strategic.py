@@ -112,10 +112,7 @@ class _Merger:
             node = self._child(schema, field)
             key = node.get("x-kubernetes-patch-merge-key")
             identity = _itself if key is None else (lambda item: item.get(key))
-            wanted = [identity(each) for each in values]
-            named = [each for each in current if identity(each) in wanted]
-            others = [each for each in current if identity(each) not in wanted]
-            result[field] = _ordered(named, others, current, values, identity)
+            result[field] = _ordered([], current, current, values, identity)
 
     def _child(self, schema: Schema, name: str) -> Schema:
         properties = schema.get("properties") or {}
@@ -134,20 +131,28 @@ def _ordered(
     order: Sequence[Any] | None,
     identity: Callable[[Any], Any],
 ) -> list[Any]:
-    """The patched items (in the wanted order, if one is given) with the others between them: one of these comes as
-    early as it can without overtaking an item that stood before it."""
+    """The patched items with the others between them: one of these comes as early as it can without overtaking an
+    item that stood before it.
+
+    :param order: if given, the items it names come in this order, and the others are those it does not name.
+    """
     places = {repr(identity(each)): place for place, each in enumerate(live)}
     if order is not None:
-        wanted = [repr(identity(each)) for each in order]
+        wanted = {repr(identity(each)): place for place, each in enumerate(order)}
+        every = [*patched, *others]
         patched = sorted(
-            patched,
-            key=lambda each: wanted.index(repr(identity(each))) if repr(identity(each)) in wanted else len(wanted),
+            (each for each in every if repr(identity(each)) in wanted),
+            key=lambda each: wanted[repr(identity(each))],
+        )
+        others = sorted(
+            (each for each in every if repr(identity(each)) not in wanted),
+            key=lambda each: places.get(repr(identity(each)), len(places)),
         )
     result: list[Any] = []
     rest = list(others)
     for each in patched:
         place = places.get(repr(identity(each)))
-        while rest and place is not None and places[repr(identity(rest[0]))] < place:
+        while rest and place is not None and places.get(repr(identity(rest[0])), place) < place:
             result.append(rest.pop(0))
         result.append(each)
     return result + rest

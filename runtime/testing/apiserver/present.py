@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import orjson
+import yaml
 
+from runtime.testing.apiserver.errors import quote
+from runtime.testing.apiserver.http import Response
 from runtime.testing.apiserver.log import Stored, type_meta
-from runtime.testing.apiserver.negotiation import Representation
+from runtime.testing.apiserver.negotiation import YAML, Representation
 from runtime.testing.kinds.model import Kind
+from runtime.testing.kinds.table import table
 from runtime.types import JSONObject
 
 
@@ -79,6 +83,14 @@ class Presenter:
         start = orjson.dumps({**head, "metadata": metadata})[:-1]
         return b'%b,"items":[%b]}' % (start, b",".join(parts))
 
+    def answer(self, status: int, body: bytes, warnings: tuple[str, ...] = ()) -> Response:
+        """The response with an encoded body, in the media type that the client has asked for."""
+        if self.kind.warning and not warnings:
+            warnings = (f"299 - {quote(self.kind.warning)}",)
+        if self.representation.media == YAML:
+            body = yaml.safe_dump(orjson.loads(body), sort_keys=True, allow_unicode=True).encode()
+        return Response(status, body, self.representation.media, warnings=warnings)
+
     def _partial(self, stored: Stored) -> bytes:
         return orjson.dumps(
             {
@@ -89,8 +101,6 @@ class Presenter:
         )
 
     def _table(self, items: Sequence[Stored], metadata: JSONObject) -> bytes:
-        from runtime.testing.kinds.table import table
-
         first, self._first = self._first, False
         made = table(
             self.kind,

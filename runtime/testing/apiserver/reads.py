@@ -18,7 +18,7 @@ from runtime.testing.apiserver.errors import (
 )
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.log import Stored
-from runtime.testing.apiserver.negotiation import negotiate
+from runtime.testing.apiserver.negotiation import JSON, negotiate
 from runtime.testing.apiserver.options import ListOptions, list_options, parse_version
 from runtime.testing.apiserver.present import Presenter
 from runtime.testing.apiserver.routing import Target
@@ -37,7 +37,7 @@ def read_object(context: Context, target: Target, request: Request) -> Response:
     stored = context.store.get(target.kind.storage_key, target.namespace, target.name)
     if stored is None:
         raise not_found(target.kind, target.name)
-    return Response(200, presenter.single(stored), presenter.representation.content_type)
+    return presenter.answer(200, presenter.single(stored))
 
 
 def read_collection(context: Context, target: Target, request: Request) -> Response:
@@ -52,7 +52,7 @@ def read_collection(context: Context, target: Target, request: Request) -> Respo
         if "watch" not in target.kind.verbs:
             raise method_not_allowed(target.kind, "watch")
         watch = Watch(context, target.kind, target.namespace, options, selection, presenter)
-        return Response(200, content_type=presenter.representation.content_type, stream=watch.run)
+        return Response(200, content_type=JSON, stream=watch.run)
     return _list(context, target, options, selection, presenter)
 
 
@@ -65,7 +65,7 @@ def _list(
         objects = [each for each in objects if each.key > start]
     page, token, remaining = _page(objects, version, options.limit, selection)
     body = presenter.collection(page, version, token, remaining)
-    return Response(200, body, presenter.representation.content_type)
+    return presenter.answer(200, body)
 
 
 def _position(context: Context, target: Target, options: ListOptions) -> tuple[str, int | None]:

@@ -1,0 +1,289 @@
+"""Server-side apply: who owns what, what conflicts, what goes when nobody wants it any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from apiserver_helpers import CONFIGMAPS, JSON_PATCH, STATEFULSETS, Http, widget
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.testing.apiserver import StatusError, fieldset, ownership
+from runtime.testing.apiserver.typed import compare, field_paths, merge, remove, type_of
+from runtime.testing.kinds.registry import DefaultRegistry
+from runtime.types import GVR
+
+
+def configmap(name: str = "a", **data: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+    return {**body, "data": data} if data else body
+
+
+def owners(body: dict[str, Any]) -> dict[str, Any]:
+    """Manager to what it owns."""
+    return {each["manager"]: each["fieldsV1"] for each in body["metadata"].get("managedFields", ())}
+
+
+def test_an_apply_creates_and_owns(api: Http) -> None:
+    answer = api.apply(f"{CONFIGMAPS}/a", configmap(k="v"))
+    assert answer.status == 201
+    (entry,) = answer.body["metadata"]["managedFields"]
+    assert entry["operation"] == "Apply"
+    assert entry["apiVersion"] == "v1"
+    assert entry["fieldsV1"] == {"f:data": {"f:k": {}}}
+
+
+def test_applying_the_same_again_changes_nothing(api: Http) -> None:
+    first = api.apply(f"{CONFIGMAPS}/a", configmap(k="v")).body
+    again = api.apply(f"{CONFIGMAPS}/a", configmap(k="v"))
+    assert again.status == 200
+    assert again.body == first
+
+
+def test_what_is_no_longer_applied_goes_unless_somebody_else_owns_it(api: Http) -> None:
+    api.apply(f"{CONFIGMAPS}/a", configmap(mine="1", ours="1"), "alice")
+    api.apply(f"{CONFIGMAPS}/a", configmap(ours="1", theirs="1"), "bob")
+    api.merge(f"{CONFIGMAPS}/a", {"data": {"other": "1"}})
+    body = api.apply(f"{CONFIGMAPS}/a", configmap(), "alice").body
+    assert body["data"] == {"ours": "1", "theirs": "1", "other": "1"}
+    assert set(owners(body)) == {"bob", "tests"}
+    body = api.apply(f"{CONFIGMAPS}/a", configmap(theirs="1"), "bob").body
+    assert body["data"] == {"theirs": "1", "other": "1"}
+
+
+def test_a_conflict_names_the_field_and_its_owner(api: Http) -> None:
+    api.apply(f"{CONFIGMAPS}/a", configmap(k="1"), "alice")
+    answer = api.apply(f"{CONFIGMAPS}/a", configmap(k="2"), "bob")
+    assert answer.status == 409
+    assert answer.body["message"] == 'Apply failed with 1 conflict: conflict with "alice": .data.k'
+    (cause,) = answer.body["details"]["causes"]
+    assert (cause["reason"], cause["field"]) == ("FieldManagerConflict", ".data.k")
+    assert api.get(f"{CONFIGMAPS}/a").body["data"] == {"k": "1"}
+
+
+def test_the_same_value_is_shared_without_conflict(api: Http) -> None:
+    api.apply(f"{CONFIGMAPS}/a", configmap(k="1"), "alice")
+    body = api.apply(f"{CONFIGMAPS}/a", configmap(k="1"), "bob").body
+    assert owners(body) == {"alice": {"f:data": {"f:k": {}}}, "bob": {"f:data": {"f:k": {}}}}
+
+
+def test_force_takes_over(api: Http) -> None:
+    api.apply(f"{CONFIGMAPS}/a", configmap(k="1", keep="1"), "alice")
+    body = api.apply(f"{CONFIGMAPS}/a", configmap(k="2"), "bob", force="true").body
+    assert body["data"] == {"k": "2", "keep": "1"}
+    assert owners(body) == {"alice": {"f:data": {"f:keep": {}}}, "bob": {"f:data": {"f:k": {}}}}
+
+
+def test_an_update_takes_over_what_it_changes_and_drops_what_it_removes(api: Http) -> None:
+    api.apply(f"{CONFIGMAPS}/a", configmap(k="1", l="1", m="1"), "alice")
+    body = api.merge(f"{CONFIGMAPS}/a?fieldManager=edit", {"data": {"k": "2", "l": None}}).body
+    assert owners(body) == {"alice": {"f:data": {"f:m": {}}}, "edit": {"f:data": {"f:k": {}}}}
+    answer = api.apply(f"{CONFIGMAPS}/a", configmap(k="1", m="1"), "alice")
+    assert answer.status == 409
+    assert '"edit" using v1 at ' in answer.body["message"] or '"edit" using v1' in answer.body["message"]
+
+
+def test_an_update_is_recorded_under_the_user_agent(api: Http) -> None:
+    assert set(owners(api.made(CONFIGMAPS, "a", data={"k": "v"}))) == {"tests"}
+
+
+def test_labels_are_owned_one_by_one_and_defaults_by_nobody(api: Http) -> None:
+    template = {
+        "metadata": {"labels": {"app": "s"}},
+        "spec": {"containers": [{"name": "main", "image": "example.com/app:1"}]},
+    }
+    config = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "s", "labels": {"mine": "1"}},
+        "spec": {"serviceName": "s", "selector": {"matchLabels": {"app": "s"}}, "template": template},
+    }
+    body = api.apply(f"{STATEFULSETS}/s", config).body
+    owned = owners(body)["me"]
+    assert owned["f:metadata"] == {"f:labels": {"f:mine": {}}}
+    assert owned["f:spec"]["f:selector"] == {}, "a label selector is one value"
+    main = owned["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"main"}']
+    assert main == {".": {}, "f:image": {}, "f:name": {}}
+    config["metadata"] = {"name": "s"}
+    assert "labels" not in api.apply(f"{STATEFULSETS}/s", config).body["metadata"]
+
+
+def test_lists_of_custom_resources_merge_as_their_schema_says(api: Http, widgets: str) -> None:
+    mine = widget("a", parts=[{"name": "x", "value": 1}], tags=["1"], words=["b", "a"])
+    api.apply(f"{widgets}/a", mine, "alice")
+    theirs = widget("a", parts=[{"name": "y", "value": 2}], tags=["2"])
+    body = api.apply(f"{widgets}/a", theirs, "bob").body
+    assert body["spec"]["parts"] == [{"name": "x", "value": 1}, {"name": "y", "value": 2}]
+    assert body["spec"]["tags"] == ["1", "2"]
+    conflicting = widget("a", parts=[{"name": "x", "value": 9}], words=["c"])
+    answer = api.apply(f"{widgets}/a", conflicting, "bob")
+    fields = [cause["field"] for cause in answer.body["details"]["causes"]]
+    assert fields == ['.spec.parts[name="x"].value', ".spec.words"]
+    body = api.apply(f"{widgets}/a", widget("a"), "alice").body
+    assert body["spec"] == {"parts": [{"name": "y", "value": 2}], "tags": ["2"]}
+
+
+def test_status_is_applied_apart(api: Http, widgets: str) -> None:
+    api.apply(f"{widgets}/a", {**widget("a", size="s"), "status": {"replicas": 7}}, "spec-writer")
+    status = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "status": {"replicas": 1}}
+    body = api.apply(f"{widgets}/a/status", status, "status-writer").body
+    assert body["spec"] == {"size": "s"}
+    assert body["status"] == {"replicas": 1}
+    assert owners(body) == {
+        "spec-writer": {"f:spec": {"f:size": {}}},
+        "status-writer": {"f:status": {"f:replicas": {}}},
+    }
+    entry = next(e for e in body["metadata"]["managedFields"] if e["manager"] == "status-writer")
+    assert entry["subresource"] == "status"
+    missing = {**status, "metadata": {"name": "none"}}
+    assert api.apply(f"{widgets}/none/status", missing).status == 404
+
+
+def test_scale_takes_replicas_over(api: Http, widgets: str) -> None:
+    api.apply(f"{widgets}/a", widget("a", replicas=1), "alice")
+    api.merge(f"{widgets}/a/scale?fieldManager=scaler", {"spec": {"replicas": 5}})
+    answer = api.apply(f"{widgets}/a", widget("a", replicas=1), "alice")
+    assert answer.status == 409
+    assert 'conflict with "scaler" with subresource "scale"' in answer.body["message"]
+
+
+def test_forgotten_owners_begin_anew(api: Http) -> None:
+    api.apply(f"{CONFIGMAPS}/a", configmap(k="v"), "alice")
+    reset = [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]
+    body = api("PATCH", f"{CONFIGMAPS}/a", reset, content_type=JSON_PATCH).body
+    assert "managedFields" not in body["metadata"]
+    answer = api.apply(f"{CONFIGMAPS}/a", configmap(k="w"), "alice")
+    assert "before-first-apply" in answer.body["message"]
+
+
+def test_an_apply_with_a_version_needs_that_version(api: Http) -> None:
+    old = api.apply(f"{CONFIGMAPS}/a", configmap(k="1")).body["metadata"]["resourceVersion"]
+    api.apply(f"{CONFIGMAPS}/a", configmap(k="2"))
+    stale = configmap(k="3")
+    stale["metadata"]["resourceVersion"] = old
+    assert api.apply(f"{CONFIGMAPS}/a", stale).status == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}, 400, "does not match the name"),
+        ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, 400, "invalid object type"),
+        ({"metadata": {"name": "a"}}, 400, "invalid object type"),
+        (b"not: [yaml", 400, "error decoding YAML"),
+        (
+            {**configmap(), "metadata": {"name": "a", "managedFields": [{"manager": "x"}]}},
+            400,
+            "managedFields must be nil",
+        ),
+    ],
+)
+def test_bad_configurations(api: Http, body: Any, status: int, words: str) -> None:
+    answer = api.apply(f"{CONFIGMAPS}/a", body)
+    assert answer.status == status
+    assert words in answer.body["message"]
+
+
+def test_an_apply_needs_a_manager(api: Http) -> None:
+    answer = api("PATCH", f"{CONFIGMAPS}/a", configmap(), content_type="application/apply-patch+yaml")
+    assert answer.status == 422
+    assert answer.body["details"]["causes"][0]["field"] == "fieldManager"
+
+
+def test_updaters_are_bounded(api: Http) -> None:
+    api.made(CONFIGMAPS, "a", data={"k": "v"})
+    for number in range(15):
+        api.merge(f"{CONFIGMAPS}/a?fieldManager=m{number}", {"data": {f"k{number}": "x"}})
+    body = api.get(f"{CONFIGMAPS}/a").body
+    assert len(body["metadata"]["managedFields"]) == 10
+    assert "ancient-changes" in owners(body)
+
+
+# -- the algebra below
+
+_FOUND = DefaultRegistry().lookup(GVR("", "v1", "pods"))
+assert _FOUND is not None
+KIND = _FOUND
+NODE = type_of(KIND)
+
+names = st.sampled_from(["a", "b", "c"])
+labels = st.dictionaries(names, st.sampled_from(["1", "2"]), min_size=1, max_size=3)
+container = st.fixed_dictionaries(
+    {"name": names},
+    optional={
+        "image": st.sampled_from(["x", "y"]),
+        "args": st.lists(names, min_size=1, max_size=2),
+        "env": st.lists(
+            st.fixed_dictionaries({"name": names, "value": names}),
+            min_size=1,
+            max_size=2,
+            unique_by=lambda e: e["name"],
+        ),
+    },
+)
+pods = st.fixed_dictionaries(
+    {"metadata": st.fixed_dictionaries({"name": st.just("p")}, optional={"labels": labels})},
+    optional={
+        "spec": st.fixed_dictionaries(
+            {"containers": st.lists(container, min_size=1, max_size=3, unique_by=lambda c: c["name"])},
+            optional={"nodeSelector": labels, "nodeName": names},
+        )
+    },
+)
+
+
+def members(value: Any) -> Any:
+    """For comparison: lists of items by name, in any order; without what is empty."""
+    if isinstance(value, dict):
+        found = {k: members(v) for k, v in value.items() if k != "managedFields"}
+        return {k: v for k, v in found.items() if v not in ({}, [])}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return {each["name"]: members(each) for each in value}
+    return value
+
+
+@given(st.lists(st.lists(st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"1"']), min_size=1, max_size=4)))
+def test_fields_v1_says_exactly_which_paths_there_are(paths: list[list[str]]) -> None:
+    wanted = frozenset(tuple(path) for path in paths)
+    assert fieldset.decode(fieldset.encode(wanted)) == wanted
+
+
+@settings(max_examples=200, deadline=None)
+@given(pods, pods)
+def test_after_a_merge_everything_applied_is_there(live: dict[str, Any], config: dict[str, Any]) -> None:
+    merged = merge(live, config, NODE)
+    assert merge(merged, config, NODE) == merged
+    assert field_paths(config, NODE) <= field_paths(merged, NODE)
+    assert field_paths(merged, NODE) <= field_paths(live, NODE) | field_paths(config, NODE)
+    difference = compare(merged, merge(merged, config, NODE), NODE)
+    assert not difference.changed
+    assert not difference.removed
+
+
+@settings(max_examples=200, deadline=None)
+@given(pods)
+def test_removing_all_fields_leaves_nothing(pod: dict[str, Any]) -> None:
+    assert not remove(pod, field_paths(pod, NODE), NODE)
+
+
+@settings(max_examples=200, deadline=None)
+@given(pods, pods, pods)
+def test_a_manager_that_applies_anew_leaves_nothing_behind(
+    base: dict[str, Any], first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    """Applying ``first`` and then ``second`` gives what applying ``second`` at once gives, as long as the others'
+    fields are theirs."""
+    now = "2020-01-01T00:00:00Z"
+    start = ownership.apply(KIND, None, base, "base", now)
+
+    def applied(live: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+        return ownership.apply(KIND, live, config, "me", now, force=False)
+
+    try:
+        direct = applied(start, second)
+        twice = applied(applied(start, first), second)
+    except StatusError as error:
+        assert error.code == 409  # noqa: PT017
+        return
+    assert members(twice) == members(direct)

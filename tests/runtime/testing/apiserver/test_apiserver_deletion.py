@@ -1,0 +1,202 @@
+"""Deletion: at once, with finalizers, gracefully, of collections, of namespaces and CRDs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from apiserver_helpers import CONFIGMAPS, CRDS, JSON_PATCH, PODS, Http, Watching, eventually, widget
+
+from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.clock import FakeClock
+
+SPEC: dict[str, Any] = {"containers": [{"name": "main", "image": "example.com/app:1"}]}
+
+
+def test_what_nothing_keeps_is_gone_at_once(api: Http) -> None:
+    made = api.made(CONFIGMAPS, "a")
+    answer = api.delete(f"{CONFIGMAPS}/a")
+    assert answer.body["status"] == "Success"
+    assert answer.body["details"] == {"name": "a", "kind": "configmaps", "uid": made["metadata"]["uid"]}
+    assert api.get(f"{CONFIGMAPS}/a").status == 404
+    assert api.made(CONFIGMAPS, "a")["metadata"]["uid"] != made["metadata"]["uid"]
+
+
+def test_finalizers_keep_an_object_until_the_last_is_removed(api: Http) -> None:
+    api.made(CONFIGMAPS, "a", metadata={"finalizers": ["example.com/one", "example.com/two"]})
+    marked = api.delete(f"{CONFIGMAPS}/a").body
+    assert marked["metadata"]["deletionTimestamp"]
+    assert marked["metadata"]["deletionGracePeriodSeconds"] == 0
+    assert api.delete(f"{CONFIGMAPS}/a").body == marked, "deleting again changes nothing"
+    assert api.post(CONFIGMAPS, {"metadata": {"name": "a"}}).body["message"].startswith("object is being deleted")
+    more = api.merge(f"{CONFIGMAPS}/a", {"metadata": {"finalizers": ["example.com/one", "example.com/new"]}})
+    assert more.status == 422
+    api.merge(f"{CONFIGMAPS}/a", {"metadata": {"finalizers": ["example.com/two"]}})
+    test = {"op": "test", "path": "/metadata/finalizers/0", "value": "example.com/two"}
+    last = [test, {"op": "remove", "path": "/metadata/finalizers/0"}]
+    assert api("PATCH", f"{CONFIGMAPS}/a", last, content_type=JSON_PATCH).status == 200
+    assert api.get(f"{CONFIGMAPS}/a").status == 404
+
+
+def test_a_watch_sees_the_mark_and_the_end(api: Http, watch: Callable[[str], Watching]) -> None:
+    watching = watch(f"{CONFIGMAPS}?watch=1")
+    api.made(CONFIGMAPS, "a", metadata={"finalizers": ["example.com/one"]})
+    api.delete(f"{CONFIGMAPS}/a")
+    api.merge(f"{CONFIGMAPS}/a", {"metadata": {"finalizers": None}})
+    events = watching.wait(3)
+    assert watching.brief == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+    assert events[2]["object"]["metadata"]["deletionTimestamp"]
+
+
+def test_an_update_that_removes_the_last_finalizer_removes_the_object(api: Http, widgets: str) -> None:
+    made = api.post(widgets, {**widget("a"), "metadata": {"name": "a", "finalizers": ["example.com/f"]}}).body
+    marked = api.delete(f"{widgets}/a").body
+    assert marked["metadata"]["generation"] == made["metadata"]["generation"] + 1
+    marked["metadata"]["finalizers"] = []
+    assert api.put(f"{widgets}/a", marked).status == 200
+    assert api.get(f"{widgets}/a").status == 404
+
+
+@pytest.mark.parametrize(
+    ("policy", "finalizers"), [("Foreground", ["foregroundDeletion"]), ("Orphan", ["orphan"]), ("Background", None)]
+)
+def test_the_policy_asks_the_garbage_collector(api: Http, policy: str, finalizers: list[str] | None) -> None:
+    api.made(CONFIGMAPS, "a")
+    answer = api.delete(f"{CONFIGMAPS}/a", {"propagationPolicy": policy}).body
+    assert answer["metadata"].get("finalizers") == finalizers
+    assert api.get(f"{CONFIGMAPS}/a").status == (404 if finalizers is None else 200)
+    api.made(CONFIGMAPS, "b")
+    assert api.delete(f"{CONFIGMAPS}/b?propagationPolicy={policy}").body["metadata"].get("finalizers") == finalizers
+    assert api.delete(f"{CONFIGMAPS}/b?propagationPolicy=Sideways").status == 422
+
+
+def test_preconditions(api: Http) -> None:
+    metadata = api.made(CONFIGMAPS, "a")["metadata"]
+    wrong_uid = {"preconditions": {"uid": "11111111-2222-3333-4444-555555555555"}}
+    assert api.delete(f"{CONFIGMAPS}/a", wrong_uid).status == 409
+    assert api.delete(f"{CONFIGMAPS}/a", {"preconditions": {"resourceVersion": "1"}}).status == 409
+    right = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+    assert api.delete(f"{CONFIGMAPS}/a", {"preconditions": right}).status == 200
+
+
+def test_a_pod_on_a_node_stays_until_its_kubelet_deletes_it_for_good() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        api = Http(server)
+        api.made(PODS, "p", spec={**SPEC, "nodeName": "n", "terminationGracePeriodSeconds": 20})
+        watching = Watching(server, f"{PODS}?watch=1&resourceVersion={server.store.version}")
+        marked = api.delete(f"{PODS}/p").body
+        assert marked["kind"] == "Pod"
+        assert marked["metadata"]["deletionGracePeriodSeconds"] == 20
+        clock.advance(100)
+        assert api.get(f"{PODS}/p").body == marked, "the time alone does not end it"
+        again = api.delete(f"{PODS}/p", {"gracePeriodSeconds": 60}).body
+        assert again["metadata"]["deletionGracePeriodSeconds"] == 20, "the period only ever gets shorter"
+        shorter = api.delete(f"{PODS}/p", {"gracePeriodSeconds": 5}).body
+        assert shorter["metadata"]["deletionGracePeriodSeconds"] == 5
+        assert api.delete(f"{PODS}/p", {"gracePeriodSeconds": 0}).status == 200
+        assert api.get(f"{PODS}/p").status == 404
+        events = watching.wait(4)
+        assert [e["type"] for e in events] == ["MODIFIED", "MODIFIED", "MODIFIED", "DELETED"]
+        assert [e["object"]["metadata"]["deletionGracePeriodSeconds"] for e in events] == [20, 5, 0, 0]
+        watching.close()
+        api.close()
+
+
+def test_a_pod_that_no_node_has_goes_at_once(api: Http) -> None:
+    api.made(PODS, "p", spec=SPEC)
+    assert api.delete(f"{PODS}/p").body["kind"] == "Pod"
+    assert api.get(f"{PODS}/p").status == 404
+
+
+def test_a_collection_is_deleted_by_selector(api: Http) -> None:
+    for name, label in (("a", "x"), ("b", "x"), ("c", "y")):
+        api.made(CONFIGMAPS, name, metadata={"labels": {"app": label}})
+    api.merge(f"{CONFIGMAPS}/b", {"metadata": {"finalizers": ["example.com/f"]}})
+    deleted = api.delete(f"{CONFIGMAPS}?labelSelector=app%3Dx").body
+    assert deleted["kind"] == "ConfigMapList"
+    assert [item["metadata"]["name"] for item in deleted["items"]] == ["a", "b"]
+    left = {item["metadata"]["name"]: item["metadata"] for item in api.get(CONFIGMAPS).body["items"]}
+    assert set(left) == {"b", "c"}
+    assert left["b"]["deletionTimestamp"]
+
+
+def test_of_concurrent_deletions_one_wins(server: FakeAPIServer, api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    statuses: list[int] = []
+    barrier = threading.Barrier(6)
+
+    def delete() -> None:
+        client = Http(server)
+        barrier.wait()
+        statuses.append(client.delete(f"{CONFIGMAPS}/a").status)
+        client.close()
+
+    threads = [threading.Thread(target=delete) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [200] + [404] * 5
+
+
+# -- namespaces
+
+
+def test_a_namespace_takes_its_contents_with_it(api: Http, widgets: str) -> None:
+    made = api.made("/api/v1/namespaces", "n")
+    assert made["status"] == {"phase": "Active"}
+    assert made["spec"] == {"finalizers": ["kubernetes"]}
+    api.made("/api/v1/namespaces/n/configmaps", "a")
+    api.post(widgets.replace("default", "n"), widget("w"))
+    api.made(CONFIGMAPS, "stays")
+    answer = api.delete("/api/v1/namespaces/n").body
+    assert answer["status"]["phase"] == "Terminating"
+    eventually(lambda: api.get("/api/v1/namespaces/n").status == 404)
+    assert api.get("/api/v1/namespaces/n/configmaps").body["items"] == []
+    assert api.get(widgets.replace("default", "n")).body["items"] == []
+    assert api.get(f"{CONFIGMAPS}/stays").status == 200
+
+
+def test_nothing_is_created_in_a_terminating_namespace_and_finalizers_hold_it(api: Http) -> None:
+    api.made("/api/v1/namespaces", "n")
+    held = "/api/v1/namespaces/n/configmaps"
+    api.made(held, "a", metadata={"finalizers": ["example.com/f"]})
+    api.delete("/api/v1/namespaces/n")
+    refused = api.post(held, {"metadata": {"name": "b"}})
+    assert refused.status == 403
+    assert refused.body["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+    conditions = eventually(lambda: api.get("/api/v1/namespaces/n").body["status"].get("conditions"))
+    assert "configmaps. has 1 resource instances" in conditions[0]["message"]
+    api.merge(f"{held}/a", {"metadata": {"finalizers": None}})
+    eventually(lambda: api.get("/api/v1/namespaces/n").status == 404)
+
+
+def test_namespaces_of_the_system_cannot_be_deleted(api: Http) -> None:
+    assert api.delete("/api/v1/namespaces/default").status == 403
+    assert api.get("/api/v1/namespaces/default").body["status"]["phase"] == "Active"
+
+
+def test_finalize_is_the_only_way_to_a_namespaces_finalizers(api: Http) -> None:
+    made = api.made("/api/v1/namespaces", "n")
+    made["spec"]["finalizers"] = ["kubernetes", "example.com/mine"]
+    assert api.put("/api/v1/namespaces/n", made).body["spec"]["finalizers"] == ["kubernetes"]
+    finalized = api.put("/api/v1/namespaces/n/finalize", {**made, "metadata": {"name": "n"}}).body
+    assert finalized["spec"]["finalizers"] == ["kubernetes", "example.com/mine"]
+
+
+# -- CRDs
+
+
+def test_a_crd_takes_its_objects_with_it(api: Http, widgets: str) -> None:
+    api.post(widgets, {**widget("a"), "metadata": {"name": "a", "finalizers": ["example.com/f"]}})
+    answer = api.delete(f"{CRDS}/widgets.example.com").body
+    assert answer["kind"] == "CustomResourceDefinition"
+    assert answer["metadata"]["deletionTimestamp"]
+    eventually(lambda: api.get(f"{widgets}/a").body["metadata"].get("deletionTimestamp"))
+    assert api.get(f"{CRDS}/widgets.example.com").status == 200, "its object has a finalizer"
+    api.merge(f"{widgets}/a", {"metadata": {"finalizers": None}})
+    eventually(lambda: api.get(f"{CRDS}/widgets.example.com").status == 404)
+    assert api.get(widgets).status == 404

@@ -1,0 +1,188 @@
+"""The HTTP below the API: framing, keep-alive, limits, and an end that always comes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import threading
+import time
+
+import pytest
+from apiserver_helpers import CONFIGMAPS, Http, eventually
+
+from runtime.testing.apiserver import FakeAPIServer
+
+
+def raw(server: FakeAPIServer, *parts: bytes, until: bytes | None = None) -> bytes:
+    """Send bytes as they are; what comes back until the server closes, or until ``until`` was seen."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        for part in parts:
+            sock.sendall(part)
+        received = b""
+        while until is None or until not in received:
+            data = sock.recv(65536)
+            if not data:
+                break
+            received += data
+        return received
+
+
+def test_many_requests_use_one_connection(server: FakeAPIServer, api: Http) -> None:
+    for _ in range(20):
+        assert api.get("/version").status == 200
+    assert server.connections == 1
+
+
+def test_pipelined_requests_are_answered_in_order(server: FakeAPIServer) -> None:
+    request = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    received = raw(server, request)
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert received.index(b"gitVersion") < received.index(b"\r\n\r\nok")
+
+
+def test_a_request_may_come_byte_by_byte(server: FakeAPIServer) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert raw(server, *(bytes([byte]) for byte in request)).endswith(b"ok")
+
+
+def test_a_chunked_body_is_read(server: FakeAPIServer, api: Http) -> None:
+    body = json.dumps({"metadata": {"name": "chunked"}, "data": {"k": "v" * 100}}).encode()
+    chunks = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(body[i : i + 7]), body[i : i + 7]) for i in range(0, len(body), 7))
+    head = (
+        b"POST " + CONFIGMAPS.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+    assert raw(server, head, chunks + b"0\r\nTrailer: x\r\n\r\n").startswith(b"HTTP/1.1 201 ")
+    assert api.get(f"{CONFIGMAPS}/chunked").body["data"] == {"k": "v" * 100}
+
+
+def test_expect_100_is_answered_before_the_body(server: FakeAPIServer) -> None:
+    body = b'{"metadata":{"name":"expected"}}'
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.sendall(
+            b"POST " + CONFIGMAPS.encode() + b" HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        assert sock.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(body)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 201 ")
+
+
+def test_head_has_the_length_but_no_body(server: FakeAPIServer) -> None:
+    received = raw(server, b"HEAD /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"Content-Length: 0" not in head
+    assert b"Content-Length:" in head
+    assert body == b""
+
+
+def test_http_1_0_gets_a_stream_without_chunks(server: FakeAPIServer, api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    received = raw(server, b"GET " + CONFIGMAPS.encode() + b"?watch=1&timeoutSeconds=1 HTTP/1.0\r\n\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert [json.loads(line)["type"] for line in body.splitlines()] == ["ADDED"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /version HTTP/3.0\r\n\r\n", 505),
+        (b"GET /version HTTP/1.1\r\nno colon here\r\n\r\n", 400),
+        (b"GET /version HTTP/1.1\r\nBad Name: x\r\n\r\n", 200),
+        (b"POST /api/v1/namespaces HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400),
+        (b"POST /api/v1/namespaces HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+        (b"POST /api/v1/namespaces HTTP/1.1\r\nTransfer-Encoding: brotli\r\n\r\n", 501),
+        (b"POST /api/v1/namespaces HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70000, 431),
+    ],
+)
+def test_what_is_no_request_gets_a_status_and_the_server_lives(
+    server: FakeAPIServer, api: Http, sent: bytes, status: int
+) -> None:
+    received = raw(server, sent, until=b"\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 %d " % status), received
+    assert api.get("/healthz").data == b"ok"
+
+
+def test_too_large_a_body_is_refused_in_words(api: Http) -> None:
+    answer = api.post(CONFIGMAPS, b" " * (3 * 1024 * 1024 + 1))
+    assert answer.status == 413
+    assert answer.body["reason"] == "RequestEntityTooLarge"
+    assert answer.closes
+
+
+def test_a_large_answer_is_compressed_on_request(api: Http) -> None:
+    api.made(CONFIGMAPS, "big", data={"k": "x" * 200_000})
+    answer = api("GET", f"{CONFIGMAPS}/big", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == ["gzip"]
+    assert len(answer.data) < 10_000
+    assert json.loads(gzip.decompress(answer.data))["data"]["k"] == "x" * 200_000
+    assert "content-encoding" not in api.get(f"{CONFIGMAPS}/big").headers
+
+
+def test_a_path_may_be_escaped(api: Http) -> None:
+    api.made("/apis/rbac.authorization.k8s.io/v1/clusterroles", "system:a b")
+    answer = api.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Aa%20b")
+    assert answer.body["metadata"]["name"] == "system:a b"
+
+
+def test_an_error_of_the_server_itself_is_a_status_and_logged(
+    server: FakeAPIServer, api: Http, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(server.store, "get", broken)
+    answer = api.get(f"{CONFIGMAPS}/a")
+    assert answer.status == 500
+    assert "out of order" in answer.body["message"]
+    assert "failed inside the server" in caplog.text
+
+
+def test_stop_ends_hundreds_of_connections_at_once() -> None:
+    server = FakeAPIServer().start()
+    sockets = []
+    for number in range(200):
+        sock = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        watch = b"?watch=1" if number % 2 else b"?limit=1"
+        sock.sendall(b"GET /api/v1/configmaps" + watch + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        sockets.append(sock)
+    eventually(lambda: server.connections == 200)
+    for sock in sockets:
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 2
+    assert not [t for t in threading.enumerate() if t.name.startswith(f"apiserver-{server.port}")]
+    for sock in sockets:
+        sock.close()
+
+
+def test_stop_does_not_wait_for_a_watcher_that_does_not_read(api: Http, server: FakeAPIServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.sendall(b"GET /api/v1/configmaps?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: server.connections == 1)
+        for number in range(40):
+            api.made(CONFIGMAPS, f"big-{number}", data={"k": "x" * 200_000})
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 2
+
+
+def test_stop_is_idempotent_and_needs_no_start() -> None:
+    server = FakeAPIServer()
+    server.stop()
+    server.stop()
+
+
+def test_cut_connections_come_back(server: FakeAPIServer, api: Http) -> None:
+    assert api.get("/version").status == 200
+    server.close_connections()
+    eventually(lambda: server.connections == 0)
+    api.close()
+    assert api.get("/version").status == 200

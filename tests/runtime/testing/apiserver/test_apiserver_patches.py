@@ -1,0 +1,199 @@
+"""JSON, merge and strategic merge patches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from apiserver_helpers import CONFIGMAPS, JSON_PATCH, MERGE, STATEFULSETS, STRATEGIC, Http
+
+from runtime.testing.apiserver import StatusError, patch_json, patch_strategic
+from runtime.testing.kinds.registry import DefaultRegistry
+from runtime.types import GVR
+
+DOCUMENT = {"a": {"b": [1, 2, 3], "c~/d": True}, "n": None}
+
+
+@pytest.mark.parametrize(
+    ("operation", "result"),
+    [
+        ({"op": "add", "path": "/x", "value": 1}, {**DOCUMENT, "x": 1}),
+        ({"op": "add", "path": "/a/b/1", "value": 9}, {"a": {"b": [1, 9, 2, 3], "c~/d": True}, "n": None}),
+        ({"op": "add", "path": "/a/b/-", "value": 9}, {"a": {"b": [1, 2, 3, 9], "c~/d": True}, "n": None}),
+        ({"op": "remove", "path": "/a/b/0"}, {"a": {"b": [2, 3], "c~/d": True}, "n": None}),
+        ({"op": "remove", "path": "/a/c~0~1d"}, {"a": {"b": [1, 2, 3]}, "n": None}),
+        ({"op": "replace", "path": "/a/b", "value": []}, {"a": {"b": [], "c~/d": True}, "n": None}),
+        ({"op": "move", "from": "/a/b", "path": "/b"}, {"a": {"c~/d": True}, "b": [1, 2, 3], "n": None}),
+        ({"op": "copy", "from": "/a/b/2", "path": "/n"}, {**DOCUMENT, "n": 3}),
+        ({"op": "test", "path": "/a/b/2", "value": 3}, DOCUMENT),
+        ({"op": "test", "path": "/a/b/2", "value": 3.0}, DOCUMENT),
+        ({"op": "test", "path": "/n", "value": None}, DOCUMENT),
+        ({"op": "add", "path": "", "value": {"new": 1}}, {"new": 1}),
+    ],
+)
+def test_json_patch_operations(operation: dict[str, Any], result: dict[str, Any]) -> None:
+    before = {"a": {"b": [1, 2, 3], "c~/d": True}, "n": None}
+    assert patch_json.apply(before, [operation]) == result
+    assert before == DOCUMENT, "the document itself stays as it was"
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "test", "path": "/a/b/0", "value": 2},
+        {"op": "test", "path": "/a/b/0", "value": True},
+        {"op": "test", "path": "/a/c~0~1d", "value": 1},
+        {"op": "remove", "path": "/none"},
+        {"op": "replace", "path": "/none", "value": 1},
+        {"op": "add", "path": "/none/deep", "value": 1},
+        {"op": "add", "path": "/a/b/4", "value": 1},
+        {"op": "add", "path": "/a/b/01", "value": 1},
+        {"op": "remove", "path": "/a/b/-"},
+        {"op": "move", "from": "/a", "path": "/a/b"},
+        {"op": "copy", "from": "/none", "path": "/x"},
+        {"op": "shuffle", "path": "/a"},
+        {"op": "add", "path": "/x"},
+        {"op": "add", "value": 1},
+        {"op": "add", "path": "x", "value": 1},
+        {"op": "remove", "path": ""},
+    ],
+)
+def test_json_patch_operations_that_do_not_fit(operation: dict[str, Any]) -> None:
+    with pytest.raises(StatusError) as caught:
+        patch_json.apply(DOCUMENT, [operation])
+    assert caught.value.code == 422
+
+
+def test_a_json_patch_is_done_as_a_whole_or_not_at_all(api: Http) -> None:
+    made = api.made(CONFIGMAPS, "a", data={"k": "v"})
+    operations = [
+        {"op": "add", "path": "/data/x", "value": "1"},
+        {"op": "test", "path": "/data/k", "value": "other"},
+    ]
+    assert api("PATCH", f"{CONFIGMAPS}/a", operations, content_type=JSON_PATCH).status == 422
+    assert api.get(f"{CONFIGMAPS}/a").body == made
+
+
+@pytest.mark.parametrize("media", [JSON_PATCH, MERGE, STRATEGIC])
+@pytest.mark.parametrize("body", [b"{", b'"text"', b""])
+def test_a_patch_must_be_one(api: Http, media: str, body: bytes) -> None:
+    api.made(CONFIGMAPS, "a")
+    answer = api("PATCH", f"{CONFIGMAPS}/a", body, content_type=media)
+    assert answer.status == 400
+    assert "error decoding patch" in answer.body["message"]
+
+
+@pytest.mark.parametrize(
+    ("target", "patch", "result"),
+    [
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": {"b": "c", "d": "e"}}, {"a": {"b": None}}, {"a": {"d": "e"}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": "text"}, {"a": {"b": None, "c": 1}}, {"a": {"c": 1}}),
+    ],
+)
+def test_merge_patches(target: dict[str, Any], patch: dict[str, Any], result: dict[str, Any]) -> None:
+    assert patch_json.merge(target, patch) == result
+
+
+def test_a_patch_with_an_old_version_conflicts_one_without_does_not(api: Http) -> None:
+    old = api.made(CONFIGMAPS, "a")["metadata"]["resourceVersion"]
+    assert api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "1"}}).status == 200
+    stale = {"metadata": {"resourceVersion": old}, "data": {"k": "2"}}
+    assert api.merge(f"{CONFIGMAPS}/a", stale).status == 409
+    assert api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "3"}}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("patch", "status"),
+    [
+        ({"metadata": {"name": "b"}}, 400),
+        ({"metadata": None}, 400),
+        ({"kind": "Secret"}, 422),
+        ({"apiVersion": "v9"}, 422),
+    ],
+)
+def test_a_patch_cannot_make_another_object_of_it(api: Http, patch: dict[str, Any], status: int) -> None:
+    api.made(CONFIGMAPS, "a")
+    assert api.merge(f"{CONFIGMAPS}/a", patch).status == status
+
+
+# -- strategic merge
+
+_FOUND = DefaultRegistry().lookup(GVR("apps", "v1", "statefulsets"))
+assert _FOUND is not None
+KIND = _FOUND
+
+
+def containers(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": {"containers": list(items), **more}}}}
+
+
+def strategic(target: dict[str, Any], patch: dict[str, Any]) -> Any:
+    return patch_strategic.apply(KIND, target, patch)["spec"]["template"]["spec"].get("containers")
+
+
+A, B = {"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}
+
+
+def test_items_merge_by_their_key() -> None:
+    assert strategic(containers(A, B), containers({"name": "b", "image": "b:2"})) == [A, {**B, "image": "b:2"}]
+    new = {"name": "c", "image": "c:1"}
+    assert strategic(containers(A, B), containers(new)) == [new, A, B]
+
+
+def test_lists_within_items_merge_too() -> None:
+    env = [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]
+    patch = {"name": "a", "env": [{"name": "Y", "value": "3"}, {"name": "Z", "value": "4"}], "args": ["9"]}
+    (merged,) = strategic(containers({**A, "env": env, "args": ["1", "2"]}), containers(patch))
+    assert merged["env"] == [env[0], {"name": "Y", "value": "3"}, {"name": "Z", "value": "4"}]
+    assert merged["args"] == ["9"], "a list without a merge strategy is replaced"
+
+
+def test_directives_of_lists() -> None:
+    assert strategic(containers(A, B), containers({"name": "a", "$patch": "delete"})) == [B]
+    assert strategic(containers(A, B), containers(B, {"$patch": "replace"})) == [B]
+    order = {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}
+    target = containers(A, B)
+    assert strategic(target, {"spec": {"template": {"spec": order}}}) == [B, A]
+    new = {"name": "c", "image": "c:1"}
+    ordered = containers(new, **{"$setElementOrder/containers": [{"name": "a"}, {"name": "c"}, {"name": "b"}]})
+    assert strategic(target, ordered) == [A, new, B]
+
+
+def test_directives_of_maps_and_plain_lists() -> None:
+    target = {"metadata": {"labels": {"x": "1", "y": "2"}, "finalizers": ["e/a", "e/b"]}}
+
+    def merged(**patch: Any) -> Any:
+        return patch_strategic.apply(KIND, target, {"metadata": patch})["metadata"]
+
+    assert merged(labels={"z": "3", "$patch": "replace"})["labels"] == {"z": "3"}
+    assert merged(labels={"$patch": "delete"})["labels"] == {}
+    assert merged(labels={"$retainKeys": ["x"], "x": "9"})["labels"] == {"x": "9"}
+    assert merged(finalizers=["e/c"])["finalizers"] == ["e/c", "e/a", "e/b"]
+    assert merged(**{"$deleteFromPrimitiveList/finalizers": ["e/a"]})["finalizers"] == ["e/b"]
+
+
+@pytest.mark.parametrize("item", [{"image": "no-name"}, {"name": "a", "$patch": "nonsense"}])
+def test_what_cannot_be_merged_is_an_error(item: dict[str, Any]) -> None:
+    with pytest.raises(StatusError) as caught:
+        strategic(containers(A), containers(item))
+    assert caught.value.code == 500
+
+
+def test_custom_resources_have_no_strategic_merge(api: Http, widgets: str) -> None:
+    answer = api("PATCH", f"{widgets}/a", {}, content_type=STRATEGIC)
+    assert answer.status == 415
+
+
+def test_strategic_merge_over_http(api: Http) -> None:
+    template = {"metadata": {"labels": {"app": "s"}}, "spec": {"containers": [A, B]}}
+    spec = {"replicas": 1, "serviceName": "s", "selector": {"matchLabels": {"app": "s"}}, "template": template}
+    api.made(STATEFULSETS, "s", spec=spec)
+    patch = containers({"name": "b", "image": "b:2"})
+    answer = api("PATCH", f"{STATEFULSETS}/s", patch, content_type=STRATEGIC).body
+    images = [each["image"] for each in answer["spec"]["template"]["spec"]["containers"]]
+    assert images == ["a:1", "b:2"]
+    assert answer["metadata"]["generation"] == 2

@@ -1,0 +1,268 @@
+"""Watches: from any version, with selectors, bookmarks and an end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+from apiserver_helpers import CONFIGMAPS, CRDS, WIDGET_CRD, Http, Watching, eventually, widget
+
+from runtime.testing.apiserver import FakeAPIServer
+
+Watch = Callable[..., Watching]
+
+
+def version(api: Http, path: str = CONFIGMAPS) -> str:
+    found: str = api.get(path).body["metadata"]["resourceVersion"]
+    return found
+
+
+def test_a_watch_from_a_version_tells_what_came_after(api: Http, watch: Watch) -> None:
+    api.made(CONFIGMAPS, "before")
+    since = version(api)
+    made = api.made(CONFIGMAPS, "a")
+    changed = api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "v"}}).body
+    api.delete(f"{CONFIGMAPS}/a")
+    events = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}").wait(3)
+    assert [e["type"] for e in events] == ["ADDED", "MODIFIED", "DELETED"]
+    assert events[0]["object"] == made
+    assert events[1]["object"] == changed
+    gone = events[2]["object"]
+    assert int(gone["metadata"]["resourceVersion"]) > int(changed["metadata"]["resourceVersion"])
+    assert gone["data"] == {"k": "v"}
+
+
+@pytest.mark.parametrize("query", ["watch=1", "watch=true&resourceVersion=0", "watch"])
+def test_a_watch_from_nowhere_begins_with_what_is_there(api: Http, watch: Watch, query: str) -> None:
+    if query == "watch":
+        query = "watch=true&resourceVersion="
+    api.made(CONFIGMAPS, "a")
+    api.made(CONFIGMAPS, "b")
+    watching = watch(f"{CONFIGMAPS}?{query}")
+    watching.wait(2)
+    api.delete(f"{CONFIGMAPS}/a")
+    watching.wait(3)
+    assert watching.brief == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")]
+
+
+def test_watch_list_marks_the_end_of_the_initial_events(api: Http, watch: Watch) -> None:
+    api.made(CONFIGMAPS, "a")
+    current = version(api)
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    watching = watch(f"{CONFIGMAPS}?{query}")
+    added, mark = watching.wait(2)
+    assert (added["type"], mark["type"]) == ("ADDED", "BOOKMARK")
+    assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert mark["object"]["metadata"]["resourceVersion"] == current
+    assert mark["object"]["kind"] == "ConfigMap"
+    api.made(CONFIGMAPS, "b")
+    assert watching.wait(3)[2]["type"] == "ADDED"
+
+
+def test_watch_list_of_a_version_that_has_not_come_is_refused(api: Http, watch: Watch) -> None:
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=99999"
+    (event,) = watch(f"{CONFIGMAPS}?{query}").wait_end()
+    assert event["type"] == "ERROR"
+    assert event["object"]["code"] == 504
+
+
+def test_a_selector_makes_objects_come_and_go(api: Http, watch: Watch) -> None:
+    since = version(api)
+    watching = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}&labelSelector=app%3Dx")
+    api.made(CONFIGMAPS, "other")
+    api.made(CONFIGMAPS, "a")
+    api.merge(f"{CONFIGMAPS}/a", {"metadata": {"labels": {"app": "x"}}})
+    inside = api.merge(f"{CONFIGMAPS}/a", {"data": {"n": "1"}}).body
+    left = api.merge(f"{CONFIGMAPS}/a", {"metadata": {"labels": {"app": "y"}}, "data": {"n": "2"}}).body
+    api.delete(f"{CONFIGMAPS}/a")
+    api.made(CONFIGMAPS, "end", metadata={"labels": {"app": "x"}})
+    events = watching.wait(4)
+    assert watching.brief == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a"), ("ADDED", "end")]
+    deleted = events[2]["object"]
+    assert deleted["data"] == inside["data"], "the last state that was selected"
+    assert deleted["metadata"]["resourceVersion"] == left["metadata"]["resourceVersion"]
+
+
+def test_field_selectors(api: Http, watch: Watch) -> None:
+    since = version(api)
+    watching = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}&fieldSelector=metadata.name%3Db")
+    api.made(CONFIGMAPS, "a")
+    api.made(CONFIGMAPS, "b")
+    watching.wait(1)
+    assert watching.brief == [("ADDED", "b")]
+    assert api.get(f"{CONFIGMAPS}?watch=1&fieldSelector=data.k%3D1").status == 400
+
+
+def test_a_namespace_sees_its_own_and_all_see_all(api: Http, watch: Watch) -> None:
+    api.made("/api/v1/namespaces", "other")
+    since = version(api)
+    one = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}")
+    every = watch(f"/api/v1/configmaps?watch=1&resourceVersion={since}")
+    api.made("/api/v1/namespaces/other/configmaps", "a")
+    api.made(CONFIGMAPS, "b")
+    every.wait(2)
+    one.wait(1)
+    assert every.brief == [("ADDED", "a"), ("ADDED", "b")]
+    assert one.brief == [("ADDED", "b")]
+
+
+def test_forgotten_history_is_answered_410_but_open_watches_go_on(
+    server: FakeAPIServer, api: Http, watch: Watch
+) -> None:
+    since = version(api)
+    opened = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}")
+    api.made(CONFIGMAPS, "a")
+    opened.wait(1)
+    server.compact()
+    (event,) = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}").wait_end()
+    assert event["type"] == "ERROR"
+    assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
+    assert api.get(f"{CONFIGMAPS}?resourceVersion={since}&resourceVersionMatch=Exact").status == 410
+    api.made(CONFIGMAPS, "b")
+    opened.wait(2)
+    assert opened.brief == [("ADDED", "a"), ("ADDED", "b")]
+    fresh = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={version(api)}")
+    api.made(CONFIGMAPS, "c")
+    fresh.wait(1)
+
+
+def test_history_has_a_limit() -> None:
+    with FakeAPIServer(history=10) as server:
+        api = Http(server)
+        since = version(api)
+        api.made(CONFIGMAPS, "a")
+        for number in range(30):
+            api.merge(f"{CONFIGMAPS}/a", {"data": {"n": str(number)}})
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1&resourceVersion={since}")
+        assert watching.wait_end()[0]["object"]["code"] == 410
+        watching.close()
+        api.close()
+
+
+def test_a_version_of_the_future_waits_for_it(api: Http, watch: Watch) -> None:
+    future = int(version(api)) + 2
+    watching = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={future}")
+    for name in ("a", "b", "c"):
+        api.made(CONFIGMAPS, name)
+    watching.wait(1)
+    assert watching.brief == [("ADDED", "c")]
+
+
+def test_a_watch_ends_after_its_timeout_with_a_bookmark(api: Http, watch: Watch) -> None:
+    since = version(api)
+    api.made("/api/v1/namespaces", "unrelated")
+    query = f"watch=1&resourceVersion={since}&timeoutSeconds=1&allowWatchBookmarks=true"
+    (event,) = watch(f"{CONFIGMAPS}?{query}").wait_end()
+    assert event["type"] == "BOOKMARK"
+    assert int(event["object"]["metadata"]["resourceVersion"]) > int(since)
+
+
+def test_bookmarks_come_regularly_and_never_skip_an_event() -> None:
+    with FakeAPIServer(bookmark_interval=0.02) as server:
+        api = Http(server)
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1&resourceVersion={version(api)}&allowWatchBookmarks=1")
+        seen = 0
+        for number in range(50):
+            api.made(CONFIGMAPS, f"c{number}")
+        watching.wait(53)
+        eventually(lambda: len([t for t, _ in watching.brief if t == "ADDED"]) == 50)
+        newest = 0
+        for event in watching.events:
+            at = int(event["object"]["metadata"]["resourceVersion"])
+            assert at >= newest
+            if event["type"] == "ADDED":
+                assert at > newest
+                seen += 1
+            newest = at
+        assert seen == 50
+        watching.close()
+        api.close()
+
+
+def test_metadata_and_table_watches(api: Http, watch: Watch) -> None:
+    since = version(api)
+    metadata = watch(
+        f"{CONFIGMAPS}?watch=1&resourceVersion={since}",
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+    )
+    table = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}", "application/json;as=Table;v=v1;g=meta.k8s.io")
+    api.made(CONFIGMAPS, "a", data={"k": "v"})
+    api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "w"}})
+    assert [e["object"]["kind"] for e in metadata.wait(2)] == ["PartialObjectMetadata"] * 2
+    first, second = (e["object"] for e in table.wait(2))
+    assert first["kind"] == second["kind"] == "Table"
+    assert first["columnDefinitions"]
+    assert not second["columnDefinitions"], "only the first event says which columns there are"
+    assert first["rows"][0]["cells"][0] == "a"
+
+
+def test_the_deprecated_path_and_the_single_object(api: Http, watch: Watch) -> None:
+    since = version(api)
+    made = api.made(CONFIGMAPS, "a")
+    api.made(CONFIGMAPS, "b")
+    watching = watch(f"/api/v1/watch/namespaces/default/configmaps/a?resourceVersion={since}")
+    api.delete(f"{CONFIGMAPS}/a")
+    watching.wait(2)
+    assert watching.brief == [("ADDED", "a"), ("DELETED", "a")]
+    api.put(f"{CONFIGMAPS}/b", {"metadata": {"name": "b"}})
+    assert api.post(CONFIGMAPS, {"metadata": {"name": "a"}}).status == 201
+    assert api.get(f"{CONFIGMAPS}/a?watch=1").body["kind"] == made["kind"], "a get ignores watch"
+
+
+def test_a_deleted_crd_ends_its_watches(api: Http, watch: Watch, widgets: str) -> None:
+    api.post(widgets, widget("a"))
+    watching = watch(f"{widgets}?watch=1")
+    watching.wait(1)
+    assert api.delete(f"{CRDS}/{WIDGET_CRD['metadata']['name']}").status == 200
+    watching.wait_end()
+    assert watching.brief == [("ADDED", "a"), ("DELETED", "a")]
+    assert eventually(lambda: api.get(widgets).status == 404)
+
+
+def test_a_watcher_that_is_gone_is_noticed(server: FakeAPIServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.sendall(b"GET /api/v1/configmaps?watch=1&resourceVersion=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(100)
+        assert server.connections == 1
+    eventually(lambda: server.connections == 0)
+
+
+def test_every_watcher_sees_every_change_once_and_in_order(server: FakeAPIServer, api: Http, watch: Watch) -> None:
+    since = version(api)
+    watchers = [watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}") for _ in range(5)]
+    watchers += [watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}&labelSelector=all") for _ in range(2)]
+
+    def write(number: int) -> None:
+        client = Http(server)
+        client.made(CONFIGMAPS, f"c{number}", metadata={"labels": {"all": "x"}})
+        for step in range(20):
+            client.merge(f"{CONFIGMAPS}/c{number}", {"data": {"n": str(step)}})
+        client.delete(f"{CONFIGMAPS}/c{number}")
+        client.close()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    streams = [json.dumps(each.wait(4 * 22)) for each in watchers]
+    assert len(set(streams)) == 1
+    versions = [int(e["object"]["metadata"]["resourceVersion"]) for e in watchers[0].events]
+    assert versions == sorted(set(versions))
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("watch=1&sendInitialEvents=true", "resourceVersionMatch"),
+        ("watch=1&resourceVersionMatch=NotOlderThan", "resourceVersionMatch"),
+        ("sendInitialEvents=true", "sendInitialEvents"),
+    ],
+)
+def test_options_that_do_not_go_together(api: Http, query: str, field: str) -> None:
+    answer = api.get(f"{CONFIGMAPS}?{query}")
+    assert answer.status == 422
+    assert answer.body["details"]["causes"][0]["field"] == field
