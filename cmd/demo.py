@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -33,6 +34,7 @@ CHILDREN = (
 )
 SERVICES = GVR("", "v1", "services")
 CONTAINER = "xline"
+_CLIENT_PORT = 2379
 KEY, VALUE = "greeting", "hello from a real etcd client"
 _POLL = 0.1  # seconds between looks
 _ETCDCTL = 10.0  # seconds that one etcdctl command may take
@@ -91,13 +93,16 @@ class Tour:
         restarts = _restarts(victim)
         with step(f"kill -9 the leader, {leader}"):
             os.kill(self._local.cluster.node.pids(self._namespace, leader)[CONTAINER], signal.SIGKILL)
-        with step("the two others elect a new leader and still serve the key"):
-            self._until(self._reads_key, "the key could not be read while one member was down")
+        names = {int(m["id"], 16): m["name"] for m in status_of(cluster)["members"]}
+        others = sorted(name for name in names.values() if name != leader)
+        with step(f"{' and '.join(others)} elect a new leader and still serve the key"):
+            self._until(lambda: names.get(self._followed(others)) in others, "no new leader was elected")
+            self._until(self._reads_key, "the key could not be read after the election")
         with step(f"{leader} is started again and the cluster is whole"):
             self._until(lambda: _restarts(self._pod(leader)) > restarts, f"{leader} was not started again")
             self._wait_ready()
         with step(f"{leader} has its data: read the key from it alone"):
-            endpoint = f"http://{self._pod(leader)['status']['podIP']}:2379"
+            endpoint = f"http://{self._pod(leader)['status']['podIP']}:{_CLIENT_PORT}"
             self._expect(self._get(endpoint, "--consistency=s"))
         with step("delete the XlineCluster: nothing is left of it"):
             self._client.resource(XLINECLUSTERS, namespace=self._namespace).delete(self._name)
@@ -151,7 +156,7 @@ class Tour:
 
     def _service_endpoint(self) -> str:
         address = self._local.cluster.node.service_address(self._namespace, f"{self._name}-client")
-        return f"http://{address}:2379"
+        return f"http://{address}:{_CLIENT_PORT}"
 
     def _put(self) -> None:
         self._run_etcdctl(self._service_endpoint(), "put", KEY, VALUE)
@@ -162,6 +167,16 @@ class Tour:
     def _expect(self, value: str) -> None:
         if value != VALUE:
             raise DemoError(f"key {KEY!r} should hold {VALUE!r} but holds {value!r}")
+
+    def _followed(self, members: list[str]) -> int:
+        """The id of the member that all of these say leads; 0 if they do not agree, or one does not answer."""
+        endpoints = ",".join(f"http://{self._pod(name)['status']['podIP']}:{_CLIENT_PORT}" for name in members)
+        try:
+            answers = json.loads(self._run_etcdctl(endpoints, "endpoint", "status", "--write-out=json"))
+        except DemoError:
+            return 0  # one of them does not answer while it waits for the election
+        leaders = {int(answer["Status"].get("leader", 0)) for answer in answers}
+        return leaders.pop() if len(leaders) == 1 else 0
 
     def _reads_key(self) -> bool:
         try:
