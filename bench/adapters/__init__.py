@@ -1,0 +1,1 @@
+"""One program per peer; each is run as a module by ``bench.ingest``."""

@@ -1,0 +1,129 @@
+"""What a queue operation costs, one process per peer: ``python -m bench.queues PEER SHAPE --operations N``."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from bench.meter import cpu_seconds
+from runtime.workqueue import ItemExponentialFailureRateLimiter, PriorityQueue, Queue, RateLimitingQueue, ShutDown
+
+
+class Peer(Protocol):
+    """The three calls of a worker, and the end."""
+
+    def add(self, item: str, /) -> None: ...
+
+    def get(self) -> str: ...
+
+    def done(self, item: str, /) -> None: ...
+
+    def shut_down(self) -> None: ...
+
+
+class StandardQueue:
+    """``queue.Queue`` as a controller would use it. It neither merges duplicates nor keeps an item to one worker."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self.add = self._queue.put
+
+    def get(self) -> str:
+        item = self._queue.get()
+        if item is None:
+            self._queue.put(None)
+            raise ShutDown
+        return item
+
+    def done(self, _item: str, /) -> None:
+        self._queue.task_done()
+
+    def shut_down(self) -> None:
+        self._queue.put(None)
+
+
+PEERS: dict[str, Callable[[], Peer]] = {
+    "queue.Queue": StandardQueue,
+    "Queue": Queue[str],
+    "Queue, with metrics": lambda: Queue[str](name="bench"),
+    "RateLimitingQueue": RateLimitingQueue[str],
+    "PriorityQueue": PriorityQueue[str],
+}
+
+
+def one_thread(peer: Peer, keys: list[str]) -> None:
+    """add, get, done of each key in turn."""
+    add, get, done = peer.add, peer.get, peer.done
+    for key in keys:
+        add(key)
+        done(get())
+
+
+def eight_threads(peer: Peer, keys: list[str]) -> None:
+    """Four producers and four workers."""
+
+    def work() -> None:
+        get, done = peer.get, peer.done
+        while True:
+            try:
+                item = get()
+            except ShutDown:
+                return
+            done(item)
+
+    def produce(part: int) -> None:
+        add = peer.add
+        for key in keys[part::4]:
+            add(key)
+
+    workers = [threading.Thread(target=work, name=f"worker-{i}") for i in range(4)]
+    producers = [threading.Thread(target=produce, args=(i,), name=f"producer-{i}") for i in range(4)]
+    for thread in workers + producers:
+        thread.start()
+    for thread in producers:
+        thread.join()
+    peer.shut_down()
+    for thread in workers:
+        thread.join()
+
+
+def rate_limited(_: Peer, keys: list[str]) -> None:
+    """add_rate_limited of each key, then all of them as they come due: ours alone, the peer has nothing like it."""
+    limited: RateLimitingQueue[str] = RateLimitingQueue(ItemExponentialFailureRateLimiter(0.001, 1.0))
+    for key in keys:
+        limited.add_rate_limited(key)
+    for _key in keys:
+        key = limited.get()
+        limited.forget(key)
+        limited.done(key)
+
+
+SHAPES: dict[str, Callable[[Peer, list[str]], None]] = {
+    "one thread": one_thread,
+    "eight threads": eight_threads,
+    "rate limited": rate_limited,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("--operations", type=int, default=200_000)
+    options = parser.parse_args()
+    keys = [f"default/object-{i:07d}" for i in range(options.operations)]
+    peer = PEERS[options.peer]()
+    gc.collect()
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    SHAPES[options.shape](peer, keys)
+    print(json.dumps({"cpu": cpu_seconds() - cpu, "wall": time.perf_counter() - wall, "operations": len(keys)}))
+
+
+if __name__ == "__main__":
+    main()
