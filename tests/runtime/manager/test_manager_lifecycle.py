@@ -1,0 +1,362 @@
+"""M1 to M6: what starts and stops when, and what run() raises."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.client import Cancelled
+from runtime.controller import ReconcileContext
+from runtime.manager import BadOption, Manager, ManagerError, ShutdownTimeout
+from runtime.testing import FakeAPIServer
+from runtime.types import Request
+from tests.support.managers import CONFIGMAPS, OFF, SECRETS, Running, configmap, eventually, running
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def nothing(_request: Request, _ctx: ReconcileContext) -> None:
+    """A reconcile that is happy with everything."""
+
+
+def test_making_a_manager_starts_and_sends_nothing(server: FakeAPIServer) -> None:
+    before = threading.active_count()
+    manager = Manager(server.client(), **OFF)
+    manager.controller("test").for_(CONFIGMAPS).complete(nothing)
+    manager.informer(SECRETS)
+    manager.recorder("test")
+    assert threading.active_count() == before
+    assert len(server.audit) == 0
+
+
+def test_run_returns_when_the_event_is_set_and_leaves_no_thread(server: FakeAPIServer) -> None:
+    client = server.client()
+    manager = Manager(client, metrics_bind_address="127.0.0.1:0", health_probe_bind_address="127.0.0.1:0")
+    manager.controller("test").for_(CONFIGMAPS).owns(SECRETS).with_options(workers=3).complete(nothing)
+    manager.add_runnable("idle", lambda stop: stop.wait())
+    with running(manager) as run:
+        assert run.end() is None
+        # Those that are left belong to the server: one per connection that the client keeps.
+        client.close()
+        server.close_connections()
+        assert not [t.name for t in threading.enumerate() if t.name.startswith(OURS)]
+
+
+OURS = ("controller-", "http-", "runnable-", "event-", "manager-", "leader", "informer", "reflector")
+
+
+def test_stop_from_another_thread(server: FakeAPIServer) -> None:
+    manager = Manager(server.client(), **OFF)
+    with running(manager) as run:
+        manager.stop()
+        run.thread.join(10)
+        assert not run.thread.is_alive()
+
+
+def test_a_stop_event_that_is_set_already(server: FakeAPIServer) -> None:
+    manager = Manager(server.client(), **OFF)
+    manager.controller("test").for_(CONFIGMAPS).complete(nothing)
+    stop = threading.Event()
+    stop.set()
+    manager.run(stop)
+
+
+def test_it_runs_only_once(server: FakeAPIServer) -> None:
+    manager = Manager(server.client(), **OFF)
+    with running(manager) as run:
+        assert run.end() is None
+    with pytest.raises(RuntimeError, match="make a new one"):
+        manager.run()
+
+
+def test_one_stop_event_for_two_managers(server: FakeAPIServer) -> None:
+    """A manager that fails must not set an event which others share."""
+    failing, fine = Manager(server.client(), **OFF), Manager(server.client(), **OFF)
+    failing.add_runnable("broken", lambda _: 1 / 0)
+    shared = threading.Event()
+    raised: list[BaseException] = []
+
+    def run_failing() -> None:
+        try:
+            failing.run(shared)
+        except ZeroDivisionError as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run_failing), threading.Thread(target=fine.run, args=(shared,))]
+    for thread in threads:
+        thread.start()
+    threads[0].join(10)
+    assert raised
+    assert not shared.is_set()
+    assert threads[1].is_alive()
+    shared.set()
+    threads[1].join(10)
+
+
+def test_controller_names_are_unique(server: FakeAPIServer) -> None:
+    manager = Manager(server.client(), **OFF)
+    manager.controller("twice")
+    with pytest.raises(ValueError, match="'twice' is taken"):
+        manager.controller("twice")
+
+
+def test_runnables_start_when_the_caches_are_complete(server: FakeAPIServer) -> None:
+    server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    denied = server.faults.add(resource="configmaps", status=403)
+    seen: list[int] = []
+    manager = Manager(server.client(), **OFF)
+    informer = manager.informer(CONFIGMAPS)
+    manager.add_runnable("reader", lambda _: seen.append(len(informer.lister.list())))
+    with running(manager):
+        eventually(lambda: denied.hits > 1)
+        assert seen == []
+        server.faults.clear()
+        eventually(lambda: seen == [1])
+
+
+def test_a_failing_runnable_stops_the_manager_and_is_raised(server: FakeAPIServer) -> None:
+    stopped = threading.Event()
+
+    def patient(stop: threading.Event) -> None:
+        stop.wait()
+        stopped.set()
+
+    def broken(_: threading.Event) -> None:
+        raise OSError("disk is full")
+
+    manager = Manager(server.client(), **OFF)
+    manager.add_runnable("patient", patient)
+    manager.add_runnable("broken", broken)
+    with pytest.raises(OSError, match="disk is full") as caught:
+        manager.run()
+    assert stopped.is_set()
+    assert any("broken" in note for note in caught.value.__notes__)
+
+
+def test_only_the_first_failure_counts(server: FakeAPIServer) -> None:
+    first_failed = threading.Event()
+
+    def first(_: threading.Event) -> None:
+        first_failed.set()
+        raise KeyError("first")
+
+    def second(stop: threading.Event) -> None:
+        first_failed.wait()
+        stop.wait()
+        raise ValueError("second")
+
+    manager = Manager(server.client(), **OFF)
+    manager.add_runnable("second", second)
+    manager.add_runnable("first", first)
+    with pytest.raises(KeyError, match="first"):
+        manager.run()
+
+
+def test_a_runnable_that_returns_stops_nothing(server: FakeAPIServer) -> None:
+    done = threading.Event()
+    manager = Manager(server.client(), **OFF)
+    manager.add_runnable("quick", lambda _: done.set())
+    with running(manager) as run:
+        assert done.wait(10)
+        time.sleep(0.15)  # longer than the manager looks for failures
+        assert run.thread.is_alive()
+
+
+def test_what_is_added_while_it_runs_starts_at_once(server: FakeAPIServer) -> None:
+    """M4."""
+    server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    seen: list[str] = []
+    ran = threading.Event()
+    manager = Manager(server.client(), **OFF)
+    with running(manager):
+        manager.add_runnable("late", lambda _: ran.set())
+        assert ran.wait(10)
+        manager.controller("late").for_(CONFIGMAPS).complete(lambda request, _: seen.append(request.name))
+        eventually(lambda: seen == ["a"])
+
+
+def test_nothing_can_be_added_once_it_stops(server: FakeAPIServer) -> None:
+    manager = Manager(server.client(), **OFF)
+    with running(manager) as run:
+        run.end()
+    with pytest.raises(RuntimeError, match="the manager is stopping"):
+        manager.add_runnable("late", lambda _: None)
+    with pytest.raises(RuntimeError, match="the manager is stopping"):
+        manager.controller("late").for_(CONFIGMAPS).complete(nothing)
+
+
+class Stubborn:
+    """A reconcile that does not return before :attr:`release`."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.release = threading.Event()
+        self.error: BaseException | None = None
+
+    def hang(self, _request: Request, _ctx: ReconcileContext) -> None:
+        self.entered.set()
+        self.release.wait(30)
+
+    def retry_for_ever(self, _request: Request, ctx: ReconcileContext) -> None:
+        """Works on until its calls are cancelled."""
+        self.entered.set()
+        try:
+            while True:
+                ctx.client.resource(CONFIGMAPS, "default").get("a")
+                time.sleep(0.01)
+        except Cancelled as error:
+            self.error = error
+            raise
+
+
+def stubborn_manager(server: FakeAPIServer, reconcile: Any, grace: float) -> Manager:
+    server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    manager = Manager(server.client(), graceful_shutdown_timeout=grace, **OFF)
+    manager.controller("stubborn").for_(CONFIGMAPS).complete(reconcile)
+    return manager
+
+
+def stop_when(entered: threading.Event, run: Running) -> tuple[BaseException | None, float]:
+    """What run() raised, and how long stopping took."""
+    assert entered.wait(10)
+    began = time.monotonic()
+    error = run.end()
+    return error, time.monotonic() - began
+
+
+def test_work_that_does_not_end_is_cancelled_late_in_the_grace_period(server: FakeAPIServer) -> None:
+    stubborn = Stubborn()
+    manager = stubborn_manager(server, stubborn.retry_for_ever, grace=2.0)
+    with running(manager) as run:
+        error, took = stop_when(stubborn.entered, run)
+    assert error is None
+    assert isinstance(stubborn.error, Cancelled)
+    assert 1.0 < took < 2.5
+    (controller,) = manager.controllers()
+    assert controller.stats.errors.value == 0  # it was us who ended it
+
+
+def test_work_that_outlives_the_grace_period_is_named(server: FakeAPIServer) -> None:
+    stubborn = Stubborn()
+    with running(stubborn_manager(server, stubborn.hang, grace=0.3)) as run:
+        error, _ = stop_when(stubborn.entered, run)
+        assert isinstance(error, ShutdownTimeout)
+        assert isinstance(error, ManagerError)
+        assert "controller stubborn (default/a)" in str(error)
+        assert "graceful_shutdown_timeout" in str(error)
+        stubborn.release.set()
+
+
+def test_no_grace_period_waits_for_nobody_and_blames_nobody(server: FakeAPIServer) -> None:
+    stubborn = Stubborn()
+    with running(stubborn_manager(server, stubborn.hang, grace=0)) as run:
+        error, took = stop_when(stubborn.entered, run)
+        stubborn.release.set()
+    assert error is None
+    assert took < 2
+
+
+def test_a_negative_grace_period_waits_for_ever(server: FakeAPIServer) -> None:
+    stubborn = Stubborn()
+    with running(stubborn_manager(server, stubborn.hang, grace=-1)) as run:
+        assert stubborn.entered.wait(10)
+        run.stop.set()
+        run.thread.join(0.5)
+        assert run.thread.is_alive()
+        stubborn.release.set()
+        assert run.end() is None
+
+
+def test_events_recorded_last_are_written(server: FakeAPIServer) -> None:
+    """M2: the recorder is stopped after everything that records."""
+    obj = server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    manager = Manager(server.client(), **OFF)
+    recorder = manager.recorder("test")
+
+    def last_words(stop: threading.Event) -> None:
+        stop.wait()
+        recorder.event(obj, "Normal", "Stopping", "good bye")
+
+    manager.add_runnable("talkative", last_words)
+    with running(manager) as run:
+        manager.wait_for_cache_sync(10)
+        time.sleep(0.05)
+        run.end()
+    assert [e["reason"] for e in server.client().resource(EVENTS, "default").list()] == ["Stopping"]
+
+
+EVENTS = CONFIGMAPS._replace(resource="events")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"metrics_bind_address": "8080"}, "metrics_bind_address '8080' is no address"),
+        ({"health_probe_bind_address": "host:port"}, "health_probe_bind_address 'host:port' is no address"),
+        ({"leader_election": True}, "leader_election_id"),
+        ({"leader_election": True, "leader_election_id": "x", "renew_deadline": 20}, "leader election: "),
+        ({"namespaces": "default"}, "namespaces must be a list of names"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(server: FakeAPIServer, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadOption, match=said):
+        Manager(server.client(), **(OFF | options))
+
+
+PROGRAM = """
+import sys, threading, time
+from runtime.client import Client
+from runtime.manager import Manager
+from runtime.types import GVR
+
+mgr = Manager(Client(sys.argv[1]), metrics_bind_address="0", health_probe_bind_address="0")
+def reconcile(request, ctx):
+    print("working", flush=True)
+    time.sleep(60)
+mgr.controller("sleepy").for_(GVR("", "v1", "configmaps")).complete(reconcile)
+mgr.run()
+"""
+
+
+def start_program(server: FakeAPIServer) -> subprocess.Popen[str]:
+    server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, server.url],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_process_that_hangs_at_once(server: FakeAPIServer, number: signal.Signals) -> None:
+    process = start_program(server)
+    try:
+        process.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)  # the grace period lets the reconcile go on
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_signal_handlers_are_put_back(server: FakeAPIServer) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    stop = threading.Event()
+    stop.set()
+    Manager(server.client(), **OFF).run(stop)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
