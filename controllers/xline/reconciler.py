@@ -7,6 +7,7 @@ look that ends anywhere, between any two writes, is made good by the next one.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, 
 from controllers.xline.events import between
 from controllers.xline.members import Observe, observe
 from controllers.xline.names import Names
-from controllers.xline.observed import Observed, endpoints, pod_of, workload_of
+from controllers.xline.observed import Observed, Pod, endpoints, pod_of, workload_of
 from controllers.xline.status import (
     AVAILABLE,
     INVALID_SPEC,
@@ -46,6 +47,10 @@ _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: l
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
+
+
+class _Gone(Exception):
+    """The object was deleted, which the cache does not know yet."""
 
 
 class _LeftOver(Exception):
@@ -86,6 +91,8 @@ class XlineReconciler:
         plan = Plan(cluster, bootstrap, self._cluster_domain)
         try:
             problem = self._bring_about(obj, plan, ctx)
+        except _Gone:
+            return None
         except _LeftOver as error:
             ctx.log.info("waiting for the garbage collector", reason=str(error))
             return Result(requeue_after=_LEFT_OVER)
@@ -103,6 +110,8 @@ class XlineReconciler:
             wanted = children(plan)
         except SettingError as error:
             return Problem(INVALID_SPEC, str(error))
+        if any(self._cached(child, plan.names, ctx) is None for child in wanted):
+            _check_alive(obj, ctx)
         first: Problem | None = None
         for child in wanted:
             if first is not None and first.stage == SERVICE_STAGE and child.stage == STATEFULSET_STAGE:
@@ -136,8 +145,11 @@ class XlineReconciler:
 
     def _observe(self, plan: Plan, ctx: ReconcileContext) -> Observed:
         names, members = plan.names, tuple(plan.bootstrap.members)
-        found = ctx.lister(known.PODS).namespace(names.namespace).list(names.selector_text)
-        pods = {pod.name: pod_of(pod) for pod in found if pod.name in members}
+        lister = ctx.lister(known.PODS).namespace(names.namespace)
+        pods: dict[str, Pod] = {}
+        for member in members:
+            with suppress(NotFound):
+                pods[member] = pod_of(lister.get(member))
         try:
             live = ctx.lister(known.STATEFULSETS).namespace(names.namespace).get(names.stateful_set)
             ours = live if live.controller_owner and live.controller_owner.uid == plan.cluster.metadata.uid else None
@@ -180,8 +192,11 @@ class XlineReconciler:
     def _store(obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, ctx: ReconcileContext) -> None:
         """Write the status if it differs, then say what has changed."""
         status: JSONObject = msgspec.to_builtins(new)
-        if ctx.patch_status(XLINECLUSTERS, obj, status) is obj:
-            return
+        try:
+            if ctx.patch_status(XLINECLUSTERS, obj, status) is obj:
+                return
+        except NotFound:
+            return  # deleted meanwhile
         for event in between(old, new):
             ctx.recorder.event(obj, event.type, event.reason, event.message)
 
@@ -192,6 +207,20 @@ def _stored_status(obj: Unstructured) -> XlineClusterStatus:
         return msgspec.convert(obj.get("status") or {}, XlineClusterStatus)
     except msgspec.ValidationError:
         return XlineClusterStatus()
+
+
+def _check_alive(obj: Unstructured, ctx: ReconcileContext) -> None:
+    """Before children that are missing are made: they may be missing because the garbage collector has begun to
+    delete what belonged to the object, and its deletion has not reached our cache.
+
+    :raises _Gone: it is deleted, or being deleted.
+    """
+    try:
+        live = ctx.client.resource(XLINECLUSTERS, namespace=obj.namespace).get(obj.name)
+    except NotFound:
+        raise _Gone from None
+    if live.uid != obj.uid or live.deletion_timestamp is not None:
+        raise _Gone
 
 
 def _scaling_problem(plan: Plan) -> Problem | None:

@@ -424,3 +424,22 @@ def test_scale_subresource_reads_and_writes_replicas(world: World) -> None:
     assert "app.kubernetes.io/instance=demo" in scale["status"]["selector"]
     clusters.patch("demo", {"spec": {"replicas": 5}}, type="merge", subresource="scale")
     assert world.cluster()["spec"]["replicas"] == 5
+
+
+def test_children_are_not_made_again_for_a_cluster_whose_deletion_the_cache_has_missed(world: World) -> None:
+    """The garbage collector deletes a child, and the operator hears of that before it hears of the cluster's end."""
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.settle(operator)
+    before = len(world.writes())
+    # The watch of clusters says nothing any more; all other watches go on.
+    stalled = world.server.faults.add(verb="watch", resource="xlineclusters", status=503, retry_after=1)
+    world.server.close_connections()
+    wait_for(lambda: stalled.hits > 0, what="the watch of clusters being refused")
+    world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).delete("demo")
+    looks = operator.looks
+    world.client.resource(known.SERVICES, namespace=NAMESPACE).delete("demo-client")
+    wait_for(lambda: operator.looks > looks, what="a look")
+    assert world.writes()[before:] == []
+    assert "services/demo-client" not in world.children()
