@@ -287,6 +287,7 @@ class Reflector:
                     self._deliver(feed, events)
                 if ended_by is not None:
                     break
+                del events  # a quiet watch must not keep the last batch alive
         except IdleTimeout as error:
             self._failed("the watch fell silent; opening another", error)
             return _Next.REWATCH

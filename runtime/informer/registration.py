@@ -132,7 +132,7 @@ class Registration:
                 continue
             try:
                 note.call(handler)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a handler may not end the informer's thread either
                 self._errors += 1
                 self._health.handler_failed()
                 self._log.exception(

@@ -26,7 +26,7 @@ class SyncState:
     :ivar watch_restarts: watches opened after the first one.
     :ivar error_events: ERROR events the server sent, by HTTP status code (R17).
     :ivar relist_reasons: why the reflector listed again: ``expired``, ``error_event``, ``short_watch``,
-        ``start_error``, ``bad_event`` and ``list_error``.
+        ``start_error`` and ``bad_event``.
     :ivar quarantined: objects that are not in the cache, or only in an older version, because the transform, an
         index function or the key failed on them: key -> error. They are tried again.
     :ivar skipped_events: watch events that were no object (R20).

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from informer_support import CONFIGMAPS, WIDGETS, Handler, Recorder, Script, Server, quick
 
 from runtime.client import Client, ResourceClient
 from runtime.informer import EventHandler, SharedIndexInformer, SharedInformerFactory
 from runtime.testing import FakeAPIServer
+from tests.runtime.informer.informer_support import CONFIGMAPS, WIDGETS, Handler, Recorder, Script, Server, quick
 
 
 @pytest.fixture

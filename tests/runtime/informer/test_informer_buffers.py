@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from informer_support import Recorder, unstructured
 
 from runtime.client import Unstructured
 from runtime.informer.buffers import Buffer, BufferPolicy
 from runtime.informer.notes import SYNC_MARK, Added, Note, Removed, SyncMark, Updated
 from runtime.testing import FakeClock
+from tests.runtime.informer.informer_support import Recorder, unstructured
 
 
 def drain(buffer: Buffer) -> list[Any]:

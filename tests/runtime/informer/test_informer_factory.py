@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 
 import pytest
-from informer_support import CONFIGMAPS, Script, obj, quick, until
 
-from runtime.client import Client, NotFound, ResourceClient
+from runtime.client import Client, NotFound, ResourceClient, Unstructured
 from runtime.informer import SharedInformerFactory, wait_for_cache_sync
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import GVR, Request
+from tests.runtime.informer.informer_support import CONFIGMAPS, Script, obj, quick, until
 
 SECRETS = GVR("", "v1", "secrets")
 NODES = GVR("", "v1", "nodes")
@@ -127,8 +127,8 @@ def test_the_lister_reads_by_name_namespace_and_selector(
     factory.start()
     factory.wait_for_cache_sync(15)
 
-    def names(objects: list[object]) -> list[str]:
-        return sorted(o.name for o in objects)  # type: ignore[attr-defined]
+    def names(objects: list[Unstructured]) -> list[str]:
+        return sorted(o.name for o in objects)
 
     assert names(lister.list()) == ["a", "b", "c"]
     assert names(lister.list("app=web,tier in (a,b)")) == ["a"]
@@ -167,7 +167,7 @@ def test_options_that_make_no_sense_are_refused(client: Client) -> None:
         ({"projection": ["spec..replicas"]}, "'spec..replicas' is not a field path"),
     ):
         with pytest.raises(ValueError, match=match):
-            SharedInformerFactory(client, **wrong).informer(CONFIGMAPS)  # type: ignore[arg-type]
+            SharedInformerFactory(client, **wrong).informer(CONFIGMAPS)
 
 
 def test_short_watches_lose_nothing(client: Client, configmaps: ResourceClient) -> None:

@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from informer_support import (
+
+from runtime.client import ResourceClient, Unstructured
+from runtime.informer import (
+    DeletedFinalStateUnknown,
+    FilteringResourceEventHandler,
+    ResourceEventHandler,
+    SharedIndexInformer,
+    SharedInformerFactory,
+    wait_for_cache_sync,
+)
+from runtime.testing import FakeClock
+from tests.runtime.informer.informer_support import (
     CONFIGMAPS,
     Recorder,
     Script,
@@ -21,17 +32,6 @@ from informer_support import (
     until,
     watching,
 )
-
-from runtime.client import ResourceClient, Unstructured
-from runtime.informer import (
-    DeletedFinalStateUnknown,
-    FilteringResourceEventHandler,
-    ResourceEventHandler,
-    SharedIndexInformer,
-    SharedInformerFactory,
-    wait_for_cache_sync,
-)
-from runtime.testing import FakeClock
 
 Make = Callable[..., SharedIndexInformer]
 
@@ -144,11 +144,12 @@ def test_a_registration_has_synced_only_when_its_own_initial_calls_have_returned
 
 
 @pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("error", [LookupError("handler's own fault"), SystemExit(3)], ids=["error", "exit"])
 def test_a_raising_handler_is_survived_counted_and_still_syncs(
-    script: Script, scripted: Make, recorder: Recorder, inline: bool
+    script: Script, scripted: Make, recorder: Recorder, inline: bool, error: BaseException
 ) -> None:
     def fail(*_: object) -> None:
-        raise LookupError("handler's own fault")
+        raise error
 
     script.lists.append(listing(10, obj("a", 1), obj("b", 2)))
     script.watches.append(watching(modified(obj("a", 11)), deleted(obj("b", 12))))
@@ -447,9 +448,10 @@ def test_an_informer_runs_once(script: Script, scripted: Make, recorder: Recorde
     informer.start()
     synced(informer)
     assert sum(t.name == "informer/widgets.v1.example.com" for t in threading.enumerate()) == 1
-    for refused in (lambda: informer.set_transform(dict), lambda: informer.set_watch_error_handler(print)):
-        with pytest.raises(RuntimeError, match="must be set before"):
-            refused()
+    with pytest.raises(RuntimeError, match="a transform must be set before"):
+        informer.set_transform(dict)
+    with pytest.raises(RuntimeError, match="a watch error handler must be set before"):
+        informer.set_watch_error_handler(print)
     informer.stop()
     informer.join()
     informer.start()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from informer_support import (
+
+from runtime.informer import JitteredBackoff, SharedIndexInformer
+from runtime.testing import FakeClock
+from tests.runtime.informer.informer_support import (
     Recorder,
     Script,
     added,
@@ -21,9 +24,6 @@ from informer_support import (
     until,
     watching,
 )
-
-from runtime.informer import JitteredBackoff, SharedIndexInformer
-from runtime.testing import FakeClock
 
 Make = Callable[..., SharedIndexInformer]
 

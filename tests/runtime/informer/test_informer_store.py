@@ -6,13 +6,13 @@ import threading
 from typing import Any
 
 import pytest
-from informer_support import unstructured, until
 
 from runtime.client import Unstructured
 from runtime.informer import NAMESPACE_INDEX, Indexer, key_of, split_key
 from runtime.informer.store import namespace_index
 from runtime.informer.versions import compare, is_at_least
 from runtime.testing import FakeClock
+from tests.runtime.informer.informer_support import unstructured, until
 
 
 def by_colours(obj: Unstructured) -> list[str]:
