@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import yaml
 
 from runtime.clock import SYSTEM, Clock
-from runtime.testing.apiserver import api as api_module
-from runtime.testing.apiserver.api import Api
 from runtime.testing.apiserver.audit import Audit
+from runtime.testing.apiserver.auth import Authenticator
 from runtime.testing.apiserver.codec import parse_documents
 from runtime.testing.apiserver.context import Context, LogProvider
 from runtime.testing.apiserver.faults import Faults
+from runtime.testing.apiserver.handler import Handler, bad_request
 from runtime.testing.apiserver.lifecycle import Lifecycle
 from runtime.testing.apiserver.listener import Listener
 from runtime.testing.apiserver.namespaces import INITIAL
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import DEFAULT_HISTORY, Store
+from runtime.testing.apiserver.verbs import Verbs
 from runtime.testing.kinds.model import Kind, Registry
 from runtime.types import GVR, JSONObject
 
@@ -39,6 +40,7 @@ class FakeAPIServer:
 
     :param port: 0 for any free one.
     :param registry: the kinds it knows; default the built-in ones.
+    :param token_auth_file: who may ask, as lines of ``token,user,uid[,"group1,group2"]``; default everybody.
     :param clock: of timestamps and timeouts.
     :param history: changes per resource that watches can go back to.
     :param bookmark_interval: seconds between bookmarks of a watch that allows them.
@@ -52,6 +54,7 @@ class FakeAPIServer:
         host: str = "127.0.0.1",
         registry: Registry | None = None,
         *,
+        token_auth_file: str | Path | None = None,
         clock: Clock | None = None,
         history: int = DEFAULT_HISTORY,
         bookmark_interval: float = 60.0,
@@ -67,13 +70,15 @@ class FakeAPIServer:
         self._context = Context(store, registry, clock or SYSTEM, bookmark_interval=bookmark_interval)
         self._audit = Audit()
         self._faults = Faults()
-        self._api = Api(self._context, self._audit, self._faults)
-        self._listener = Listener(host, port, self._api.handle, api_module.bad_request)
+        self._authenticator = Authenticator(token_auth_file)
+        self._verbs = Verbs(self._context)
+        handler = Handler(self._context, self._verbs, self._authenticator, self._audit, self._faults)
+        self._listener = Listener(host, port, handler.handle, bad_request)
         self._lifecycle = Lifecycle(self._context, namespace_deletion_delay)
         self._started = False
         self._stopped = False
         for name in INITIAL:
-            self._api.put(self._target(GVR("", "v1", "namespaces"), ""), {"metadata": {"name": name}})
+            self._verbs.put(self._target(GVR("", "v1", "namespaces"), ""), {"metadata": {"name": name}})
 
     # -- lifecycle
 
@@ -117,19 +122,19 @@ class FakeAPIServer:
         return int(self._listener.port)
 
     def client(self) -> Client:
-        """A new client of this server."""
+        """A new client of this server, with the first token of the token file if there is one."""
         from runtime.client import Client
 
-        return Client(self.url)
+        return Client(self.url, token=self._authenticator.any_token)
 
     def kubeconfig(self, path: str | Path, *, namespace: str = "default") -> Path:
         """Write a kubeconfig whose current context is this server; returns its path."""
-        path = Path(path)
+        path, token = Path(path), self._authenticator.any_token
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
-            "users": [{"name": "fake", "user": {}}],
+            "users": [{"name": "fake", "user": {"token": token} if token else {}}],
             "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": namespace}}],
             "current-context": "fake",
         }
@@ -190,7 +195,7 @@ class FakeAPIServer:
         kind = self._kind_of(path, obj)
         metadata = obj.setdefault("metadata", {})
         target_namespace = metadata.get("namespace") or namespace if kind.namespaced else ""
-        return self._api.put(Target(kind, target_namespace, "", ""), obj)
+        return self._verbs.put(Target(kind, target_namespace, "", ""), obj)
 
     def _kind_of(self, path: Path, obj: JSONObject) -> Kind:
         api_version, name = obj.get("apiVersion"), obj.get("kind")
@@ -211,7 +216,11 @@ def _documents(source: Path) -> Iterator[tuple[Path, JSONObject]]:
     if source.is_dir():
         files = sorted(each for each in source.rglob("*") if each.suffix in (".yaml", ".yml", ".json"))
     for file in files:
-        for document in parse_documents(file.read_text()):
+        try:
+            documents = list(parse_documents(file.read_text()))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{file}: {error}") from error
+        for document in documents:
             if not isinstance(document, dict):
                 raise ValueError(f"{file}: a document is not an object")
             if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):

@@ -1,0 +1,184 @@
+"""What the server refuses of built-in kinds, with the causes of a real one."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+POD_SPEC = {"containers": [{"name": "main", "image": "a:1"}]}
+SELECTOR = {"matchLabels": {"app": "s"}}
+TEMPLATE = {"metadata": {"labels": {"app": "s"}}, "spec": POD_SPEC}
+WORKLOAD = {"serviceName": "s", "selector": SELECTOR, "template": TEMPLATE}
+REQUIRED, INVALID, FORBIDDEN = "FieldValueRequired", "FieldValueInvalid", "FieldValueForbidden"
+
+
+def container(**fields):
+    return {"spec": {"containers": [{"name": "main", "image": "a:1", **fields}]}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "obj", "causes"),
+    [
+        ("pods", {"spec": {"containers": []}}, [(REQUIRED, "spec.containers")]),
+        ("pods", container(name=""), [(REQUIRED, "spec.containers[0].name")]),
+        ("pods", container(name="A_b"), [(INVALID, "spec.containers[0].name")]),
+        ("pods", container(image=""), [(REQUIRED, "spec.containers[0].image")]),
+        (
+            "pods",
+            {"spec": {"containers": [{"name": "m", "image": "a:1"}, {"name": "m", "image": "a:1"}]}},
+            [("FieldValueDuplicate", "spec.containers[1].name")],
+        ),
+        (
+            "pods",
+            container(volumeMounts=[{"name": "v", "mountPath": "/x"}]),
+            [("FieldValueNotFound", "spec.containers[0].volumeMounts[0].name")],
+        ),
+        ("pods", container(ports=[{"containerPort": 0}]), [(REQUIRED, "spec.containers[0].ports[0].containerPort")]),
+        ("pods", container(livenessProbe={}), [(REQUIRED, "spec.containers[0].livenessProbe")]),
+        ("pods", container(env=[{"value": "x"}]), [(REQUIRED, "spec.containers[0].env[0].name")]),
+        (
+            "pods",
+            container(resources={"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}),
+            [(INVALID, "spec.containers[0].resources.requests")],
+        ),
+        (
+            "pods",
+            {"spec": {**POD_SPEC, "restartPolicy": "Sometimes"}},
+            [("FieldValueNotSupported", "spec.restartPolicy")],
+        ),
+        (
+            "statefulsets",
+            {"spec": {**WORKLOAD, "selector": {"matchLabels": {"app": "other"}}}},
+            [(INVALID, "spec.template.metadata.labels")],
+        ),
+        (
+            "statefulsets",
+            {"spec": {**WORKLOAD, "selector": None}},
+            [(REQUIRED, "spec.selector"), (INVALID, "spec.template.metadata.labels")],
+        ),
+        ("statefulsets", {"spec": {**WORKLOAD, "replicas": -1}}, [(INVALID, "spec.replicas")]),
+        (
+            "deployments",
+            {"spec": {**WORKLOAD, "strategy": {"type": "Recreate", "rollingUpdate": {}}}},
+            [(FORBIDDEN, "spec.strategy.rollingUpdate")],
+        ),
+        (
+            "jobs",
+            {"spec": {"template": TEMPLATE}},
+            [("FieldValueNotSupported", "spec.template.spec.restartPolicy")],
+        ),
+        ("services", {"spec": {}}, [(REQUIRED, "spec.ports")]),
+        (
+            "services",
+            {"spec": {"ports": [{"port": 80}, {"port": 81}]}},
+            [(REQUIRED, "spec.ports[0].name"), (REQUIRED, "spec.ports[1].name")],
+        ),
+        (
+            "services",
+            {"spec": {"ports": [{"port": 70000}]}},
+            [(INVALID, "spec.ports[0].port"), (INVALID, "spec.ports[0].targetPort")],
+        ),
+        ("services", {"spec": {"type": "ExternalName"}}, [(REQUIRED, "spec.externalName")]),
+        ("leases", {"spec": {"leaseDurationSeconds": 0}}, [(INVALID, "spec.leaseDurationSeconds")]),
+        ("configmaps", {"data": {"a/b": ""}}, [(INVALID, "data[a/b]")]),
+        ("configmaps", {"data": {"k": "v"}, "binaryData": {"k": "AA=="}}, [(INVALID, "data[k]")]),
+        (
+            "secrets",
+            {"type": "kubernetes.io/tls", "data": {"tls.crt": ""}},
+            [(REQUIRED, "data[tls.key]")],
+        ),
+        (
+            "persistentvolumeclaims",
+            {"spec": {}},
+            [(REQUIRED, "spec.accessModes"), (REQUIRED, "spec.resources[storage]")],
+        ),
+        ("poddisruptionbudgets", {"spec": {"minAvailable": 1, "maxUnavailable": 1}}, [(INVALID, "spec")]),
+        ("poddisruptionbudgets", {"spec": {"maxUnavailable": "many"}}, [(INVALID, "spec.maxUnavailable")]),
+        ("roles", {"rules": [{"apiGroups": [""], "resources": ["pods"]}]}, [(REQUIRED, "rules[0].verbs")]),
+        ("rolebindings", {"roleRef": {"kind": "Role"}}, [(REQUIRED, "roleRef.name")]),
+        ("selfsubjectaccessreviews", {"spec": {}}, [(INVALID, "spec.resourceAttributes")]),
+    ],
+)
+def test_refused(resource, obj, causes, sandbox):
+    assert sandbox.write(resource, obj).causes == causes
+
+
+@pytest.mark.parametrize(
+    ("resource", "obj", "change", "causes"),
+    [
+        ("pods", {"spec": POD_SPEC}, lambda o: o["spec"]["containers"][0].update(image="a:2"), []),
+        ("pods", {"spec": POD_SPEC}, lambda o: o["spec"]["containers"][0].update(command=["x"]), [(FORBIDDEN, "spec")]),
+        ("statefulsets", {"spec": WORKLOAD}, lambda o: o["spec"].update(replicas=3), []),
+        ("statefulsets", {"spec": WORKLOAD}, lambda o: o["spec"].update(serviceName="t"), [(FORBIDDEN, "spec")]),
+        (
+            "deployments",
+            {"spec": WORKLOAD},
+            lambda o: (
+                o["spec"].update(selector={"matchLabels": {"app": "t"}}),
+                o["spec"]["template"]["metadata"].update(labels={"app": "t"}),
+            ),
+            [(INVALID, "spec.selector")],
+        ),
+        (
+            "services",
+            {"spec": {"ports": [{"port": 80}]}},
+            lambda o: o["spec"].update(clusterIP="10.1.2.3", clusterIPs=["10.1.2.3"]),
+            [(INVALID, "spec.clusterIPs[0]")],
+        ),
+        (
+            "configmaps",
+            {"immutable": True, "data": {"k": "v"}},
+            lambda o: o["data"].update(k="w"),
+            [(FORBIDDEN, "data")],
+        ),
+        ("configmaps", {"immutable": True}, lambda o: o.pop("immutable"), [(FORBIDDEN, "immutable")]),
+        ("secrets", {"data": {}}, lambda o: o.update(type="other"), [(INVALID, "type")]),
+        (
+            "persistentvolumeclaims",
+            {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+            lambda o: o["spec"].update(storageClassName="slow"),
+            [(FORBIDDEN, "spec")],
+        ),
+        (
+            "rolebindings",
+            {"roleRef": {"kind": "Role", "name": "r"}},
+            lambda o: o["roleRef"].update(name="s"),
+            [(INVALID, "roleRef")],
+        ),
+    ],
+)
+def test_change(resource, obj, change, causes, sandbox):
+    created = sandbox.write(resource, obj)
+    assert created.errors == []
+    wanted = copy.deepcopy(created.obj)
+    change(wanted)
+
+    assert sandbox.write(resource, wanted, created.obj).causes == causes
+
+
+def test_counts_of_a_status_fit_together(sandbox):
+    old = sandbox.write("statefulsets", {"spec": WORKLOAD}).obj
+    wanted = {**old, "status": {"replicas": 1, "readyReplicas": 2, "availableReplicas": 0}}
+
+    assert sandbox.write("statefulsets", wanted, old, "status").causes == [(INVALID, "status.readyReplicas")]
+
+
+@pytest.mark.parametrize("resource", ["pods", "statefulsets", "deployments", "poddisruptionbudgets"])
+def test_status_and_spec_are_written_apart(resource, sandbox):
+    spec = {"pods": POD_SPEC, "poddisruptionbudgets": {"maxUnavailable": 1}}.get(resource, WORKLOAD)
+    old = sandbox.write(resource, {"spec": spec}).obj
+    kind = sandbox.builtin(resource)
+    wanted = copy.deepcopy(old)
+    wanted["status"]["observedGeneration"] = 7
+    wanted["spec"]["activeDeadlineSeconds" if resource == "pods" else "minReadySeconds"] = 5
+    if resource == "poddisruptionbudgets":
+        wanted["spec"] = {"maxUnavailable": 2}
+
+    main = sandbox.write(resource, wanted, old).obj
+    status = sandbox.write(resource, wanted, old, "status").obj
+
+    assert (main["spec"], main["status"]) == (wanted["spec"], old["status"])
+    assert (status["spec"], status["status"]) == (old["spec"], wanted["status"])
+    assert kind.behaviour.generation_changed(main, old)
+    assert not kind.behaviour.generation_changed(status, old)

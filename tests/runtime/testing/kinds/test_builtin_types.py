@@ -1,0 +1,182 @@
+"""JSON that does not fit the Go types, and what decoding makes of JSON that does."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.testing.kinds.model import DecodeError
+from runtime.testing.kinds.quantity import QuantityError, canonical_quantity, parse_quantity
+from runtime.testing.kinds.schemas import REF, definitions, generate, resolve
+
+
+@pytest.mark.parametrize(
+    ("resource", "obj", "message"),
+    [
+        (
+            "configmaps",
+            {"data": {"k": 5}},
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+        ),
+        (
+            "configmaps",
+            {"data": "text"},
+            "json: cannot unmarshal string into Go struct field ConfigMap.data of type map[string]string",
+        ),
+        ("configmaps", {"binaryData": {"b": "***"}}, "illegal base64 data at input byte 0"),
+        (
+            "statefulsets",
+            {"spec": {"replicas": "two"}},
+            "json: cannot unmarshal string into Go struct field StatefulSetSpec.spec.replicas of type int32",
+        ),
+        (
+            "statefulsets",
+            {"spec": {"replicas": 1.5}},
+            "json: cannot unmarshal number 1.5 into Go struct field StatefulSetSpec.spec.replicas of type int32",
+        ),
+        ("pods", {"spec": {"hostNetwork": "yes"}}, "cannot unmarshal string into Go struct field .* of type bool"),
+        ("pods", {"spec": {"containers": {}}}, "cannot unmarshal object into Go struct field .*containers of type"),
+        (
+            "leases",
+            {"spec": {"renewTime": "2020-01-01T00:00:00.5Z"}},
+            'parsing time "2020-01-01T00:00:00.5Z" as "2006-01-02T15:04:05.000000Z07:00"',
+        ),
+        (
+            "pods",
+            {"spec": {"containers": [{"name": "m", "resources": {"limits": {"cpu": "much"}}}]}},
+            "quantities must match the regular expression",
+        ),
+        ("pods", {"metadata": {"name": "p", "labels": {"a": 1}}}, "Go struct field ObjectMeta.metadata.labels"),
+    ],
+)
+def test_wrong_types(resource, obj, message, sandbox):
+    with pytest.raises(DecodeError, match=message.replace("[", r"\[").replace("(", r"\(")):
+        sandbox.write(resource, obj)
+
+
+def test_metadata_of_custom_resources_has_types_too(sandbox, widget, submit):
+    kind = sandbox.custom({"type": "object"})
+    obj = widget({})
+    obj["metadata"]["labels"] = {"a": 1}
+
+    with pytest.raises(DecodeError, match=r"ObjectMeta\.metadata\.labels of type string"):
+        submit(kind, obj)
+
+
+def test_nulls_and_empty_collections_are_dropped_and_empty_structs_stay(sandbox):
+    pod = {
+        "metadata": {"name": "p", "labels": {}, "creationTimestamp": None},
+        "spec": {
+            "nodeSelector": {},
+            "hostname": None,
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "containers": [{"name": "m", "image": "a:1", "args": []}],
+        },
+    }
+    written = sandbox.write("pods", pod).obj
+
+    assert written["metadata"] == {"name": "p"}
+    assert {"nodeSelector", "hostname"}.isdisjoint(written["spec"])
+    assert written["spec"]["volumes"] == [{"name": "v", "emptyDir": {}}]
+    assert "args" not in written["spec"]["containers"][0]
+
+
+def test_times_become_canonical(sandbox):
+    pod = {
+        "metadata": {"name": "p", "creationTimestamp": "2020-01-01T01:00:00.7+01:00"},
+        "spec": {"containers": [{"name": "m", "image": "a:1"}]},
+    }
+
+    assert sandbox.write("pods", pod).obj["metadata"]["creationTimestamp"] == "2020-01-01T00:00:00Z"
+
+
+def test_unknown_fields_are_dropped_and_named(sandbox):
+    written = sandbox.write("pods", {"spec": {"containers": [{"name": "m", "image": "a:1", "x": 1}], "y": 2}, "z": 3})
+
+    assert written.unknown == ["spec.containers[0].x", "spec.y", "z"]
+    assert "x" not in written.obj["spec"]["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("1024Mi", "1Gi"),
+        ("0.5", "500m"),
+        ("1000m", "1"),
+        ("1500Mi", "1500Mi"),
+        ("1e3", "1e3"),
+        ("1000", "1k"),
+        ("0.5Gi", "512Mi"),
+        ("12.5n", "13n"),
+        ("-1Ki", "-1Ki"),
+        ("00", "0"),
+        (2, "2"),
+    ],
+)
+def test_canonical_quantities(text, canonical):
+    assert canonical_quantity(text) == canonical
+
+
+@pytest.mark.parametrize("text", ["", "x", "1 Gi", "1.2.3", "1KB", "--1", "1e999"])
+def test_malformed_quantities(text):
+    with pytest.raises(QuantityError):
+        parse_quantity(text)
+
+
+@given(
+    st.integers(-(10**12), 10**12),
+    st.integers(0, 3),
+    st.sampled_from(["", "m", "k", "M", "Ki", "Mi", "Gi", "e2", "E-1"]),
+)
+def test_a_canonical_quantity_has_the_same_value_and_stays(number, decimals, suffix):
+    text = (
+        f"{Fraction(number, 10**decimals).numerator / Fraction(number, 10**decimals).denominator:.{decimals}f}{suffix}"
+    )
+    canonical = canonical_quantity(text)
+
+    assert parse_quantity(canonical) == parse_quantity(text)
+    assert canonical_quantity(canonical) == canonical
+
+
+def test_the_schemas_are_those_of_the_installed_client():
+    """Fails when the official client was updated: run python -m runtime.testing.kinds.schemas.generate."""
+    assert generate.main(["--check"]) == 0
+
+
+def test_schemas_hold_no_text_of_others():
+    def walk(node):
+        if isinstance(node, dict):
+            assert not isinstance(node.get("description"), str)
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(dict(definitions()))
+
+
+def test_every_reference_resolves():
+    def walk(node):
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):  # JSONSchemaProps has a field of that name
+                assert resolve({"$ref": node["$ref"]})["type"] == "object"
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(dict(definitions()))
+
+
+def test_how_lists_merge_is_said_where_it_matters():
+    containers = resolve({"$ref": REF + "io.k8s.api.core.v1.PodSpec"})["properties"]["containers"]
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    assert containers["x-kubernetes-list-map-keys"] == ["name"]
+    meta = resolve({"$ref": REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"})["properties"]
+    assert meta["finalizers"]["x-kubernetes-list-type"] == "set"
+    assert meta["ownerReferences"]["x-kubernetes-list-map-keys"] == ["uid"]

@@ -1,0 +1,174 @@
+"""``python -m runtime.testing`` as a process: what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runtime.testing import __main__ as command
+
+ROOT = Path(__file__).resolve().parents[3]
+CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.com"},
+    "spec": {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+        ],
+    },
+}
+WIDGET = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}
+
+
+@pytest.fixture
+def manifests(tmp_path):
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "a-widget.yaml").write_text(yaml.safe_dump(WIDGET))
+    (folder / "b-crd.yaml").write_text(yaml.safe_dump(CRD))
+    return folder
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "runtime.testing", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(ending, manifests, tmp_path):
+    kubeconfig = tmp_path / "config"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "runtime.testing",
+            "--port",
+            "0",
+            "--crds",
+            str(manifests),
+            "--kubeconfig",
+            str(kubeconfig),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.fullmatch(r"serving on (http://127\.0\.0\.1:\d+)\n", line)
+        assert match, line
+        url = match.group(1)
+        with urllib.request.urlopen(f"{url}/apis/example.com/v1/namespaces/default/widgets/w") as answer:
+            assert json.load(answer)["metadata"]["name"] == "w"
+        assert yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"] == url
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert f"kubectl --kubeconfig {kubeconfig}" in lines[0]
+        assert "Ctrl-C" in lines[2]
+        # A watch is open while it ends.
+        watch = urllib.request.urlopen(f"{url}/api/v1/pods?watch=true")
+        process.send_signal(ending)
+        rest, errors = process.communicate(timeout=20)
+        watch.close()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    assert process.returncode == 0
+    assert errors == ""
+    assert rest == ""
+    assert not kubeconfig.exists()
+
+
+def test_help_names_every_option_and_exit_code():
+    shown = run("--help")
+
+    assert shown.returncode == 0
+    for text in ("--port", "--host", "--crds", "--kubeconfig", "--log-level", "exit codes", "examples"):
+        assert text in shown.stdout
+
+
+def test_a_busy_port_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("--port", str(port))
+
+    assert result.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in result.stderr
+    assert "--port 0" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file or folder"),
+        ({}, "no manifest in there"),
+        ({"a.yaml": "a: [1"}, "a.yaml"),
+        ({"a.yaml": "- 1"}, "not an object"),
+        ({"a.yaml": "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}"}, "apply its CRD first"),
+        ({"a.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {}"}, "spec.containers"),
+    ],
+)
+def test_manifests_that_cannot_be_applied_are_named(content, message, tmp_path, capsys):
+    folder = tmp_path / "crds"
+    if content is not None:
+        folder.mkdir()
+        for name, text in content.items():
+            (folder / name).write_text(text)
+
+    assert command.main(["--port", "0", "--crds", str(folder)], stop=threading.Event()) == 1
+    assert message in (error := capsys.readouterr().err)
+    assert error.startswith(f"error: --crds {folder}")
+
+
+def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path, capsys):
+    path = tmp_path / "config"
+    path.write_text("clusters: [{name: production}]")
+
+    assert command.main(["--port", "0", "--kubeconfig", str(path)], stop=threading.Event()) == 1
+    assert "is not ours" in capsys.readouterr().err
+    assert path.read_text() == "clusters: [{name: production}]"
+
+
+def test_a_kubeconfig_that_a_killed_server_left_is_replaced(tmp_path, capsys):
+    path = tmp_path / "config"
+    stop = threading.Event()
+    stop.set()
+    assert command.main(["--port", "0", "--kubeconfig", str(path)], stop=stop) == 0
+    path.write_text(yaml.safe_dump({"clusters": [{"name": "fake", "cluster": {"server": "http://127.0.0.1:1"}}]}))
+
+    assert command.main(["--port", "0", "--kubeconfig", str(path)], stop=stop) == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+def test_a_wrong_port_is_a_usage_error(port, capsys):
+    with pytest.raises(SystemExit) as ending:
+        command.main([f"--port={port}"])
+
+    assert ending.value.code == 2
+    assert "give a number from 0 to 65535" in capsys.readouterr().err
