@@ -134,7 +134,8 @@ def test_an_error_is_retried_with_growing_back_off(server: FakeAPIServer) -> Non
     with running(manager):
         create(server, "a")
         for failures, delay in enumerate((10, 20, 40), start=1):
-            eventually(lambda n=failures: len(script.requests) == n and controller.queue.stats().delayed == 1)
+            eventually(lambda: controller.queue.stats().delayed == 1 and idle(controller))
+            assert len(script.requests) == failures
             assert controller.queue.num_requeues(Request("default", "a")) == failures
             clock.advance(delay - 1)
             assert len(controller.queue) == 0
@@ -290,8 +291,9 @@ def test_the_priority_is_kept_over_a_requeue_unless_the_result_says_otherwise(se
 
     controller._execution._reconcile = spying
     with running(manager):
-        for run in range(1, 4):
-            eventually(lambda n=run: len(priorities) == n and controller.queue.stats().delayed == 1)
+        for runs in range(1, 4):
+            eventually(lambda: controller.queue.stats().delayed == 1 and idle(controller))
+            assert len(priorities) == runs
             clock.advance(5)
         eventually(lambda: len(priorities) == 4)
     assert priorities == [-100, -100, 7, 7]

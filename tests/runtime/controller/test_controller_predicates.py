@@ -46,7 +46,7 @@ def owned(*owners: tuple[str, str, str, bool], version: str = "1") -> Unstructur
     return obj(version=version, ownerReferences=refs)
 
 
-UPDATES = [
+UPDATES: list[tuple[Predicate, dict[str, Any]]] = [
     (generation_changed, {"generation": 2}),
     (label_changed, {"labels": {"a": "2"}}),
     (annotation_changed, {"annotations": {"a": "2"}}),

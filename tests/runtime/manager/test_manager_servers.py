@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from functools import partial
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
@@ -43,8 +44,8 @@ def test_metrics_of_the_application_are_served_too(server: FakeAPIServer) -> Non
     for _ in range(2):  # the second manager finds the registry free again
         manager = Manager(server.client(), registry=registry, **ON)
         with running(manager):
-            eventually(lambda m=manager: m.metrics_address)
-            _, text = http(manager.metrics_address, "/metrics")
+            address = eventually(partial(getattr, manager, "metrics_address"))
+            _, text = http(address, "/metrics")
         assert "app_gauge 3.0" in text
         assert "runtime_events_written_total 0.0" in text
 
@@ -250,7 +251,7 @@ def test_namespaces_are_watched_each_by_itself(server: FakeAPIServer) -> None:
         with pytest.raises(RuntimeError, match="2 namespaces"):
             manager.informer(CONFIGMAPS)
         assert len(manager.informers(CONFIGMAPS)) == 2
-        assert manager.informer(nodes)
+        assert manager.informer(nodes).has_synced()
     assert listed[-1] == ["one/a", "two/a"]
     assert controller.stats.errors.value == 0
     watched = {entry.path for entry in server.audit if entry.verb == "watch" and entry.resource == "configmaps"}

@@ -23,13 +23,20 @@ class Bench:
         self.names = itertools.count()
         self.correlator = Correlator(self.clock, lambda about: f"{about}.new{next(self.names)}", options)
 
-    def event(self, message: str, reason: str = "Pulled", about: JSONObject = POD, **other: str) -> JSONObject:
-        return self.factory.make(
-            other.get("component", "kubelet"), "", about, other.get("type", "Normal"), reason, message
-        )
+    def event(
+        self,
+        message: str,
+        reason: str = "Pulled",
+        about: JSONObject = POD,
+        type: str = "Normal",
+        component: str = "kubelet",
+    ) -> JSONObject:
+        return self.factory.make(component, "", about, type, reason, message)
 
-    def see(self, message: str, **other: str) -> Correlated | None:
-        return self.correlator.correlate(self.event(message, **other))
+    def see(
+        self, message: str, reason: str = "Pulled", type: str = "Normal", component: str = "kubelet"
+    ) -> Correlated | None:
+        return self.correlator.correlate(self.event(message, reason, type=type, component=component))
 
 
 def written(correlated: Correlated | None) -> Correlated:
