@@ -54,7 +54,7 @@ def build_manager(client: Client, options: Options) -> Manager:
         health_probe_bind_address=options.health_probe_bind_address,
         leader_election=options.leader_elect,
         leader_election_id=options.leader_election_id,
-        leader_election_namespace=options.leader_election_namespace,
+        leader_election_namespace=options.leader_election_namespace or "",
         lease_duration=options.lease_duration,
         renew_deadline=options.renew_deadline,
         retry_period=options.retry_period,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 ENV_PREFIX = "XLINE_OPERATOR_"
 _TRUE = {"1", "true", "yes", "on"}
@@ -49,7 +50,7 @@ class Options:
     health_probe_bind_address: str
     graceful_shutdown_timeout: float
     log_level: str
-    log_format: str
+    log_format: Literal["json", "console"]
     standalone: bool
     demo: bool
     standalone_dir: Path | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def server() -> Iterator[FakeAPIServer]:
 pytestmark = pytest.mark.usefixtures("controllers", "kubelet")
 
 
-def advanced(replicas: int, **spec: object) -> JSONObject:
+def advanced(replicas: int, **spec: Any) -> JSONObject:
     return {**statefulset(replicas=replicas, **spec), "apiVersion": "apps.kruise.io/v1beta1"}
 
 
