@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from operator import neg
 from typing import Generic, TypeVar
 
 from runtime.clock import Clock
@@ -65,8 +65,7 @@ class PriorityQueue(RateLimitingQueue[T]):
             return self._running_priorities.get(item, 0)
 
     def done(self, item: T) -> None:
-        with self._lock:
-            self._running_priorities.pop(item, None)
+        self._running_priorities.pop(item, None)  # atomic; the item is still ours
         super().done(item)
 
     # All below is called with the lock held.
@@ -75,17 +74,18 @@ class PriorityQueue(RateLimitingQueue[T]):
         if self._closed:
             return
         known = self._priorities.get(item)
-        raised = known is None or priority > known
-        if raised:
+        if known is None or priority > known:
             self._priorities[item] = priority
+            if known is not None and item in self._dirty and item not in self._processing:
+                self._order.raise_from(item, known)
         if item in self._dirty:
-            if raised and item not in self._processing:
-                self._order.raise_to(item, priority)
-        elif after > 0:
+            return
+        if after > 0:
             self._put_delayed(item, after)
-        else:
+            return
+        if known is not None:
             self._delays.cancel(item)
-            self._make_ready(item, self._monotonic())
+        self._make_ready(item, self._monotonic())
 
     def _new_ready_order(self) -> ReadyOrder[T]:
         self._order: AgeingOrder[T] = AgeingOrder(self._priorities, self._running_priorities, self._monotonic)
@@ -100,20 +100,8 @@ class PriorityQueue(RateLimitingQueue[T]):
             del self._priorities[item]
 
 
-@dataclass(eq=False, slots=True)
-class _Ready(Generic[T]):
-    """A ready item. ``item`` is ``None`` once it was handed out; the deques drop such entries later."""
-
-    item: T | None
-    priority: int
-    since: float
-
-
 class AgeingOrder(Generic[T]):
-    """The order of a :class:`PriorityQueue`. Not thread-safe.
-
-    An entry stands in the FIFO of its priority and in the FIFO of all. Leaving one of them marks the entry, and
-    the other drops it when it comes to its head: every step is O(1) in the number of items.
+    """The order of a :class:`PriorityQueue`. Not thread-safe. Every step is O(1) in the number of items.
 
     :param wanted: the priority of each item that is appended; handing it out moves it to ``running``.
     """
@@ -122,84 +110,64 @@ class AgeingOrder(Generic[T]):
         self._wanted = wanted
         self._running = running
         self._monotonic = monotonic
-        self._entries: dict[T, _Ready[T]] = {}
-        self._classes: dict[int, deque[_Ready[T]]] = {}
-        self._levels: list[int] = []  # the keys of _classes, the highest last
-        self._oldest: deque[_Ready[T]] = deque()
+        # FIFOs as OrderedDict: unlike a deque it can lose an item in the middle, unlike a dict its head is cheap.
+        self._since: OrderedDict[T, float] = OrderedDict()  # all ready items -> when they became so
+        self._classes: dict[int, OrderedDict[T, None]] = {}
+        self._levels: list[int] = []  # the keys of _classes, the highest first
         self._aged_in_a_row = 0
 
     def append(self, item: T, /) -> None:
-        entry = self._entries[item] = _Ready(item, self._wanted[item], self._monotonic())
-        self._class(entry.priority).append(entry)
-        self._oldest.append(entry)
+        self._since[item] = self._monotonic()
+        fifo = self._classes.get(self._wanted[item])
+        if fifo is None:
+            fifo = self._new_class(self._wanted[item])
+        fifo[item] = None
 
-    def raise_to(self, item: T, priority: int) -> None:
-        """Move a ready item to the end of a higher class; its age stays."""
-        entry = self._entries[item]
-        left, entry.priority = entry.priority, priority
-        self._class(priority).append(entry)
-        self._drop_stale(left)
+    def raise_from(self, item: T, left: int) -> None:
+        """Move a ready item from the class it left to the end of the one it is wanted in; its age stays."""
+        del self._classes[left][item]
+        priority = self._wanted[item]
+        fifo = self._classes.get(priority)
+        if fifo is None:
+            fifo = self._new_class(priority)
+        fifo[item] = None
 
     def popleft(self) -> T:
-        entry = self._first_of_highest()
-        oldest = self._first_of_all()
-        if oldest.priority < entry.priority and self._is_turn_of(oldest):
+        for level in self._levels:
+            fifo = self._classes[level]
+            if fifo:
+                break
+        if len(fifo) != len(self._since) and self._is_turn_of_oldest(level):
             self._aged_in_a_row += 1
-            entry = oldest
+            item = next(iter(self._since))
+            del self._classes[self._wanted[item]][item], self._since[item]
         else:
             self._aged_in_a_row = 0
-        item = entry.item
-        assert item is not None
-        entry.item = None
-        del self._entries[item]
+            item = fifo.popitem(last=False)[0]
+            del self._since[item]
         self._running[item] = self._wanted.pop(item)
-        self._drop_stale(entry.priority)
         return item
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._since)
 
     def depths(self) -> dict[int, int]:
         """Ready items per priority."""
-        counts: dict[int, int] = {}
-        for entry in self._entries.values():
-            counts[entry.priority] = counts.get(entry.priority, 0) + 1
-        return counts
+        return {level: len(fifo) for level, fifo in self._classes.items() if fifo}
 
-    def _is_turn_of(self, oldest: _Ready[T]) -> bool:
-        age = self._monotonic() - oldest.since
+    def _is_turn_of_oldest(self, highest: int) -> bool:
+        """Whether the item that is ready for the longest time goes before those of the highest class."""
+        item, since = next(iter(self._since.items()))
+        if self._wanted[item] == highest:
+            return False
+        age = self._monotonic() - since
         return age >= AGED and self._aged_in_a_row < (_OVERDUE_IN_A_ROW if age >= OVERDUE else 1)
 
-    def _class(self, priority: int) -> deque[_Ready[T]]:
-        fifo = self._classes.get(priority)
-        if fifo is None:
-            fifo = self._classes[priority] = deque()
-            insort(self._levels, priority)
+    def _new_class(self, priority: int) -> OrderedDict[T, None]:
+        if len(self._levels) >= _LEVELS_KEPT:
+            for level in [level for level in self._levels if not self._classes[level]]:
+                del self._classes[level]
+            self._levels = [level for level in self._levels if level in self._classes]
+        fifo = self._classes[priority] = OrderedDict()
+        insort(self._levels, priority, key=neg)
         return fifo
-
-    def _first_of_highest(self) -> _Ready[T]:
-        while True:
-            level = self._levels[-1]
-            fifo = self._classes[level]
-            while fifo and (fifo[0].item is None or fifo[0].priority != level):
-                fifo.popleft()
-            if fifo:
-                return fifo[0]
-            del self._classes[level], self._levels[-1]
-
-    def _first_of_all(self) -> _Ready[T]:
-        oldest = self._oldest
-        while oldest[0].item is None:
-            oldest.popleft()
-        return oldest[0]
-
-    def _drop_stale(self, level: int) -> None:
-        """Clean up after an entry has left its class: the head of that, and the FIFO of all if half is stale."""
-        fifo = self._classes[level]
-        while fifo and (fifo[0].item is None or fifo[0].priority != level):
-            fifo.popleft()
-        if not fifo and len(self._levels) > _LEVELS_KEPT:
-            del self._classes[level]
-            self._levels.remove(level)
-        if len(self._oldest) > 64 + 2 * len(self._entries):
-            self._oldest = deque(entry for entry in self._oldest if entry.item is not None)
