@@ -10,7 +10,8 @@ from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import clone
-from runtime.testing.apiserver.writes import WriteOptions, Writer, Written
+from runtime.testing.apiserver.write_options import WriteOptions
+from runtime.testing.apiserver.writes import Writer, Written
 from runtime.testing.kinds.model import FieldError
 from runtime.types import JSONObject
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
 from runtime.clock import SYSTEM, Clock
@@ -52,6 +51,3 @@ class Context:
     def timestamp(self) -> str:
         """Now, as ``creationTimestamp`` shows it."""
         return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def parse_time(self, text: str) -> datetime:
-        return datetime.fromisoformat(text.replace("Z", "+00:00"))

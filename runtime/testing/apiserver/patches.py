@@ -10,13 +10,13 @@ from runtime.testing.apiserver import patch_json, patch_strategic
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.errors import StatusError, bad_request
 from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.write_options import APPLY_PATCH
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
 
 Patch = Callable[[JSONObject], JSONObject]
 

@@ -19,7 +19,6 @@ from runtime.testing.kinds.model import Kind
 
 _BATCH = 256  # events per write to the socket
 _POLL = 0.5  # seconds until an idle watch looks whether its peer has gone
-_FUTURE_WAIT = 3.0  # seconds that a watch-list waits for a version that has not come yet
 _TIMEOUT = (1800.0, 3600.0)  # seconds; drawn when the client gives none, so that not all end together
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 

@@ -18,26 +18,12 @@ from runtime.testing.apiserver.namespaces import (
 from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import Changed, Exists, clone, object_key
+from runtime.testing.apiserver.write_options import WriteOptions
 from runtime.testing.kinds.model import DecodeError, FieldError, Kind
 from runtime.types import JSONObject
 
 _MAX_RETRIES = 50  # of a read-modify-write against other writers
 _GENERATED_ATTEMPTS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """:param validation: fieldValidation: Ignore, Warn or Strict.
-    :param manager: the field manager that the write is recorded under.
-    :param duplicates: fields that stood twice in the body.
-    :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
-    """
-
-    dry_run: bool = False
-    validation: str = "Warn"
-    manager: str = "unknown"
-    duplicates: tuple[str, ...] = ()
-    patch: str | None = None
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from apiserver_helpers import CRDS, WIDGET_CRD, WIDGETS, Http, Watching
 
 from runtime.testing.apiserver import FakeAPIServer
+from tests.runtime.testing.apiserver.apiserver_helpers import CRDS, WIDGET_CRD, WIDGETS, Http, Watching
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from apiserver_helpers import CONFIGMAPS, JSON_PATCH, STATEFULSETS, Http, widget
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from runtime.testing.apiserver import StatusError, fieldset, ownership
 from runtime.testing.apiserver.typed import compare, field_paths, merge, remove, type_of
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.types import GVR
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, JSON_PATCH, STATEFULSETS, Http, widget
 
 
 def configmap(name: str = "a", **data: str) -> dict[str, Any]:
@@ -208,8 +208,9 @@ KIND = _FOUND
 NODE = type_of(KIND)
 
 names = st.sampled_from(["a", "b", "c"])
-labels = st.dictionaries(names, st.sampled_from(["1", "2"]), min_size=1, max_size=3)
-container = st.fixed_dictionaries(
+labels: st.SearchStrategy[dict[str, str]] = st.dictionaries(names, st.sampled_from(["1", "2"]), min_size=1, max_size=3)
+item: st.SearchStrategy[dict[str, str]] = st.fixed_dictionaries({"name": names, "value": names})
+container: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"name": names},
     optional={
         "image": st.sampled_from(["x", "y"]),
@@ -222,7 +223,7 @@ container = st.fixed_dictionaries(
         ),
     },
 )
-pods = st.fixed_dictionaries(
+pods: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"metadata": st.fixed_dictionaries({"name": st.just("p")}, optional={"labels": labels})},
     optional={
         "spec": st.fixed_dictionaries(

@@ -7,10 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from apiserver_helpers import CONFIGMAPS, CRDS, JSON_PATCH, PODS, Http, Watching, eventually, widget
 
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.clock import FakeClock
+from tests.runtime.testing.apiserver.apiserver_helpers import (
+    CONFIGMAPS,
+    CRDS,
+    JSON_PATCH,
+    PODS,
+    Http,
+    Watching,
+    eventually,
+    widget,
+)
 
 SPEC: dict[str, Any] = {"containers": [{"name": "main", "image": "example.com/app:1"}]}
 

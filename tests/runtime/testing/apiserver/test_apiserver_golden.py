@@ -46,18 +46,18 @@ def _scenarios() -> Iterator[Any]:
 pytestmark = pytest.mark.skipif(REPLAY is None, reason="the golden recordings are not here")
 
 
-@pytest.fixture
-def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    with FakeAPIServer() as server:
-        if "compacted" in request.node.callspec.params["scenario"].get("needs", []):
-            server.compact()
-        yield server.url
+TOKEN = "golden-token"
 
 
 @pytest.mark.parametrize("scenario", list(_scenarios()))
-def test_golden(scenario: Any, base_url: str) -> None:
+def test_golden(scenario: Any, tmp_path: Path) -> None:
     assert REPLAY is not None
-    missing = REPLAY.missing_needs(scenario, None, None, ["compacted"])
+    missing = REPLAY.missing_needs(scenario, TOKEN, None, ["compacted"])
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    assert REPLAY.check(scenario, base_url) == []
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text(f"{TOKEN},admin,1,system:masters\n")
+    with FakeAPIServer(token_auth_file=tokens) as server:
+        if "compacted" in scenario.get("needs", []):
+            server.compact()
+        assert REPLAY.check(scenario, server.url, token=TOKEN) == []

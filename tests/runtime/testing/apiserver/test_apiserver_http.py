@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from apiserver_helpers import CONFIGMAPS, Http, eventually
 
 from runtime.testing.apiserver import FakeAPIServer
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, eventually
 
 
 def raw(server: FakeAPIServer, *parts: bytes, until: bytes | None = None) -> bytes:

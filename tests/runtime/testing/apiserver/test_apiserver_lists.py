@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from apiserver_helpers import CONFIGMAPS, Http, widget
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.apiserver.store import Store
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, widget
 
 
 def names(body: dict[str, object]) -> list[str]:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from apiserver_helpers import CONFIGMAPS, JSON_PATCH, MERGE, STATEFULSETS, STRATEGIC, Http
 
 from runtime.testing.apiserver import StatusError, patch_json, patch_strategic
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.types import GVR
+from tests.runtime.testing.apiserver.apiserver_helpers import (
+    CONFIGMAPS,
+    JSON_PATCH,
+    MERGE,
+    STATEFULSETS,
+    STRATEGIC,
+    Http,
+)
 
 DOCUMENT = {"a": {"b": [1, 2, 3], "c~/d": True}, "n": None}
 

@@ -11,10 +11,20 @@ from typing import Any
 
 import pytest
 import yaml
-from apiserver_helpers import CONFIGMAPS, PODS, WIDGET_CRD, WIDGETS, Http, Watching, eventually, widget
 
 from runtime.testing import FakeAPIServer
 from runtime.testing.apiserver import StatusError
+from runtime.types import GVR
+from tests.runtime.testing.apiserver.apiserver_helpers import (
+    CONFIGMAPS,
+    PODS,
+    WIDGET_CRD,
+    WIDGETS,
+    Http,
+    Watching,
+    eventually,
+    widget,
+)
 
 SPEC: dict[str, Any] = {"containers": [{"name": "main", "image": "example.com/app:1"}]}
 
@@ -150,13 +160,41 @@ def test_the_kubeconfig_points_here(server: FakeAPIServer, tmp_path: Path) -> No
 
 
 def test_our_own_client(server: FakeAPIServer) -> None:
-    from runtime import GVR
-
     client = server.client()
     configmaps = client.resource(GVR("", "v1", "configmaps"), namespace="default")
     configmaps.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}})
     assert configmaps.get("a")["data"] == {"k": "v"}
     client.close()
+
+
+def test_tokens_say_who_asks(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text('# who may\nt1,alice,1,"dev,ops"\n\nt2,bob,2\n')
+    with FakeAPIServer(token_auth_file=tokens) as server:
+        api = Http(server)
+        for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dDE6"}):
+            for path in (CONFIGMAPS, "/version", "/nowhere"):
+                answer = api("GET", path, headers=header)
+                assert (answer.status, answer.body["reason"]) == (401, "Unauthorized")
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        found = api("POST", path, review, headers={"Authorization": "Bearer t1"}).body["status"]["userInfo"]
+        assert found["username"] == "alice"
+        assert found["groups"] == ["dev", "ops", "system:authenticated"]
+        assert api("GET", CONFIGMAPS, headers={"Authorization": "Bearer t2"}).status == 200
+        config = yaml.safe_load(server.kubeconfig(tmp_path / "config").read_text())
+        assert config["users"][0]["user"] == {"token": "t1"}
+        client = server.client()
+        assert client.resource(GVR("", "v1", "namespaces")).get("default").name == "default"
+        client.close()
+        api.close()
+
+
+def test_a_bad_token_file_says_where(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text("t1,alice,1\nnonsense\n")
+    with pytest.raises(ValueError, match=r"tokens\.csv:2: expected token,user,uid"):
+        FakeAPIServer(token_auth_file=tokens)
 
 
 # -- logs

@@ -7,9 +7,9 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
-from apiserver_helpers import CONFIGMAPS, JSON_PATCH, STATEFULSETS, Http, widget
 
 from runtime.testing.apiserver import FakeAPIServer
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, JSON_PATCH, STATEFULSETS, Answer, Http, widget
 
 
 def test_the_server_fills_in_what_only_it_knows(api: Http) -> None:
@@ -177,7 +177,10 @@ def test_metadata_of_the_server_cannot_be_changed(api: Http) -> None:
 
 
 def test_generation_counts_changes_of_the_spec_only(api: Http, widgets: str) -> None:
-    generation = lambda answer: answer.body["metadata"]["generation"]  # noqa: E731
+    def generation(answer: Answer) -> int:
+        found: int = answer.body["metadata"]["generation"]
+        return found
+
     assert generation(api.post(widgets, widget("a", size="s"))) == 1
     assert generation(api.merge(f"{widgets}/a", {"metadata": {"labels": {"x": "y"}}})) == 1
     assert generation(api.merge(f"{widgets}/a", {"spec": {"size": "m"}})) == 2

@@ -8,9 +8,17 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from apiserver_helpers import CONFIGMAPS, CRDS, WIDGET_CRD, Http, Watching, eventually, widget
 
 from runtime.testing.apiserver import FakeAPIServer
+from tests.runtime.testing.apiserver.apiserver_helpers import (
+    CONFIGMAPS,
+    CRDS,
+    WIDGET_CRD,
+    Http,
+    Watching,
+    eventually,
+    widget,
+)
 
 Watch = Callable[..., Watching]
 

@@ -1,0 +1,175 @@
+"""Every verb of every kind: what a request for a resource does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+
+from runtime.testing.apiserver import crds, errors, patches
+from runtime.testing.apiserver.apply import apply_body, server_side_apply
+from runtime.testing.apiserver.auth import User
+from runtime.testing.apiserver.codec import decode, decode_object, media_type
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.deletes import Deleted, Deleter, parse_options, returns_object
+from runtime.testing.apiserver.http import Request, Response
+from runtime.testing.apiserver.logs import read_log
+from runtime.testing.apiserver.negotiation import negotiate
+from runtime.testing.apiserver.options import boolean
+from runtime.testing.apiserver.ownership import Ownership
+from runtime.testing.apiserver.present import Presenter
+from runtime.testing.apiserver.reads import read_collection, read_object
+from runtime.testing.apiserver.routing import Target
+from runtime.testing.apiserver.selection import Selection
+from runtime.testing.apiserver.store import clone
+from runtime.testing.apiserver.subresources import bind_subresource, scale_subresource
+from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, write_options
+from runtime.testing.apiserver.writes import Writer, Written, check_uid, present
+from runtime.types import JSONObject
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+class Verbs:
+    """Serves requests for resources. Called from the threads of many connections."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._writer = Writer(context)
+        self._deleter = Deleter(context)
+
+    def serve(self, request: Request, target: Target, verb: str, user: User) -> Response:
+        """The answer. Raises ``StatusError`` and ``PlainError``."""
+        if request.method not in _METHODS or (not target.subresource and verb not in target.kind.verbs):
+            raise errors.method_not_allowed(target.kind, verb)
+        if target.subresource not in ("", "status"):
+            return self._subresource(request, target, verb)
+        if verb == "get":
+            return read_object(self._context, target, request)
+        if verb in ("list", "watch"):
+            return read_collection(self._context, target, request)
+        if verb == "create" and not target.subresource:
+            return self._create(request, target, user)
+        if verb == "update":
+            return self._update(request, target)
+        if verb == "patch":
+            return self._patch(request, target)
+        if verb == "delete" and not target.subresource:
+            return self._delete(request, target)
+        if verb == "deletecollection":
+            return self._delete_collection(request, target)
+        raise errors.method_not_allowed(target.kind, verb)
+
+    def _subresource(self, request: Request, target: Target, verb: str) -> Response:
+        if target.subresource == "scale":
+            return scale_subresource(self._context, self._writer, target, request)
+        if target.subresource == "log" and request.method == "GET":
+            return read_log(self._context, target, request)
+        if target.subresource == "finalize" and request.method == "PUT":
+            return self._update(request, target)
+        if target.subresource == "binding" and request.method == "POST":
+            return bind_subresource(self._context, self._writer, target, request)
+        raise errors.method_not_allowed(target.kind, verb)
+
+    def _create(self, request: Request, target: Target, user: User) -> Response:
+        presenter = _presenter(request, target)
+        options = write_options(request, "CreateOptions")
+        obj = decode_object(request, target.kind)
+        if target.kind.answer is not None:
+            problems = target.kind.behaviour.validate(obj, None)
+            if problems:
+                raise errors.invalid_object(target.kind, "", problems)
+            return Response(201, orjson.dumps(target.kind.answer(obj, user.info)))
+        written = self._writer.create(target, obj, options, Ownership(options.manager))
+        return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
+
+    def _update(self, request: Request, target: Target) -> Response:
+        presenter = _presenter(request, target)
+        options = write_options(request, "UpdateOptions")
+        obj = decode_object(request, target.kind)
+        own = Ownership(options.manager, target.subresource)
+        check = check_uid(target.kind, obj)
+        written = self._writer.update(target, lambda _: clone(obj), options, own, check)
+        return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
+
+    def _patch(self, request: Request, target: Target) -> Response:
+        presenter = _presenter(request, target)
+        apply = patches.patch_type(request, target.kind) == APPLY_PATCH
+        options = write_options(request, "PatchOptions")
+        if apply:
+            config = apply_body(request, target)
+            force = boolean(request.query.get("force", ""))
+            written = server_side_apply(self._writer, self._context, target, config, options, force=force)
+        else:
+            change = patches.parse(request, target.kind)
+            options = replace(options, patch=request.body.decode("utf-8", "replace"))
+            own = Ownership(options.manager, target.subresource)
+            written = self._writer.update(target, change, options, own)
+        return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
+
+    def _delete(self, request: Request, target: Target) -> Response:
+        presenter = _presenter(request, target)
+        options = parse_options(_optional_body(request), request.query)
+        deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
+        if deleted.removed and not returns_object(target.kind):
+            return Response(200, orjson.dumps(_success(target, deleted)))
+        return presenter.answer(200, presenter.single(deleted.stored))
+
+    def _delete_collection(self, request: Request, target: Target) -> Response:
+        presenter = _presenter(request, target)
+        options = parse_options(_optional_body(request), request.query)
+        selection = Selection(
+            target.kind, request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
+        )
+        deleted = self._deleter.delete_collection(target.kind, target.namespace, selection, options)
+        version = self._context.store.version
+        body = presenter.collection(deleted, version, "", None)
+        return presenter.answer(200, body)
+
+    def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
+        """What a write sets off: a CRD's kinds are served."""
+        if target.kind.storage_key == crds.CRDS and written.stored.version and not written.removed and not dry_run:
+            written.stored = crds.after_write(self._context, target.kind, written.stored)
+        return written
+
+    def _answer(self, presenter: Presenter, written: Written) -> Response:
+        return presenter.answer(201 if written.created else 200, presenter.single(written.stored), written.warnings)
+
+    def put(self, target: Target, obj: JSONObject) -> JSONObject:
+        """Create, or update what is there, without HTTP; returns the stored object. Raises ``StatusError``."""
+        options = WriteOptions(manager="apply_manifests")
+        try:
+            obj = {"apiVersion": target.kind.gvr.api_version, "kind": target.kind.kind, **clone(obj)}
+            written = self._writer.create(target, clone(obj), options, Ownership(options.manager))
+        except errors.StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            found = Target(target.kind, target.namespace, obj["metadata"]["name"], "")
+            written = self._writer.update(
+                found, lambda old: {**old, **_main_part(obj, old)}, options, Ownership(options.manager)
+            )
+        return present(target.kind, self._finish(target, written).stored)
+
+
+def _main_part(obj: JSONObject, old: JSONObject) -> JSONObject:
+    metadata = {**old["metadata"], **obj["metadata"]}
+    return {**{k: v for k, v in obj.items() if k != "status"}, "metadata": metadata}
+
+
+def _presenter(request: Request, target: Target) -> Presenter:
+    representation = negotiate(request.header("accept"))
+    return Presenter(target.kind, representation, request.query.get("includeObject", "Metadata"))
+
+
+def _optional_body(request: Request) -> object:
+    return decode(request.body, media_type(request) or "application/json") if request.body else None
+
+
+def _success(target: Target, deleted: Deleted) -> JSONObject:
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {**errors.details(target.kind, target.name), "uid": deleted.stored.uid},
+    }

@@ -1,0 +1,59 @@
+"""Query parameters of writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime.testing.apiserver import errors
+from runtime.testing.apiserver.codec import duplicate_fields, media_type
+from runtime.testing.apiserver.http import Request
+from runtime.testing.kinds import errors as kind_errors
+
+APPLY_PATCH = "application/apply-patch+yaml"
+_MAX_MANAGER = 128
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """:param validation: fieldValidation: Ignore, Warn or Strict.
+    :param manager: the field manager that the write is recorded under.
+    :param duplicates: fields that stood twice in the body.
+    :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
+    """
+
+    dry_run: bool = False
+    validation: str = "Warn"
+    manager: str = "unknown"
+    duplicates: tuple[str, ...] = ()
+    patch: str | None = None
+
+
+def write_options(request: Request, kind: str) -> WriteOptions:
+    """Raises 422 about ``kind`` (``CreateOptions`` ...) for values that are not allowed."""
+    query: Mapping[str, str] = request.query
+    found = []
+    dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation", "")
+    if dry_run not in ("", "All"):
+        found.append(kind_errors.not_supported("dryRun", [dry_run], ("All",)))
+    if validation not in ("", "Ignore", "Strict", "Warn"):
+        choices = ("", "Ignore", "Strict", "Warn")
+        found.append(kind_errors.not_supported("fieldValidation", validation, choices))
+    if kind == "PatchOptions" and query.get("force") and media_type(request) != APPLY_PATCH:
+        found.append(kind_errors.forbidden("force", "may not be specified for non-apply patch"))
+    if len(query.get("fieldManager", "")) > _MAX_MANAGER:
+        found.append(kind_errors.too_long("fieldManager", _MAX_MANAGER))
+    if found:
+        raise errors.invalid_options(kind, found)
+    manager = query.get("fieldManager") or request.header("user-agent").split("/")[0] or "unknown"
+    duplicates: tuple[str, ...] = ()
+    if validation != "Ignore" and media_type(request) in ("", "application/json"):
+        duplicates = _duplicates(request.body)
+    return WriteOptions(bool(dry_run), validation or "Warn", manager[:_MAX_MANAGER], duplicates)
+
+
+def _duplicates(body: bytes) -> tuple[str, ...]:
+    try:
+        return duplicate_fields(body)
+    except ValueError:
+        return ()  # said better when the body is decoded
