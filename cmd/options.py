@@ -57,6 +57,7 @@ class Options:
     standalone_port: int
     sample: Path | None
     no_sample: bool
+    kruise: bool
 
 
 def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> Options:
@@ -203,6 +204,9 @@ def _add_standalone_flags(parser: argparse.ArgumentParser) -> None:
         help="port of the API server (default: a free one)",
     )
     group.add_argument("--sample", metavar="FILE", type=Path, help="manifest to create instead of the built-in sample")
+    group.add_argument(
+        "--kruise", action="store_true", help="serve OpenKruise's AdvancedStatefulSets as well (apps.kruise.io/v1beta1)"
+    )
     group.add_argument(
         "--no-sample", action="store_true", help="create nothing; use kubectl with the kubeconfig written"
     )

@@ -22,6 +22,7 @@ from runtime.logging import configure
 from runtime.manager import Manager
 from runtime.testing.localcluster import LocalCluster
 from runtime.testing.nodes import MissingBinary, NodeInUse, NodeUnsupported, find_etcd
+from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
 from runtime.types import JSONObject
 
 from .controller import build_manager
@@ -79,6 +80,8 @@ def standalone(options: Options, root: Path, say: Say) -> Iterator[Standalone]:
     import crds
 
     manifests = sorted(Path(crds.__file__).parent.glob("*.yaml"))
+    if options.kruise:
+        manifests.append(ADVANCED_STATEFULSET_CRD)
     try:
         cluster = LocalCluster(root, port=options.standalone_port, manifests=manifests)
         stack = contextlib.ExitStack()

@@ -48,6 +48,7 @@ def test_every_flag_has_its_variable() -> None:
         "STANDALONE_PORT": "8001",
         "SAMPLE": __file__,
         "NO_SAMPLE": "on",
+        "KRUISE": "false",
     }
     flags = {a.dest.upper() for a in build_parser()._actions if not isinstance(a, argparse._HelpAction)}
     assert flags == values.keys(), "a new flag needs its line here"
