@@ -12,9 +12,9 @@ from runtime.testing.clock import FakeClock
 from runtime.workqueue import DelayingQueue, PriorityQueue, Queue, ShutDown
 
 items = st.integers(0, 5)
-ticks = st.integers(-1, 8)  # of 1 ms, so that a whole run stays far from ageing
+ticks = st.integers(-1, 8)  # of 2 ms, so that a whole run stays far from ageing
 priorities = st.integers(-2, 2)
-TICK = 0.001
+TICK = 2.0**-9  # exact as a float and in nanoseconds: equal times must be equal
 
 
 class QueueMachine(RuleBasedStateMachine):
