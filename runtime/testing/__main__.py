@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 A Kubernetes API server for tests: real HTTP, real resource versions, watches, patches, server-side
-apply, CustomResourceDefinitions with validation. Everything is in memory; nothing is authenticated or
-authorized. No controller runs: Pods stay Pending, StatefulSets make no Pods."""
+apply, CustomResourceDefinitions with validation. Everything is in memory. Nothing is authorized: who
+may ask may do everything. No controller runs: Pods stay Pending, StatefulSets make no Pods."""
 
 _EPILOG = """\
 examples:
@@ -79,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="write a kubeconfig for this server there once it serves; removed again at the end",
     )
+    parser.add_argument(
+        "--token-auth-file",
+        metavar="FILE",
+        type=Path,
+        help='who may ask: lines of token,user,uid[,"group1,group2"] as for a real API server (default: everybody); '
+        "the kubeconfig gets the first token",
+    )
     parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="(default: %(default)s)")
     return parser
 
@@ -111,8 +118,13 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     for path in options.crds:
         if not path.exists():
             raise StartError(f"--crds {path}: there is no such file or folder")
+    tokens: Path | None = options.token_auth_file
+    if tokens is not None and not tokens.is_file():
+        raise StartError(f"--token-auth-file {tokens}: there is no such file")
     try:
-        server = FakeAPIServer(options.port, options.host)
+        server = FakeAPIServer(options.port, options.host, token_auth_file=tokens)
+    except ValueError as error:
+        raise StartError(f"--token-auth-file {error}") from error
     except OSError as error:
         where = f"{options.host}:{options.port}"
         raise StartError(

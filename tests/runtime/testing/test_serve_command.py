@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def test_help_names_every_option_and_exit_code():
     shown = run("--help")
 
     assert shown.returncode == 0
-    for text in ("--port", "--host", "--crds", "--kubeconfig", "--log-level", "exit codes", "examples"):
+    options = ("--port", "--host", "--crds", "--kubeconfig", "--token-auth-file", "--log-level")
+    for text in (*options, "exit codes", "examples"):
         assert text in shown.stdout
 
 
@@ -143,6 +145,43 @@ def test_manifests_that_cannot_be_applied_are_named(content, message, tmp_path, 
     assert command.main(["--port", "0", "--crds", str(folder)], stop=threading.Event()) == 1
     assert message in (error := capsys.readouterr().err)
     assert error.startswith(f"error: --crds {folder}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no such file"), ("token-without-user", ":1: expected token,user,uid")],
+)
+def test_a_token_file_that_cannot_be_read_is_named(content, message, tmp_path, capsys):
+    path = tmp_path / "tokens"
+    if content is not None:
+        path.write_text(content)
+
+    assert command.main(["--port", "0", "--token-auth-file", str(path)], stop=threading.Event()) == 1
+    assert f"{path}" in (error := capsys.readouterr().err)
+    assert message in error
+
+
+def test_only_who_has_a_token_may_ask(tmp_path, capsys):
+    tokens, kubeconfig = tmp_path / "tokens", tmp_path / "config"
+    tokens.write_text('s3cret,alice,1,"admins"\n')
+    stop = threading.Event()
+    arguments = ["--port", "0", "--token-auth-file", str(tokens), "--kubeconfig", str(kubeconfig)]
+    server = threading.Thread(target=command.main, args=(arguments, stop), name="server-under-test")
+    server.start()
+    try:
+        while not (line := capsys.readouterr().out):
+            assert server.is_alive()
+        url = line.split()[2]
+        user = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]
+        assert user == {"token": "s3cret"}
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{url}/api/v1/namespaces")
+        request = urllib.request.Request(f"{url}/api/v1/namespaces", headers={"Authorization": "Bearer s3cret"})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
+    finally:
+        stop.set()
+        server.join(20)
 
 
 def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path, capsys):
