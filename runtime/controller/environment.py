@@ -40,6 +40,9 @@ class SharedCaches(Protocol):
         :raises ClientError: as :meth:`Kinds.get`, where the scope of the resource must be known.
         """
 
+    def cached(self, gvr: GVR, namespace: str) -> SharedIndexInformer | None:
+        """The informer that holds the objects of this namespace, if there is one; never makes one."""
+
     def lister(self, gvr: GVR) -> Lister:
         """Reads over all of them.
 

@@ -10,6 +10,7 @@ from runtime.client import Cancelled, ClientError, Conflict
 from runtime.controller.applier import Applier, LossyMemory
 from runtime.controller.context import ReconcileContext, Reconciler
 from runtime.controller.environment import Environment
+from runtime.controller.own_writes import OwnWrites
 from runtime.logging import Logger, get_logger
 from runtime.metrics import ReconcileStats
 from runtime.types import Request, Result, TerminalError
@@ -59,6 +60,7 @@ class Execution:
         self._log = get_logger("runtime.controller", controller=name)
         self._field_manager = options.field_manager or name
         self._lossy = LossyMemory()
+        self._own_writes = OwnWrites(env.caches, stats)
         self._running: dict[int, Request] = {}  # by thread; single operations on it are atomic
 
     def running(self) -> list[Request]:
@@ -66,6 +68,9 @@ class Execution:
 
     def run(self, request: Request) -> None:
         """Reconcile ``request`` and put it back into the queue as its outcome asks (C5)."""
+        self._own_writes.wait(request, self._stop)
+        if self._stop.is_set():
+            return  # it was stopped while it waited: whoever comes after us reconciles it
         context = self._context(request)
         started = self._env.clock.monotonic()
         self._stats.active.add()
@@ -89,8 +94,12 @@ class Execution:
 
     def _context(self, request: Request) -> ReconcileContext:
         env = self._env
-        deadline = None if self._timeout is None else env.clock.monotonic() + self._timeout
-        client = env.client.bound(stop=env.cancel, deadline=deadline)
+        deadline = client_deadline = None
+        if self._timeout is not None:
+            deadline = env.clock.monotonic() + self._timeout
+            client_deadline = env.client.clock.monotonic() + self._timeout  # it may keep another time
+        client = env.client.bound(stop=env.cancel, deadline=client_deadline)
+        client = client.observed(lambda write: self._own_writes.note(request, write))
         reconcile_id = str(uuid.uuid4())
         return ReconcileContext(
             client=client,

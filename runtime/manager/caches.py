@@ -77,6 +77,12 @@ class Caches:
             self._unresolved.pop(gvr, None)
             return list((self._informers.get(gvr) or self._create(gvr, scopes)).values())
 
+    def cached(self, gvr: GVR, namespace: str) -> SharedIndexInformer | None:
+        """The informer that holds the objects of this namespace, if there is one; never makes one."""
+        with self._lock:
+            informers = self._informers.get(gvr, {})
+            return informers.get("") or informers.get(namespace)
+
     def lister(self, gvr: GVR) -> Lister:
         """Reads over all namespaces that are watched.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["metric_source"]
 
 _INFORMER_LABELS: Final = ("group", "version", "resource", "namespace")
+_FIFO_LABELS: Final = ("name", "group", "version", "resource")  # client-go's own (5.6)
 
 
 def metric_source(
@@ -59,6 +60,7 @@ def _informers(caches: Caches) -> Iterator[Metric]:
     synced: dict[tuple[str, ...], float] = {}
     connected: dict[tuple[str, ...], float] = {}
     objects: dict[tuple[str, ...], float] = {}
+    versions: dict[tuple[str, ...], float] = {}
     last_event: dict[tuple[str, ...], float] = {}
     relists: dict[tuple[str, ...], float] = {}
     restarts: dict[tuple[str, ...], float] = {}
@@ -70,6 +72,9 @@ def _informers(caches: Caches) -> Iterator[Metric]:
             state = informer.sync_state
             synced[labels] = float(state.synced)
             connected[labels] = float(state.connected)
+            if informer.last_sync_resource_version.isdecimal():
+                # A double holds no more digits than these (5.6).
+                versions[f"manager/{namespace}".rstrip("/"), *gvr] = int(informer.last_sync_resource_version[-15:])
             objects[labels] = len(informer.indexer.list_keys())
             if state.last_event is not None:
                 last_event[labels] = state.last_event.timestamp()
@@ -81,6 +86,7 @@ def _informers(caches: Caches) -> Iterator[Metric]:
     by = _INFORMER_LABELS
     yield gauge("runtime_informer_synced", "1 once the cache is complete.", by, synced)
     yield gauge("runtime_informer_connected", "1 while a watch is open.", by, connected)
+    yield gauge("informer_store_resource_version", "Of the cache, its last 15 digits.", _FIFO_LABELS, versions)
     yield gauge("runtime_informer_objects", "Objects cached.", by, objects)
     yield gauge("runtime_informer_last_event_timestamp_seconds", "Of the last event or bookmark.", by, last_event)
     yield counter("runtime_informer_relists", "Lists after the first, by reason.", (*by, "reason"), relists)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TypeAlias
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from runtime.logging import get_logger
@@ -16,7 +18,8 @@ from runtime.metrics.registry import Registry
 
 __all__ = ["HttpServer", "Reply", "Request", "health_routes", "metrics_routes", "parse_address"]
 
-_IDLE_TIMEOUT = 30.0  # seconds a kept connection may be silent: nobody keeps one of our threads for ever
+_CLOSE_TIMEOUT: Final = 2.0  # seconds for requests that are being answered at the end
+_IDLE_TIMEOUT: Final = 30.0  # seconds a kept connection may be silent: nobody keeps one of our threads for ever
 _log = get_logger(__name__)
 
 
@@ -57,7 +60,7 @@ class HttpServer:
     def start(self) -> None:
         """:raises BindError: the address is taken, not ours, or not allowed."""
         try:
-            self._server = _Server(self._host, self._port, self._route)
+            self._server = _Server(self.name, self._host, self._port, self._route)
         except OSError as error:
             flag = "--" + self.name.replace("_", "-")
             raise BindError(
@@ -85,19 +88,19 @@ class HttpServer:
         self._server.shutdown()
         self._thread.join()
         self._server.close_connections()
-        self._server.server_close()  # joins the handler threads
+        self._server.server_close()
         self._server = self._thread = None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # so that server_close() waits for them
-    block_on_close = True
+class _Server(HTTPServer):
+    """A thread per connection, each named, and waited for at the end, but not for ever."""
 
-    def __init__(self, host: str, port: int, route: Route) -> None:
+    def __init__(self, name: str, host: str, port: int, route: Route) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.route = route
+        self._name = name
         self._lock = threading.Lock()  # guards _connections
-        self._connections: set[socket.socket] = set()
+        self._connections: dict[socket.socket, threading.Thread] = {}
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
@@ -109,24 +112,33 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         assert isinstance(request, socket.socket)
+        thread = threading.Thread(
+            target=self._serve, args=(request, client_address), name=f"http-{self._name}-connection", daemon=True
+        )
         with self._lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        assert isinstance(request, socket.socket)
-        with self._lock:
-            self._connections.discard(request)
-        super().shutdown_request(request)
+            self._connections[request] = thread
+        thread.start()
 
     def close_connections(self) -> None:
+        """Cut them off, and wait a moment for their threads: a check of the user's may hang."""
         with self._lock:
-            open_now = list(self._connections)
+            open_now = dict(self._connections)
         for connection in open_now:
-            try:
+            with contextlib.suppress(OSError):  # it has just closed by itself
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it has just closed by itself
+        deadline = time.monotonic() + _CLOSE_TIMEOUT
+        for thread in open_now.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _serve(self, request: socket.socket, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+            with self._lock:
+                del self._connections[request]
 
     def handle_error(self, _request: object, client_address: object) -> None:
         _log.debug("http request failed", client=str(client_address), exc_info=True)

@@ -74,6 +74,15 @@ def reconcile_metrics(all_stats: Iterable[ReconcileStats]) -> Iterator[Metric]:
     )
     yield _per_controller("controller_runtime_reconcile_panics", "Faults of the program.", stats, "panics")
     yield _per_controller("controller_runtime_reconcile_timeouts", "Deadlines missed.", stats, "timeouts")
+    yield _per_controller(
+        "runtime_controller_own_write_waits",
+        "Reconciles that waited to see their own writes.",
+        stats,
+        "own_write_waits",
+    )
+    yield _per_controller(
+        "runtime_controller_own_write_timeouts", "Reconciles that did not see them.", stats, "own_write_timeouts"
+    )
     active = GaugeMetricFamily("controller_runtime_active_workers", "Workers reconciling.", labels=["controller"])
     limit = GaugeMetricFamily("controller_runtime_max_concurrent_reconciles", "Workers.", labels=["controller"])
     for one in stats:

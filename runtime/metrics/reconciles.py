@@ -21,7 +21,8 @@ class ReconcileStats:
     """The numbers of one controller. Every outcome exists from the start, at 0.
 
     ``errors`` counts terminal errors too; ``panics`` counts those errors that are faults of the program
-    (``KeyError``, ``TypeError`` ...) rather than answers of the world.
+    (``KeyError``, ``TypeError`` ...) rather than answers of the world. ``own_write_waits`` counts reconciles that
+    had to wait until the caches showed what the one before had written, ``own_write_timeouts`` those that gave up.
     """
 
     def __init__(self, controller: str, workers: int) -> None:
@@ -38,4 +39,6 @@ class ReconcileStats:
         self.panics = Counter()
         self.timeouts = Counter()
         self.active = Counter()
+        self.own_write_waits = Counter()
+        self.own_write_timeouts = Counter()
         self.time = Histogram(RECONCILE_TIME_BUCKETS)

@@ -23,6 +23,9 @@ MAX_QUEUED: Final = 1000  # events waiting, those to be tried again included (E1
 MAX_TRIES: Final = 12
 RETRY_PAUSE: Final = 10.0  # seconds; the first one is drawn from 0 to this (E8)
 _CALL_TIMEOUT: Final = 10.0  # seconds for one request
+_LAST_CALL: Final = (
+    2.0  # seconds for the one that is on its way when the time to flush is over: it cannot be called back
+)
 
 _log = get_logger("runtime.record")
 
@@ -93,7 +96,7 @@ class Sink:
         if not thread.is_alive():
             return True
         self._abandon.set()
-        thread.join(_CALL_TIMEOUT)  # a request on its way cannot be called back
+        thread.join(_LAST_CALL)
         return False
 
     def _run(self) -> None:

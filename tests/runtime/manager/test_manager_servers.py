@@ -33,6 +33,7 @@ def test_metrics_are_served_under_the_known_names(server: FakeAPIServer) -> None
         'workqueue_depth{controller="maps",name="maps",priority="0"} 0.0',
         'runtime_informer_synced{group="",namespace="",resource="configmaps",version="v1"} 1.0',
         'runtime_informer_connected{group="",namespace="",resource="configmaps",version="v1"} 1.0',
+        'informer_store_resource_version{group="",name="manager",resource="configmaps",version="v1"} ',
         "process_resident_memory_bytes ",
     ):
         assert line in text
