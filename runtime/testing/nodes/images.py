@@ -165,6 +165,8 @@ class ImageMap:
         image = self.lookup(name)
         if not words and not (args and Path(args[0]).name in image.programs):
             words = image.command
+            if not words:
+                args = ()  # arguments of an unknown entry point
         line = (*words, *args)
         if not line:
             raise CommandNotFound(

@@ -59,7 +59,15 @@ class PodView:
 
 
 def phase_of(pod: JSONMapping, view: PodView) -> str:
-    """Rule of the kubelet: Pending until every container has run once; then as the containers are."""
+    """Rule of the kubelet: Pending until every container has run once; then as the containers are. Not over while
+    anything runs, sidecars included."""
+    phase = _phase_of_work(pod, view)
+    if phase in ("Succeeded", "Failed") and any(c.running for c in (*view.init, *view.main)):
+        return "Running" if view.initialized else "Pending"
+    return phase
+
+
+def _phase_of_work(pod: JSONMapping, view: PodView) -> str:
     policy = pod["spec"].get("restartPolicy") or "Always"
     if any(c.role is Role.INIT and isinstance(c.state, Terminated) and c.state.exit_code for c in view.init) and (
         policy == "Never"

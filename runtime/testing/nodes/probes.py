@@ -193,7 +193,8 @@ class Prober:
         verdict: bool | None = True if self.kind == "liveness" else None
         if clock.wait_event(self._stop, float(self._probe.get("initialDelaySeconds") or 0)):
             return
-        due = clock.monotonic()
+        # Nobody expects an answer at once, so a failure then counts only where there are no extra attempts.
+        due = clock.monotonic() + (self._period if self._eager else 0.0)
         while not self._stop.is_set():
             error = self._attempt()
             counts = clock.monotonic() >= due

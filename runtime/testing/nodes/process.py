@@ -204,7 +204,7 @@ class ProcessHost:
         keep = [fd for fd in (self._lock_file, *self._keep_fds) if fd is not None]
         with theirs, (self._root / "supervisor.log").open("ab") as errors:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", code, str(theirs.fileno())],
+                [sys.executable, "-I", "-S", "-c", code, *map(str, (theirs.fileno(), *keep))],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

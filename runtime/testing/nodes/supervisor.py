@@ -10,7 +10,7 @@ Why a process and not threads of the operator:
 
 Started by :mod:`runtime.testing.nodes.process` with ``python -I -S``, so only the standard library may be imported
 here. ``sys.argv[1]`` is the descriptor of a stream socket which carries one JSON object per line in each direction;
-other descriptors it inherits (locks) stay open until it ends.
+further arguments are descriptors (locks) to keep open until it ends.
 
 Requests: ``{"op": "spawn", "id", "argv", "executable", "env", "cwd", "log", "capture", "owner"}`` where ``log`` is a file
 for CRI-style log lines, or ``capture`` a number of output bytes to return at the end; ``owner`` names the container
@@ -192,20 +192,21 @@ class _Supervisor:
     def _start(self, run_id: str, request: dict[str, object]) -> None:
         log = _LogFile(str(request["log"])) if request.get("log") else None
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
-        err_read, err_write = os.pipe2(os.O_CLOEXEC)
+        # Captured output is one stream, in the order it was written; logs tell the two apart.
+        err_read, err_write = os.pipe2(os.O_CLOEXEC) if log else (out_read, out_write)
         fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             _become(request, parent, out_write, err_write, fail_write)
-        for fd in (out_write, err_write, fail_write):
+        for fd in {out_write, err_write, fail_write}:
             os.close(fd)
         failure = _read_all(fail_read)
         os.close(fail_read)
         if failure:
             os.waitpid(pid, 0)
-            os.close(out_read)
-            os.close(err_read)
+            for fd in {out_read, err_read}:
+                os.close(fd)
             if log is not None:
                 log.close()
             self._answer(event="failed", id=run_id, error=failure.decode(errors="replace"))
@@ -213,7 +214,7 @@ class _Supervisor:
         owner = request.get("owner")
         run = _Run(run_id, pid, str(owner) if owner else None, log, int(str(request.get("capture") or 0)))
         self._runs[run_id] = self._by_pid[pid] = run
-        for fd, stream in ((out_read, "stdout"), (err_read, "stderr")):
+        for fd, stream in {err_read: "stderr", out_read: "stdout"}.items():
             os.set_blocking(fd, False)
             run.pipes[fd] = stream
             self._selector.register(fd, selectors.EVENT_READ, (run, stream))
@@ -349,6 +350,8 @@ def _run_of(pid: int) -> str | None:
 
 
 def main() -> None:
+    for fd in sys.argv[1:]:
+        os.set_inheritable(int(fd), False)  # a container that held them would outlive its supervisor unnoticed
     guard.become_subreaper()
     _Supervisor(socket.socket(fileno=int(sys.argv[1]))).serve()
 
