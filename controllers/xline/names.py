@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.client import Unstructured
 from runtime.types import GVR, JSONMapping, Request
 
 SERVICES = GVR("", "v1", "services")
@@ -83,3 +84,11 @@ def cluster_of(namespace: str, labels: JSONMapping) -> Request | None:
     """The XlineCluster whose Pod or claim carries these labels; None if it is none of ours."""
     name = labels.get(_INSTANCE)
     return Request(namespace, name) if name and labels.get(_NAME) == _OURS else None
+
+
+def is_left_over(child: Unstructured, owner: Unstructured) -> bool:
+    """Whether it belongs to a deleted XlineCluster of the same name, and is about to be garbage-collected."""
+    return any(
+        (reference.kind, reference.name) == (owner.kind, owner.name) and reference.uid != owner.uid
+        for reference in child.owner_references
+    )

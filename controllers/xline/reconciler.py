@@ -14,7 +14,15 @@ import msgspec
 import orjson
 
 from controllers.xline import names as known
-from controllers.xline.bootstrap import OutdatedDefinition, frozen
+from controllers.xline.bootstrap import (
+    FormerData,
+    Gone,
+    OutdatedDefinition,
+    VolumesLeaving,
+    alive,
+    first_bootstrap,
+    frozen,
+)
 from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, Plan, children
 from controllers.xline.events import between
 from controllers.xline.members import Observe, observe
@@ -22,6 +30,7 @@ from controllers.xline.names import Names
 from controllers.xline.observed import Observed, Pod, endpoints, pod_of, workload_of
 from controllers.xline.status import (
     AVAILABLE,
+    FORMER_DATA,
     INVALID_SPEC,
     NAME_TAKEN,
     PROGRESSING,
@@ -31,7 +40,7 @@ from controllers.xline.status import (
     Subject,
     build_status,
     find,
-    invalid_status,
+    stuck_status,
 )
 from controllers.xline.volumes import set_retention
 from crds.decoding import InvalidObject, decode
@@ -47,10 +56,6 @@ _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: l
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
-
-
-class _Gone(Exception):
-    """The object was deleted, which the cache does not know yet."""
 
 
 class _LeftOver(Exception):
@@ -78,32 +83,46 @@ class XlineReconciler:
         try:
             cluster = decode(XlineCluster, obj.to_dict())
         except InvalidObject as error:
-            self._tell_unreadable(obj, error, ctx)
+            where = f"{error.field}: {error.problem}" if error.field else error.problem
+            self._tell_stuck(obj, Problem(INVALID_SPEC, where), ctx)
             return None
+        if not _is_frozen(cluster):
+            problem = self._setting_problem(cluster)
+            if problem is not None:  # the members of a cluster that cannot start are not frozen
+                self._tell_stuck(obj, problem, ctx)
+                return None
         try:
             obj, bootstrap = frozen(obj, cluster, ctx)
-        except NotFound:
+            plan = Plan(cluster, bootstrap, self._cluster_domain)
+            problem = self._bring_about(obj, plan, ctx)
+        except Gone:
             return None  # deleted meanwhile
+        except (VolumesLeaving, _LeftOver) as error:
+            ctx.log.info("waiting for the garbage collector", reason=str(error))
+            return Result(requeue_after=_LEFT_OVER)
+        except FormerData as error:
+            self._tell_stuck(obj, Problem(FORMER_DATA, str(error)), ctx)
+            return Result(requeue_after=_SETTLED)
         except OutdatedDefinition as error:
             ctx.log.error("cannot work with the installed CRD", reason=str(error))
             ctx.recorder.event(obj, "Warning", "OutdatedDefinition", str(error))
             return Result(requeue_after=_SETTLED)
-        plan = Plan(cluster, bootstrap, self._cluster_domain)
-        try:
-            problem = self._bring_about(obj, plan, ctx)
-        except _Gone:
-            return None
-        except _LeftOver as error:
-            ctx.log.info("waiting for the garbage collector", reason=str(error))
-            return Result(requeue_after=_LEFT_OVER)
         set_retention(obj, cluster, bootstrap.members, ctx)
         observed = self._observe(plan, ctx)
         status = self._tell(obj, plan, observed, problem, ctx)
         return Result(requeue_after=_next_look(status, observed))
 
+    def _setting_problem(self, cluster: XlineCluster) -> Problem | None:
+        try:
+            children(Plan(cluster, first_bootstrap(cluster), self._cluster_domain))
+        except SettingError as error:
+            return Problem(INVALID_SPEC, str(error))
+        return None
+
     def _bring_about(self, obj: Unstructured, plan: Plan, ctx: ReconcileContext) -> Problem | None:
         """Apply all children. Returns the first problem that only a person can solve.
 
+        :raises Gone: the cluster was deleted meanwhile.
         :raises ClientError: a write failed in a way that may pass. Reconcile again.
         """
         try:
@@ -111,7 +130,8 @@ class XlineReconciler:
         except SettingError as error:
             return Problem(INVALID_SPEC, str(error))
         if any(self._cached(child, plan.names, ctx) is None for child in wanted):
-            _check_alive(obj, ctx)
+            # They may be missing because the garbage collector has begun, which we heard of before the deletion itself.
+            alive(obj, ctx)
         first: Problem | None = None
         for child in wanted:
             if first is not None and first.stage == SERVICE_STAGE and child.stage == STATEFULSET_STAGE:
@@ -181,12 +201,10 @@ class XlineReconciler:
         self._store(obj, old, new, ctx)
         return new
 
-    def _tell_unreadable(self, obj: Unstructured, error: InvalidObject, ctx: ReconcileContext) -> None:
-        ctx.log.warning("the object cannot be read", field=error.field, problem=error.problem)
-        message = f"{error.field}: {error.problem}" if error.field else error.problem
+    def _tell_stuck(self, obj: Unstructured, problem: Problem, ctx: ReconcileContext) -> None:
+        """There is nothing to look at, only a problem to tell."""
         old = _stored_status(obj)
-        problem = Problem(INVALID_SPEC, message)
-        self._store(obj, old, invalid_status(old, obj.generation, problem, ctx.clock.now()), ctx)
+        self._store(obj, old, stuck_status(old, obj.generation, problem, ctx.clock.now()), ctx)
 
     @staticmethod
     def _store(obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, ctx: ReconcileContext) -> None:
@@ -198,6 +216,7 @@ class XlineReconciler:
         except NotFound:
             return  # deleted meanwhile
         for event in between(old, new):
+            ctx.log.info(event.message, reason=event.reason)
             ctx.recorder.event(obj, event.type, event.reason, event.message)
 
 
@@ -209,18 +228,8 @@ def _stored_status(obj: Unstructured) -> XlineClusterStatus:
         return XlineClusterStatus()
 
 
-def _check_alive(obj: Unstructured, ctx: ReconcileContext) -> None:
-    """Before children that are missing are made: they may be missing because the garbage collector has begun to
-    delete what belonged to the object, and its deletion has not reached our cache.
-
-    :raises _Gone: it is deleted, or being deleted.
-    """
-    try:
-        live = ctx.client.resource(XLINECLUSTERS, namespace=obj.namespace).get(obj.name)
-    except NotFound:
-        raise _Gone from None
-    if live.uid != obj.uid or live.deletion_timestamp is not None:
-        raise _Gone
+def _is_frozen(cluster: XlineCluster) -> bool:
+    return cluster.status is not None and cluster.status.bootstrap is not None
 
 
 def _scaling_problem(plan: Plan) -> Problem | None:
@@ -264,6 +273,7 @@ def _tell_child(
         reason, message = "DriftRepaired", f"{child} was changed by somebody and is put right"
     else:
         reason, message = "Updated", f"changed {child}"
+    ctx.log.info(message, reason=reason)
     ctx.recorder.event(obj, "Normal", reason, message)
 
 

@@ -20,6 +20,7 @@ AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 DEGRADED = "Degraded"
 
+FORMER_DATA = "FormerData"
 INVALID_SPEC = "InvalidSpec"
 NAME_TAKEN = "NameTaken"
 REJECTED = "Rejected"
@@ -101,8 +102,9 @@ def build_status(
     )
 
 
-def invalid_status(old: XlineClusterStatus, generation: int, problem: Problem, now: datetime) -> XlineClusterStatus:
-    """For a spec that cannot even be read: what was known stays, and the problem is told."""
+def stuck_status(old: XlineClusterStatus, generation: int, problem: Problem, now: datetime) -> XlineClusterStatus:
+    """For a spec that cannot be read, or a cluster that cannot be started: what was known stays, and the problem is
+    told."""
     verdicts = [
         Verdict(PROGRESSING, "False", problem.reason, problem.message),
         Verdict(DEGRADED, "True", problem.reason, problem.message),

@@ -7,7 +7,7 @@ which somebody may delete by mistake and we make again.
 
 from __future__ import annotations
 
-from controllers.xline.names import CLAIMS, Names
+from controllers.xline.names import CLAIMS, Names, is_left_over
 from crds.xlinecluster import XlineCluster
 from runtime.client import NotFound, Unstructured
 from runtime.controller import ReconcileContext
@@ -30,17 +30,13 @@ def set_retention(owner: Unstructured, cluster: XlineCluster, members: list[str]
             claim = claims.get(names.claim(member))
         except NotFound:
             continue
-        if claim.deletion_timestamp is None and names.selector.items() <= claim.labels.items():
+        leaving = claim.deletion_timestamp is not None or is_left_over(claim, owner)
+        if not leaving and names.selector.items() <= claim.labels.items():
             _set_owner(owner, claim, wanted, ctx)
 
 
 def _set_owner(owner: Unstructured, claim: Unstructured, wanted: bool, ctx: ReconcileContext) -> None:
-    # A former cluster of this name may have left its reference behind; its time is over.
-    others = [
-        reference.to_dict()
-        for reference in claim.owner_references
-        if (reference.kind, reference.name) != (owner.kind, owner.name)
-    ]
+    others = [reference.to_dict() for reference in claim.owner_references if reference.uid != owner.uid]
     references = others + ([_reference(owner)] if wanted else [])
     if references == [reference.to_dict() for reference in claim.owner_references]:
         return

@@ -245,8 +245,25 @@ def test_a_setting_that_the_engine_lacks_is_told_with_the_field(world: World) ->
     assert "spec.bootstrapArgs.gc-interval" in world.wait_event("InvalidSpec")
     assert "spec.bootstrapArgs.gc-interval" in world.status()["message"]
     assert world.children() == {}
-    world.edit(bootstrapArgs=None)
+    assert "bootstrap" not in world.status()  # so that the number of members may still change
+    world.edit(bootstrapArgs=None, replicas=5)
     world.wait_children()
+    assert world.children()["statefulsets/demo-sts"]["spec"]["replicas"] == 5
+
+
+def test_a_setting_that_goes_wrong_later_leaves_the_members_alone(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    before = {name: child.resource_version for name, child in world.children().items()}
+    world.edit(extraArgs=["--name=other"])
+    world.wait_condition("Progressing", "False", "InvalidSpec")
+    assert "spec.extraArgs[0]" in world.wait_event("InvalidSpec")
+    assert world.condition("Available")[0] == "True"
+    assert {name: child.resource_version for name, child in world.children().items()} == before
 
 
 def test_scaling_a_cluster_that_exists_changes_nothing_and_says_so(world: World) -> None:
@@ -443,3 +460,46 @@ def test_children_are_not_made_again_for_a_cluster_whose_deletion_the_cache_has_
     wait_for(lambda: operator.looks > looks, what="a look")
     assert world.writes()[before:] == []
     assert "services/demo-client" not in world.children()
+
+
+@pytest.mark.parametrize("claims", [[0], [0, 1], [0, 1, 2, 3], [1, 2, 3]])
+def test_retained_volumes_that_do_not_fit_are_not_started_upon(world: World, claims: list[int]) -> None:
+    """A member goes on with the membership on its volume: one of three would wait for the others for ever."""
+    for ordinal in claims:
+        world.make_claim(ordinal)
+    world.create()
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "FormerData")
+    assert "spec.replicas" in world.wait_event("FormerData")
+    assert world.children() == {}
+    for ordinal in claims:
+        world.remove_claim(ordinal)
+    world.touch()
+    world.wait_children()
+
+
+def test_retained_volumes_that_fit_are_gone_on_with(world: World) -> None:
+    for ordinal in range(3):
+        world.make_claim(ordinal)
+    world.create()
+    world.start_operator()
+    world.wait_children()
+    world.wait_event("DataFound")
+
+
+def test_volumes_of_a_deleted_cluster_are_waited_for_not_reused(world: World) -> None:
+    """They are half deleted: a mixture of old and new members would be two clusters."""
+    gone = {"apiVersion": XLINECLUSTERS.api_version, "kind": "XlineCluster", "name": "demo", "uid": "former"}
+    for ordinal in range(3):
+        world.make_claim(ordinal, owner=gone)
+    world.create()
+    operator = world.start_operator()
+    wait_for(lambda: operator.looks > 0, what="a look")
+    assert world.writes() == []
+    for ordinal in range(3):
+        claim = world.get(known.CLAIMS, f"data-demo-sts-{ordinal}")
+        assert claim is not None
+        assert [reference.uid for reference in claim.owner_references] == ["former"]
+        world.remove_claim(ordinal)
+    world.touch()
+    world.wait_children()

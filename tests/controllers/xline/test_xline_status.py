@@ -17,7 +17,7 @@ from controllers.xline.status import (
     Subject,
     build_status,
     find,
-    invalid_status,
+    stuck_status,
 )
 from crds.xlinecluster import XlineClusterStatus
 from membership.xline.client import MemberStatus
@@ -189,7 +189,7 @@ def test_an_even_number_is_accepted_and_commented(size: int, odd: bool) -> None:
 
 def test_an_unreadable_spec_keeps_what_was_known() -> None:
     good = status(subject(completed=True), look())
-    found = invalid_status(good, 9, Problem(INVALID_SPEC, "spec.replicas: Expected `int`"), NOW)
+    found = stuck_status(good, 9, Problem(INVALID_SPEC, "spec.replicas: Expected `int`"), NOW)
     assert found.bootstrap == good.bootstrap
     assert found.members == good.members
     assert conditions(found) == {

@@ -197,15 +197,25 @@ class World:
         }
         pods.patch(name, {"status": reported}, type="merge", subresource="status")
 
-    def make_claim(self, ordinal: int, *, labels: Mapping[str, str] | None = None) -> None:
-        template = self.children()["statefulsets/demo-sts"]["spec"]["volumeClaimTemplates"][0]
+    def make_claim(
+        self, ordinal: int, *, labels: Mapping[str, str] | None = None, owner: JSONObject | None = None
+    ) -> None:
+        """As the StatefulSet controller makes it, unless ``labels`` say that somebody else did."""
         own = {"app.kubernetes.io/instance": "demo", "app.kubernetes.io/name": "xlinecluster"}
-        self.client.resource(known.CLAIMS, namespace=NAMESPACE).create(
-            {
-                "metadata": {"name": f"data-demo-sts-{ordinal}", "labels": own if labels is None else labels},
-                "spec": template["spec"],
-            }
-        )
+        metadata: JSONObject = {
+            "name": f"data-demo-sts-{ordinal}",
+            "labels": own if labels is None else labels,
+            "ownerReferences": [owner] if owner else [],
+        }
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        claims = self.client.resource(known.CLAIMS, namespace=NAMESPACE)
+        claims.create({"metadata": metadata, "spec": spec})
+
+    def remove_claim(self, ordinal: int) -> None:
+        """Delete it, and let go of what protects it."""
+        claims = self.client.resource(known.CLAIMS, namespace=NAMESPACE)
+        claims.patch(f"data-demo-sts-{ordinal}", {"metadata": {"finalizers": None}}, type="merge")
+        claims.delete(f"data-demo-sts-{ordinal}")
 
 
 @contextmanager
