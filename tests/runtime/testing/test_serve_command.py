@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -36,7 +37,7 @@ WIDGET = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name":
 
 
 @pytest.fixture
-def manifests(tmp_path):
+def manifests(tmp_path: Path) -> Path:
     folder = tmp_path / "manifests"
     folder.mkdir()
     (folder / "a-widget.yaml").write_text(yaml.safe_dump(WIDGET))
@@ -44,7 +45,7 @@ def manifests(tmp_path):
     return folder
 
 
-def run(*arguments):
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "runtime.testing", *arguments],
         cwd=ROOT,
@@ -56,7 +57,7 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop(ending, manifests, tmp_path):
+def test_it_serves_until_it_is_told_to_stop(ending: signal.Signals, manifests: Path, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "config"
     process = subprocess.Popen(
         [
@@ -75,8 +76,9 @@ def test_it_serves_until_it_is_told_to_stop(ending, manifests, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()
         match = re.fullmatch(r"serving on (http://127\.0\.0\.1:\d+)\n", line)
         assert match, line
@@ -103,7 +105,7 @@ def test_it_serves_until_it_is_told_to_stop(ending, manifests, tmp_path):
     assert not kubeconfig.exists()
 
 
-def test_help_names_every_option_and_exit_code():
+def test_help_names_every_option_and_exit_code() -> None:
     shown = run("--help")
 
     assert shown.returncode == 0
@@ -112,7 +114,7 @@ def test_help_names_every_option_and_exit_code():
         assert text in shown.stdout
 
 
-def test_a_busy_port_is_named():
+def test_a_busy_port_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -135,7 +137,9 @@ def test_a_busy_port_is_named():
         ({"a.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {}"}, "spec.containers"),
     ],
 )
-def test_manifests_that_cannot_be_applied_are_named(content, message, tmp_path, capsys):
+def test_manifests_that_cannot_be_applied_are_named(
+    content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "crds"
     if content is not None:
         folder.mkdir()
@@ -151,7 +155,9 @@ def test_manifests_that_cannot_be_applied_are_named(content, message, tmp_path, 
     ("content", "message"),
     [(None, "there is no such file"), ("token-without-user", ":1: expected token,user,uid")],
 )
-def test_a_token_file_that_cannot_be_read_is_named(content, message, tmp_path, capsys):
+def test_a_token_file_that_cannot_be_read_is_named(
+    content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "tokens"
     if content is not None:
         path.write_text(content)
@@ -161,7 +167,7 @@ def test_a_token_file_that_cannot_be_read_is_named(content, message, tmp_path, c
     assert message in error
 
 
-def test_only_who_has_a_token_may_ask(tmp_path, capsys):
+def test_only_who_has_a_token_may_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokens, kubeconfig = tmp_path / "tokens", tmp_path / "config"
     tokens.write_text('s3cret,alice,1,"admins"\n')
     stop = threading.Event()
@@ -184,7 +190,7 @@ def test_only_who_has_a_token_may_ask(tmp_path, capsys):
         server.join(20)
 
 
-def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path, capsys):
+def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config"
     path.write_text("clusters: [{name: production}]")
 
@@ -193,7 +199,7 @@ def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path, capsys):
     assert path.read_text() == "clusters: [{name: production}]"
 
 
-def test_a_kubeconfig_that_a_killed_server_left_is_replaced(tmp_path, capsys):
+def test_a_kubeconfig_that_a_killed_server_left_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config"
     stop = threading.Event()
     stop.set()
@@ -205,7 +211,7 @@ def test_a_kubeconfig_that_a_killed_server_left_is_replaced(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])
-def test_a_wrong_port_is_a_usage_error(port, capsys):
+def test_a_wrong_port_is_a_usage_error(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ending:
         command.main([f"--port={port}"])
 

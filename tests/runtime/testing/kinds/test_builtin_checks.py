@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+
+from tests.runtime.testing.kinds.kinds_helpers import JSON, Sandbox
 
 POD_SPEC = {"containers": [{"name": "main", "image": "a:1"}]}
 SELECTOR = {"matchLabels": {"app": "s"}}
@@ -13,7 +17,7 @@ WORKLOAD = {"serviceName": "s", "selector": SELECTOR, "template": TEMPLATE}
 REQUIRED, INVALID, FORBIDDEN = "FieldValueRequired", "FieldValueInvalid", "FieldValueForbidden"
 
 
-def container(**fields):
+def container(**fields: Any) -> JSON:
     return {"spec": {"containers": [{"name": "main", "image": "a:1", **fields}]}}
 
 
@@ -100,7 +104,7 @@ def container(**fields):
         ("selfsubjectaccessreviews", {"spec": {}}, [(INVALID, "spec.resourceAttributes")]),
     ],
 )
-def test_refused(resource, obj, causes, sandbox):
+def test_refused(resource: str, obj: Any, causes: list[tuple[str, str]], sandbox: Sandbox) -> None:
     assert sandbox.write(resource, obj).causes == causes
 
 
@@ -148,7 +152,9 @@ def test_refused(resource, obj, causes, sandbox):
         ),
     ],
 )
-def test_change(resource, obj, change, causes, sandbox):
+def test_change(
+    resource: str, obj: Any, change: Callable[[JSON], object], causes: list[tuple[str, str]], sandbox: Sandbox
+) -> None:
     created = sandbox.write(resource, obj)
     assert created.errors == []
     wanted = copy.deepcopy(created.obj)
@@ -157,7 +163,7 @@ def test_change(resource, obj, change, causes, sandbox):
     assert sandbox.write(resource, wanted, created.obj).causes == causes
 
 
-def test_counts_of_a_status_fit_together(sandbox):
+def test_counts_of_a_status_fit_together(sandbox: Sandbox) -> None:
     old = sandbox.write("statefulsets", {"spec": WORKLOAD}).obj
     wanted = {**old, "status": {"replicas": 1, "readyReplicas": 2, "availableReplicas": 0}}
 
@@ -165,7 +171,7 @@ def test_counts_of_a_status_fit_together(sandbox):
 
 
 @pytest.mark.parametrize("resource", ["pods", "statefulsets", "deployments", "poddisruptionbudgets"])
-def test_status_and_spec_are_written_apart(resource, sandbox):
+def test_status_and_spec_are_written_apart(resource: str, sandbox: Sandbox) -> None:
     spec = {"pods": POD_SPEC, "poddisruptionbudgets": {"maxUnavailable": 1}}.get(resource, WORKLOAD)
     old = sandbox.write(resource, {"spec": spec}).obj
     kind = sandbox.builtin(resource)

@@ -7,6 +7,7 @@ import pytest
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.testing.kinds.services import ServiceAddresses
 from runtime.types import GVR
+from tests.runtime.testing.kinds.kinds_helpers import JSON, Sandbox
 
 POD_SPEC = {"containers": [{"name": "main", "image": "example.com/app:1"}]}
 DEFAULTED_CONTAINER = {
@@ -29,7 +30,7 @@ DEFAULTED_TEMPLATE_SPEC = {
 SELECTOR = {"matchLabels": {"app": "s"}}
 
 
-def test_pod(sandbox):
+def test_pod(sandbox: Sandbox) -> None:
     written = sandbox.write(
         "pods",
         {
@@ -90,7 +91,7 @@ def test_pod(sandbox):
         ("app@sha256:0123", "IfNotPresent"),
     ],
 )
-def test_pull_policy_follows_the_tag(image, policy, sandbox):
+def test_pull_policy_follows_the_tag(image: str, policy: str, sandbox: Sandbox) -> None:
     pod = sandbox.write("pods", {"spec": {"containers": [{"name": "main", "image": image}]}}).obj
 
     assert pod["spec"]["containers"][0]["imagePullPolicy"] == policy
@@ -105,13 +106,13 @@ def test_pull_policy_follows_the_tag(image, policy, sandbox):
         ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
     ],
 )
-def test_quality_of_service(resources, qos, sandbox):
+def test_quality_of_service(resources: JSON, qos: str, sandbox: Sandbox) -> None:
     pod = {"spec": {"containers": [{"name": "main", "image": "a:1", "resources": resources}]}}
 
     assert sandbox.write("pods", pod).obj["status"]["qosClass"] == qos
 
 
-def test_defaults_are_idempotent(sandbox):
+def test_defaults_are_idempotent(sandbox: Sandbox) -> None:
     for resource, obj in (
         ("pods", {"spec": POD_SPEC}),
         ("statefulsets", {"spec": {"selector": SELECTOR, "template": TEMPLATE, "serviceName": "s"}}),
@@ -128,7 +129,7 @@ def test_defaults_are_idempotent(sandbox):
         assert twice == once, resource
 
 
-def test_stateful_set(sandbox):
+def test_stateful_set(sandbox: Sandbox) -> None:
     claim = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
     written = sandbox.write(
         "statefulsets",
@@ -166,7 +167,7 @@ def test_stateful_set(sandbox):
     assert written.obj["status"] == {"replicas": 0, "availableReplicas": 0}
 
 
-def test_deployment(sandbox):
+def test_deployment(sandbox: Sandbox) -> None:
     spec = sandbox.write("deployments", {"spec": {"selector": SELECTOR, "template": TEMPLATE}}).obj["spec"]
 
     assert spec["strategy"] == {
@@ -176,7 +177,7 @@ def test_deployment(sandbox):
     assert (spec["replicas"], spec["revisionHistoryLimit"], spec["progressDeadlineSeconds"]) == (1, 10, 600)
 
 
-def test_service(sandbox):
+def test_service(sandbox: Sandbox) -> None:
     written = sandbox.write("services", {"spec": {"selector": {"app": "x"}, "ports": [{"port": 80}]}})
 
     spec = written.obj["spec"]
@@ -194,13 +195,13 @@ def test_service(sandbox):
     assert written.obj["status"] == {"loadBalancer": {}}
 
 
-def test_a_headless_service_gets_no_address(sandbox):
+def test_a_headless_service_gets_no_address(sandbox: Sandbox) -> None:
     spec = sandbox.write("services", {"spec": {"clusterIP": "None", "ports": [{"port": 80}]}}).obj["spec"]
 
     assert (spec["clusterIP"], spec["clusterIPs"]) == ("None", ["None"])
 
 
-def test_a_service_keeps_its_address_and_node_port(sandbox):
+def test_a_service_keeps_its_address_and_node_port(sandbox: Sandbox) -> None:
     old = sandbox.write("services", {"spec": {"type": "NodePort", "ports": [{"port": 80, "name": "a"}]}}).obj
     assert 30000 <= old["spec"]["ports"][0]["nodePort"] < 32768
 
@@ -213,8 +214,8 @@ def test_a_service_keeps_its_address_and_node_port(sandbox):
     assert written.obj["spec"]["ports"][0]["nodePort"] != old["spec"]["ports"][0]["nodePort"]
 
 
-def test_no_address_is_given_twice():
-    services: list[dict] = []
+def test_no_address_is_given_twice() -> None:
+    services: list[JSON] = []
     addresses = ServiceAddresses("127.1.2.0/30", in_use=lambda: services)
     registry = DefaultRegistry(addresses=addresses)
     kind = registry.lookup(GVR("", "v1", "services"))
@@ -232,7 +233,7 @@ def test_no_address_is_given_twice():
     assert addresses.next_ip() == gone["spec"]["clusterIP"]
 
 
-def test_secret_text_becomes_data(sandbox):
+def test_secret_text_becomes_data(sandbox: Sandbox) -> None:
     secret = sandbox.write("secrets", {"stringData": {"k": "vé"}, "data": {"o": "eA=="}}).obj
 
     assert secret["data"] == {"o": "eA==", "k": "dsOp"}
@@ -240,7 +241,7 @@ def test_secret_text_becomes_data(sandbox):
     assert "stringData" not in secret
 
 
-def test_claim(sandbox):
+def test_claim(sandbox: Sandbox) -> None:
     claim = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
     written = sandbox.write("persistentvolumeclaims", claim).obj
 
@@ -249,7 +250,7 @@ def test_claim(sandbox):
     assert written["status"] == {"phase": "Pending"}
 
 
-def test_namespace(sandbox):
+def test_namespace(sandbox: Sandbox) -> None:
     written = sandbox.write("namespaces", {}).obj
 
     assert written["spec"] == {"finalizers": ["kubernetes"]}
@@ -257,7 +258,7 @@ def test_namespace(sandbox):
     assert written["metadata"]["labels"] == {"kubernetes.io/metadata.name": "x"}
 
 
-def test_both_event_apis_show_the_same_event(sandbox):
+def test_both_event_apis_show_the_same_event(sandbox: Sandbox) -> None:
     old_kind = sandbox.kind(GVR("", "v1", "events"))
     new_kind = sandbox.kind(GVR("events.k8s.io", "v1", "events"))
     assert old_kind.storage_key == new_kind.storage_key == ("", "events")
@@ -282,14 +283,14 @@ def test_both_event_apis_show_the_same_event(sandbox):
     assert {key: value for key, value in new_kind.from_storage(stored).items() if key in new} == new
 
 
-def test_events_of_the_old_api_show_their_empty_fields(sandbox):
+def test_events_of_the_old_api_show_their_empty_fields(sandbox: Sandbox) -> None:
     event = sandbox.write("events", {"involvedObject": {"namespace": "d", "name": "p"}, "reason": "X"}).obj
 
     assert event["eventTime"] is None
     assert event["reportingComponent"] == event["reportingInstance"] == ""
 
 
-def test_every_status_is_complete(sandbox):
+def test_every_status_is_complete(sandbox: Sandbox) -> None:
     budget = sandbox.write("poddisruptionbudgets", {"spec": {"maxUnavailable": 1}, "status": {"currentHealthy": 9}})
 
     assert budget.obj["status"] == {
@@ -300,7 +301,7 @@ def test_every_status_is_complete(sandbox):
     }
 
 
-def test_a_job_selects_its_own_pods(sandbox):
+def test_a_job_selects_its_own_pods(sandbox: Sandbox) -> None:
     job = {
         "metadata": {"name": "j", "uid": "u-1"},
         "spec": {"template": {"spec": {**POD_SPEC, "restartPolicy": "Never"}}},

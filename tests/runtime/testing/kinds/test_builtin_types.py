@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from runtime.testing.kinds.model import DecodeError
 from runtime.testing.kinds.quantity import QuantityError, canonical_quantity, parse_quantity
 from runtime.testing.kinds.schemas import REF, definitions, generate, resolve
+from tests.runtime.testing.kinds.kinds_helpers import JSONMaker, Sandbox, Submit
 
 
 @pytest.mark.parametrize(
@@ -52,12 +54,12 @@ from runtime.testing.kinds.schemas import REF, definitions, generate, resolve
         ("pods", {"metadata": {"name": "p", "labels": {"a": 1}}}, "Go struct field ObjectMeta.metadata.labels"),
     ],
 )
-def test_wrong_types(resource, obj, message, sandbox):
+def test_wrong_types(resource: str, obj: Any, message: str, sandbox: Sandbox) -> None:
     with pytest.raises(DecodeError, match=message.replace("[", r"\[").replace("(", r"\(")):
         sandbox.write(resource, obj)
 
 
-def test_metadata_of_custom_resources_has_types_too(sandbox, widget, submit):
+def test_metadata_of_custom_resources_has_types_too(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom({"type": "object"})
     obj = widget({})
     obj["metadata"]["labels"] = {"a": 1}
@@ -66,7 +68,7 @@ def test_metadata_of_custom_resources_has_types_too(sandbox, widget, submit):
         submit(kind, obj)
 
 
-def test_nulls_and_empty_collections_are_dropped_and_empty_structs_stay(sandbox):
+def test_nulls_and_empty_collections_are_dropped_and_empty_structs_stay(sandbox: Sandbox) -> None:
     pod = {
         "metadata": {"name": "p", "labels": {}, "creationTimestamp": None},
         "spec": {
@@ -84,7 +86,7 @@ def test_nulls_and_empty_collections_are_dropped_and_empty_structs_stay(sandbox)
     assert "args" not in written["spec"]["containers"][0]
 
 
-def test_times_become_canonical(sandbox):
+def test_times_become_canonical(sandbox: Sandbox) -> None:
     pod = {
         "metadata": {"name": "p", "creationTimestamp": "2020-01-01T01:00:00.7+01:00"},
         "spec": {"containers": [{"name": "m", "image": "a:1"}]},
@@ -93,7 +95,7 @@ def test_times_become_canonical(sandbox):
     assert sandbox.write("pods", pod).obj["metadata"]["creationTimestamp"] == "2020-01-01T00:00:00Z"
 
 
-def test_unknown_fields_are_dropped_and_named(sandbox):
+def test_unknown_fields_are_dropped_and_named(sandbox: Sandbox) -> None:
     written = sandbox.write("pods", {"spec": {"containers": [{"name": "m", "image": "a:1", "x": 1}], "y": 2}, "z": 3})
 
     assert written.unknown == ["spec.containers[0].x", "spec.y", "z"]
@@ -116,12 +118,12 @@ def test_unknown_fields_are_dropped_and_named(sandbox):
         (2, "2"),
     ],
 )
-def test_canonical_quantities(text, canonical):
+def test_canonical_quantities(text: str, canonical: str) -> None:
     assert canonical_quantity(text) == canonical
 
 
 @pytest.mark.parametrize("text", ["", "x", "1 Gi", "1.2.3", "1KB", "--1", "1e999"])
-def test_malformed_quantities(text):
+def test_malformed_quantities(text: str) -> None:
     with pytest.raises(QuantityError):
         parse_quantity(text)
 
@@ -131,7 +133,7 @@ def test_malformed_quantities(text):
     st.integers(0, 3),
     st.sampled_from(["", "m", "k", "M", "Ki", "Mi", "Gi", "e2", "E-1"]),
 )
-def test_a_canonical_quantity_has_the_same_value_and_stays(number, decimals, suffix):
+def test_a_canonical_quantity_has_the_same_value_and_stays(number: int, decimals: int, suffix: str) -> None:
     text = (
         f"{Fraction(number, 10**decimals).numerator / Fraction(number, 10**decimals).denominator:.{decimals}f}{suffix}"
     )
@@ -141,13 +143,13 @@ def test_a_canonical_quantity_has_the_same_value_and_stays(number, decimals, suf
     assert canonical_quantity(canonical) == canonical
 
 
-def test_the_schemas_are_those_of_the_installed_client():
+def test_the_schemas_are_those_of_the_installed_client() -> None:
     """Fails when the official client was updated: run python -m runtime.testing.kinds.schemas.generate."""
     assert generate.main(["--check"]) == 0
 
 
-def test_schemas_hold_no_text_of_others():
-    def walk(node):
+def test_schemas_hold_no_text_of_others() -> None:
+    def walk(node: object) -> None:
         if isinstance(node, dict):
             assert not isinstance(node.get("description"), str)
             for value in node.values():
@@ -159,8 +161,8 @@ def test_schemas_hold_no_text_of_others():
     walk(dict(definitions()))
 
 
-def test_every_reference_resolves():
-    def walk(node):
+def test_every_reference_resolves() -> None:
+    def walk(node: object) -> None:
         if isinstance(node, dict):
             if isinstance(node.get("$ref"), str):  # JSONSchemaProps has a field of that name
                 assert resolve({"$ref": node["$ref"]})["type"] == "object"
@@ -173,10 +175,12 @@ def test_every_reference_resolves():
     walk(dict(definitions()))
 
 
-def test_how_lists_merge_is_said_where_it_matters():
-    containers = resolve({"$ref": REF + "io.k8s.api.core.v1.PodSpec"})["properties"]["containers"]
+def test_how_lists_merge_is_said_where_it_matters() -> None:
+    spec: Any = resolve({"$ref": REF + "io.k8s.api.core.v1.PodSpec"})
+    containers = spec["properties"]["containers"]
     assert containers["x-kubernetes-patch-merge-key"] == "name"
     assert containers["x-kubernetes-list-map-keys"] == ["name"]
-    meta = resolve({"$ref": REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"})["properties"]
+    metadata: Any = resolve({"$ref": REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"})
+    meta = metadata["properties"]
     assert meta["finalizers"]["x-kubernetes-list-type"] == "set"
     assert meta["ownerReferences"]["x-kubernetes-list-map-keys"] == ["uid"]

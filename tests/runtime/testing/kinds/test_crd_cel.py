@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+from tests.runtime.testing.kinds.kinds_helpers import JSON, JSONMaker, Sandbox, Submit
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
 
 
-def rules(*given):
+def rules(*given: str | JSON) -> list[JSON]:
     return [{"rule": each} if isinstance(each, str) else each for each in given]
 
 
-def test_rule_with_reason_and_field_path(sandbox, widget, submit):
+def test_rule_with_reason_and_field_path(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -34,7 +38,7 @@ def test_rule_with_reason_and_field_path(sandbox, widget, submit):
     assert written.messages == ["spec.min: Forbidden: min above max"]
 
 
-def test_message_expression_and_its_fallback(sandbox, widget, submit):
+def test_message_expression_and_its_fallback(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -62,7 +66,7 @@ def test_message_expression_and_its_fallback(sandbox, widget, submit):
     ]
 
 
-def test_transition_rules_judge_changes_only(sandbox, widget, submit):
+def test_transition_rules_judge_changes_only(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -94,7 +98,7 @@ def test_transition_rules_judge_changes_only(sandbox, widget, submit):
     ]
 
 
-def test_optional_old_self(sandbox, widget, submit):
+def test_optional_old_self(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -115,7 +119,7 @@ def test_optional_old_self(sandbox, widget, submit):
     assert submit(kind, widget({"n": 1}), widget({"n": 2})).causes == [("FieldValueInvalid", "spec.n")]
 
 
-def test_rules_wait_until_the_object_has_its_shape(sandbox, widget, submit):
+def test_rules_wait_until_the_object_has_its_shape(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {"type": "object", "properties": {"n": {**NUMBER, "x-kubernetes-validations": rules("self > 5")}}}
     )
@@ -127,7 +131,7 @@ def test_rules_wait_until_the_object_has_its_shape(sandbox, widget, submit):
     assert "some validation rules were not checked" in submit(kind, widget({"n": "x"})).messages[1]
 
 
-def test_a_rule_that_fails_to_evaluate_refuses(sandbox, widget, submit):
+def test_a_rule_that_fails_to_evaluate_refuses(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -167,7 +171,7 @@ def test_a_rule_that_fails_to_evaluate_refuses(sandbox, widget, submit):
         ("self.s == 'a' || self.l[7] == 1", {"s": "a", "l": []}, True),
     ],
 )
-def test_functions(rule, value, holds, sandbox, widget, submit):
+def test_functions(rule: str, value: Any, holds: bool, sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -189,7 +193,7 @@ def test_functions(rule, value, holds, sandbox, widget, submit):
     assert (submit(kind, widget(value)).errors == []) is holds
 
 
-def test_a_root_rule_sees_the_name(sandbox, make_crd, submit):
+def test_a_root_rule_sees_the_name(sandbox: Sandbox, make_crd: JSONMaker, submit: Submit) -> None:
     schema = {"type": "object", "x-kubernetes-validations": rules("self.metadata.name.startsWith('w')")}
     assert sandbox.define(make_crd(schema)).errors == []
     kind = next(each for each in sandbox.registry.kinds() if each.custom)
@@ -213,7 +217,9 @@ def test_a_root_rule_sees_the_name(sandbox, make_crd, submit):
         ("", "rule is not specified"),
     ],
 )
-def test_a_rule_that_cannot_work_is_refused_with_the_crd(rule, problem, sandbox, make_crd):
+def test_a_rule_that_cannot_work_is_refused_with_the_crd(
+    rule: str, problem: str, sandbox: Sandbox, make_crd: JSONMaker
+) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -241,7 +247,7 @@ def test_a_rule_that_cannot_work_is_refused_with_the_crd(rule, problem, sandbox,
         "self.l.size() > 1.5 || self.s != ''",
     ],
 )
-def test_a_good_rule_is_not_refused(rule, sandbox):
+def test_a_good_rule_is_not_refused(rule: str, sandbox: Sandbox) -> None:
     sandbox.custom(
         {
             "type": "object",

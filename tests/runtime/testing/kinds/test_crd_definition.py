@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from runtime.types import GVR
+from tests.runtime.testing.kinds.kinds_helpers import JSON, JSONMaker, Sandbox, Submit
 
 OBJECT = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 ROOT = "spec.validation.openAPIV3Schema"
 
 
-def spec(schema):
+def spec(schema: JSON) -> JSON:
     return {"type": "object", "properties": {"spec": schema}}
 
 
@@ -54,7 +58,9 @@ def spec(schema):
         ),
     ],
 )
-def test_a_schema_that_is_not_structural_is_refused(schema, cause, sandbox, make_crd):
+def test_a_schema_that_is_not_structural_is_refused(
+    schema: Any, cause: tuple[str, str], sandbox: Sandbox, make_crd: JSONMaker
+) -> None:
     assert cause in sandbox.define(make_crd(schema)).causes
 
 
@@ -79,14 +85,16 @@ def test_a_schema_that_is_not_structural_is_refused(schema, cause, sandbox, make
         ),
     ],
 )
-def test_a_malformed_definition_is_refused(change, cause, sandbox, make_crd):
+def test_a_malformed_definition_is_refused(
+    change: Callable[[JSON], object], cause: tuple[str, str], sandbox: Sandbox, make_crd: JSONMaker
+) -> None:
     crd = make_crd(OBJECT)
     change(crd)
 
     assert cause in sandbox.define(crd).causes
 
 
-def test_names_and_conditions_are_filled_in(sandbox, make_crd):
+def test_names_and_conditions_are_filled_in(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     written = sandbox.define(make_crd(OBJECT))
 
     names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
@@ -100,14 +108,14 @@ def test_names_and_conditions_are_filled_in(sandbox, make_crd):
     ]
 
 
-def test_installing_again_changes_nothing(sandbox, make_crd):
+def test_installing_again_changes_nothing(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     written = sandbox.define(make_crd(OBJECT))
     sandbox.clock.advance(60)
 
     assert sandbox.registry.install_crd(written.obj) == written.obj["status"]
 
 
-def test_a_taken_kind_is_not_served(sandbox, make_crd):
+def test_a_taken_kind_is_not_served(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     sandbox.define(make_crd(OBJECT))
     second = sandbox.define(make_crd(OBJECT, plural="gadgets"))
 
@@ -117,7 +125,7 @@ def test_a_taken_kind_is_not_served(sandbox, make_crd):
     assert sandbox.registry.lookup(GVR("example.com", "v1", "widgets")) is not None
 
 
-def test_names_are_free_again_once_the_crd_is_gone(sandbox, make_crd):
+def test_names_are_free_again_once_the_crd_is_gone(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     first = sandbox.define(make_crd(OBJECT))
     sandbox.registry.remove_crd(first.obj)
 
@@ -126,7 +134,7 @@ def test_names_are_free_again_once_the_crd_is_gone(sandbox, make_crd):
     assert sandbox.registry.lookup(GVR("example.com", "v1", "gadgets")) is not None
 
 
-def test_every_served_version_is_a_kind_of_one_storage(sandbox, make_crd):
+def test_every_served_version_is_a_kind_of_one_storage(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     crd = make_crd(OBJECT)
     crd["spec"]["versions"] += [
         {"name": "v2", "served": True, "storage": False, "schema": {"openAPIV3Schema": OBJECT}, "deprecated": True},
@@ -143,7 +151,7 @@ def test_every_served_version_is_a_kind_of_one_storage(sandbox, make_crd):
     assert two.from_storage({"apiVersion": "example.com/v1", "kind": "Widget"})["apiVersion"] == "example.com/v2"
 
 
-def test_group_scope_and_kind_of_an_established_crd_stay(sandbox, make_crd, submit):
+def test_group_scope_and_kind_of_an_established_crd_stay(sandbox: Sandbox, make_crd: JSONMaker, submit: Submit) -> None:
     old = sandbox.define(make_crd(OBJECT)).obj
     changed = make_crd(OBJECT)
     changed["spec"]["scope"] = "Cluster"
@@ -152,8 +160,11 @@ def test_group_scope_and_kind_of_an_established_crd_stay(sandbox, make_crd, subm
     assert ("FieldValueInvalid", "spec.scope") in submit(kind, {**changed, "status": old["status"]}, old).causes
 
 
-def test_a_default_that_came_later_shows_in_old_objects(sandbox, make_crd):
-    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"n": {"type": "integer"}}}}}
+def test_a_default_that_came_later_shows_in_old_objects(sandbox: Sandbox, make_crd: JSONMaker) -> None:
+    schema: JSON = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+    }
     sandbox.define(make_crd(schema))
     assert sandbox.kind(GVR("example.com", "v1", "widgets")).from_storage is None
     schema["properties"]["spec"]["properties"]["m"] = {"type": "string", "default": "new"}
@@ -165,9 +176,9 @@ def test_a_default_that_came_later_shows_in_old_objects(sandbox, make_crd):
 
 
 @pytest.mark.parametrize("status", [True, False], ids=["with-status", "without-status"])
-def test_status_subresource(status, sandbox, widget, submit):
+def test_status_subresource(status: bool, sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     """With one, a write touches status or the rest, never both; without one, status is a field like any other."""
-    version = {"subresources": {"status": {}}} if status else {}
+    version: JSON = {"subresources": {"status": {}}} if status else {}
     spec_schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     kind = sandbox.custom(spec_schema, **version)
     created = submit(kind, {**widget({"n": 1}), "status": {}})
@@ -183,7 +194,9 @@ def test_status_subresource(status, sandbox, widget, submit):
     assert written.obj["status"] == {}
 
 
-def test_a_status_write_leaves_metadata_alone_but_for_the_version(sandbox, widget, submit):
+def test_a_status_write_leaves_metadata_alone_but_for_the_version(
+    sandbox: Sandbox, widget: JSONMaker, submit: Submit
+) -> None:
     kind = sandbox.custom({"type": "object"}, subresources={"status": {}})
     old = widget({})
     new = {**widget({}), "status": {}}
@@ -192,7 +205,7 @@ def test_a_status_write_leaves_metadata_alone_but_for_the_version(sandbox, widge
     assert submit(kind, new, old, "status").obj["metadata"] == {"name": "w", "resourceVersion": "7"}
 
 
-def test_selectable_fields_and_scale(sandbox, widget):
+def test_selectable_fields_and_scale(sandbox: Sandbox, widget: JSONMaker) -> None:
     kind = sandbox.custom(
         {"type": "object", "properties": {"color": {"type": "string"}, "n": {"type": "integer"}}},
         selectableFields=[{"jsonPath": ".spec.color"}],
@@ -212,7 +225,7 @@ def test_selectable_fields_and_scale(sandbox, widget):
     assert kind.subresources == {"scale"}
 
 
-def test_a_schema_change_moves_the_registry_s_generation(sandbox, make_crd):
+def test_a_schema_change_moves_the_registry_s_generation(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     before = sandbox.registry.generation
     written = sandbox.define(make_crd(OBJECT))
     installed = sandbox.registry.generation

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+from tests.runtime.testing.kinds.kinds_helpers import JSONMaker, Sandbox, Submit
 
 CASES = [
     pytest.param(
@@ -197,7 +201,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("schema", "good", "bad", "message"), CASES)
-def test_keyword(schema, good, bad, message, sandbox, widget, submit):
+def test_keyword(
+    schema: Any, good: Any, bad: Any, message: str, sandbox: Sandbox, widget: JSONMaker, submit: Submit
+) -> None:
     kind = sandbox.custom({"type": "object", "properties": {"v": schema}})
 
     assert submit(kind, widget({"v": good})).errors == []
@@ -205,7 +211,7 @@ def test_keyword(schema, good, bad, message, sandbox, widget, submit):
         assert any(message in each for each in submit(kind, widget({"v": bad})).messages)
 
 
-def test_all_errors_are_named_at_once(sandbox, widget, submit):
+def test_all_errors_are_named_at_once(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -221,7 +227,7 @@ def test_all_errors_are_named_at_once(sandbox, widget, submit):
     ]
 
 
-def test_one_of_without_a_fit_names_the_nearest(sandbox, widget, submit):
+def test_one_of_without_a_fit_names_the_nearest(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {"type": "object", "properties": {"w": {"type": "string", "oneOf": [{"pattern": "a"}, {"pattern": "b"}]}}}
     )
@@ -232,7 +238,7 @@ def test_one_of_without_a_fit_names_the_nearest(sandbox, widget, submit):
     ]
 
 
-def test_an_unchanged_value_is_not_judged_again(sandbox, widget, submit):
+def test_an_unchanged_value_is_not_judged_again(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     """Ratcheting: a schema that became stricter does not block writes to something else."""
     kind = sandbox.custom(
         {
@@ -262,7 +268,7 @@ def test_an_unchanged_value_is_not_judged_again(sandbox, widget, submit):
     ]
 
 
-def test_defaults_fill_what_is_there_and_only_that(sandbox, widget, submit):
+def test_defaults_fill_what_is_there_and_only_that(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -289,7 +295,7 @@ def test_defaults_fill_what_is_there_and_only_that(sandbox, widget, submit):
     }
 
 
-def test_defaults_are_not_shared_between_objects(sandbox, widget, submit):
+def test_defaults_are_not_shared_between_objects(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {"type": "object", "properties": {"l": {"type": "array", "default": [], "items": {"type": "string"}}}}
     )
@@ -299,7 +305,7 @@ def test_defaults_are_not_shared_between_objects(sandbox, widget, submit):
     assert submit(kind, widget({})).obj["spec"] == {"l": []}
 
 
-def test_unknown_fields_are_dropped_and_named(sandbox, widget, submit):
+def test_unknown_fields_are_dropped_and_named(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {
             "type": "object",
@@ -323,7 +329,7 @@ def test_unknown_fields_are_dropped_and_named(sandbox, widget, submit):
     assert written.obj["metadata"] == {"name": "w"}
 
 
-def test_null_of_a_field_that_is_not_nullable_is_dropped(sandbox, widget, submit):
+def test_null_of_a_field_that_is_not_nullable_is_dropped(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
     kind = sandbox.custom(
         {"type": "object", "properties": {"yes": {"type": "string", "nullable": True}, "no": {"type": "string"}}}
     )
@@ -346,7 +352,9 @@ def test_null_of_a_field_that_is_not_nullable_is_dropped(sandbox, widget, submit
         (r"\Aab\z", "ab", True),
     ],
 )
-def test_patterns_are_go_s(pattern, text, fits, sandbox, widget, submit):
+def test_patterns_are_go_s(
+    pattern: str, text: str, fits: bool, sandbox: Sandbox, widget: JSONMaker, submit: Submit
+) -> None:
     kind = sandbox.custom({"type": "object", "properties": {"p": {"type": "string", "pattern": pattern}}})
 
     assert (submit(kind, widget({"p": text})).errors == []) is fits

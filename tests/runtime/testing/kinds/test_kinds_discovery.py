@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from runtime.testing.kinds import discovery
 from runtime.testing.kinds.openapi_v2 import PROTOBUF
 from runtime.types import GVR
+from tests.runtime.testing.kinds.kinds_helpers import JSONMaker, Sandbox
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 SPEC = {"type": "object", "properties": {"n": {"type": "integer", "description": "how many"}}}
 
 
+Get = Callable[..., Any]
+
+
 @pytest.fixture
-def get(sandbox):
-    def serve(path, accept="application/json"):
+def get(sandbox: Sandbox) -> Get:
+    def serve(path: str, accept: str = "application/json") -> Any:
         answer = discovery.serve(sandbox.registry, path, {}, accept)
         assert answer is not None, path
         assert answer[0] == 200
@@ -25,7 +31,7 @@ def get(sandbox):
     return serve
 
 
-def test_groups(get, sandbox):
+def test_groups(get: Get, sandbox: Sandbox) -> None:
     sandbox.custom(SPEC)
 
     assert get("/api")["versions"] == ["v1"]
@@ -37,7 +43,7 @@ def test_groups(get, sandbox):
     assert "/apis/example.com/v1" in get("/")["paths"]
 
 
-def test_resources(get, sandbox):
+def test_resources(get: Get, sandbox: Sandbox) -> None:
     sandbox.custom(SPEC, subresources={"status": {}})
 
     core = get("/api/v1")
@@ -52,7 +58,7 @@ def test_resources(get, sandbox):
     assert [each["name"] for each in get("/apis/example.com/v1")["resources"]] == ["widgets", "widgets/status"]
 
 
-def test_aggregated_discovery_says_the_same(get, sandbox):
+def test_aggregated_discovery_says_the_same(get: Get, sandbox: Sandbox) -> None:
     sandbox.custom(SPEC, subresources={"status": {}})
     accept = f"{AGGREGATED},application/json"
     answer = discovery.serve(sandbox.registry, "/apis", {}, accept)
@@ -69,13 +75,13 @@ def test_aggregated_discovery_says_the_same(get, sandbox):
                 ]
 
 
-def test_an_old_aggregated_version_is_answered_plainly(get):
+def test_an_old_aggregated_version_is_answered_plainly(get: Get) -> None:
     accept = AGGREGATED.replace("v=v2", "v=v2beta1") + ",application/json"
 
     assert get("/apis", accept)["kind"] == "APIGroupList"
 
 
-def test_versions_are_listed_as_clients_prefer_them():
+def test_versions_are_listed_as_clients_prefer_them() -> None:
     versions = ["v1alpha1", "v1", "v2beta1", "v10", "v2", "v1beta2", "foo"]
 
     assert sorted(versions, key=discovery.version_order) == [
@@ -90,11 +96,11 @@ def test_versions_are_listed_as_clients_prefer_them():
 
 
 @pytest.mark.parametrize("path", ["/apis/none", "/apis/none/v1", "/apis/apps/v9", "/openapi/v3/apis/none/v1", "/other"])
-def test_other_paths_are_not_ours(path, sandbox):
+def test_other_paths_are_not_ours(path: str, sandbox: Sandbox) -> None:
     assert discovery.serve(sandbox.registry, path, {}, "application/json") is None
 
 
-def test_every_document_of_the_index_is_served_and_closed(get):
+def test_every_document_of_the_index_is_served_and_closed(get: Get) -> None:
     """Closed: every reference in it is to something in it."""
     for name, entry in get("/openapi/v3")["paths"].items():
         url, _, digest = entry["serverRelativeURL"].partition("?hash=")
@@ -109,7 +115,7 @@ def test_every_document_of_the_index_is_served_and_closed(get):
             assert reference.removeprefix("#/components/schemas/") in schemas, (name, reference)
 
 
-def test_a_kind_has_its_schema_and_says_that_it_takes_field_validation(get, sandbox):
+def test_a_kind_has_its_schema_and_says_that_it_takes_field_validation(get: Get, sandbox: Sandbox) -> None:
     sandbox.custom(SPEC)
     document = get("/openapi/v3/apis/example.com/v1")
 
@@ -121,8 +127,8 @@ def test_a_kind_has_its_schema_and_says_that_it_takes_field_validation(get, sand
     assert patch["x-kubernetes-group-version-kind"] == schema["x-kubernetes-group-version-kind"][0]
 
 
-def test_the_hash_moves_with_the_schema_and_only_then(get, sandbox):
-    def digests():
+def test_the_hash_moves_with_the_schema_and_only_then(get: Get, sandbox: Sandbox) -> None:
+    def digests() -> dict[str, str]:
         paths = get("/openapi/v3")["paths"]
         return {name: entry["serverRelativeURL"] for name, entry in paths.items()}
 
@@ -135,7 +141,7 @@ def test_the_hash_moves_with_the_schema_and_only_then(get, sandbox):
     assert [name for name in before if before[name] != after[name]] == ["apis/example.com/v1"]
 
 
-def test_open_api_v2_in_protobuf(sandbox):
+def test_open_api_v2_in_protobuf(sandbox: Sandbox) -> None:
     sandbox.custom(SPEC)
     answer = discovery.serve(sandbox.registry, "/openapi/v2", {}, PROTOBUF)
     assert answer is not None
@@ -153,7 +159,7 @@ def test_open_api_v2_in_protobuf(sandbox):
     assert json.loads(extensions[b"x-kubernetes-group-version-kind"])[0]["kind"] == "Widget"
 
 
-def test_open_api_v2_in_json(get):
+def test_open_api_v2_in_json(get: Get) -> None:
     document = get("/openapi/v2")
 
     assert document["swagger"] == "2.0"
@@ -161,7 +167,7 @@ def test_open_api_v2_in_json(get):
         assert reference.removeprefix("#/definitions/") in document["definitions"]
 
 
-def test_a_removed_crd_is_gone_from_everything(get, sandbox, make_crd):
+def test_a_removed_crd_is_gone_from_everything(get: Get, sandbox: Sandbox, make_crd: JSONMaker) -> None:
     written = sandbox.define(make_crd({"type": "object"}))
     sandbox.registry.remove_crd(written.obj)
 
@@ -170,7 +176,7 @@ def test_a_removed_crd_is_gone_from_everything(get, sandbox, make_crd):
     assert "apis/example.com/v1" not in get("/openapi/v3")["paths"]
 
 
-def _references(node):
+def _references(node: object) -> Iterator[str]:
     if isinstance(node, dict):
         if isinstance(node.get("$ref"), str):
             yield node["$ref"]
@@ -181,9 +187,10 @@ def _references(node):
             yield from _references(value)
 
 
-def _fields(message):
+def _fields(message: bytes) -> dict[int, list[Any]]:
     """The fields of a protobuf message, by number: a decoder of its own, so that the encoder cannot fool it."""
-    found: dict[int, list] = {}
+    found: dict[int, list[Any]] = {}
+    value: int | bytes
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
@@ -198,7 +205,7 @@ def _fields(message):
     return found
 
 
-def _varint(message, position):
+def _varint(message: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = message[position]

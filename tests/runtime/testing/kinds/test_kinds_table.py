@@ -8,13 +8,15 @@ import pytest
 
 from runtime.testing.kinds.durations import age, short
 from runtime.testing.kinds.jsonpath import JSONPathError, compile_path
+from runtime.testing.kinds.model import Kind
 from runtime.testing.kinds.table import table
+from tests.runtime.testing.kinds.kinds_helpers import JSON, JSONMaker, Sandbox
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CREATED = "2026-01-02T02:04:05Z"
 
 
-def show(kind, obj, wide=True):
+def show(kind: Kind, obj: JSON, wide: bool = True) -> JSON:
     obj = {**obj, "metadata": {"name": "x", "creationTimestamp": CREATED, **obj.get("metadata", {})}}
     made = table(kind, [obj], list_meta={"resourceVersion": "7"}, now=NOW)
     names = [each["name"] for each in made["columnDefinitions"]]
@@ -27,17 +29,17 @@ def show(kind, obj, wide=True):
     }
 
 
-def test_every_kind_has_a_table_even_of_an_empty_object(sandbox):
+def test_every_kind_has_a_table_even_of_an_empty_object(sandbox: Sandbox) -> None:
     for kind in sandbox.registry.kinds():
         shown = show(kind, {})
         assert shown["Name"] == "x", kind.gvr
 
 
-def test_rows_carry_what_was_asked_for(sandbox):
+def test_rows_carry_what_was_asked_for(sandbox: Sandbox) -> None:
     kind = sandbox.builtin("configmaps")
     obj = {"metadata": {"name": "c", "creationTimestamp": CREATED}, "data": {"k": "v"}}
 
-    def row(include):
+    def row(include: str) -> Any:
         return table(kind, [obj], list_meta={}, include_object=include, now=NOW)["rows"][0]["object"]
 
     assert row("Metadata") == {
@@ -49,7 +51,7 @@ def test_rows_carry_what_was_asked_for(sandbox):
     assert row("None") is None
 
 
-def test_only_the_first_event_of_a_watch_carries_columns(sandbox):
+def test_only_the_first_event_of_a_watch_carries_columns(sandbox: Sandbox) -> None:
     kind = sandbox.builtin("configmaps")
 
     assert table(kind, [], list_meta={}, first_watch_event=False)["columnDefinitions"] is None
@@ -125,7 +127,7 @@ def test_only_the_first_event_of_a_watch_carries_columns(sandbox):
         ),
     ],
 )
-def test_pods(pod, expected, sandbox):
+def test_pods(pod: JSON, expected: tuple[str, str, str], sandbox: Sandbox) -> None:
     pod = {**pod, "spec": {"containers": [{"name": "main"}], **pod.get("spec", {})}}
     shown = show(sandbox.builtin("pods"), pod)
 
@@ -133,7 +135,7 @@ def test_pods(pod, expected, sandbox):
     assert shown["Age"] == "60m"
 
 
-def test_services(sandbox):
+def test_services(sandbox: Sandbox) -> None:
     spec = {
         "type": "NodePort",
         "clusterIP": "10.0.0.1",
@@ -146,7 +148,7 @@ def test_services(sandbox):
     assert (shown["External-IP"], shown["Selector"]) == ("<none>", "a=1,b=2")
 
 
-def test_workloads(sandbox):
+def test_workloads(sandbox: Sandbox) -> None:
     template = {"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "j:2"}]}}
     obj = {"spec": {"replicas": 3, "template": template}, "status": {"readyReplicas": 2}}
     shown = show(sandbox.builtin("statefulsets"), obj)
@@ -156,7 +158,7 @@ def test_workloads(sandbox):
     assert "Images" not in show(sandbox.builtin("statefulsets"), obj, wide=False)
 
 
-def test_events_are_shown_by_when_and_what(sandbox):
+def test_events_are_shown_by_when_and_what(sandbox: Sandbox) -> None:
     event = {
         "lastTimestamp": "2026-01-02T03:04:00Z",
         "type": "Normal",
@@ -175,7 +177,7 @@ def test_events_are_shown_by_when_and_what(sandbox):
     }
 
 
-def test_custom_columns(sandbox, widget):
+def test_custom_columns(sandbox: Sandbox, widget: JSONMaker) -> None:
     columns = [
         {"name": "Num", "type": "integer", "jsonPath": ".spec.n"},
         {"name": "Str", "type": "string", "jsonPath": ".spec.s", "priority": 1},
@@ -200,7 +202,7 @@ def test_custom_columns(sandbox, widget):
     assert list(show(kind, widget({"n": "no number"})).values()) == ["w", None, None, None, None, None]
 
 
-def test_without_columns_a_custom_resource_has_an_age(sandbox, widget):
+def test_without_columns_a_custom_resource_has_an_age(sandbox: Sandbox, widget: JSONMaker) -> None:
     assert show(sandbox.custom({"type": "object"}), widget({})) == {"Name": "w", "Age": "60m"}
 
 
@@ -225,11 +227,11 @@ def test_without_columns_a_custom_resource_has_an_age(sandbox, widget):
         (9 * 365 * 86400, "9y"),
     ],
 )
-def test_durations(seconds, text):
+def test_durations(seconds: int, text: str) -> None:
     assert short(seconds) == text
 
 
-def test_age_of_no_time():
+def test_age_of_no_time() -> None:
     assert age(None, NOW) == age("yesterday", NOW) == "<unknown>"
     assert age((NOW - timedelta(seconds=5)).isoformat(), NOW) == "5s"
 
@@ -252,12 +254,12 @@ def test_age_of_no_time():
         (".a.b.c", []),
     ],
 )
-def test_json_paths(path, found):
+def test_json_paths(path: str, found: list[object]) -> None:
     obj = {"a": {"b": 1}, "l": [{"n": "x", "v": 1, "w": True}, {"n": "y", "v": 2}], "m": {"a.b": 3}}
 
     assert compile_path(path).find(obj) == found
 
 
-def test_a_path_that_is_not_understood_is_named():
+def test_a_path_that_is_not_understood_is_named() -> None:
     with pytest.raises(JSONPathError, match=r"\[\?\("):
         compile_path(".a[?(@.b =~ 'x')]")

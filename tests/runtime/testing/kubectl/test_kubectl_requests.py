@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+
+from runtime.testing import FakeAPIServer
+from tests.runtime.testing.kubectl.kubectl_helpers import JSON
 
 DISCOVERY = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
@@ -25,23 +30,35 @@ SETS = "/apis/apps/v1/namespaces/{}/statefulsets"
 
 
 class Answer:
-    def __init__(self, response):
+    def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
         self.content_type = response.getheader("Content-Type", "")
         self.body = response.read()
 
     @property
-    def json(self):
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
+Ask = Callable[..., Answer]
+
+
 @pytest.fixture
-def ask(server):
+def ask(server: FakeAPIServer) -> Iterator[Ask]:
     """Send one request, and return its answer once it has that status."""
     address = urlsplit(server.url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=20)
 
-    def send(method, path, *, status=200, accept="application/json", body=None, sent="application/json", **query):
+    def send(
+        method: str,
+        path: str,
+        *,
+        status: int = 200,
+        accept: str = "application/json",
+        body: Any = None,
+        sent: str = "application/json",
+        **query: Any,
+    ) -> Answer:
         url = f"{path}?{urlencode(query)}" if query else path
         headers = {"Accept": accept}
         if body is not None:
@@ -57,7 +74,7 @@ def ask(server):
 
 
 @pytest.fixture
-def boat(ask, namespace):
+def boat(ask: Ask, namespace: str) -> JSON:
     obj = {
         "apiVersion": "harbor.example.com/v1",
         "kind": "Boat",
@@ -65,10 +82,11 @@ def boat(ask, namespace):
         "spec": {"sails": 2},
     }
     query = {"fieldManager": "kubectl-client-side-apply", "fieldValidation": "Strict"}
-    return ask("POST", BOATS.format(namespace), body=obj, status=201, **query).json
+    made: JSON = ask("POST", BOATS.format(namespace), body=obj, status=201, **query).json
+    return made
 
 
-def test_discovery(ask):
+def test_discovery(ask: Ask) -> None:
     for path in ("/api", "/apis"):
         answer = ask("GET", path, accept=DISCOVERY, timeout="32s")
         assert "as=APIGroupDiscoveryList" in answer.content_type
@@ -84,7 +102,7 @@ def test_discovery(ask):
     assert [each["subresource"] for each in boats["subresources"]] == ["scale", "status"]
 
 
-def test_open_api(ask):
+def test_open_api(ask: Ask) -> None:
     index = ask("GET", "/openapi/v3", accept="application/json, */*", timeout="32s").json["paths"]
     for name in ("api/v1", "apis/apps/v1", "apis/harbor.example.com/v1"):
         document = ask("GET", index[name]["serverRelativeURL"]).json
@@ -94,7 +112,7 @@ def test_open_api(ask):
     assert b"com.example.harbor.v1.Boat" in answer.body
 
 
-def test_tables(ask, boat, namespace):
+def test_tables(ask: Ask, boat: JSON, namespace: str) -> None:
     for path in (BOATS.format(namespace), "/apis/harbor.example.com/v1/boats"):
         shown = ask("GET", path, accept=TABLE, limit=500).json
         assert shown["kind"] == "Table"
@@ -106,7 +124,7 @@ def test_tables(ask, boat, namespace):
     assert len(one["rows"]) == 1
 
 
-def test_get_all(ask, namespace):
+def test_get_all(ask: Ask, namespace: str) -> None:
     resources = {
         "/api/v1": ["pods", "replicationcontrollers", "services"],
         "/apis/apps/v1": ["daemonsets", "deployments", "replicasets", "statefulsets"],
@@ -119,7 +137,7 @@ def test_get_all(ask, namespace):
             assert (shown["kind"], shown["rows"]) == ("Table", [])
 
 
-def test_a_watch_of_a_table(ask, boat, namespace):
+def test_a_watch_of_a_table(ask: Ask, boat: JSON, namespace: str) -> None:
     version = ask("GET", BOATS.format(namespace), accept=TABLE, limit=500).json["metadata"]["resourceVersion"]
     for sails in (3, 4):
         ask(
@@ -139,7 +157,7 @@ def test_a_watch_of_a_table(ask, boat, namespace):
     assert events[1]["object"]["columnDefinitions"] is None
 
 
-def test_apply_creates_and_patches(ask, boat, namespace):
+def test_apply_creates_and_patches(ask: Ask, boat: JSON, namespace: str) -> None:
     path = f"{BOATS.format(namespace)}/one"
     query = {"fieldManager": "kubectl-client-side-apply", "fieldValidation": "Strict"}
     patched = ask("PATCH", path, body={"spec": {"sails": 3}}, sent="application/merge-patch+json", **query).json
@@ -153,7 +171,7 @@ def test_apply_creates_and_patches(ask, boat, namespace):
     assert "unknown field" in refused.json["message"]
 
 
-def test_apply_of_a_built_in_kind_merges_strategically(ask, namespace):
+def test_apply_of_a_built_in_kind_merges_strategically(ask: Ask, namespace: str) -> None:
     template = {
         "metadata": {"labels": {"app": "web"}},
         "spec": {"containers": [{"name": "main", "image": "a:1", "env": [{"name": "A", "value": "1"}]}]},
@@ -181,7 +199,7 @@ def test_apply_of_a_built_in_kind_merges_strategically(ask, namespace):
     assert ask("GET", f"{path}/status").json["status"]["replicas"] == 2
 
 
-def test_server_side_apply(ask, boat, namespace):
+def test_server_side_apply(ask: Ask, boat: JSON, namespace: str) -> None:
     path = f"{BOATS.format(namespace)}/one"
     applied = {**{key: boat[key] for key in ("apiVersion", "kind")}, "metadata": {"name": "one"}, "spec": {"sails": 6}}
     query = {"fieldManager": "kubectl", "fieldValidation": "Strict"}
@@ -194,8 +212,8 @@ def test_server_side_apply(ask, boat, namespace):
     assert ("kubectl", "Apply") in managers
 
 
-def test_describe_asks_for_events_by_field(ask, boat, namespace):
-    def event(name, uid):
+def test_describe_asks_for_events_by_field(ask: Ask, boat: JSON, namespace: str) -> None:
+    def event(name: str, uid: str) -> JSON:
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -214,7 +232,7 @@ def test_describe_asks_for_events_by_field(ask, boat, namespace):
     assert [each["metadata"]["name"] for each in found["items"]] == ["mine"]
 
 
-def test_wait_lists_one_object_and_watches_it(ask, boat, namespace):
+def test_wait_lists_one_object_and_watches_it(ask: Ask, boat: JSON, namespace: str) -> None:
     path = BOATS.format(namespace)
     listed = ask("GET", path, fieldSelector="metadata.name=one", limit=500, resourceVersion=0).json
     assert [each["metadata"]["name"] for each in listed["items"]] == ["one"]
@@ -231,7 +249,7 @@ def test_wait_lists_one_object_and_watches_it(ask, boat, namespace):
     assert (first["type"], first["object"]["status"]) == ("MODIFIED", condition["status"])
 
 
-def test_delete_sends_its_options(ask, boat, namespace):
+def test_delete_sends_its_options(ask: Ask, boat: JSON, namespace: str) -> None:
     path = f"{BOATS.format(namespace)}/one"
     options = {"propagationPolicy": "Background"}
     assert ask("DELETE", path, body=options).json["status"] == "Success"
@@ -239,14 +257,14 @@ def test_delete_sends_its_options(ask, boat, namespace):
     assert missing["details"] == {"name": "one", "group": "harbor.example.com", "kind": "boats"}
 
 
-def test_health_and_version(ask):
+def test_health_and_version(ask: Ask) -> None:
     assert ask("GET", "/healthz", accept="application/json, */*").body == b"ok"
     assert ask("GET", "/version", accept="application/json, */*", timeout="32s").json["minor"] == "36"
     path = "/api/v1/namespaces/kube-system/services"
     assert ask("GET", path, labelSelector="kubernetes.io/cluster-service=true").json["items"] == []
 
 
-def test_reviews_are_answered(ask):
+def test_reviews_are_answered(ask: Ask) -> None:
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -259,7 +277,7 @@ def test_reviews_are_answered(ask):
     assert ask("POST", path, body=who, status=201).json["status"]["userInfo"]["username"]
 
 
-def test_a_protobuf_body_is_refused_with_what_is_read(ask, namespace):
+def test_a_protobuf_body_is_refused_with_what_is_read(ask: Ask, namespace: str) -> None:
     refused = ask(
         "POST",
         f"/api/v1/namespaces/{namespace}/configmaps",

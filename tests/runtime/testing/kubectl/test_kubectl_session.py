@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+
+from runtime.testing import FakeAPIServer
+from tests.runtime.testing.kubectl.kubectl_helpers import JSON, Kubectl
 
 pytestmark = pytest.mark.kubectl
 
 
-def boat(name="one", **spec):
+Run = Callable[..., str]
+
+
+def boat(name: str = "one", **spec: Any) -> JSON:
     return {
         "apiVersion": "harbor.example.com/v1",
         "kind": "Boat",
@@ -19,7 +27,7 @@ def boat(name="one", **spec):
     }
 
 
-def stateful_set(image="example.com/app:1", **spec):
+def stateful_set(image: str = "example.com/app:1", **spec: Any) -> JSON:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -38,14 +46,14 @@ def stateful_set(image="example.com/app:1", **spec):
 
 
 @pytest.fixture
-def run(kubectl, namespace):
-    def call(*arguments, **options):
+def run(kubectl: Kubectl, namespace: str) -> Run:
+    def call(*arguments: str, **options: Any) -> str:
         return kubectl.run("-n", namespace, *arguments, **options)
 
     return call
 
 
-def test_apply_a_custom_resource(run):
+def test_apply_a_custom_resource(run: Run) -> None:
     assert run("apply", "-f", "-", manifest=boat()) == "boat.harbor.example.com/one created\n"
     assert run("apply", "-f", "-", manifest=boat()) == "boat.harbor.example.com/one unchanged\n"
     assert run("apply", "-f", "-", manifest=boat(sails=3)) == "boat.harbor.example.com/one configured\n"
@@ -53,7 +61,7 @@ def test_apply_a_custom_resource(run):
     assert run("apply", "--dry-run=server", "-f", "-", manifest=boat(sails=3)).endswith("unchanged (server dry run)\n")
 
 
-def test_apply_a_built_in_kind(run):
+def test_apply_a_built_in_kind(run: Run) -> None:
     assert run("apply", "-f", "-", manifest=stateful_set()) == "statefulset.apps/web created\n"
     assert run("apply", "-f", "-", manifest=stateful_set()) == "statefulset.apps/web unchanged\n"
     changed = stateful_set(image="example.com/app:2")
@@ -62,14 +70,14 @@ def test_apply_a_built_in_kind(run):
     assert run("get", "statefulset", "web", "-o", path) == "example.com/app:2"
 
 
-def test_what_the_schema_forbids_is_refused(run):
+def test_what_the_schema_forbids_is_refused(run: Run) -> None:
     assert "spec.sails: Invalid value: -1" in run("apply", "-f", "-", manifest=boat(sails=-1), code=1)
     assert 'unknown field "spec.sail"' in run("apply", "-f", "-", manifest=boat(sail=1), code=1)
     mismatch = stateful_set(selector={"matchLabels": {"app": "other"}})
     assert "`selector` does not match template `labels`" in run("apply", "-f", "-", manifest=mismatch, code=1)
 
 
-def test_server_side_apply_and_its_conflicts(run):
+def test_server_side_apply_and_its_conflicts(run: Run) -> None:
     apply = ("apply", "--server-side", "-f", "-")
     assert run(*apply, "--field-manager=a", manifest=boat(color="red")).endswith("serverside-applied\n")
     conflict = run(*apply, "--field-manager=b", manifest=boat(color="blue"), code=1)
@@ -79,7 +87,7 @@ def test_server_side_apply_and_its_conflicts(run):
     assert run("get", "boat", "one", "-o", "jsonpath={.spec.color}") == "blue"
 
 
-def test_get_in_every_form(run):
+def test_get_in_every_form(run: Run) -> None:
     run("apply", "-f", "-", manifest=boat())
     run("apply", "-f", "-", manifest=boat("two", sails=5))
 
@@ -99,7 +107,7 @@ def test_get_in_every_form(run):
     assert 'boats.harbor.example.com "three" not found' in run("get", "boat", "three", code=1)
 
 
-def test_get_built_in_kinds(run):
+def test_get_built_in_kinds(run: Run) -> None:
     run("apply", "-f", "-", manifest=stateful_set())
     run(
         "create",
@@ -116,7 +124,7 @@ def test_get_built_in_kinds(run):
     assert "boats.harbor.example.com" in run("get", "crd")
 
 
-def test_describe_shows_the_object_and_its_events(run, namespace):
+def test_describe_shows_the_object_and_its_events(run: Run, namespace: str) -> None:
     run("apply", "-f", "-", manifest=boat())
     run("apply", "-f", "-", manifest=stateful_set())
     uid = run("get", "boat", "one", "-o", "jsonpath={.metadata.uid}")
@@ -148,7 +156,7 @@ def test_describe_shows_the_object_and_its_events(run, namespace):
     assert "it swims" in run("events")
 
 
-def test_patches_labels_and_annotations(run):
+def test_patches_labels_and_annotations(run: Run) -> None:
     run("apply", "-f", "-", manifest=boat(crew=[{"name": "ann"}]))
     run("patch", "boat", "one", "--type=merge", "-p", '{"spec":{"color":"red"}}')
     run("patch", "boat", "one", "--type=json", "-p", '[{"op":"replace","path":"/spec/sails","value":7}]')
@@ -166,7 +174,7 @@ def test_patches_labels_and_annotations(run):
     assert run("get", "statefulset", "web", "-o", path).split() == ["side", "main"]
 
 
-def test_scale_and_rollout(run):
+def test_scale_and_rollout(run: Run) -> None:
     run("apply", "-f", "-", manifest=boat())
     run("scale", "boat", "one", "--replicas=4")
     assert run("get", "boat", "one", "-o", "jsonpath={.spec.sails}") == "4"
@@ -183,7 +191,7 @@ def test_scale_and_rollout(run):
     assert "roll" in run("rollout", "status", "statefulset", "web", "--timeout=20s")
 
 
-def test_wait_for_a_condition_and_for_deletion(run, kubectl, namespace):
+def test_wait_for_a_condition_and_for_deletion(run: Run, kubectl: Kubectl, namespace: str) -> None:
     run("apply", "-f", "-", manifest=boat())
     waiting = kubectl.start("-n", namespace, "wait", "boat/one", "--for=condition=Ready", "--timeout=30s")
     try:
@@ -206,7 +214,7 @@ def test_wait_for_a_condition_and_for_deletion(run, kubectl, namespace):
     assert waiting.returncode == 0
 
 
-def test_watching(run, kubectl, namespace):
+def test_watching(run: Run, kubectl: Kubectl, namespace: str) -> None:
     run("apply", "-f", "-", manifest=boat())
     watching = kubectl.start("-n", namespace, "get", "boats", "-w", "--output-watch-events")
     try:
@@ -221,7 +229,7 @@ def test_watching(run, kubectl, namespace):
         _end(watching)
 
 
-def test_delete(run):
+def test_delete(run: Run) -> None:
     for name in ("one", "two", "three"):
         run("apply", "-f", "-", manifest=boat(name))
     assert run("delete", "boat", "one") == 'boat.harbor.example.com "one" deleted\n'
@@ -235,7 +243,7 @@ def test_delete(run):
         run("delete", "statefulset", "web", f"--cascade={policy}", "--wait=false")
 
 
-def test_diff_and_replace(run):
+def test_diff_and_replace(run: Run) -> None:
     run("apply", "-f", "-", manifest=boat())
     difference = run("diff", "-f", "-", manifest=boat(sails=8), code=1)  # 1: there is a difference
     assert re.search(r"^-  sails: 2$", difference, re.MULTILINE)
@@ -245,7 +253,7 @@ def test_diff_and_replace(run):
     assert run("get", "boat", "one", "-o", "jsonpath={.spec.color}") == "green"
 
 
-def test_discovery_and_explain(run):
+def test_discovery_and_explain(run: Run) -> None:
     resources = run("api-resources", "--no-headers")
     assert re.search(r"^boats +bo +harbor.example.com/v1 +true +Boat$", resources, re.MULTILINE)
     assert re.search(r"^namespaces +ns +v1 +false +Namespace$", resources, re.MULTILINE)
@@ -261,7 +269,7 @@ def test_discovery_and_explain(run):
     assert "is running at" in run("cluster-info")
 
 
-def test_logs(run, server):
+def test_logs(run: Run, server: FakeAPIServer) -> None:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -271,7 +279,7 @@ def test_logs(run, server):
     run("apply", "-f", "-", manifest=pod)
     assert run("logs", "p") == ""
 
-    def provide(namespace, pod, container, **options):
+    def provide(namespace: str, pod: str, container: str | None, **options: Any) -> Iterator[bytes]:
         yield f"{pod} {container} {options['tail_lines']}\n".encode()
 
     server.set_log_provider(provide)
@@ -281,7 +289,7 @@ def test_logs(run, server):
         server.set_log_provider(None)
 
 
-def test_commands_that_send_protobuf_say_what_to_do(run):
+def test_commands_that_send_protobuf_say_what_to_do(run: Run) -> None:
     """create configmap and its like send protobuf, which this server does not read yet."""
     refusal = run("create", "configmap", "c", "--from-literal=k=v", code=1)
 
