@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from membership.xline.errors import NO_LEADER, from_grpc
-from membership.xline.proto import engine_pb2 as messages
 
 if TYPE_CHECKING:
     import grpc
@@ -116,7 +115,7 @@ class EngineClient:
     """
 
     def __init__(self, address: str, *, tls: TLS | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
-        import grpc  # some 30 ms and 10 MiB, which only those pay who ask a member
+        import grpc  # as protobuf below: some 50 ms and 15 MiB, which only those pay who ask a member
 
         self.address = address.removeprefix("http://").removeprefix("https://").rstrip("/")
         self._timeout = timeout
@@ -130,6 +129,8 @@ class EngineClient:
 
     def status(self, timeout: float | None = None) -> MemberStatus:
         """What the member says about itself, from its own memory: answered without a quorum, and by learners."""
+        from membership.xline.proto import engine_pb2 as messages
+
         answer = self._call(
             "/etcdserverpb.Maintenance/Status",
             messages.StatusRequest(),
@@ -156,6 +157,8 @@ class EngineClient:
         :param linearizable: answered through the leader, hence true now and impossible without a quorum. Do not
             ask a learner: etcd's refuse.
         """
+        from membership.xline.proto import engine_pb2 as messages
+
         answer = self._call(
             "/etcdserverpb.Cluster/MemberList",
             messages.MemberListRequest(linearizable=linearizable),
