@@ -61,6 +61,7 @@ def _review(group: str, package: str, resource: str, kind: str, namespaced: bool
     return _of(group, "v1", package, resource, kind, namespaced=namespaced, verbs=("create",))
 
 
+_NO_WEBHOOKS = "this server keeps webhook configurations, but calls no webhook"
 _STATUS = ("status",)
 _ALL = ("all",)
 _EVENT_FIELDS = dict.fromkeys(
@@ -156,7 +157,6 @@ ROWS: tuple[Row, ...] = (
         subs=("status", "scale"),
         generation=True,
         scale=_WORKLOAD_SCALE,
-        selectable={"status.successful": "0"},
     ),
     _apps(
         "deployments",
@@ -381,4 +381,5 @@ def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
             to_storage=events.to_core if new_event else None,
             from_storage=events.to_new if new_event else None,
             answer=ANSWERS.get(row.kind),
+            warning=_NO_WEBHOOKS if row.gvr.group == "admissionregistration.k8s.io" else "",
         )

@@ -58,7 +58,7 @@ def _kind(crd: JSONMapping, version: JSONMapping, several: bool) -> Kind:
         field_labels=_selectable(version.get("selectableFields") or ()),
         from_storage=_reader(gvr.api_version, node, several),
         columns=_columns(version),
-        warning=_deprecation(version, gvr, spec["names"]["kind"]),
+        warning=_warning(spec, version, gvr),
     )
 
 
@@ -94,10 +94,12 @@ def _columns(version: JSONMapping) -> tuple[Column, ...]:
     )
 
 
-def _deprecation(version: JSONMapping, gvr: GVR, kind: str) -> str:
-    if not version.get("deprecated"):
-        return ""
-    return str(version.get("deprecationWarning") or f"{gvr.api_version} {kind} is deprecated")
+def _warning(spec: JSONMapping, version: JSONMapping, gvr: GVR) -> str:
+    if version.get("deprecated"):
+        return str(version.get("deprecationWarning") or f"{gvr.api_version} {spec['names']['kind']} is deprecated")
+    if (spec.get("conversion") or {}).get("strategy") == "Webhook" and len(spec["versions"]) > 1:
+        return "this server calls no conversion webhook: versions differ in their apiVersion only"
+    return ""
 
 
 def _selectable(fields: tuple[JSONMapping, ...]) -> Callable[[JSONObject], Mapping[str, str]]:

@@ -57,7 +57,7 @@ def default_pod_spec(spec: JSONObject) -> None:
 
 def admit_pod(pod: JSONObject) -> None:
     """What admission adds to a new Pod: service account, priority, tolerations; and its first status."""
-    spec = pod["spec"]
+    spec = pod.setdefault("spec", {})
     spec.setdefault("serviceAccountName", "default")
     spec["serviceAccount"] = spec["serviceAccountName"]
     spec.setdefault("priority", 0)

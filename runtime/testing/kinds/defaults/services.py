@@ -43,7 +43,7 @@ class ServiceAllocation:
 
     def create(self, obj: JSONObject) -> None:
         """Fill in what is allocated for a new Service."""
-        spec = obj["spec"]
+        spec = obj.setdefault("spec", {})
         obj["status"] = {"loadBalancer": {}}
         if spec.get("type") in _ALLOCATED:
             self._allocate_ip(spec)

@@ -103,7 +103,7 @@ def default_cron_job(obj: JSONObject) -> None:
 
 def select_job(obj: JSONObject) -> None:
     """A new Job selects its Pods by its own uid, unless it says it selects them itself."""
-    spec, metadata = obj["spec"], obj["metadata"]
+    spec, metadata = obj.setdefault("spec", {}), obj["metadata"]
     if spec.get("manualSelector"):
         return
     uid = str(metadata.get("uid", ""))

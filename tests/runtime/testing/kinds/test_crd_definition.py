@@ -151,6 +151,17 @@ def test_every_served_version_is_a_kind_of_one_storage(sandbox: Sandbox, make_cr
     assert two.from_storage({"apiVersion": "example.com/v1", "kind": "Widget"})["apiVersion"] == "example.com/v2"
 
 
+def test_what_a_conversion_webhook_would_do_is_missed_aloud(sandbox: Sandbox, make_crd: JSONMaker) -> None:
+    crd = make_crd(OBJECT)
+    crd["spec"]["conversion"] = {"strategy": "Webhook"}
+    crd["spec"]["versions"].append(
+        {"name": "v2", "served": True, "storage": False, "schema": {"openAPIV3Schema": OBJECT}}
+    )
+    assert sandbox.define(crd).errors == []
+
+    assert "calls no conversion webhook" in sandbox.kind(GVR("example.com", "v2", "widgets")).warning
+
+
 def test_group_scope_and_kind_of_an_established_crd_stay(sandbox: Sandbox, make_crd: JSONMaker, submit: Submit) -> None:
     old = sandbox.define(make_crd(OBJECT)).obj
     changed = make_crd(OBJECT)
