@@ -1,9 +1,9 @@
 """Local nodes: Pods as processes of this machine (Linux).
 
-:class:`LocalNode` is a node's kubelet, proxy and name service in one. Its parts, from the outside in: ``kubelet`` decides which
-Pods run here, ``pod_worker`` moves one Pod towards its spec, ``container`` runs one container again and again, ``process``
-and ``supervisor`` start and end programs. Names are resolved on first use, so that the supervisor process can be
-started from this package without loading it.
+:class:`LocalNode` is a node's kubelet, proxy and name service in one. Its parts, from the outside in: ``kubelet``
+decides which Pods run here, ``pod_worker`` moves one Pod towards its spec, ``container`` runs one container again and
+again, ``process`` and ``supervisor`` start and end programs. Names are resolved on first use, so that the supervisor
+process can be started from this package without loading it.
 """
 
 from __future__ import annotations

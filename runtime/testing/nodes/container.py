@@ -37,8 +37,8 @@ def role_of(container: JSONMapping, *, init: bool) -> Role:
 
 
 class Container:
-    """Its state, its process, its probes. Only the Pod's worker thread calls it; what happens elsewhere (a process's end, a
-    probe's verdict, a hook) comes back through ``post``, which queues a function for that thread.
+    """Its state, its process, its probes. Only the Pod's worker thread calls it; what happens elsewhere (a process's
+    end, a probe's verdict, a hook) comes back through ``post``, which queues a function for that thread.
 
     :param recorded: its entry in the Pod's status, if a node ran it before: counts go on from there.
     :param event: records an event about the Pod: type, reason, message.

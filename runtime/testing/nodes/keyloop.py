@@ -16,8 +16,8 @@ K = TypeVar("K", bound=Hashable)
 
 
 class KeyLoop(Generic[K]):
-    """Calls ``handle(key)`` for every added key, one at a time. An API error brings the key back after 50 ms, doubling up to
-    5 s; any other error is a bug: it is logged, and the key comes back likewise.
+    """Calls ``handle(key)`` for every added key, one at a time. An API error brings the key back after 50 ms, doubling
+    up to 5 s; any other error is a bug: it is logged, and the key comes back likewise.
     """
 
     def __init__(self, name: str, handle: Callable[[K], None], clock: Clock) -> None:

@@ -37,8 +37,8 @@ class LocalNode:
     """Registers a Node, binds Pods that no scheduler has, and runs those bound to it as local processes. Linux only.
 
     It ignores what would keep a Pod off this machine (resources, affinity, taints, node selectors), so that any
-    manifest runs; only scheduling gates are waited for. What a container sees of the machine: see
-    :mod:`runtime.testing.nodes.rewrite` (names, addresses, mount paths), :mod:`~runtime.testing.nodes.images` (programs).
+    manifest runs; only scheduling gates are waited for. What a container sees of the machine say the modules
+    ``rewrite`` (names, addresses, mount paths) and ``images`` (programs).
 
     A node started again on the same ``root``, against the same API, runs the same Pods again on their data. Two nodes
     never share a root. After :meth:`stop` no process is left, nor is any if this program is killed.
@@ -97,7 +97,7 @@ class LocalNode:
             self._stack = stack.pop_all()
 
     def stop(self, grace: float = 10.0) -> None:
-        """End every process: SIGTERM, and SIGKILL after ``grace`` seconds or the Pod's own grace period, if that is shorter.
+        """End every process: SIGTERM, and SIGKILL after ``grace`` seconds, or the Pod's own if they are fewer.
 
         The Pods' objects stay as they are, for the next node on this root.
         """
@@ -188,7 +188,7 @@ class LocalNode:
         self._pods.add_event_handler(_each(self._pod_changed))
         self._services.add_event_handler(_each(lambda service: self._service_loop.add(service.key)))
         factory.informer(CLAIMS).add_event_handler(
-            _each(lambda claim: self._claim_loop.add(claim.key), deleted=lambda claim: self._claims.deleted(claim))
+            _each(lambda claim: self._claim_loop.add(claim.key), deleted=self._claims.deleted)
         )
         for gvr in (CONFIGMAPS, SECRETS):
             factory.informer(gvr).add_event_handler(_each(self._config_changed))
@@ -215,6 +215,9 @@ class LocalNode:
         for service in self._services.indexer.list():
             if service.namespace == pod.namespace:
                 self._service_loop.add(service.key)
+        for volume in pod["spec"].get("volumes") or ():
+            if "persistentVolumeClaim" in volume:
+                self._claim_loop.add(f"{pod.namespace}/{volume['persistentVolumeClaim']['claimName']}")
 
     def _config_changed(self, config: Unstructured) -> None:
         with self._lock:
@@ -278,9 +281,13 @@ class LocalNode:
         self._pod_loop.add(key)
 
     def _sync_claim(self, claim: Unstructured | None) -> None:
-        if claim is not None and claim.deletion_timestamp is None:
-            with suppress(NotFound, Conflict):
+        if claim is None:
+            return
+        with suppress(NotFound, Conflict):  # it has changed: the watch brings it again
+            if claim.deletion_timestamp is None:
                 self._claims.bind(claim)
+            else:
+                self._claims.unprotect(claim, self._pods.lister.namespace(claim.namespace).list())
 
     # -- for whoever runs the node
 
@@ -336,7 +343,7 @@ class LocalNode:
             since_seconds=since_seconds,
             timestamps=timestamps,
             stop=stop,
-            finished=worker.finished,
+            running=lambda run: worker.is_running(name, run),
         )
 
 

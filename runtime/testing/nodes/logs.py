@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,7 @@ class NoLogs(LookupError):
 
 
 class RunLogs:
-    """The log files of one Pod: ``<folder>/<container>/<restart count>.log``, each with at most one rotated ``.log.1``."""
+    """The log files of one Pod: ``FOLDER/CONTAINER/RESTARTCOUNT.log``, each with at most one rotated ``.log.1``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,12 +59,13 @@ class RunLogs:
         since_seconds: float | None = None,
         timestamps: bool = False,
         stop: threading.Event | None = None,
-        finished: threading.Event | None = None,
+        running: Callable[[int], bool] | None = None,
     ) -> Iterator[bytes]:
         """The lines of the latest run, or of the one before.
 
-        :param follow: go on until ``stop`` or ``finished`` is set; a restarted container's lines follow its predecessor's.
+        :param follow: go on until that run has ended, or ``stop`` is set.
         :param since_seconds: only lines younger than that.
+        :param running: whether a run is still going on.
         :raises NoLogs: at once, not on the first item, if there is no such run.
         """
         runs = self.runs(container)
@@ -73,63 +74,38 @@ class RunLogs:
         if not runs:
             which = "previous terminated container" if previous else "container"
             raise NoLogs(f'{which} "{container}" has not logged yet: it has not been started')
+        run = runs[-1]
+        path = self.folder / container / f"{run}.log"
         since = datetime.now(UTC) - timedelta(seconds=since_seconds) if since_seconds is not None else None
-        lines = self._select(container, runs[-1], tail_lines, since)
-        if follow and not previous:
-            lines = self._follow(container, runs[-1], tail_lines, since, stop, finished)
+        if follow:
+            lines = _follow(
+                path, tail_lines, since, stop or threading.Event(), lambda: running is not None and running(run)
+            )
+        else:
+            lines = _last((line for line in _lines(path) if _younger(line, since)), tail_lines)
         return _chunks(line if timestamps else _text(line) for line in lines)
 
-    def _select(self, container: str, run: int, tail: int | None, since: datetime | None) -> Iterator[bytes]:
-        path = self.folder / container / f"{run}.log"
-        return iter(_last((line for line in _lines(path) if _younger(line, since)), tail))
 
-    def _follow(
-        self,
-        container: str,
-        run: int,
-        tail: int | None,
-        since: datetime | None,
-        stop: threading.Event | None,
-        finished: threading.Event | None,
-    ) -> Iterator[bytes]:
-        path = self.folder / container / f"{run}.log"
-        stop = stop or threading.Event()
-        with path.open("rb") as file:
-            yield from _last((line for line in _complete(file) if _younger(line, since)), tail)
-            yield b""  # hand over what there is
-            yield from self._rest(path, file, stop, finished)
-        while not stop.is_set():
-            later = [other for other in self.runs(container) if other > run]
-            if not later:
-                return
-            run = later[0]
-            path = self.folder / container / f"{run}.log"
-            with path.open("rb") as file:
-                yield from self._rest(path, file, stop, finished)
-
-    def _rest(
-        self, path: Path, file: BinaryIO, stop: threading.Event, finished: threading.Event | None
-    ) -> Iterator[bytes]:
-        """Lines as they are written, through rotations, until a next run has begun or the Pod is over."""
-        while not stop.is_set():
-            over = self._is_over(path, finished)
+def _follow(
+    path: Path, tail: int | None, since: datetime | None, stop: threading.Event, running: Callable[[], bool]
+) -> Iterator[bytes]:
+    """What there is, then what comes, through rotations; an empty line says that the next one is not there yet."""
+    file = path.open("rb")
+    try:
+        goes_on = running()
+        yield from _last((line for line in _complete(file) if _younger(line, since)), tail)
+        while goes_on and not stop.is_set():
+            yield b""
+            goes_on = running()  # asked before the last look, so nothing that was written before the end is missed
             lines = list(_complete(file))
             yield from lines
-            yield b""
-            if lines:
-                continue
-            if _replaced(path, file):
+            if not lines and _replaced(path, file):
                 file.close()
-                yield from self._rest(path, path.open("rb"), stop, finished)
-                return
-            if over:
-                return
-            stop.wait(_POLL)
-
-    def _is_over(self, path: Path, finished: threading.Event | None) -> bool:
-        if finished is not None and finished.is_set():
-            return True
-        return self.runs(path.parent.name)[-1:] != [int(path.stem)]
+                file = path.open("rb")
+            elif not lines and goes_on:
+                stop.wait(_POLL)
+    finally:
+        file.close()
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -171,6 +147,8 @@ def _younger(line: bytes, since: datetime | None) -> bool:
 
 def _text(line: bytes) -> bytes:
     """The program's own bytes of a log line ``<time> <stream> <tag> <text>``."""
+    if not line:
+        return line
     _, _, tag, text = line.split(b" ", 3)
     return text[:-1] if tag == b"P" else text
 

@@ -1,9 +1,9 @@
 """Addresses of Pods and Services, out of 127.0.0.0/8, which Linux answers for as a whole on the loopback interface.
 
-Every node root has a range of its own, ``127.A.0.0/16`` with A from 64 to 127: the first half of it is for Pods, the second
-for Services. The range is held by an abstract Unix socket (they live in the network namespace, as loopback does,
-and vanish with their last holder), and recorded in ``network.json`` together with every address given out: programs such
-as etcd write their peers' addresses into their data, so a name keeps its address as long as the root lives.
+Every node root has a range of its own, ``127.A.0.0/16`` with A from 64 to 127: the first half of it is for Pods, the
+second for Services. The range is held by an abstract Unix socket (they live in the network namespace, as loopback
+does, and vanish with their last holder), and recorded in ``network.json`` together with every address given out:
+programs like etcd write their peers' addresses into their data, so a name keeps its address as long as the root lives.
 """
 
 from __future__ import annotations

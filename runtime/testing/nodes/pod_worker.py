@@ -12,7 +12,6 @@ from runtime.client import Unstructured
 from runtime.logging import get_logger
 from runtime.testing.nodes.container import Container, Role, role_of
 from runtime.testing.nodes.context import PodContext, hostname_of
-from runtime.testing.nodes.expand import ConfigError
 from runtime.testing.nodes.host import Host, PodStatusUpdate
 from runtime.testing.nodes.logs import RunLogs
 from runtime.testing.nodes.pod_status import PodView, build_status, phase_of
@@ -29,8 +28,8 @@ _OVER = ("Succeeded", "Failed")
 class PodWorker:
     """One Pod, from its binding to this node until its last process has ended.
 
-    :meth:`update`, :meth:`refresh`, :meth:`vanish` and :meth:`stop` may be called from any thread and return at once; everything
-    else happens in the worker's thread, so its containers need no locks.
+    :meth:`update`, :meth:`refresh`, :meth:`vanish` and :meth:`stop` may be called from any thread and return at once;
+    everything else happens in the worker's thread, so its containers need no locks.
 
     :param ended: called from the thread as its last act.
     """
@@ -83,6 +82,10 @@ class PodWorker:
         """The processes that run now, by container. Any may have ended when the caller reads it."""
         return {c.name: pid for c in self._all() if (pid := c.pid) is not None}
 
+    def is_running(self, container: str, restart: int) -> bool:
+        """Whether the container's run with this restart count goes on. From any thread."""
+        return any(c.name == container and c.restarts == restart and c.running for c in self._all())
+
     @property
     def default_container(self) -> str:
         annotations = self._pod["metadata"].get("annotations") or {}
@@ -108,8 +111,8 @@ class PodWorker:
         self._post(gone)
 
     def stop(self, grace: float) -> None:
-        """End its processes within ``grace`` seconds because the node stops: no hooks, no status; a later node on this root
-        runs the Pod again."""
+        """End its processes within ``grace`` seconds because the node stops: no hooks, no status; a later node on this
+        root runs the Pod again."""
 
         def leave() -> None:
             self.left = True
@@ -382,20 +385,20 @@ class PodWorker:
         ]
 
     def _restore(self) -> None:
-        """What an earlier node left: a Pod that was over stays over, and lost containers stay lost if their policy is not
-        to restart them."""
+        """What an earlier node left: a Pod that was over stays over, and lost containers stay lost if their policy is
+        not to restart them."""
         if self._phase is not None:
             self._initialized = True
             for container in self._all():
                 container.lost()
         elif any(c.last is not None for c in self._main):
             for container in self._main:
-                if container.last is not None and not self._runs_again_after(container, container.last):
+                if container.last is not None and not self._runs_again_after(container.last):
                     container.lost()
         if self._pod["metadata"].get("deletionTimestamp"):
             self._end(self._remaining_grace(self._pod["metadata"]))
 
-    def _runs_again_after(self, container: Container, end: Terminated) -> bool:
+    def _runs_again_after(self, end: Terminated) -> bool:
         policy = self._pod["spec"].get("restartPolicy") or "Always"
         return policy == "Always" or (policy == "OnFailure" and end.exit_code != 0)
 

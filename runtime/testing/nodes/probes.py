@@ -114,7 +114,7 @@ def _grpc(action: JSONMapping, target: Target, timeout: float) -> None:
             answer = call(request, timeout=timeout)
         except grpc.RpcError as error:
             # What a call raises is a Call too, which the type does not say.
-            code = getattr(error, "code", lambda: error)()
+            code = getattr(error, "code", lambda: "no answer")()
             raise CheckFailed(f"grpc health check of {address} failed: {code}") from error
     if answer[:2] != b"\x08\x01":  # HealthCheckResponse.status == SERVING
         raise CheckFailed(f"service unhealthy (responded with {_serving_status(answer)!r})")

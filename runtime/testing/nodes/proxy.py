@@ -60,9 +60,9 @@ class _Listener:
 class Proxy:
     """Listens on addresses and connects who comes to one of their endpoints, in turn.
 
-    An endpoint that refuses is skipped. An address without endpoints is not listened on, so connecting to it is refused,
-    as kube-proxy does. A half-closed connection stays half-closed on the other side. Connections that exist are not touched when
-    endpoints change.
+    An endpoint that refuses is skipped. An address without endpoints is not listened on, so connecting to it is
+    refused, as kube-proxy does. A half-closed connection stays half-closed on the other side. Connections that exist
+    are not touched when endpoints change.
     """
 
     def __init__(self, name: str) -> None:

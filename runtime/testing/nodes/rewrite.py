@@ -4,13 +4,15 @@ A container process shares this machine's network and file system. So in its arg
 commands
 
 - DNS names of Pods and Services become their local addresses,
-- ``0.0.0.0``, ``[::]``, ``localhost``, ``127.0.0.1``, ``[::1]`` and a listen address without host (``:8080``) become the Pod's
-  own address: in a Pod the first two mean "only me", and so do all of them among Pods that share one interface,
+- ``localhost``, ``127.0.0.1`` and ``[::1]`` become the Pod's own address, which is what they mean in a Pod; so do
+  ``0.0.0.0``, ``[::]`` and a listen address without host (``:8080``), as all Pods share one interface here and would
+  take each other's ports,
 - volume mount paths become the folders that hold the volumes.
 
 What a program has built in (a default port on all interfaces, a path in its code) is out of reach: give such values
-in its arguments. Names with dots but no ``.svc`` (``web.shop``), and bare Service names (``web:80``), are only replaced if
-that Service exists, and bare ones only where a URL or a port shows that a host is meant.
+in its arguments. Names with dots but no ``.svc`` (``web.shop``), and bare Service names (``web:80``), are only
+replaced if that Service exists, and bare ones only where a URL or a port shows that a host is meant. And a program of
+this machine that listens on a port of all addresses keeps every Pod and Service from that port.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ class Services:
     ``local.nodes/address``.
 
     Endpoints are the Pods its selector matches that are Ready (all with an address, if it publishes not-ready
-    addresses) and are not being deleted. A headless Service, whose name means its Pods' own addresses in a cluster, also
-    has an address here; it listens on its target ports besides its ports. Only TCP.
+    addresses) and are not being deleted. A headless Service, whose name means its Pods' own addresses in a cluster,
+    also has an address here; it listens on its target ports besides its ports. Only TCP.
     """
 
     def __init__(self, client: Client, network: Network, proxy: Proxy, pods: Callable[[str], Iterable[Unstructured]]):

@@ -12,11 +12,11 @@ Started by :mod:`runtime.testing.nodes.process` with ``python -I -S``, so only t
 here. ``sys.argv[1]`` is the descriptor of a stream socket which carries one JSON object per line in each direction;
 further arguments are descriptors (locks) to keep open until it ends.
 
-Requests: ``{"op": "spawn", "id", "argv", "executable", "env", "cwd", "log", "capture", "owner"}`` where ``log`` is a file
-for CRI-style log lines, or ``capture`` a number of output bytes to return at the end; ``owner`` names the container
-whose end also ends this process. ``{"op": "signal", "id", "signal", "all"}`` signals the main process, or with
-``all`` its whole process group. Answers: ``started`` with ``pid``, ``failed`` with ``error``, ``exited`` with ``code`` or ``signal``
-and ``output``.
+Requests: ``{"op": "spawn", "id", "argv", "executable", "env", "cwd", "log", "capture", "owner"}`` where ``log`` is a
+file for CRI-style log lines, or ``capture`` a number of output bytes to return at the end; ``owner`` names the
+container whose end also ends this process. ``{"op": "signal", "id", "signal", "all"}`` signals the main process, or
+with ``all`` its whole process group. Answers: ``started`` with ``pid``, ``failed`` with ``error``, ``exited`` with
+``code``, ``signal`` and ``output``.
 """
 
 from __future__ import annotations
@@ -315,7 +315,7 @@ def _become(request: dict[str, object], parent: int, out: int, err: int, fail: i
         argv, env = request["argv"], request["env"]
         assert isinstance(argv, list)
         assert isinstance(env, dict)
-        os.execve(str(request["executable"]), argv, env)
+        os.execve(str(request["executable"]), argv, env)  # noqa: S606  (this is what it is for)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.write(fail, str(error).encode()[:4096])

@@ -89,7 +89,7 @@ class Termination:
         clock: Clock,
         name: str,
         hook: tuple[JSONMapping, Target] | None = None,
-        hook_failed: Callable[[str], None] = lambda reason: None,
+        hook_failed: Callable[[str], None] | None = None,
     ) -> None:
         self._process = process
         self._number = number
@@ -162,7 +162,7 @@ class Termination:
                 self._clock.wait(self._changed, left)
 
     def _after_hook(self, error: str | None) -> None:
-        if error is not None:
+        if error is not None and self._hook_failed is not None:
             self._hook_failed(error)
         with self._changed:
             self._hook_running = False

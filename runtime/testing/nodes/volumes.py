@@ -1,7 +1,7 @@
 """A Pod's volumes as folders, and its containers' mounts of them.
 
-Claims and emptyDirs are folders that outlive the processes; configMap, secret, downwardAPI and projected volumes are files
-written before the first container starts and again when their source changes.
+Claims and emptyDirs are folders that outlive the processes; configMap, secret, downwardAPI and projected volumes are
+files written before the first container starts and again when their source changes.
 """
 
 from __future__ import annotations
@@ -83,13 +83,17 @@ class PodVolumes:
 
     def _readers(self) -> dict[str, Callable[[JSONMapping, JSONMapping], Files]]:
         return {
-            "configMap": lambda pod, source: _keyed(source, "ConfigMap", source["name"], self._sources.configmap),
-            "secret": lambda pod, source: _keyed(
-                source, "Secret", source.get("secretName") or source["name"], self._sources.secret
-            ),
+            "configMap": self._configmap,
+            "secret": self._secret,
             "downwardAPI": self._downward,
             "projected": self._projected,
         }
+
+    def _configmap(self, _: JSONMapping, source: JSONMapping) -> Files:
+        return _keyed(source, "ConfigMap", source["name"], self._sources.configmap)
+
+    def _secret(self, _: JSONMapping, source: JSONMapping) -> Files:
+        return _keyed(source, "Secret", source.get("secretName") or source["name"], self._sources.secret)
 
     def _downward(self, pod: JSONMapping, source: JSONMapping) -> Files:
         files: Files = {}

@@ -46,8 +46,8 @@ def test_expand(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1", 1), ("100m", Fraction(1, 10)), ("1Ki", 1024), ("1.5Gi", 3 * 2**29), ("2k", 2000), ("1e3", 1000), ("5M", 5 * 10**6)],
-)  # fmt: skip
+    [("1", 1), ("100m", Fraction(1, 10)), ("1Ki", 1024), ("1.5Gi", 3 * 2**29), ("2k", 2000), ("1e3", 1000)],
+)
 def test_quantities(text: str, value: Fraction | int) -> None:
     assert parse_quantity(text) == value
 
