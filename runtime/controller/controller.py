@@ -19,7 +19,7 @@ from runtime.controller.context import Reconciler
 from runtime.controller.environment import Environment
 from runtime.controller.execution import Execution
 from runtime.controller.sources import EnqueueHandler, Source
-from runtime.informer import Registration, SharedIndexInformer
+from runtime.informer import Registration
 from runtime.logging import get_logger
 from runtime.metrics import ReconcileStats
 from runtime.types import GVR, Request
@@ -77,9 +77,9 @@ class Controller:
         self._log = get_logger("runtime.controller", controller=name)
         self._stop = threading.Event()  # no new reconciles; what runs may finish
         self._execution = Execution(self.name, self.queue, reconcile, options, env, self.stats, self._stop)
-        self._state_lock = threading.Lock()  # guards the four below
+        self._registrations: list[Registration] = []  # of the main thread only
+        self._state_lock = threading.Lock()  # guards the three below
         self._threads: list[threading.Thread] = []
-        self._registrations: list[tuple[SharedIndexInformer, Registration]] = []
         self._blocked: dict[Source, str] = dict.fromkeys(self.sources, "not started")
         self._working = False
 
@@ -96,13 +96,13 @@ class Controller:
             main.start()
 
     def stop(self) -> None:
-        """Begin no reconcile any more and stop listening to the caches. Running reconciles go on; see :meth:`join`."""
+        """Begin no reconcile any more. Returns at once; running reconciles go on, see :meth:`join`.
+
+        The handlers stay with the caches, which end soon after, and add to a closed queue: to remove them could mean to
+        wait for somebody else's handler.
+        """
         self._stop.set()
         self.queue.shut_down()
-        with self._state_lock:
-            registrations, self._registrations = self._registrations, []
-        for informer, registration in registrations:
-            informer.remove_event_handler(registration)
 
     def join(self, timeout: float | None) -> bool:
         """Wait, after :meth:`stop`, until running reconciles have returned.
@@ -163,13 +163,9 @@ class Controller:
                 handler = EnqueueHandler(
                     self.queue.add, source.mapper(self._env.kinds.get), source.predicates, self._log
                 )
-                informers = self._env.caches.informers(source.gvr)
+                for informer in self._env.caches.informers(source.gvr):
+                    self._registrations.append(informer.add_event_handler(handler, inline=True))
                 with self._state_lock:
-                    if self._stop.is_set():
-                        return False
-                    for informer in informers:
-                        registration = informer.add_event_handler(handler, inline=True)
-                        self._registrations.append((informer, registration))
                     self._blocked[source] = "not synced yet"
                 return True
             except ClientError as error:
@@ -183,11 +179,10 @@ class Controller:
 
     def _wait_for_sync(self) -> bool:
         while not self._stop.is_set():
-            with self._state_lock:
-                synced = all(registration.has_synced() for _, registration in self._registrations)
-                if synced:
+            if all(registration.has_synced() for registration in self._registrations):
+                with self._state_lock:
                     self._blocked.clear()
-                    return True
+                return True
             # Real time on purpose: the network is real even where a test owns the clock.
             self._stop.wait(_SYNC_POLL)
         return False
