@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import yaml
 
 from runtime.testing.apiserver import errors, ownership
@@ -59,6 +61,7 @@ def server_side_apply(
     force: bool,
 ) -> Written:
     """Create or change the object so that it has what ``config`` says. Raises 409 with the fields that others own."""
+    options = replace(options, unknown=tuple(target.kind.behaviour.prune(config)))
     while True:
         if context.store.get(target.kind.storage_key, target.namespace, target.name) is None:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 
 import orjson
 import yaml
@@ -25,7 +26,7 @@ def decode_object(request: Request, kind: Kind) -> JSONObject:
     media = media_type(request) or "application/json"
     if media not in _ACCEPTED[:2]:
         raise unsupported_media_type(_ACCEPTED)
-    obj = decode(request.body, media)
+    obj = decode(request.body, media, f"the object provided is unrecognized (must be of type {kind.kind})")
     if not isinstance(obj, dict):
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; json "
@@ -35,17 +36,15 @@ def decode_object(request: Request, kind: Kind) -> JSONObject:
     return obj
 
 
-def decode(body: bytes, media: str) -> object:
-    """Any JSON or YAML value. Raises 400."""
+def decode(body: bytes, media: str, what: str = "the object provided is unrecognized") -> object:
+    """Any JSON or YAML value. Raises 400 that begins with ``what``."""
     try:
         if media == "application/yaml":
             return parse_yaml(body)
         return orjson.loads(body)
     except (ValueError, yaml.YAMLError) as error:
         shown = body[:100].decode("utf-8", "replace") or "<empty>"
-        raise bad_request(
-            f"the object provided is unrecognized: couldn't get version/kind; json parse error: {error} ({shown})"
-        ) from None
+        raise bad_request(f"{what}: couldn't get version/kind; json parse error: {error} ({shown})") from None
 
 
 def fill_type(obj: JSONObject, kind: Kind) -> None:
@@ -64,8 +63,13 @@ def fill_type(obj: JSONObject, kind: Kind) -> None:
             else f"the kind in the data ({name}) does not match the expected kind ({kind.kind})"
         )
     obj["apiVersion"], obj["kind"] = kind.gvr.api_version, kind.kind
-    if not isinstance(obj.setdefault("metadata", {}), dict):
+    if obj.get("metadata") is None:
         obj["metadata"] = {}
+    elif not isinstance(obj["metadata"], dict):
+        raise bad_request(
+            f'{kind.kind} in version "{kind.gvr.version}" cannot be handled as a {kind.kind}: json: cannot unmarshal '
+            f"{_json_type(obj['metadata'])} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
+        )
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -80,12 +84,33 @@ _Loader.yaml_implicit_resolvers = {
 
 def parse_yaml(text: bytes | str) -> object:
     """One YAML document as JSON values. Raises :class:`yaml.YAMLError`."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with fewer types
+    return _as_json(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe loader with fewer types
 
 
 def parse_documents(text: bytes | str) -> list[object]:
     """All documents of a YAML or JSON file."""
-    return [each for each in yaml.load_all(text, Loader=_Loader) if each is not None]
+    return [_as_json(each) for each in yaml.load_all(text, Loader=_Loader) if each is not None]
+
+
+def _as_json(value: object) -> object:
+    """Without what YAML can say and JSON cannot, such as keys that are no strings. Raises :class:`yaml.YAMLError`."""
+    if isinstance(value, dict):
+        return {_key(key): _as_json(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_as_json(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise yaml.YAMLError(f"{value} is no JSON number")
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise yaml.YAMLError(f"{type(value).__name__} is no JSON type")
+
+
+def _key(key: object) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, str | int | float):
+        return str(key)
+    raise yaml.YAMLError(f"a key must be a string, not {type(key).__name__}")
 
 
 def duplicate_fields(body: bytes) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.context import Context
@@ -17,6 +18,8 @@ from runtime.testing.apiserver.store import Changed
 from runtime.testing.apiserver.writes import present, to_storage
 from runtime.testing.kinds.model import FieldError, Kind
 from runtime.types import JSONObject
+
+T = TypeVar("T")
 
 _MAX_RETRIES = 50
 _FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
@@ -64,17 +67,8 @@ def parse_options(body: object, query: Mapping[str, str]) -> DeleteOptions:
         options = DeleteOptions(integer(query.get("gracePeriodSeconds", "")), query.get("propagationPolicy", ""))
         if boolean(query.get("orphanDependents", "")):
             options = replace(options, policy="Orphan")
-    elif isinstance(body, Mapping):
-        conditions = body.get("preconditions") or {}
-        options = DeleteOptions(
-            body.get("gracePeriodSeconds"),
-            body.get("propagationPolicy") or ("Orphan" if body.get("orphanDependents") else ""),
-            conditions.get("uid") or "",
-            conditions.get("resourceVersion") or "",
-            body.get("dryRun") == ["All"],
-        )
     else:
-        raise errors.bad_request("the body of a DELETE must be a DeleteOptions object")
+        options = _from_body(body)
     if query.get("dryRun") == "All":
         options = replace(options, dry_run=True)
     if options.policy and options.policy not in _POLICIES:
@@ -82,6 +76,31 @@ def parse_options(body: object, query: Mapping[str, str]) -> DeleteOptions:
         message = f"Invalid value: {errors.quote(options.policy)}: supported values: {supported}"
         raise errors.invalid_options("DeleteOptions", [FieldError("FieldValueInvalid", "propagationPolicy", message)])
     return options
+
+
+def _from_body(body: object) -> DeleteOptions:
+    if not isinstance(body, dict):
+        raise errors.bad_request("the body of a DELETE must be a DeleteOptions object")
+    conditions = _typed(body, "preconditions", dict) or {}
+    policy = _typed(body, "propagationPolicy", str) or ""
+    if _typed(body, "orphanDependents", bool):
+        policy = "Orphan"
+    return DeleteOptions(
+        _typed(body, "gracePeriodSeconds", int),
+        policy,
+        _typed(conditions, "uid", str) or "",
+        _typed(conditions, "resourceVersion", str) or "",
+        _typed(body, "dryRun", list) == ["All"],
+    )
+
+
+def _typed(body: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise errors.bad_request(f"DeleteOptions.{name} must be of type {kind.__name__}, not {type(value).__name__}")
+    return value
 
 
 class Deleter:

@@ -6,11 +6,14 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from runtime.testing.apiserver.http import BadRequest, Connection, Disconnected, Request, Response
 
 _log = logging.getLogger("runtime.testing.apiserver")
+
+_ACCEPT_PAUSE = 0.01  # seconds
 
 # Answers a request; None closes the connection without an answer (a fault on demand).
 Handler = Callable[[Request], Response | None]
@@ -72,7 +75,8 @@ class Listener:
             except OSError:
                 if self._stopping:
                     return
-                continue  # the peer gave up between its SYN and our accept
+                time.sleep(_ACCEPT_PAUSE)  # the peer gave up, or there are too many open files: not for ever
+                continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 if self._stopping:

@@ -24,6 +24,20 @@ _STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 _IMMUTABLE = ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
+def without_nulls(metadata: JSONObject) -> None:
+    """Read null as Go does: a missing field, and an empty text inside of maps and lists."""
+    for name in [name for name, value in metadata.items() if value is None]:
+        del metadata[name]
+    for name in ("labels", "annotations"):
+        for key, value in metadata.get(name, {}).items():
+            if value is None:
+                metadata[name][key] = ""
+    if "finalizers" in metadata:
+        metadata["finalizers"] = [each or "" for each in metadata["finalizers"]]
+    if "ownerReferences" in metadata:
+        metadata["ownerReferences"] = [each or {} for each in metadata["ownerReferences"]]
+
+
 def create_problems(kind: Kind, metadata: JSONObject) -> list[FieldError]:
     """All that is wrong with the metadata of a new object."""
     return [*_name_problems(kind, metadata), *_common_problems(metadata)]

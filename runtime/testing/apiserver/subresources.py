@@ -12,7 +12,7 @@ from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.routing import Target
-from runtime.testing.apiserver.write_options import write_options
+from runtime.testing.apiserver.write_options import APPLY_PATCH, write_options
 from runtime.testing.apiserver.writes import Writer
 from runtime.types import JSONObject
 
@@ -34,6 +34,8 @@ def scale_subresource(context: Context, writer: Writer, target: Target, request:
         def change(obj: JSONObject) -> JSONObject:
             return scale.with_scale(kind, obj, wanted)
     elif request.method == "PATCH":
+        if patches.patch_type(request, kind) == APPLY_PATCH:
+            raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         patch = patches.parse(request, kind)
 
         def change(obj: JSONObject) -> JSONObject:

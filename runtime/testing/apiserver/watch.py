@@ -95,7 +95,7 @@ class Watch:
             self._send(stream, [self._error(start.refusal)])
             return
         self._send_initial(stream, start)
-        index = start.index
+        index, reached = start.index, start.version
         bookmark_at = self._next_bookmark()
         while not self._context.stopping.is_set():
             entries = self._log.slice(index, _BATCH)
@@ -104,19 +104,16 @@ class Watch:
                 self._send(stream, [self._error(expired("too old resource version: history is lost"))])
                 return
             if entries:
-                index += len(entries)
+                index, reached = index + len(entries), max(reached, entries[-1].version)
                 self._deliver(stream, entries, start.skip)
-                if self._gone_kind():
-                    return
-                continue
             now = self._context.clock.monotonic()
-            if now >= self._deadline:
-                self._bookmark(stream, index)
-                return
-            if now >= bookmark_at:
-                self._bookmark(stream, index)
+            over = now >= self._deadline
+            if over or now >= bookmark_at:
+                self._bookmark(stream, index, reached)
                 bookmark_at = self._next_bookmark()
-            if self._gone_kind() or self._idle(stream, index, min(bookmark_at, self._deadline) - now):
+            if over or self._kind_gone():
+                return
+            if not entries and self._idle(stream, index, min(bookmark_at, self._deadline) - now):
                 return
 
     def _idle(self, stream: Stream, index: int, seconds: float) -> bool:
@@ -126,7 +123,7 @@ class Watch:
                 self._log.changed.wait(max(0.001, min(_POLL, seconds)))
         return self._log.end == index and stream.peer_gone()
 
-    def _gone_kind(self) -> bool:
+    def _kind_gone(self) -> bool:
         """The kind's CRD was deleted, and all there was to tell has been told."""
         if not self._kind.custom:
             return False
@@ -179,14 +176,14 @@ class Watch:
     def _line(self, event_type: str, stored: Stored) -> bytes:
         return line(event_type, self._presenter.single(stored))
 
-    def _bookmark(self, stream: Stream, index: int) -> None:
+    def _bookmark(self, stream: Stream, index: int, reached: int) -> None:
+        """Say how far this watch has come: up to now, unless something has just come that is not yet delivered."""
         if not self._options.bookmarks:
             return
         with self._context.store.locked():
-            if self._log.end != index:
-                return  # something has just come; the bookmark would skip it
-            version = self._context.store.version
-        self._send(stream, [self._bookmark_line(max(version, self._start.skip), {})])
+            if self._log.end == index:
+                reached = max(reached, self._context.store.version)
+        self._send(stream, [self._bookmark_line(reached, {})])
 
     def _bookmark_line(self, version: int, annotations: dict[str, str]) -> bytes:
         return line("BOOKMARK", self._presenter.bookmark(version, annotations))

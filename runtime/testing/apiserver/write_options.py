@@ -19,6 +19,7 @@ class WriteOptions:
     """:param validation: fieldValidation: Ignore, Warn or Strict.
     :param manager: the field manager that the write is recorded under.
     :param duplicates: fields that stood twice in the body.
+    :param unknown: fields of an applied configuration that the kind does not have.
     :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
     """
 
@@ -26,6 +27,7 @@ class WriteOptions:
     validation: str = "Warn"
     manager: str = "unknown"
     duplicates: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     patch: str | None = None
 
 

@@ -204,7 +204,8 @@ class Writer:
             kind.behaviour.default(obj)
         except DecodeError as error:
             raise _undecodable(kind, obj, error, options) from None
-        unknown = kind.behaviour.prune(obj)
+        metadata.without_nulls(obj["metadata"])
+        unknown = [*options.unknown, *kind.behaviour.prune(obj)]
         if options.validation == "Ignore":
             return []
         texts = [f'duplicate field "{path}"' for path in options.duplicates]
@@ -308,8 +309,6 @@ def _not_strict(kind: Kind, texts: list[str], options: WriteOptions) -> errors.S
     if options.patch is not None:
         message = f"Invalid value: {errors.quote(options.patch)}: {text}"
         return errors.invalid(kind.gvr.group, kind.kind, "", [FieldError("FieldValueInvalid", "patch", message)])
-    if kind.custom:
-        return errors.bad_request(text)
     return errors.bad_request(f'{kind.kind} in version "{kind.gvr.version}" cannot be handled as a {kind.kind}: {text}')
 
 

@@ -185,6 +185,14 @@ def test_bad_configurations(api: Http, body: Any, status: int, words: str) -> No
     assert words in answer.body["message"]
 
 
+def test_unknown_fields_are_told_and_not_owned(api: Http, widgets: str) -> None:
+    body = {**widget("a", size="s"), "nope": 1}
+    assert api.apply(f"{widgets}/a", body, fieldValidation="Strict").status == 400
+    answer = api.apply(f"{widgets}/a", body)
+    assert answer.headers["warning"] == ['299 - "unknown field \\"nope\\""']
+    assert owners(answer.body) == {"me": {"f:spec": {"f:size": {}}}}
+
+
 def test_an_apply_needs_a_manager(api: Http) -> None:
     answer = api("PATCH", f"{CONFIGMAPS}/a", configmap(), content_type="application/apply-patch+yaml")
     assert answer.status == 422

@@ -291,3 +291,16 @@ def test_version_and_health(api: Http) -> None:
     assert api.get("/version").body["major"] == "1"
     for path in ("/healthz", "/livez", "/readyz", "/livez/ping"):
         assert api.get(path).data == b"ok"
+
+
+def test_yaml_keys_become_strings(api: Http) -> None:
+    text = b"metadata: {name: k}\ndata: {2: a, true: b, x: c}\n"
+    answer = api("POST", CONFIGMAPS, text, content_type="application/yaml")
+    assert answer.body["data"] == {"2": "a", "true": "b", "x": "c"}
+    assert api("POST", CONFIGMAPS, b"data: {k: .nan}", content_type="application/yaml").status == 400
+
+
+def test_metadata_must_be_an_object(api: Http) -> None:
+    answer = api.post(CONFIGMAPS, {"metadata": "text"})
+    assert answer.status == 400
+    assert "ConfigMap.metadata" in answer.body["message"]

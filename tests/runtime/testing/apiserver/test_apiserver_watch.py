@@ -168,6 +168,28 @@ def test_a_watch_ends_after_its_timeout_with_a_bookmark(api: Http, watch: Watch)
     assert int(event["object"]["metadata"]["resourceVersion"]) > int(since)
 
 
+def test_changes_elsewhere_hold_up_neither_bookmarks_nor_the_end() -> None:
+    """A watch of a quiet namespace beside a busy one."""
+    with FakeAPIServer(bookmark_interval=0.1) as server:
+        api = Http(server)
+        api.made("/api/v1/namespaces", "quiet")
+        path = "/api/v1/namespaces/quiet/configmaps"
+        query = f"watch=1&resourceVersion={version(api)}&allowWatchBookmarks=1&timeoutSeconds=1"
+        watching = Watching(server, f"{path}?{query}")
+        api.made(CONFIGMAPS, "busy")
+        step = 0
+        while not watching.ended:
+            step += 1
+            api.merge(f"{CONFIGMAPS}/busy", {"data": {"n": str(step)}})
+        assert {e["type"] for e in watching.events} == {"BOOKMARK"}
+        reached = [int(e["object"]["metadata"]["resourceVersion"]) for e in watching.events]
+        assert len(reached) > 3
+        assert reached == sorted(reached)
+        assert reached[-1] > reached[0]
+        watching.close()
+        api.close()
+
+
 def test_bookmarks_come_regularly_and_never_skip_an_event() -> None:
     with FakeAPIServer(bookmark_interval=0.02) as server:
         api = Http(server)
