@@ -10,7 +10,7 @@ from runtime.controller.applier import Applied, Applier, NotOurs, merge_patch, p
 from runtime.controller.builder import ControllerBuilder
 from runtime.controller.context import ReconcileContext, Reconciler
 from runtime.controller.controller import Controller, Options
-from runtime.controller.environment import Environment, Kind
+from runtime.controller.environment import CacheNotReady, Environment, Kind
 from runtime.controller.finalizers import ensure_finalizer, finalized, remove_finalizer
 from runtime.controller.owners import (
     AlreadyOwnedError,
@@ -36,6 +36,7 @@ __all__ = [
     "AlreadyOwnedError",
     "Applied",
     "Applier",
+    "CacheNotReady",
     "Change",
     "Controller",
     "ControllerBuilder",

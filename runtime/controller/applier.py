@@ -108,8 +108,7 @@ class Applier:
         if live is not None:
             if live.deletion_timestamp is not None:
                 return Applied(live, "terminating")
-            if owner is not None:
-                self._check_ours(live, owner, adopt)
+            self._check_ours(live, wish, owner, adopt)
             if self._is_applied(live, wish):
                 return Applied(live, "unchanged")
         resource = self._client.resource(gvr, namespace=metadata.get("namespace") or None)
@@ -153,9 +152,9 @@ class Applier:
         except NotFound:
             return None
 
-    def _check_ours(self, live: Unstructured, owner: Unstructured, adopt: bool) -> None:
+    def _check_ours(self, live: Unstructured, wish: JSONObject, owner: Unstructured | None, adopt: bool) -> None:
         holder = live.controller_owner
-        if holder is not None:
+        if holder is not None and owner is not None:
             if holder.uid == owner.uid:
                 return
             if (holder.kind, holder.name) != (owner.kind, owner.name):
@@ -167,9 +166,10 @@ class Applier:
                 "about to be garbage-collected; it is made again after that"
             )
         if not adopt and not _was_applied(live, self.field_manager):
+            whose = f"{owner.kind} {owner.name}" if owner is not None else f"ours ({wish['metadata']['name']})"
             raise NotOurs(
-                f"{_name(live)} exists and was not made by {self.field_manager}: delete it or rename "
-                f"{owner.kind} {owner.name}, so that it is not overwritten"
+                f"{_name(live)} exists and was not made by {self.field_manager}: delete it or rename {whose}, "
+                "so that it is not overwritten"
             )
 
     def _is_applied(self, live: Unstructured, wish: JSONObject) -> bool:

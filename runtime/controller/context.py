@@ -75,7 +75,11 @@ class ReconcileContext:
     def lister(self, gvr: GVR) -> Lister:
         """The cache of a resource.
 
+        Those that the controller watches are complete before it works; one that only ``mgr.informer(gvr)`` declared
+        may not be.
+
         :raises LookupError: nobody has declared it, by ``for_``, ``owns``, ``watches`` or ``mgr.informer(gvr)``.
+        :raises CacheNotReady: it is not complete yet. Let it out: the reconcile is tried again.
         """
         return self._caches.lister(gvr)
 

@@ -28,6 +28,7 @@ from runtime.workqueue.limiters import RateLimiter
 
 __all__ = ["Controller", "Options"]
 
+_AFTER_FAULT: Final = 5.0  # seconds before a key is tried again on which the machinery itself has failed
 _SYNC_POLL: Final = 0.02  # seconds between looks at has_synced: cheap flags of a few informers
 _SOURCE_RETRY_MIN: Final = 0.5  # seconds before a source that could not be set up is tried again, doubling to ...
 _SOURCE_RETRY_MAX: Final = 10.0  # ... this (C4)
@@ -197,5 +198,9 @@ class Controller:
                 # What was queued before the stop is reconciled by whoever comes after us.
                 if not self._stop.is_set():
                     self._execution.run(request)
+            except Exception as error:  # not the user's reconcile: a limiter of theirs, or a fault of ours
+                self.stats.panics.add()
+                self._log.error("worker failed, trying the key again", request=str(request), exc_info=error)
+                self.queue.add_after(request, _AFTER_FAULT)
             finally:
                 self.queue.done(request)

@@ -13,7 +13,7 @@ from runtime.informer import Lister, SharedIndexInformer
 from runtime.record import EventRecorder
 from runtime.types import GVR
 
-__all__ = ["Environment", "Kind", "Kinds", "SharedCaches"]
+__all__ = ["CacheNotReady", "Environment", "Kind", "Kinds", "SharedCaches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Kinds(Protocol):
 
     def get(self, gvr: GVR) -> Kind:
         """:raises ClientError: not known (yet), or the server does not answer; ask again later."""
+
+
+class CacheNotReady(RuntimeError):
+    """A cache is not complete yet: what it does not show may exist all the same. Try again later."""
 
 
 class SharedCaches(Protocol):
@@ -47,6 +51,7 @@ class SharedCaches(Protocol):
         """Reads over all of them.
 
         :raises LookupError: nobody has declared that resource.
+        :raises CacheNotReady: its first list has not arrived yet.
         """
 
 

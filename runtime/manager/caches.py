@@ -8,7 +8,7 @@ from typing import Final
 
 from runtime.client import Client, ClientError, Unstructured
 from runtime.clock import Clock
-from runtime.controller.environment import Kinds
+from runtime.controller.environment import CacheNotReady, Kinds
 from runtime.informer import Lister, NamespaceLister, SharedIndexInformer, SharedInformerFactory
 from runtime.logging import get_logger
 from runtime.selectors import LabelSelector
@@ -87,17 +87,21 @@ class Caches:
         """Reads over all namespaces that are watched.
 
         :raises LookupError: nobody has declared the resource.
+        :raises CacheNotReady: its first list has not arrived yet.
         """
         with self._lock:
             informers = self._informers.get(gvr)
             if informers is None:
                 if gvr in self._unresolved:
-                    raise LookupError(f"the cache of {gvr} cannot be read yet: {self._unresolved[gvr]}")
+                    raise CacheNotReady(f"{gvr} cannot be cached yet: {self._unresolved[gvr]}")
                 known = ", ".join(map(str, self._informers)) or "none"
                 raise LookupError(
                     f"{gvr} is not cached: declare it by for_(), owns() or watches() of a controller, or by "
                     f"mgr.informer() before the manager runs (cached: {known})"
                 )
+        for informer in informers.values():
+            if not informer.has_synced():
+                raise CacheNotReady(f"the cache of {gvr} is not complete yet: {_reason(informer)}")
         if "" in informers:
             return informers[""].lister
         return MultiNamespaceLister({name: informer.lister for name, informer in informers.items()}, gvr)
@@ -118,7 +122,7 @@ class Caches:
         for gvr, of_gvr in informers.items():
             for informer in of_gvr.values():
                 if not informer.has_synced():
-                    waiting[gvr] = informer.sync_state.last_error or "the first list has not arrived yet"
+                    waiting[gvr] = _reason(informer)
                     break
         return waiting
 
@@ -186,6 +190,10 @@ class Caches:
                 left = bool(self._unresolved)
             if left and not self._clock.wait_event(self._stop, pause):
                 pause = min(pause * 2, _RETRY_MAX)
+
+
+def _reason(informer: SharedIndexInformer) -> str:
+    return informer.sync_state.last_error or "the first list has not arrived yet"
 
 
 class MultiNamespaceLister(Lister):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 __all__ = ["SignalWatch"]
 
+_Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -22,7 +24,7 @@ class SignalWatch:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -32,7 +34,8 @@ class SignalWatch:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         for number, previous in self._previous.items():
-            signal.signal(number, previous)  # type: ignore[arg-type]  # what signal.signal() returned
+            # None: it was not set by Python, and cannot be set back.
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
         self._previous.clear()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

@@ -335,7 +335,14 @@ def test_an_object_without_identity_is_refused(bench: Bench, desired: JSONObject
         bench.apply(desired, owner=None)
 
 
-def test_without_an_owner_anything_may_be_applied(bench: Bench) -> None:
+def test_without_an_owner_a_strangers_object_is_left_alone_too(bench: Bench) -> None:
+    bench.maps.create(configmap("child", theirs="1"))
+    with pytest.raises(NotOurs, match="ConfigMap default/child"):
+        bench.apply(configmap("child", a="1"), owner=None)
+    assert bench.apply(configmap("child", a="1"), owner=None, adopt=True).changed
+
+
+def test_without_an_owner(bench: Bench) -> None:
     assert bench.apply(configmap("free", a="1"), owner=None).object.owner_references == ()
     assert bench.requests_of(configmap("free", a="1"), owner=None) == []
 

@@ -351,6 +351,59 @@ def test_a_lister_of_what_nobody_declared_is_refused(server: FakeAPIServer) -> N
     assert "configmaps.v1" in str(errors[0])
 
 
+def test_a_lister_that_is_not_complete_is_refused_until_it_is(server: FakeAPIServer) -> None:
+    """What such a cache does not show may exist: to act on that would be wrong."""
+    server.client().resource(SECRETS, "default").create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    )
+    server.faults.add(resource="secrets", status=403)
+    found: list[int] = []
+
+    def look(_: Request, ctx: ReconcileContext) -> None:
+        found.append(len(ctx.lister(SECRETS).list()))
+
+    manager, controller = make(server, Script(look, look, look), rate_limiter=Steady())
+    manager.informer(SECRETS)
+    with running(manager):
+        create(server, "a")
+        eventually(lambda: controller.stats.errors.value == 1)
+        assert found == []
+        assert controller.stats.panics.value == 0
+        server.faults.clear()
+        eventually(lambda: manager.wait_for_cache_sync(0))
+        eventually(lambda: found == [1])
+
+
+class Steady(ItemExponentialFailureRateLimiter):
+    """Tries again each second."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1.0)
+
+
+class Broken(ItemExponentialFailureRateLimiter):
+    """A limiter with a fault of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1.0)
+
+    def when(self, item: Any) -> float:
+        raise ZeroDivisionError("in the limiter")
+
+
+def test_a_limiter_that_raises_costs_no_worker(server: FakeAPIServer) -> None:
+    clock = FakeClock()
+    script = Script(RuntimeError("no"))
+    manager, controller = make(server, script, clock, rate_limiter=Broken())
+    with running(manager):
+        create(server, "a")
+        eventually(lambda: controller.queue.stats().delayed == 1 and idle(controller))
+        create(server, "b")
+        eventually(lambda: script.names() == ["a", "b"])
+        clock.advance(5)
+        eventually(lambda: script.names() == ["a", "b", "a"])
+
+
 def test_stopping_lets_a_running_reconcile_finish_and_begins_no_other(server: FakeAPIServer) -> None:
     """Its calls still work: only the end of the grace period cuts them off."""
     entered = threading.Event()
