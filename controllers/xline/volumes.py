@@ -20,7 +20,7 @@ def set_retention(owner: Unstructured, cluster: XlineCluster, members: list[str]
     Only claims that were made for this cluster: one that somebody else has put in place under the same name is used,
     but never deleted by us.
 
-    :raises Conflict: a claim was changed meanwhile. Reconcile again.
+    :raises Conflict: a claim was replaced by another meanwhile. Reconcile again.
     """
     names = Names(owner.namespace, owner.name)
     wanted = cluster.spec.storage.retention_policy.when_deleted == "Delete"
@@ -36,12 +36,17 @@ def set_retention(owner: Unstructured, cluster: XlineCluster, members: list[str]
 
 
 def _set_owner(owner: Unstructured, claim: Unstructured, wanted: bool, ctx: ReconcileContext) -> None:
-    others = [reference.to_dict() for reference in claim.owner_references if reference.uid != owner.uid]
-    references = others + ([_reference(owner)] if wanted else [])
-    if references == [reference.to_dict() for reference in claim.owner_references]:
+    """Add or remove the one reference. A strategic merge names it by its uid, so it needs no resourceVersion: a new
+    claim is written by its binder all the time."""
+    if wanted == any(reference.uid == owner.uid for reference in claim.owner_references):
         return
-    patch = {"metadata": {"resourceVersion": claim.resource_version, "ownerReferences": references}}
-    ctx.client.resource(CLAIMS, namespace=claim.namespace).patch(claim.name, patch, type="merge")
+    reference = _reference(owner) if wanted else {"$patch": "delete", "uid": owner.uid}
+    patch = {"metadata": {"uid": claim.uid, "ownerReferences": [reference]}}
+    try:
+        ctx.client.resource(CLAIMS, namespace=claim.namespace).patch(claim.name, patch, type="strategic")
+    except NotFound:
+        return  # it went meanwhile
+    ctx.log.info("set who deletes the volume", claim=claim.name, with_cluster=wanted)
 
 
 def _reference(owner: Unstructured) -> JSONObject:
