@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -73,7 +74,7 @@ def _fit(schema: Schema, value: object, struct: str, path: str) -> object:
         if not isinstance(value, list):
             raise _mismatch(value, struct, path, _go_type(schema))
         items = cast(Schema, schema["items"])
-        value[:] = [each if each is None else _fit(items, each, struct, path) for each in value]
+        value[:] = [_zero(items) if each is None else _fit(items, each, struct, path) for each in value]
     elif schema.get("x-quantity"):
         return _quantity(value)
     elif schema.get("x-kubernetes-int-or-string"):
@@ -99,6 +100,18 @@ def _fit_object(schema: Schema, value: object, struct: str, path: str) -> None:
             del value[name]
         else:
             value[name] = _fit(field, given, struct, f"{path}.{name}" if path else name)
+
+
+def _zero(schema: Schema) -> object:
+    """What Go makes of a null in a list: the zero value of its type."""
+    if "$ref" in schema:
+        schema = resolve(schema)
+    if schema.get("x-quantity"):
+        return "0"
+    if schema.get("x-kubernetes-int-or-string"):
+        return 0
+    zeros: dict[str, object] = {"object": {}, "string": "", "integer": 0, "number": 0, "boolean": False}
+    return copy.copy(zeros.get(str(schema.get("type"))))
 
 
 def _is_collection(schema: Schema) -> bool:

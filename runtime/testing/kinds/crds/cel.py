@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class RuleTree:
     items: RuleTree | None
 
 
+@functools.lru_cache(maxsize=1024)
 def compile_expression(source: str) -> Program:
     """:raises CelError: if ``source`` is not CEL, or the CEL library is not installed."""
     global _environment
