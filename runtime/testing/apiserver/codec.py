@@ -14,7 +14,12 @@ from runtime.testing.apiserver.http import Request
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
-_ACCEPTED = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+_ACCEPTED = ("application/json", "application/yaml")
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
+_NO_PROTOBUF = (
+    "; protobuf is not read by this server: instead of kubectl create namespace, configmap, secret ... give kubectl "
+    "create -f or apply -f a manifest"
+)
 
 
 def media_type(request: Request) -> str:
@@ -24,8 +29,8 @@ def media_type(request: Request) -> str:
 def decode_object(request: Request, kind: Kind) -> JSONObject:
     """The object in the body of a create or update. Raises 400 and 415."""
     media = media_type(request) or "application/json"
-    if media not in _ACCEPTED[:2]:
-        raise unsupported_media_type(_ACCEPTED)
+    if media not in _ACCEPTED:
+        raise unsupported_media_type(_ACCEPTED, hint=_NO_PROTOBUF if media == _PROTOBUF else "")
     obj = decode(request.body, media, f"the object provided is unrecognized (must be of type {kind.kind})")
     if not isinstance(obj, dict):
         raise bad_request(

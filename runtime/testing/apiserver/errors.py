@@ -154,12 +154,10 @@ def method_not_allowed(kind: Kind, verb: str) -> StatusError:
     return StatusError(405, "MethodNotAllowed", message, details(kind, ""))
 
 
-def unsupported_media_type(offered: Sequence[str]) -> StatusError:
-    return StatusError(
-        415,
-        "UnsupportedMediaType",
-        f"the body of the request was in an unknown format - accepted media types include: {', '.join(offered)}",
-    )
+def unsupported_media_type(offered: Sequence[str], hint: str = "") -> StatusError:
+    """:param hint: what to do instead; goes behind the real server's message."""
+    message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(offered)}"
+    return StatusError(415, "UnsupportedMediaType", message + hint)
 
 
 def expired(message: str) -> StatusError:

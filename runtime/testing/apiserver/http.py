@@ -6,7 +6,9 @@ Our own, because it is called for every request of every test: parsing by hand i
 
 from __future__ import annotations
 
+import functools
 import socket
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -280,6 +282,11 @@ def parse_head(head: bytes) -> Request:
     )
 
 
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -287,7 +294,7 @@ def _head(response: Response, headers: Mapping[str, str], keep_alive: bool, fram
     lines = [
         f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}\r\n",
         f"Cache-Control: no-cache, private\r\nContent-Type: {response.content_type}\r\n",
-        f"Date: {formatdate(usegmt=True)}\r\n",
+        f"Date: {_date(int(time.time()))}\r\n",
     ]
     lines.extend(f"{name}: {value}\r\n" for name, value in headers.items())
     lines.extend(f"Warning: {warning}\r\n" for warning in response.warnings)

@@ -13,7 +13,7 @@ from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.types import JSONObject
 
 StorageKey = tuple[str, str]  # (group, resource)
-DEFAULT_HISTORY = 65_536
+DEFAULT_HISTORY = 20_000
 _AFTER_SLASH = chr(ord("/") + 1)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import random
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -296,3 +299,102 @@ def test_options_that_do_not_go_together(api: Http, query: str, field: str) -> N
     answer = api.get(f"{CONFIGMAPS}?{query}")
     assert answer.status == 422
     assert answer.body["details"]["causes"][0]["field"] == field
+
+
+class Follower:
+    """What a client knows that lists once, watches, and resumes wherever it was when its watch broke."""
+
+    def __init__(self, server: FakeAPIServer, selector: str) -> None:
+        self._server = server
+        self._path = f"{CONFIGMAPS}?labelSelector={selector}"
+        api = Http(server)
+        listed = api.get(self._path).body
+        api.close()
+        self.state = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listed["items"]}
+        self.version = int(listed["metadata"]["resourceVersion"])
+        self.problems: list[str] = []
+        self.resumed = 0
+
+    def follow(self, target: Callable[[], int | None]) -> None:
+        """Until everything up to the version that ``target`` gives has been seen."""
+        query = "watch=1&allowWatchBookmarks=1&resourceVersion="
+        while True:
+            try:
+                watching = Watching(self._server, f"{self._path}&{query}{self.version}")
+            except (OSError, http.client.HTTPException):
+                continue  # cut before it began
+            taken = 0
+            while not watching.ended or taken < len(watching.events):
+                if taken == len(watching.events):
+                    end = target()
+                    if end is not None and self.version >= end:
+                        watching.close()
+                        return
+                    threading.Event().wait(0.002)
+                    continue
+                self._take(watching.events[taken])
+                taken += 1
+            watching.close()
+            self.resumed += 1
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind, metadata = event["type"], event["object"]["metadata"]
+        version, name = int(metadata["resourceVersion"]), metadata.get("name")
+        if version < self.version or (version == self.version and kind != "BOOKMARK"):
+            self.problems.append(f"{kind} {name} at {version} after {self.version}")
+        self.version = version
+        if kind == "BOOKMARK":
+            return
+        if (kind == "ADDED") is (name in self.state):
+            self.problems.append(f"{kind} {name} at {version}, known: {name in self.state}")
+        if kind == "DELETED":
+            self.state.pop(name, None)
+        else:
+            self.state[name] = metadata["resourceVersion"]
+
+
+def test_followers_know_exactly_what_is_there_however_often_they_are_cut() -> None:
+    with FakeAPIServer(bookmark_interval=0.02) as server:
+        followers = [Follower(server, "in"), Follower(server, "!in"), Follower(server, "")]
+        end: list[int] = []
+        threads = [threading.Thread(target=each.follow, args=(lambda: end[0] if end else None,)) for each in followers]
+
+        def write(seed: int) -> None:
+            choose = random.Random(seed)
+            client = Http(server)
+            for _ in range(150):
+                path = f"{CONFIGMAPS}/c{choose.randrange(5)}"
+                labels = {"in": choose.choice(["x", None])}
+                made = {"metadata": {"name": path[-2:], "labels": {k: v for k, v in labels.items() if v}}}
+                try:
+                    match choose.randrange(4):
+                        case 0:
+                            client.post(CONFIGMAPS, made)
+                        case 1:
+                            client.merge(path, {"metadata": {"labels": labels}})
+                        case 2:
+                            client.merge(path, {"data": {"n": str(choose.random())}})
+                        case _:
+                            client.delete(path)
+                except (OSError, http.client.HTTPException):
+                    client.close()  # cut, too
+            client.close()
+
+        writers = [threading.Thread(target=write, args=(seed,)) for seed in range(3)]
+        for thread in (*threads, *writers):
+            thread.start()
+        for _ in range(5):
+            threading.Event().wait(0.05)
+            server.close_connections()
+        for thread in writers:
+            thread.join()
+        end.append(server.store.version)
+        for thread in threads:
+            thread.join(20)
+        api = Http(server)
+        for each, selector in zip(followers, ("in", "!in", ""), strict=True):
+            listed = api.get(f"{CONFIGMAPS}?labelSelector={selector}").body["items"]
+            assert each.problems == []
+            assert each.state == {i["metadata"]["name"]: i["metadata"]["resourceVersion"] for i in listed}
+            assert each.resumed > 0
+        api.close()
