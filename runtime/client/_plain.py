@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from runtime.client._http import Connection
+from runtime.client._pools import close_idle
 from runtime.client.errors import ConfigError
 
 # One connection per watch, and a watch per resource and namespace; more than that are opened, but not kept.
@@ -39,7 +40,7 @@ class PlainTransport:
         return self._connection
 
     def close(self) -> None:
-        self._connection.pool.clear()
+        close_idle(self._connection.pool)
 
 
 def _checked(url: str) -> str:

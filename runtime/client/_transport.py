@@ -31,6 +31,7 @@ from runtime.client._credentials import Credentials, ExecPlugin, TokenFile
 from runtime.client._http import Connection
 from runtime.client._kubeconfig import KubeConfig
 from runtime.client._plain import POOL_SIZE
+from runtime.client._pools import close_idle
 from runtime.client.errors import ConfigError, ConnectionFailed
 from runtime.clock import Clock
 from runtime.types import JSONObject
@@ -145,7 +146,7 @@ class ConfiguredTransport:
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:
-                self._connection.pool.clear()
+                close_idle(self._connection.pool)
                 if isinstance(self._connection.keep, _CertificateFiles):
                     self._connection.keep.remove()
 
