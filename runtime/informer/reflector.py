@@ -292,7 +292,9 @@ class Reflector:
             self._failed("the watch fell silent; opening another", error)
             return _Next.REWATCH
         except ConnectionFailed as error:
-            self._failed("the watch broke; opening another", error)
+            # What every restart of a server or proxy does (R26): not worth a warning.
+            self._health.failed(error)
+            self._log.info("the watch broke; opening another", error=str(error))
         finally:
             self._close_feed()
         if ended_by is not None:

@@ -218,3 +218,18 @@ def test_a_wait_for_an_informer_ends_when_that_stops(factory: SharedInformerFact
     informer.stop()
     waiter.join()
     assert results == [False]
+
+
+def test_many_starts_and_stops_leave_no_thread_and_no_connection(api: FakeAPIServer, client: Client) -> None:
+    before = set(threading.enumerate())
+    for round_ in range(25):
+        factory = SharedInformerFactory(client, watch_list=bool(round_ % 2))
+        factory.informer(CONFIGMAPS)
+        factory.informer(SECRETS)
+        factory.start()
+        if round_ % 3:
+            factory.wait_for_cache_sync(15)
+        factory.shutdown()
+    assert not [t.name for t in threading.enumerate() if t not in before and t.name.startswith("informer/")]
+    client.close()  # the pooled ones; watches are never pooled
+    until(lambda: api.connections == 0)
