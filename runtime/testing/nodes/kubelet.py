@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from runtime.client import Client, Conflict, NotFound, Unstructured
+from runtime.client import Client, NotFound, Unstructured
 from runtime.client.errors import ClientError
 from runtime.clock import SYSTEM, Clock
 from runtime.informer import DeletedFinalStateUnknown, ResourceEventHandler, SharedInformerFactory
@@ -263,8 +263,7 @@ class LocalNode:
             "target": {"apiVersion": "v1", "kind": "Node", "name": self.name},
         }
         pods = self._client.resource(PODS, pod.namespace)
-        # Gone, or somebody else was first: the watch brings what is the case now.
-        with suppress(NotFound, Conflict):
+        with suppress(NotFound):  # a conflict is tried again with what the watch has brought by then
             pods.create(binding, name=pod.name, subresource="binding")
             message = f"Successfully assigned {pod.namespace}/{pod.name} to {self.name}"
             self._host.recorder.event(pod, "Normal", "Scheduled", message)
@@ -283,7 +282,7 @@ class LocalNode:
     def _sync_claim(self, claim: Unstructured | None) -> None:
         if claim is None:
             return
-        with suppress(NotFound, Conflict):  # it has changed: the watch brings it again
+        with suppress(NotFound):
             if claim.deletion_timestamp is None:
                 self._claims.bind(claim)
             else:

@@ -91,19 +91,21 @@ def _follow(
 ) -> Iterator[bytes]:
     """What there is, then what comes, through rotations; an empty line says that the next one is not there yet."""
     file = path.open("rb")
+    first: Iterator[bytes] | None = _last((line for line in _complete(file) if _younger(line, since)), tail)
     try:
-        goes_on = running()
-        yield from _last((line for line in _complete(file) if _younger(line, since)), tail)
-        while goes_on and not stop.is_set():
-            yield b""
-            goes_on = running()  # asked before the last look, so nothing that was written before the end is missed
-            lines = list(_complete(file))
-            yield from lines
-            if not lines and _replaced(path, file):
+        while True:
+            goes_on = running()  # asked before the look, so nothing that was written before the end is missed
+            yield from first or _complete(file)
+            first = None
+            if _replaced(path, file):
+                yield from _complete(file)  # what came before the rotation
                 file.close()
                 file = path.open("rb")
-            elif not lines and goes_on:
-                stop.wait(_POLL)
+                continue
+            if not goes_on or stop.is_set():
+                return
+            yield b""
+            stop.wait(_POLL)
     finally:
         file.close()
 

@@ -326,3 +326,25 @@ def test_two_nodes_with_roots_of_their_own_run_side_by_side(tmp_path: Path) -> N
         finally:
             for cluster in clusters:
                 cluster.stop()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 409}, {"status": 500}, {"status": 429}, {"drop": "before"}, {"drop": "after"}],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+def test_failing_writes_are_made_good(cluster: Cluster, fault: dict[str, Any]) -> None:
+    """Bindings, statuses, claims, annotations and final deletions: each fails twice, and all comes true once."""
+    for options in ({"verb": "create", "subresource": "binding"}, {"verb": "update", "subresource": "status"}):
+        cluster.server.faults.add(**options, **fault, times=2)
+    for resource in ("services", "persistentvolumeclaims"):
+        cluster.server.faults.add(verb="patch", resource=resource, **fault, times=2)
+    cluster.create(SERVICES, {"metadata": {"name": "s"}, "spec": {"selector": {"app": "x"}, "ports": [{"port": 80}]}})
+    cluster.create(CLAIMS, claim("data"))
+    cluster.create_pod(make_pod(sh("echo run; " + FOREVER)))
+    cluster.wait_ready("p")
+    wait_for(lambda: (s := cluster.get(SERVICES, "s")) and s.annotations.get("local.nodes/address"))
+    wait_for(lambda: (c := cluster.get(CLAIMS, "data")) and (c.get("status") or {}).get("phase") == "Bound")
+    cluster.client.resource(PODS, "default").delete("p")
+    cluster.server.faults.add(verb="delete", resource="pods", **fault, times=2)
+    wait_for(lambda: cluster.get(PODS, "p") is None)
