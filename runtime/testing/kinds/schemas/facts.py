@@ -115,12 +115,10 @@ INT64 = frozenset(
         "maxItems",
         "maxLength",
         "maxProperties",
-        "metadataGeneration",
         "minItems",
         "minLength",
         "minProperties",
         "observedGeneration",
-        "progressDeadlineSeconds64",
         "remainingItemCount",
         "revision",
         "runAsGroup",
@@ -128,14 +126,13 @@ INT64 = frozenset(
         "supplementalGroups",
         "terminationGracePeriodSeconds",
         "tolerationSeconds",
-        "nominalConcurrencyShares64",
     }
 )
 # Times with microseconds.
 MICRO_TIMES = frozenset({"acquireTime", "renewTime", "eventTime", "lastObservedTime"})
 
 # Fields that hold a quantity, and maps of quantities.
-QUANTITIES = frozenset({"divisor", "sizeLimit", "averageValue", "maxPods64", "overhead64"})
+QUANTITIES = frozenset({"divisor", "sizeLimit", "averageValue"})
 QUANTITY_MAPS = frozenset(
     {
         "allocatable",
@@ -149,9 +146,7 @@ QUANTITY_MAPS = frozenset(
         "maxLimitRequestRatio",
         "min",
         "overhead",
-        "podFixed",
         "requests",
-        "resources",
         "used",
     }
 )

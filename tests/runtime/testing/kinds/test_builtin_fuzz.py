@@ -26,7 +26,7 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "number": st.integers(-2, 9),
     "boolean": st.booleans(),
 }
-WRONG = st.sampled_from([None, 1, "x", [], {}, [None], True])
+WRONG: st.SearchStrategy[Any] = st.sampled_from([None, 1, "x", [], {}, [None], True])
 DEPTH = 8
 ALWAYS = {"spec", "template", "containers", "name", "versions", "schema", "openAPIV3Schema", "type", "properties"}
 
