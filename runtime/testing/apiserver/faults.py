@@ -73,7 +73,7 @@ class Faults:
         :param status: answer this error instead of serving the request.
         :param retry_after: seconds, as the Retry-After header of that error.
         :param drop: close the connection, before the request has taken effect or after it, without an answer.
-        :param delay: seconds to wait before anything else.
+        :param delay: seconds, in the server's clock, to wait before anything else; ends when the server stops.
         :param times: how many requests; None for all until :meth:`remove` or :meth:`clear`.
         """
         wanted = {

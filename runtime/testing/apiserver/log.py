@@ -145,16 +145,15 @@ class ResourceLog:
                 self._forget(len(self._entries) - self._limit)
             self.changed.notify_all()
 
-    def forget_all(self, version: int) -> None:
-        """Forget every change up to ``version``, the current one."""
+    def compact(self, version: int) -> None:
+        """Refuse everybody who asks for changes up to ``version`` from now on. Watches that are open go on: they may
+        still have to deliver some of them."""
         with self.changed:
-            self._forget(len(self._entries))
             self._horizon = max(self._horizon, version)
-            self.changed.notify_all()
 
     def _forget(self, count: int) -> None:
         if count:
-            self._horizon = self._entries[count - 1].version
+            self._horizon = max(self._horizon, self._entries[count - 1].version)
             # A new list: readers may hold a slice's source.
             self._entries = self._entries[count:]
             self._first += count

@@ -172,7 +172,7 @@ class FakeAPIServer:
         self._listener.close_connections()
 
     def compact(self) -> int:
-        """Forget history: resuming a watch or a list from before now is answered 410. Open watches go on."""
+        """Forget history: resuming a watch or a list from any version up to now is answered 410. Open watches go on."""
         return self._context.store.compact()
 
     def set_log_provider(self, provider: LogProvider | None) -> None:

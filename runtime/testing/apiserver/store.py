@@ -182,15 +182,15 @@ class Store:
             return self._version
 
     def compact(self) -> int:
-        """Forget the history of every resource: watches and lists of versions before the present one get 410.
+        """Forget the history of every resource: watches and lists of any version up to now get 410.
 
-        Uses one version, so that the present state's own version is in the past, too.
+        Returns the new version, which this takes so that even the last one is in the past.
         """
         with self._lock:
             self._version += 1
-            self._compacted = self._version - 1
+            self._compacted = self._version
             for table in self._tables.values():
-                table.log.forget_all(self._compacted)
+                table.log.compact(self._compacted)
             return self._version
 
     def wake(self) -> None:
