@@ -16,7 +16,9 @@ from runtime.testing.kinds.openapi import INT_OR_STRING, QUANTITY, schemas_of
 from runtime.testing.kinds.schemas import REF
 from runtime.types import JSONObject
 
+# What clients ask for, and what is answered: the @ is no valid media type, and Go's parser refuses it.
 PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+PROTOBUF_ANSWER: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _V2_REF: Final = "#/definitions/"
 _TITLE, _VERSION = "Kubernetes", "unversioned"
 
@@ -26,8 +28,9 @@ Schema = Mapping[str, object]
 def serve(kinds: Sequence[Kind], accept: str) -> tuple[int, str, bytes]:
     """The document of all kinds: status, content type, body."""
     schemas = {name: _as_v2(name, schema) for name, schema in sorted(schemas_of(kinds).items())}
-    if PROTOBUF in accept and "application/json" not in accept:
-        return 200, PROTOBUF, _document(schemas)
+    asked = PROTOBUF in accept or PROTOBUF_ANSWER in accept
+    if asked and "application/json" not in accept:
+        return 200, PROTOBUF_ANSWER, _document(schemas)
     body = {
         "swagger": "2.0",
         "info": {"title": _TITLE, "version": _VERSION},

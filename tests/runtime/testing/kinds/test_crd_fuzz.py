@@ -70,7 +70,7 @@ def submit(spec: Any, old: JSON | None = None) -> JSON | None:
 
 
 @given(st.dictionaries(NAMES, BODIES, max_size=6), st.dictionaries(NAMES, BODIES, max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_body(first: JSON, second: JSON) -> None:
     stored = submit(first)
     if stored is None:

@@ -70,6 +70,19 @@ def test_apply_a_built_in_kind(run: Run) -> None:
     assert run("get", "statefulset", "web", "-o", path) == "example.com/app:2"
 
 
+def test_a_list_is_validated_by_kubectl_itself(run: Run) -> None:
+    """Of a List kubectl asks no server: it checks the items against the OpenAPI v2 document, in protobuf."""
+    items = [boat(), stateful_set(), {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}]
+    both = {"apiVersion": "v1", "kind": "List", "items": items}
+    assert run("apply", "-f", "-", manifest=both).count("created") == 3
+    wrong = stateful_set(replicas="two")
+    refusal = run("apply", "-f", "-", manifest={"apiVersion": "v1", "kind": "List", "items": [wrong]}, code=1)
+    assert "io.k8s.api.apps.v1.StatefulSetSpec.replicas" in refusal
+    misspelt = boat(sail=1)
+    refusal = run("apply", "-f", "-", manifest={"apiVersion": "v1", "kind": "List", "items": [misspelt]}, code=1)
+    assert 'unknown field "sail" in com.example.harbor.v1.Boat.spec' in refusal
+
+
 def test_what_the_schema_forbids_is_refused(run: Run) -> None:
     assert "spec.sails: Invalid value: -1" in run("apply", "-f", "-", manifest=boat(sails=-1), code=1)
     assert 'unknown field "spec.sail"' in run("apply", "-f", "-", manifest=boat(sail=1), code=1)
