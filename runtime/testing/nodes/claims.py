@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 
 from runtime.client import ApiError, Client, NotFound, Unstructured
@@ -14,7 +13,6 @@ from runtime.types import GVR, JSONObject
 
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 STORAGE_CLASSES = GVR("storage.k8s.io", "v1", "storageclasses")
-_PROTECTION = "kubernetes.io/pvc-protection"  # the finalizer which keeps a claim while Pods use it
 _KEEP = "local.nodes/reclaim-policy"  # annotation on a claim: Retain keeps its folder
 
 
@@ -101,23 +99,6 @@ class Claims:
             body["status"] = {**(body.get("status") or {}), **wanted}
             resource.update_status(body)
 
-    def unprotect(self, claim: Unstructured, pods: Iterable[Unstructured]) -> None:
-        """Let a claim that is being deleted go, unless a Pod still uses it.
-
-        :param pods: the Pods of its namespace.
-        :raises ApiError: the write failed; call again.
-        """
-        if _PROTECTION not in claim.finalizers or any(_uses(pod, claim.name) for pod in pods):
-            return
-        patch = {
-            "metadata": {
-                "uid": claim.uid,
-                "resourceVersion": claim.resource_version,
-                "finalizers": [name for name in claim.finalizers if name != _PROTECTION],
-            }
-        }
-        self._client.resource(CLAIMS, claim.namespace).patch(claim.name, patch)
-
     def _reclaim(self, claim: Unstructured) -> None:
         retain = self._retains(claim)
         path = self._root / claim.namespace / claim.name
@@ -140,13 +121,6 @@ class Claims:
             except ApiError:
                 return True  # unknown: a folder too many can still be removed by hand
         return policy == "Retain"
-
-
-def _uses(pod: Unstructured, claim: str) -> bool:
-    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        return False
-    volumes = pod["spec"].get("volumes") or ()
-    return any((volume.get("persistentVolumeClaim") or {}).get("claimName") == claim for volume in volumes)
 
 
 def _record_path(path: Path) -> Path:

@@ -75,6 +75,7 @@ class Container:
         self._target: Target | None = None
         self._started_at = 0.0
         self._ready = False
+        self._earlier: Terminated | None = None  # what was last before, in a status recorded by an earlier node
         self._probers: list[Prober] = []
         self._termination: Termination | None = None
         self._retired: list[Prober | Termination | HookRun] = []  # ended or ending; joined at the end
@@ -88,7 +89,10 @@ class Container:
 
     def _resume(self, recorded: JSONMapping) -> None:
         now = self._clock.now()
-        self.last = parse_terminated(recorded.get("state"), now) or parse_terminated(recorded.get("lastState"), now)
+        earlier = parse_terminated(recorded.get("lastState"), now)
+        self.last = parse_terminated(recorded.get("state"), now) or earlier
+        self._earlier = earlier
+        self.image_id = recorded.get("imageID") or ""
         if self.last is not None:
             self.restarts = int(recorded.get("restartCount") or 0)
             self.container_id = recorded.get("containerID") or ""
@@ -277,7 +281,8 @@ class Container:
     def lost(self) -> None:
         """Its process ended with an earlier node, and it is not to run again."""
         if self.last is not None:
-            self.state, self.last = self.last, None
+            self.state = self.last
+            self.last = self._earlier if self._earlier != self.last else None
 
     # -- its end
 

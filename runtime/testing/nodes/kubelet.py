@@ -215,9 +215,6 @@ class LocalNode:
         for service in self._services.indexer.list():
             if service.namespace == pod.namespace:
                 self._service_loop.add(service.key)
-        for volume in pod["spec"].get("volumes") or ():
-            if "persistentVolumeClaim" in volume:
-                self._claim_loop.add(f"{pod.namespace}/{volume['persistentVolumeClaim']['claimName']}")
 
     def _config_changed(self, config: Unstructured) -> None:
         with self._lock:
@@ -280,13 +277,9 @@ class LocalNode:
         self._pod_loop.add(key)
 
     def _sync_claim(self, claim: Unstructured | None) -> None:
-        if claim is None:
-            return
-        with suppress(NotFound):
-            if claim.deletion_timestamp is None:
+        if claim is not None and claim.deletion_timestamp is None:
+            with suppress(NotFound):
                 self._claims.bind(claim)
-            else:
-                self._claims.unprotect(claim, self._pods.lister.namespace(claim.namespace).list())
 
     # -- for whoever runs the node
 

@@ -96,6 +96,7 @@ class _Pending:
     answered: threading.Event = field(default_factory=threading.Event)
     process: Process | None = None
     error: str = ""
+    abandoned: bool = False  # nobody waits for it any more: if it starts after all, it is killed
 
 
 class ProcessHost:
@@ -178,6 +179,7 @@ class ProcessHost:
             self._runs[run_id] = pending
         self._send(request)
         if not pending.answered.wait(_START_TIMEOUT):
+            pending.abandoned = True
             raise StartError(f"cannot start {program.executable}: no answer from the supervisor process")
         if pending.process is None:
             raise StartError(f"cannot start {program.executable}: {pending.error}")
@@ -248,6 +250,8 @@ class ProcessHost:
         if answer["event"] == "started":
             pending.process = Process(answer["id"], answer["pid"], self._send)
             pending.answered.set()
+            if pending.abandoned:
+                pending.process.kill()
         elif answer["event"] == "failed":
             pending.error = answer["error"]
             pending.answered.set()

@@ -135,16 +135,20 @@ class _Supervisor:
         self._ending = True
 
     def _turn(self, timeout: float) -> None:
-        for key, _ in self._selector.select(timeout):
+        ready = self._selector.select(timeout)
+        ended = not ready  # now and then, to be sure
+        for key, _ in ready:
             if key.data == "control":
                 self._read_control()
             elif key.data == "wake":
+                ended = True
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
-            else:
+            elif key.fd in self._selector.get_map():  # not closed by an earlier event of this round
                 self._read_pipe(key.fd, *key.data)
-        self._reap()
-        self._sweep()
+        if ended:
+            self._reap()
+            self._sweep()
 
     # -- requests
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from nodes_support import Bench
 
 from runtime.clock import SYSTEM, Clock
 from runtime.testing.nodes.backoff import RestartPolicy
+from tests.runtime.testing.nodes.nodes_support import Bench
 
 
 @pytest.fixture

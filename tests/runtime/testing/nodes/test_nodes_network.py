@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes_support import wait_for
 
 from runtime.client import Unstructured
 from runtime.testing.nodes import network as network_module
 from runtime.testing.nodes.network import AddressesExhausted, Network, NodeUnsupported, require_linux
 from runtime.testing.nodes.proxy import Address, Proxy
 from runtime.testing.nodes.services import routes
+from tests.runtime.testing.nodes.nodes_support import wait_for
 
 
 @pytest.fixture

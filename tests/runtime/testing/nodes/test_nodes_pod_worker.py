@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
-from nodes_support import Bench, make_pod, python, sh, wait_for
+import pytest
 
+from tests.runtime.testing.nodes.nodes_support import Bench, make_pod, python, sh, wait_for
+
+MakeBench = Callable[..., Bench]
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
 
 
@@ -92,7 +96,7 @@ def test_missing_configuration_waits_and_goes_on_when_it_comes(bench: Bench) -> 
     wait_for(lambda: bench.logs(worker, "main") == "hello\n")
 
 
-def test_an_image_whose_program_is_missing_says_how_to_get_it(bench: Bench, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_whose_program_is_missing_says_how_to_get_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     worker = bench.run(make_pod({"name": "etcd", "image": "quay.io/coreos/etcd:v3.5.1"}))
@@ -287,13 +291,20 @@ def test_liveness_failure_restarts_the_container(bench: Bench) -> None:
         sh(
             f"touch /d/ok; {FOREVER}",
             volumeMounts=[{"name": "d", "mountPath": "/d"}],
-            livenessProbe={"exec": {"command": ["test", "-f", "/d/ok"]}, "periodSeconds": 1, "failureThreshold": 1},
+            livenessProbe={
+                "exec": {"command": ["test", "-f", "/d/ok"]},
+                "initialDelaySeconds": 1,
+                "periodSeconds": 1,
+                "failureThreshold": 1,
+            },
         ),
         volumes=[{"name": "d", "emptyDir": {}}],
     )
     worker = bench.run(pod)
     bench.wait_ready(worker)
-    (next(bench.root.glob("pods/*/volumes/d")) / "ok").unlink()
+    file = next(bench.root.glob("pods/*/volumes/d")) / "ok"
+    wait_for(file.exists)
+    file.unlink()
     wait_for(lambda: bench.container(worker, "main").get("restartCount") == 1)
     assert any(e.startswith("Warning Unhealthy Liveness probe failed") for e in bench.recorder.events)
     assert any(e.startswith("Normal Killing Container main failed liveness probe") for e in bench.recorder.events)
@@ -316,7 +327,7 @@ def test_readiness_comes_and_goes(bench: Bench) -> None:
     assert bench.container(worker, "main")["restartCount"] == 0
 
 
-def test_a_pod_goes_on_under_a_new_node_with_its_data(make_bench, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_pod_goes_on_under_a_new_node_with_its_data(make_bench: MakeBench, tmp_path: Path) -> None:
     root = tmp_path / "same"
     pod = make_pod(
         sh("echo run >> /d/runs; cat /d/runs; " + FOREVER, volumeMounts=[{"name": "d", "mountPath": "/d"}]),
@@ -338,7 +349,7 @@ def test_a_pod_goes_on_under_a_new_node_with_its_data(make_bench, tmp_path: Path
     assert second.status(worker)["podIP"] == address
 
 
-def test_a_pod_that_never_restarts_has_failed_when_its_node_was_lost(make_bench, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_pod_that_never_restarts_has_failed_when_its_node_was_lost(make_bench: MakeBench, tmp_path: Path) -> None:
     root = tmp_path / "same"
     pod = make_pod(sh(FOREVER), restartPolicy="Never")
     first = make_bench(root=root)
@@ -350,6 +361,19 @@ def test_a_pod_that_never_restarts_has_failed_when_its_node_was_lost(make_bench,
     worker = second.run(pod)
     wait_for(lambda: second.status(worker).get("phase") == "Failed")
     assert second.container(worker, "main")["state"]["terminated"]["exitCode"] == 137
+
+
+def test_a_pod_that_is_over_stays_as_it_was_under_a_new_node(make_bench: MakeBench, tmp_path: Path) -> None:
+    root = tmp_path / "same"
+    pod = make_pod(sh("exit 3"), restartPolicy="Never")
+    first = make_bench(root=root)
+    worker = first.run(pod)
+    wait_for(lambda: first.status(worker).get("phase") == "Failed")
+    pod["status"] = first.status(worker)
+    first.close()
+    second = make_bench(root=root)
+    worker = second.run(pod)
+    assert wait_for(lambda: second.status(worker)) == pod["status"]
 
 
 def test_files_follow_their_source(bench: Bench) -> None:

@@ -10,13 +10,13 @@ from concurrent import futures
 
 import grpc
 import pytest
-from nodes_support import wait_for
 
 from runtime.testing import FakeClock
 from runtime.testing.nodes.probes import CheckFailed, Outcome, Prober, Target, check
 from runtime.testing.nodes.process import Exit, Process, StartError
 from runtime.testing.nodes.rewrite import Names, Rewriter
 from runtime.testing.nodes.termination import HookRun, Termination, stop_signal
+from tests.runtime.testing.nodes.nodes_support import wait_for
 
 HOST = "127.0.0.1"
 Execute = Callable[[list[str], float], Exit]

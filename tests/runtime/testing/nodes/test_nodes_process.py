@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes_support import wait_for
 
 from runtime.testing.nodes import process as process_module
 from runtime.testing.nodes.process import Exit, NodeInUse, ProcessHost, Program, StartError, kill_leftovers
+from tests.runtime.testing.nodes.nodes_support import wait_for
 
 ENV = {"PATH": os.environ["PATH"]}
 

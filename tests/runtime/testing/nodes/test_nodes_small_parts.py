@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes_support import wait_for
 
 from runtime.client import Client, Unstructured
 from runtime.testing.nodes.backoff import Backoff, RestartPolicy
@@ -20,6 +19,7 @@ from runtime.testing.nodes.logs import NoLogs, RunLogs
 from runtime.testing.nodes.states import Terminated, parse_terminated
 from runtime.testing.nodes.supervisor import _LogFile
 from runtime.testing.nodes.volumes import PodVolumes, VolumeError
+from tests.runtime.testing.nodes.nodes_support import wait_for
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
