@@ -8,10 +8,9 @@ from runtime.testing.apiserver.errors import StatusError
 
 JSON = "application/json"
 YAML = "application/yaml"
-_PROTOBUF = "application/vnd.kubernetes.protobuf"
 _META_GROUP = "meta.k8s.io"
 _META_VERSIONS = ("v1", "v1beta1")
-_OFFERED = f"{JSON}, {YAML}, {_PROTOBUF}, {JSON};stream=watch, {_PROTOBUF};stream=watch"
+_OFFERED = f"{JSON}, {YAML}, {JSON};stream=watch"
 
 
 @dataclass(frozen=True, slots=True)
