@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -177,6 +178,7 @@ def test_only_who_has_a_token_may_ask(tmp_path: Path, capsys: pytest.CaptureFixt
     try:
         while not (line := capsys.readouterr().out):
             assert server.is_alive()
+            time.sleep(0.01)
         url = line.split()[2]
         user = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]
         assert user == {"token": "s3cret"}
