@@ -18,8 +18,8 @@ from tests.support.managers import CONFIGMAPS, OFF, ON, configmap, eventually, h
 SHORT: dict[str, Any] = {
     "leader_election": True,
     "leader_election_id": "the-lease",
-    "lease_duration": 2.0,
-    "renew_deadline": 1.2,
+    "lease_duration": 3.0,
+    "renew_deadline": 2.0,
     "retry_period": 0.1,
 }
 

@@ -187,7 +187,7 @@ def test_shutdown_keeps_its_time_where_the_server_hangs(bench: Bench) -> None:
         bench.recorder.event(bench.obj, "Normal", f"Reason{number}", "made it")
     began = time.monotonic()
     assert not bench.broadcaster.shutdown(0.3)
-    assert time.monotonic() - began < 3  # one request may be on its way
+    assert time.monotonic() - began < 10  # one request may be on its way; thirty would take half a minute
     assert bench.broadcaster.dropped["shutdown"] > 20
 
 
