@@ -96,7 +96,7 @@ class LocalNode:
             self._start(stack)
             self._stack = stack.pop_all()
 
-    def stop(self, grace: float = 10.0) -> None:
+    def stop(self, grace: float = 3.0) -> None:
         """End every process: SIGTERM, and SIGKILL after ``grace`` seconds, or the Pod's own if they are fewer.
 
         The Pods' objects stay as they are, for the next node on this root.
@@ -162,7 +162,7 @@ class LocalNode:
         self._connect_handlers(factory)
 
     def _start_loops(self, stack: ExitStack, factory: SharedInformerFactory) -> None:
-        proxy = Proxy(f"{self._tag}-proxy")
+        proxy = Proxy(f"{self._tag}-proxy", self._service_unreachable)
         proxy.start()
         stack.callback(proxy.stop)
         services = Services(
@@ -215,6 +215,15 @@ class LocalNode:
         for service in self._services.indexer.list():
             if service.namespace == pod.namespace:
                 self._service_loop.add(service.key)
+
+    def _service_unreachable(self, key: str, address: tuple[str, int], error: str) -> None:
+        service = self._services.indexer.get(key)
+        if service is not None:
+            message = (
+                f"cannot listen on {address[0]}:{address[1]}: {error}; does another program of this machine use "
+                f"port {address[1]} on all addresses?"
+            )
+            self._host.recorder.event(service, "Warning", "CannotListen", message)
 
     def _config_changed(self, config: Unstructured) -> None:
         with self._lock:

@@ -63,9 +63,13 @@ class Proxy:
     An endpoint that refuses is skipped. An address without endpoints is not listened on, so connecting to it is
     refused, as kube-proxy does. A half-closed connection stays half-closed on the other side. Connections that exist
     are not touched when endpoints change.
+
+    :param cannot_listen: called with owner, address and reason when an address cannot be listened on, from the
+        proxy's thread; the next :meth:`set` of the owner tries again.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, cannot_listen: Callable[[str, Address, str], None] | None = None) -> None:
+        self._cannot_listen = cannot_listen
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -138,12 +142,12 @@ class Proxy:
                 listener.sock.close()
         self._owned[owner] = set()
         for address, endpoints in routes.items():
-            if endpoints and self._listen(address, endpoints):
+            if endpoints and self._listen(owner, address, endpoints):
                 self._owned[owner].add(address)
         if not self._owned[owner]:
             del self._owned[owner]
 
-    def _listen(self, address: Address, endpoints: list[Address]) -> bool:
+    def _listen(self, owner: str, address: Address, endpoints: list[Address]) -> bool:
         known = self._listeners.get(address)
         if known is not None:
             known.endpoints = endpoints
@@ -155,7 +159,11 @@ class Proxy:
             sock.listen(128)
         except OSError as error:
             sock.close()
-            _log.warning("cannot listen for a Service", address=f"{address[0]}:{address[1]}", error=str(error))
+            _log.warning(
+                "cannot listen for a Service", service=owner, address=f"{address[0]}:{address[1]}", error=str(error)
+            )
+            if self._cannot_listen is not None:
+                self._cannot_listen(owner, address, str(error))
             return False
         sock.setblocking(False)
         listener = self._listeners[address] = _Listener(sock, endpoints)

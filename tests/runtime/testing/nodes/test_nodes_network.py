@@ -183,6 +183,21 @@ def test_without_endpoints_connections_are_refused(network: Network, proxy: Prox
     assert talk(front).startswith(b"a")
 
 
+def test_a_port_that_is_taken_is_told_and_tried_again(network: Network, servers: list[Server]) -> None:
+    told: list[tuple[str, Address, str]] = []
+    proxy = Proxy("test-proxy", lambda *news: told.append(news))
+    proxy.start()
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        front = (network.service("ns", "svc"), taken.getsockname()[1])
+        proxy.set("svc", {front: [servers[0].address]})
+        assert proxy.flush()
+        assert [(owner, address) for owner, address, _ in told] == [("svc", front)]
+    proxy.set("svc", {front: [servers[0].address]})
+    assert proxy.flush()
+    assert talk(front).startswith(b"a")
+    proxy.stop()
+
+
 def test_connections_outlive_a_change_of_endpoints(network: Network, proxy: Proxy, servers: list[Server]) -> None:
     front = free_port(network.service("ns", "svc"))
     proxy.set("svc", {front: [servers[0].address]})

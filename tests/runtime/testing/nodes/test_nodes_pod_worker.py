@@ -173,6 +173,28 @@ def test_sidecars_end_when_the_work_is_done(bench: Bench) -> None:
     assert not bench.condition(worker, "Ready")
 
 
+def test_a_sidecar_that_dies_is_restarted_beside_the_others(bench: Bench) -> None:
+    worker = bench.run(make_pod(sh(FOREVER), init=[sh("echo $$$$; exec sleep 100", "side", restartPolicy="Always")]))
+    bench.wait_ready(worker)
+    os.kill(pid_of(bench, "side"), signal.SIGKILL)
+    wait_for(lambda: bench.container(worker, "side").get("restartCount") == 1)
+    bench.wait_ready(worker)
+    assert bench.container(worker, "main")["restartCount"] == 0
+
+
+def test_a_bug_in_the_worker_leaves_no_process(bench: Bench) -> None:
+    worker = bench.run(make_pod(sh("echo $$$$; exec sleep 100")))
+    pid = pid_of(bench, "main")
+
+    def bug() -> None:
+        raise RuntimeError("a bug")
+
+    worker._post(bug)
+    assert worker.finished.wait(10)
+    wait_for(lambda: not alive(pid))
+    assert any("a bug" in event for event in bench.recorder.events)
+
+
 def test_killed_containers_are_restarted_with_back_off(bench: Bench) -> None:
     worker = bench.run(make_pod(sh("echo $$$$; exec sleep 100")))
     first = pid_of(bench, "main")
