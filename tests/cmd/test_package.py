@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -83,3 +84,13 @@ def test_console_scripts_of_an_installed_wheel(tmp_path: Path) -> None:
         assert "usage:" in done.stdout
     code = "import cmd; assert not hasattr(cmd, '__path__'), cmd; print(cmd.Cmd.__name__)"
     assert run(str(python), "-c", code, cwd=empty).stdout == "Cmd\n"
+
+
+def test_nothing_below_imports_the_entry_points() -> None:
+    """The import contract cannot name ``cmd``, which to its tool is the standard module."""
+    for package in ("runtime", "controllers", "membership", "crds"):
+        for module in (ROOT / package).rglob("*.py"):
+            tree = ast.parse(module.read_text())
+            imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+            imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            assert not [name for name in imported if name.split(".")[0] == "cmd"], module
