@@ -12,6 +12,7 @@ undecoded. The official client is only used to read configuration, and imported 
 """
 
 from runtime.client._http import Response, Transport
+from runtime.client._interrupt import Interrupt
 from runtime.client.client import Client, WriteObserver
 from runtime.client.config import load_client
 from runtime.client.discovery import APIGroup, APIResource, Discovery
@@ -74,6 +75,7 @@ __all__ = [
     "Forbidden",
     "IdleTimeout",
     "InternalError",
+    "Interrupt",
     "Invalid",
     "MethodNotAllowed",
     "NotFound",

@@ -1,4 +1,4 @@
-"""Reading a watch's body: whatever the socket has ready, cut into lines."""
+"""Reading a body: whatever the socket has ready, with a time for each read; for a watch, cut into lines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,25 @@ def segments(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     urllib3 gives one piece per HTTP chunk, and a server sends one chunk per event; so a burst of events would be
     handled one at a time. Where the body is chunked, its chunks are decoded here from whole reads of the socket.
     """
-    reader = getattr(getattr(response, "_fp", None), "fp", None)
+    reader = _reader(response)
     if getattr(response, "chunked", False) and isinstance(reader, io.BufferedReader):
         return _dechunk(reader)
-    return response.stream(None, decode_content=False)
+    return iter(lambda: response.read1(_READ, decode_content=False) or b"", b"")
+
+
+def set_read_timeout(response: urllib3.BaseHTTPResponse, seconds: float | None) -> None:
+    """Have each further read of the socket fail after that long; None: never.
+
+    Where the server ends the connection with its answer, the connection has given up its socket already and only the
+    reader still has it.
+    """
+    sock = getattr(response.connection, "sock", None) or getattr(getattr(_reader(response), "raw", None), "_sock", None)
+    if sock is not None:
+        sock.settimeout(seconds)
+
+
+def _reader(response: urllib3.BaseHTTPResponse) -> object:
+    return getattr(getattr(response, "_fp", None), "fp", None)
 
 
 def _dechunk(reader: io.BufferedReader) -> Iterator[bytes]:

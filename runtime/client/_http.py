@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import math
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from urllib3.exceptions import (
 )
 
 from runtime.client import errors
+from runtime.client._chunked import set_read_timeout
+from runtime.client._interrupt import Interrupt, ended_by
 from runtime.client.errors import (
     Cancelled,
     ClientError,
@@ -123,7 +126,8 @@ class Sender:
         :param timeout: seconds for the whole call; None: the client's default.
         :raises ClientError: no answer, or one with a status >= 400.
         """
-        return _Call(self, request, binding, timeout).run()
+        with ended_by(binding.stop):
+            return _Call(self, request, binding, timeout).run()
 
     def open(
         self, request: HttpRequest, binding: Binding, timeout: float | None = None, idle_timeout: float | None = None
@@ -133,7 +137,8 @@ class Sender:
         :param timeout: seconds until the answer's head is there.
         :param idle_timeout: seconds of silence after which reading the body fails; None: never.
         """
-        return _Call(self, request, binding, timeout, stream=True, idle_timeout=idle_timeout).open()
+        with ended_by(binding.stop):
+            return _Call(self, request, binding, timeout, stream=True, idle_timeout=idle_timeout).open()
 
 
 class _Call:
@@ -180,10 +185,7 @@ class _Call:
             try:
                 raw = self._send()
                 if raw.status < 400:
-                    # Until here the socket's timeout was that of the answer's head.
-                    sock = getattr(raw.connection, "sock", None)
-                    if sock is not None:
-                        sock.settimeout(self._idle_timeout)
+                    set_read_timeout(raw, self._idle_timeout)  # until here it was that of the answer's head
                     return raw
                 body = self._body(raw)
             except ClientError as e:
@@ -214,12 +216,17 @@ class _Call:
             raise self._translate(e) from e
 
     def _body(self, raw: urllib3.BaseHTTPResponse) -> bytes:
+        segments: list[bytes] = []
         try:
-            segments = []
-            for segment in raw.stream(_SEGMENT, decode_content=True):
-                segments.append(segment)
-                if self._clock.monotonic() > self._ends:
+            while True:
+                left = self._ends - self._clock.monotonic()
+                if left <= 0:
                     raise RequestTimeout(f"{self._request.target}: the answer did not end in time")
+                set_read_timeout(raw, left)
+                segment = raw.read1(_SEGMENT, decode_content=True)
+                if not segment:
+                    break
+                segments.append(segment)
             raw.release_conn()
         except (HTTPError, OSError) as e:
             raw.close()
@@ -268,6 +275,8 @@ class _Call:
 
     def _translate(self, error: Exception) -> ClientError:
         target, base = self._request.target, self._sender.transport.base_url
+        if isinstance(self._binding.stop, Interrupt) and self._binding.stop.is_set():
+            return Cancelled(f"{target}: cut off, because the caller is stopping; it may have taken effect")
         if isinstance(error, ConnectTimeoutError):
             return ConnectionFailed(f"{target}: no connection to {base} in time", sent=False)
         if isinstance(error, ReadTimeoutError | TimeoutError):
@@ -276,7 +285,7 @@ class _Call:
             return ConnectionFailed(f"{target}: the host of {base} is not known: {error}", sent=False)
         if isinstance(error, NewConnectionError):
             return ConnectionFailed(f"{target}: no connection to {base}: {error}", sent=False)
-        if isinstance(error, SSLError):
+        if isinstance(error, SSLError) and not isinstance(error.args[0], ssl.SSLEOFError):
             return ConnectionFailed(f"{target}: no TLS with {base}: {error}", sent=False, retryable=False)
         if isinstance(error, ProxyError):
             return ConnectionFailed(f"{target}: the proxy to {base} failed: {error}", sent=False)

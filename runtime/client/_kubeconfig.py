@@ -106,7 +106,7 @@ def _read(file: Path) -> JSONObject:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as e:
-        raise ConfigError(f"the kubeconfig {file} is not YAML: {e}") from None
+        raise ConfigError(f"the kubeconfig {file} is not YAML: {' '.join(str(e).split())}") from None
     if content is None:
         raise ConfigError(f"the kubeconfig {file} is empty; {_HOW}")
     if not isinstance(content, dict):

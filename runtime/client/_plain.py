@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from runtime.client._http import Connection
+from runtime.client._interrupt import interruptible
 from runtime.client._pools import close_idle
 from runtime.client.errors import ConfigError
 
@@ -20,7 +21,7 @@ class PlainTransport:
 
     def __init__(self, url: str, token: str | None, ca_file: str | None, insecure_skip_tls_verify: bool) -> None:
         self._base_url = _checked(url)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {_checked_token(token)}"} if token else {}
         context: ssl.SSLContext | None = None
         if self._base_url.startswith("https"):
             context = _tls(ca_file, insecure_skip_tls_verify)
@@ -30,7 +31,7 @@ class PlainTransport:
             ssl_context=context,
             assert_hostname=False if insecure_skip_tls_verify else None,
         )
-        self._connection = Connection(pool, headers)
+        self._connection = Connection(interruptible(pool), headers)
 
     @property
     def base_url(self) -> str:
@@ -44,10 +45,21 @@ class PlainTransport:
 
 
 def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no number or above 65535
+        usable = False
+    if not usable:
         raise ConfigError(f"{url!r} is not the URL of an API server; give one like https://127.0.0.1:6443")
     return url.rstrip("/")
+
+
+def _checked_token(token: str) -> str:
+    if not (token.isascii() and token.isprintable()):
+        # Not shown: it is a secret. Most often it is a file that was read whole.
+        raise ConfigError("the token holds a line end or another character that no HTTP header can carry; strip it")
+    return token
 
 
 def _tls(ca_file: str | None, insecure_skip_tls_verify: bool) -> ssl.SSLContext:

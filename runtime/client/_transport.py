@@ -29,6 +29,7 @@ from kubernetes.config.kube_config import load_kube_config_from_dict
 from runtime.client import _kubeconfig
 from runtime.client._credentials import Credentials, ExecPlugin, TokenFile
 from runtime.client._http import Connection
+from runtime.client._interrupt import interruptible
 from runtime.client._kubeconfig import KubeConfig
 from runtime.client._plain import POOL_SIZE
 from runtime.client._pools import close_idle
@@ -261,4 +262,4 @@ def _configuration() -> _Configuration:
 
 def _pool(configuration: _Configuration) -> urllib3.PoolManager:
     api = cast(_Api, cast(Any, ApiClient)(configuration))
-    return api.rest_client.pool_manager
+    return interruptible(api.rest_client.pool_manager)

@@ -129,7 +129,8 @@ class Client:
         """A client of the same connections whose calls obey a stop event and a deadline.
 
         Each call looks at both first, uses what is left until the deadline as its timeout, and ends a wait for
-        Retry-After when ``stop`` is set. A call that the server already works on is waited for.
+        Retry-After when ``stop`` is set. A call that the server already works on is waited for, unless ``stop`` is an
+        :class:`Interrupt`.
 
         :param stop: set: calls raise :class:`Cancelled`.
         :param deadline: a time of ``client.clock.monotonic()``; passed: calls raise :class:`DeadlineExceeded`.

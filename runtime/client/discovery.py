@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +101,17 @@ class Discovery:
         Also in the forms ``plural.group`` and ``plural.version.group``, as kubectl takes them. The first group that
         has it counts, in its preferred version if it is served there. Case does not matter.
         """
-        found = self._find(name.lower(), group, None)
+        found = self._find_any_form(name.lower(), group)
+        if found is None:  # it may have come since the groups and their resources were looked at
+            self.invalidate()
+            found = self._find_any_form(name.lower(), group)
+        return found
+
+    def _find_any_form(self, name: str, group: str | None) -> APIResource | None:
+        found = self._find(name, group, None)
         if found is not None or group is not None or "." not in name:
             return found
-        plural, rest = name.lower().split(".", 1)
+        plural, rest = name.split(".", 1)
         found = self._find(plural, rest, None)
         if found is None:
             version, _, rest = rest.partition(".")
@@ -113,10 +121,7 @@ class Discovery:
     def resource_for(self, api_version: str, kind: str) -> APIResource | None:
         """The resource whose objects say this apiVersion and kind; None if it is not served."""
         group, _, version = api_version.rpartition("/")
-        for resource in self.resources(group, version):
-            if resource.kind == kind:
-                return resource
-        return None
+        return self._look_twice(group, version, lambda resource: resource.kind == kind)
 
     def gvr_for(self, api_version: str, kind: str) -> GVR | None:
         """Where objects of this apiVersion and kind live; None if it is not served."""
@@ -126,12 +131,16 @@ class Discovery:
     def has(self, gvr: GVR) -> bool:
         """Whether the server serves this resource now. A "no" is asked again each time."""
         gvr = GVR(*gvr)
-        if any(r.gvr == gvr for r in self.resources(gvr.group, gvr.version)):
-            return True
-        # The version may have been cached before this resource was added to it.
-        with self._lock:
-            self._resources.pop((gvr.group, gvr.version), None)
-        return any(r.gvr == gvr for r in self.resources(gvr.group, gvr.version))
+        return self._look_twice(gvr.group, gvr.version, lambda resource: resource.gvr == gvr) is not None
+
+    def _look_twice(self, group: str, version: str, wanted: Callable[[APIResource], bool]) -> APIResource | None:
+        found = next(filter(wanted, self.resources(group, version)), None)
+        if found is None:
+            # The version may have been cached before this resource was added to it.
+            with self._lock:
+                self._resources.pop((group, version), None)
+            found = next(filter(wanted, self.resources(group, version)), None)
+        return found
 
     def _find(self, name: str, group: str | None, version: str | None) -> APIResource | None:
         for candidate in self.groups():
@@ -148,13 +157,20 @@ class Discovery:
     def _get(self, path: str) -> JSONObject | None:
         try:
             answer = orjson.loads(self._client.request("GET", path).body)
-        except (NotFound, ServiceUnavailable):
+        except NotFound:
+            return None
+        except ServiceUnavailable:
+            if path in _ROOTS:  # the server itself is not up: nothing is known of what it serves
+                raise
             return None
         except orjson.JSONDecodeError as e:
             raise _not_discovery(path) from e
         if not isinstance(answer, dict):
             raise _not_discovery(path)
         return answer
+
+
+_ROOTS = ("/api", "/apis")
 
 
 def _not_discovery(path: str) -> ConnectionFailed:

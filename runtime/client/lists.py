@@ -85,6 +85,9 @@ def read_list(body: bytes, target: Target) -> RawList:
         envelope = _envelope_of(body)
     except msgspec.DecodeError as e:
         raise ConnectionFailed(f"{target}: the answer is not a list: {e}", sent=False, retryable=False) from e
+    except RecursionError as e:
+        what = "an item is nested too deep to be read; find and delete it, or leave it out with a selector"
+        raise ConnectionFailed(f"{target}: {what}", sent=False, retryable=False) from e
     metadata = envelope.metadata or _ListMeta()
     kind = envelope.kind or ""
     item_kind = kind.removesuffix("List")

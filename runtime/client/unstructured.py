@@ -192,6 +192,8 @@ class Unstructured:
             header = _lenient_header(raw)
         except msgspec.DecodeError as e:
             raise ValueError(f"not a JSON object: {e}: {_excerpt(raw)}") from None
+        except RecursionError:
+            raise ValueError(f"nested too deep to be read: {_excerpt(raw)}") from None
         self._raw = raw
         # These few strings are the same in thousands of objects.
         self._kind = sys.intern(header.kind) if header.kind else ""
@@ -368,6 +370,8 @@ def decode_line(line: bytes | memoryview) -> EventLine:
         return _line_of(line)
     except msgspec.DecodeError as e:
         raise ValueError(f"not a watch event: {e}: {_excerpt(bytes(line))}") from None
+    except RecursionError:
+        raise ValueError(f"a watch event nested too deep to be read: {_excerpt(bytes(line))}") from None
 
 
 def encode(obj: JSONMapping) -> bytes:

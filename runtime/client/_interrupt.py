@@ -1,0 +1,115 @@
+"""Ending calls that are in flight, from another thread."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import HTTPResponse
+
+
+class Interrupt(threading.Event):
+    """A stop event for :meth:`Client.bound` that also ends the calls in flight: set, it cuts their connections.
+
+    Those calls raise :class:`Cancelled` at once instead of waiting for a server that may never answer; a write among
+    them may have taken effect. A call that is still connecting is not ended: its connect timeout bounds it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sockets_lock = threading.Lock()  # guards _sockets
+        self._sockets: set[socket.socket] = set()
+
+    def set(self) -> None:
+        super().set()
+        with self._sockets_lock:
+            for sock in self._sockets:
+                _cut(sock)
+
+    def add(self, sock: socket.socket) -> None:
+        """A call waits for an answer on this socket from now on."""
+        with self._sockets_lock:
+            self._sockets.add(sock)
+            if self.is_set():
+                _cut(sock)
+
+    def discard(self, sock: socket.socket) -> None:
+        """It does no more."""
+        with self._sockets_lock:
+            self._sockets.discard(sock)
+
+
+class _Thread(threading.local):
+    """The call that this thread makes: what may end it, and on which sockets it has waited."""
+
+    interrupt: Interrupt | None = None
+    sockets: tuple[socket.socket, ...] = ()
+
+
+_this_thread = _Thread()
+
+
+@contextlib.contextmanager
+def ended_by(stop: threading.Event | None) -> Iterator[None]:
+    """Requests sent in this block, in this thread, end when ``stop`` is set, if it is an :class:`Interrupt`."""
+    if not isinstance(stop, Interrupt):
+        yield
+        return
+    _this_thread.interrupt = stop
+    try:
+        yield
+    finally:
+        for sock in _this_thread.sockets:
+            stop.discard(sock)
+        _this_thread.interrupt, _this_thread.sockets = None, ()
+
+
+def interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
+    """Have the connections of this manager take part; it must not have any yet."""
+    classes = dict(manager.pool_classes_by_scheme)
+    for scheme, plain, ours in (
+        ("http", HTTPConnectionPool, _HttpPool),
+        ("https", HTTPSConnectionPool, _HttpsPool),
+    ):
+        if classes.get(scheme) is plain:  # those of a SOCKS proxy are their own
+            classes[scheme] = ours
+    manager.pool_classes_by_scheme = classes
+    return manager
+
+
+class _Http(HTTPConnection):
+    def getresponse(self) -> HTTPResponse:
+        _wait_on(self.sock)
+        return super().getresponse()
+
+
+class _Https(HTTPSConnection):
+    def getresponse(self) -> HTTPResponse:
+        _wait_on(self.sock)
+        return super().getresponse()
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _Https
+
+
+def _wait_on(sock: object) -> None:
+    interrupt = _this_thread.interrupt
+    if interrupt is not None and isinstance(sock, socket.socket):
+        _this_thread.sockets = (*_this_thread.sockets, sock)
+        interrupt.add(sock)
+
+
+def _cut(sock: socket.socket) -> None:
+    # Not the method of SSLSocket, which takes the session from under the thread that reads.
+    with contextlib.suppress(OSError):  # it is closed already
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
