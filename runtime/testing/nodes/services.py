@@ -35,8 +35,8 @@ class Services:
         :param service: ``None``: it is gone.
         :raises ApiError: its annotation could not be written; call again.
         """
-        if service is None or service.get("spec", {}).get("type") == "ExternalName":
-            self._proxy.set(key, {})
+        if service is None or not service["spec"].get("selector"):
+            self._proxy.set(key, {})  # ExternalName, or endpoints that somebody else knows
             return
         address = self._network.service(service.namespace, service.name)
         self._proxy.set(key, routes(service.to_dict(), address, self._pods(service.namespace)))
