@@ -46,14 +46,19 @@ class SystemClock:
         return datetime.now(UTC)
 
     def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
-        return condition.wait(timeout)
+        return condition.wait(_possible(timeout))
 
     def wait_event(self, event: threading.Event, timeout: float | None = None) -> bool:
-        return event.wait(timeout)
+        return event.wait(_possible(timeout))
 
     def sleep(self, seconds: float) -> None:
         if seconds > 0:
-            time.sleep(seconds)
+            time.sleep(min(seconds, threading.TIMEOUT_MAX))
+
+
+def _possible(timeout: float | None) -> float | None:
+    """Waits of centuries are refused by the platform; nobody sees the end of the longest it can do either."""
+    return timeout if timeout is None or timeout < threading.TIMEOUT_MAX else threading.TIMEOUT_MAX
 
 
 SYSTEM: Clock = SystemClock()

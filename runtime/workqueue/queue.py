@@ -247,9 +247,11 @@ class Queue(Generic[T]):
                 wake = min(due, deadline) if watches else deadline
                 if watches:
                     self._next_wake = due
-                self._clock.wait(self._ready_or_closed, None if wake == inf else max(wake - now, 0.0))
-                if watches and self._next_wake == due:
-                    self._next_wake = inf
+                try:
+                    self._clock.wait(self._ready_or_closed, None if wake == inf else max(wake - now, 0.0))
+                finally:  # also when a signal's handler raised: somebody else must watch the delays then
+                    if watches and self._next_wake == due:
+                        self._next_wake = inf
                 self._enqueue_due()
                 if self._ready:
                     return

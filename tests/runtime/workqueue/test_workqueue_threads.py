@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runtime.clock import SystemClock
 from runtime.workqueue import (
     DelayingQueue,
     ItemExponentialFailureRateLimiter,
@@ -187,3 +188,41 @@ def test_workers_with_timeouts_miss_nothing(background: Background) -> None:
     for worker in workers:
         worker.result(20)
     assert sorted(seen) == list(range(1000))
+
+
+@pytest.mark.parametrize("delay", [1e10, 1e300, float("inf")])
+def test_a_delay_longer_than_the_platform_can_wait_does_not_end_the_worker(delay: float) -> None:
+    queue: DelayingQueue[str] = DelayingQueue()
+    queue.add_after("never", delay)
+    got: list[str] = []
+    worker = threading.Thread(target=lambda: got.append(queue.get()), name="worker")
+    worker.start()
+    while queue._sleeping < 1 and worker.is_alive():
+        time.sleep(0.001)
+    queue.add("now")
+    worker.join(10)
+    assert got == ["now"]
+
+
+def test_a_get_that_a_signal_interrupts_hands_the_delays_to_another() -> None:
+    class Interrupted(SystemClock):
+        def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                other.start()
+                while queue._sleeping < 2:  # it finds the delays watched already
+                    condition.wait(0.01)
+                raise KeyboardInterrupt
+            return super().wait(condition, timeout)
+
+    queue: DelayingQueue[str] = DelayingQueue(clock=Interrupted())
+    got: list[str] = []
+    other = threading.Thread(target=lambda: got.append(queue.get()), name="other")
+    queue.add_after("late", 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        queue.get()
+    other.join(10)
+    stuck = other.is_alive()
+    queue.shut_down()
+    other.join(10)
+    assert not stuck
+    assert got == ["late"]
