@@ -53,7 +53,7 @@ def run_demo(options: Options) -> int:
         etcdctl = find_etcdctl()
         with folder(options) as root, log_to(root / "operator.log", options), interrupted() as stop:
             try:
-                with standalone(options, root, _say) as local:
+                with standalone(options, root, _say, stop) as local:
                     Tour(local, etcdctl, stop, options.sample or SAMPLE).run()
                 _say("stopped; no process is left")
             except (DemoError, ClientError):
@@ -148,6 +148,7 @@ class Tour:
         deadline = time.monotonic() + timeout
         while not (answer := look()):
             if self._stop.wait(_POLL):
+                self._local.check()
                 raise DemoError("interrupted")
             if time.monotonic() > deadline:
                 raise DemoError(f"{problem if isinstance(problem, str) else problem()} (after {timeout:.0f} s)")

@@ -20,6 +20,7 @@ import yaml
 from runtime.client import ApiError, Client, ClientError
 from runtime.logging import configure
 from runtime.manager import Manager
+from runtime.testing.apiserver import StatusError
 from runtime.testing.localcluster import LocalCluster
 from runtime.testing.nodes import MissingBinary, NodeInUse, NodeUnsupported, find_etcd
 from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
@@ -44,8 +45,23 @@ class Standalone:
 
     def __init__(self, cluster: LocalCluster, manager: Manager) -> None:
         self.cluster = cluster
-        self.manager = manager
         self.client: Client = cluster.client()
+        self._manager = manager
+        self._error: Exception | None = None
+
+    def operate(self, stop: threading.Event, ended: threading.Event) -> None:
+        """Run the operator until ``stop`` is set; set ``ended`` if it ends by itself."""
+        try:
+            self._manager.run(stop)
+        except Exception as error:
+            self._error = error
+        if not stop.is_set():
+            ended.set()
+
+    def check(self) -> None:
+        """:raises StandaloneError: the operator has ended by itself; the message says why."""
+        if self._error is not None:
+            raise StandaloneError(f"the operator ended: {self._error}") from self._error
 
     def create(self, manifest: Path) -> list[JSONObject]:
         """Create every object of a YAML file; returns them as the server stored them.
@@ -72,36 +88,36 @@ class Standalone:
 
 
 @contextlib.contextmanager
-def standalone(options: Options, root: Path, say: Say) -> Iterator[Standalone]:
+def standalone(options: Options, root: Path, say: Say, interrupt: threading.Event) -> Iterator[Standalone]:
     """Bring everything up, telling each step through ``say``, and take it down again at the end.
 
-    :raises StandaloneError: something that is needed is missing or taken.
+    :param interrupt: set if the operator ends by itself, so that nobody waits for what it will not do.
+    :raises StandaloneError: something that is needed is missing or taken, or the operator ended by itself.
     """
     import crds
 
     manifests = sorted(Path(crds.__file__).parent.glob("*.yaml"))
     if options.kruise:
         manifests.append(ADVANCED_STATEFULSET_CRD)
-    try:
-        cluster = LocalCluster(root, port=options.standalone_port, manifests=manifests)
-        stack = contextlib.ExitStack()
-        stack.enter_context(cluster)
-    except (OSError, NodeInUse, NodeUnsupported) as error:
-        raise StandaloneError(f"cannot start a cluster on this machine: {error}") from error
-    with stack:
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(LocalCluster(root, port=options.standalone_port, manifests=manifests))
+        except (OSError, NodeInUse, NodeUnsupported, StatusError) as error:
+            raise StandaloneError(f"cannot start a cluster on this machine: {error}") from error
         say(f"API server   {cluster.server.url}")
         say(f"resources    {', '.join(m.stem for m in manifests)}")
+        local = Standalone(cluster, build_manager(cluster.client(), options))
         stop = threading.Event()
-        manager = build_manager(cluster.client(), options)
-        operator = threading.Thread(target=manager.run, args=(stop,), name="operator")
+        operator = threading.Thread(target=local.operate, args=(stop, interrupt), name="operator")
         operator.start()
+        say("operator     running")
         try:
-            say("operator     running")
-            yield Standalone(cluster, manager)
+            yield local
         finally:
             say("stopping ...")
             stop.set()
             operator.join(_OPERATOR_STOP)
+        local.check()
 
 
 def run_standalone(options: Options) -> int:
@@ -112,7 +128,7 @@ def run_standalone(options: Options) -> int:
         if not options.no_sample and options.sample is None:
             find_etcd()  # before anything is started: it is the one thing that a fresh machine may lack
         with folder(options) as root, log_to(root / "operator.log", options), interrupted() as stop:
-            with standalone(options, root, _say) as local:
+            with standalone(options, root, _say, stop) as local:
                 _say(f"kubeconfig   {local.cluster.kubeconfig}")
                 _say(f"logs         {root / 'operator.log'} (operator), {root / 'node'} (Pods)")
                 if not options.no_sample:

@@ -82,6 +82,9 @@ def test_console_scripts_of_an_installed_wheel(tmp_path: Path) -> None:
         done = run(str(python.parent / script), "--help", cwd=empty)
         assert done.returncode == 0, done.stderr
         assert "usage:" in done.stdout
+    demo = run(str(python.parent / "xline-operator"), "--demo", cwd=empty)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert not list(empty.iterdir()), "the demo keeps its files elsewhere"
     code = "import cmd; assert not hasattr(cmd, '__path__'), cmd; print(cmd.Cmd.__name__)"
     assert run(str(python), "-c", code, cwd=empty).stdout == "Cmd\n"
 

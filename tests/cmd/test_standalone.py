@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,3 +172,21 @@ def etcds(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.etcd
+def test_an_operator_that_cannot_start_ends_it_and_says_why(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run("--demo", "--metrics-bind-address", address)
+    assert done.returncode == 1
+    assert address in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_cel_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['celpy'] = None\n")
+    done = run("--standalone", "--no-sample", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "pip install 'xline-operator[local]'" in done.stderr
+    assert "Traceback" not in done.stderr
