@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from runtime.client import AlreadyExists, Client, NotFound, Unstructured
+from runtime.client import AlreadyExists, Conflict, NotFound, Unstructured
 from runtime.controller import ReconcileContext
 from runtime.manager import Manager
 from runtime.testing.nodes.controllers.pods import condition, owner_reference
@@ -17,6 +17,7 @@ ENDPOINTS = GVR("", "v1", "endpoints")
 SLICES = GVR("discovery.k8s.io", "v1", "endpointslices")
 
 SERVICE_LABEL = "kubernetes.io/service-name"
+OURS = {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}  # labels of the Endpoints made here
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 
 
@@ -45,7 +46,7 @@ def reconcile(request: Request, ctx: ReconcileContext) -> Result | None:
     try:
         service = ctx.lister(SERVICES).namespace(request.namespace).get(request.name)
     except NotFound:
-        _delete_endpoints(ctx.client, request)
+        _delete_endpoints(ctx, request)
         return None
     selector = service["spec"].get("selector")
     if not selector or service.deletion_timestamp is not None:
@@ -71,7 +72,7 @@ def build_slice(service: Unstructured, pods: list[Unstructured]) -> JSONObject:
             "ownerReferences": [owner_reference(service, controller=True)],
         },
         "addressType": "IPv4",
-        "ports": [_port(port, pods) for port in service["spec"].get("ports") or []],
+        "ports": _ports(service, pods),
         "endpoints": [_slice_endpoint(pod, everybody) for pod in pods],
     }
 
@@ -79,7 +80,7 @@ def build_slice(service: Unstructured, pods: list[Unstructured]) -> JSONObject:
 def build_endpoints(service: Unstructured, pods: list[Unstructured]) -> JSONObject:
     """The older form of the same, which kubectl and many programs still read."""
     everybody = bool(service["spec"].get("publishNotReadyAddresses"))
-    ports = [_port(port, pods) for port in service["spec"].get("ports") or []]
+    ports = _ports(service, pods)
     subset: JSONObject = {}
     for key, wanted in (("addresses", True), ("notReadyAddresses", False)):
         chosen = [_address(pod) for pod in pods if (everybody or _ready(pod)) is wanted]
@@ -90,7 +91,7 @@ def build_endpoints(service: Unstructured, pods: list[Unstructured]) -> JSONObje
     return {
         "apiVersion": "v1",
         "kind": "Endpoints",
-        "metadata": {"name": service.name, "namespace": service.namespace},
+        "metadata": {"name": service.name, "namespace": service.namespace, "labels": OURS},
         "subsets": [subset] if subset else [],
     }
 
@@ -135,12 +136,16 @@ def _reference(pod: Unstructured) -> JSONObject:
     return {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid}
 
 
-def _port(port: JSONObject, pods: list[Unstructured]) -> JSONObject:
-    target = port.get("targetPort", port["port"])
-    number = target if isinstance(target, int) else _named_port(str(target), pods)
-    result: JSONObject = {"port": number, "protocol": port.get("protocol", "TCP")}
-    name = port.get("name")
-    return {"name": name, **result} if name else result
+def _ports(service: Unstructured, pods: list[Unstructured]) -> list[JSONObject]:
+    """The ports of a Service as numbers; one whose name no Pod has leads nowhere and is left out."""
+    ports = []
+    for port in service["spec"].get("ports") or []:
+        target = port.get("targetPort", port["port"])
+        number = target if isinstance(target, int) else _named_port(str(target), pods)
+        if number is not None:
+            name = {"name": port["name"]} if port.get("name") else {}
+            ports.append({**name, "port": number, "protocol": port.get("protocol", "TCP")})
+    return ports
 
 
 def _named_port(name: str, pods: list[Unstructured]) -> int | None:
@@ -170,8 +175,9 @@ def _write(ctx: ReconcileContext, gvr: GVR, body: JSONObject) -> None:
     api.update(body)
 
 
-def _delete_endpoints(client: Client, request: Request) -> None:
-    try:
-        client.resource(ENDPOINTS, namespace=request.namespace).delete(request.name)
-    except NotFound:
-        return
+def _delete_endpoints(ctx: ReconcileContext, request: Request) -> None:
+    """Those made here go with their Service; others were written by hand, and their Service may be yet to come."""
+    with contextlib.suppress(NotFound, Conflict):
+        live = ctx.lister(ENDPOINTS).namespace(request.namespace).get(request.name)
+        if live.labels.items() >= OURS.items():
+            ctx.client.resource(ENDPOINTS, namespace=request.namespace).delete(request.name, uid=live.uid)

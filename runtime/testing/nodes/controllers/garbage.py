@@ -203,6 +203,8 @@ class GarbageCollector:
             raise UnknownOwnerKind(
                 f"owner {kind} {name} is of a kind that the API server does not serve ({api_version})"
             )
+        if resource.namespaced and not obj.namespace:
+            raise UnknownOwnerKind(f"owner {kind} {name} of the cluster-scoped {obj!r} has a namespace that none knows")
         key = _Key(resource.gvr, obj.namespace if resource.namespaced else "", name)
         cached = self._cached(key)
         if cached is not None and cached.uid == uid:

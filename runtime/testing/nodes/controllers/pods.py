@@ -84,12 +84,15 @@ def is_ready(pod: Unstructured) -> bool:
 
 
 def seconds_until_available(pod: Unstructured, min_ready_seconds: float, now: datetime) -> float | None:
-    """0 when available; seconds still to wait when ready but too young; None when not ready."""
+    """0 when available; seconds still to wait when ready but too young; None when not ready, or for an unknown time."""
     if not is_ready(pod):
         return None
     if min_ready_seconds <= 0:
         return 0.0
-    since = datetime.fromisoformat((condition(pod, "Ready") or {})["lastTransitionTime"])
+    text = (condition(pod, "Ready") or {}).get("lastTransitionTime")
+    if not text:
+        return None  # it does not say since when
+    since = datetime.fromisoformat(text)
     return max(0.0, min_ready_seconds - (now - since).total_seconds())
 
 

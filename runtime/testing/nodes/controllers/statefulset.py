@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtime.client import AlreadyExists, Conflict, Invalid, NotFound, Unstructured
+from runtime.client import AlreadyExists, Client, Conflict, Invalid, NotFound, Unstructured
 from runtime.controller import ReconcileContext
 from runtime.manager import Manager
 from runtime.testing.nodes.controllers import pods as p
@@ -30,6 +30,7 @@ from runtime.types import GVR, JSONObject, Request, Result
 
 PODS = GVR("", "v1", "pods")
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
+_GLANCE = 1.0  # seconds until a look at what stood in the way
 
 
 def register(manager: Manager, gvr: GVR) -> None:
@@ -46,6 +47,23 @@ def register(manager: Manager, gvr: GVR) -> None:
     # Claims are watched to be found in the cache; what happens to one is no reason to act.
     manager.informer(CLAIMS)
     manager.controller(name).for_(gvr).owns(PODS).owns(REVISIONS).with_options(workers=4).complete(reconcile)
+
+
+def write_status(client: Client, gvr: GVR, owner: Unstructured, status: JSONObject) -> None:
+    """Merge into the status of this very object; one that has gone, or made room for a namesake, is left alone."""
+    body = {"metadata": {"uid": owner.uid}, "status": status}
+    try:
+        client.resource(gvr, namespace=owner.namespace).patch(owner.name, body, type="merge", subresource="status")
+    except NotFound:
+        return
+    except Invalid as error:
+        if not any(cause.field == "metadata.uid" for cause in error.causes):
+            raise
+
+
+def _is_going(claim: Unstructured) -> bool:
+    """Whether it is being deleted, or will be with a former Pod of the ordinal: the next one is yet to be created."""
+    return claim.deletion_timestamp is not None or any(ref.kind == "Pod" for ref in claim.owner_references)
 
 
 class _Blocked(Exception):
@@ -129,7 +147,8 @@ class StatefulSetSync:
         try:
             self.pods[ordinal] = self.pod_api.create(body)
         except AlreadyExists:
-            raise _Blocked from None  # ours that the cache does not show yet, or a stranger's that must go first
+            # Ours that the cache does not show yet, or a stranger's that must go first: nobody tells when it has.
+            raise _Blocked(_GLANCE) from None
         except Invalid as error:
             self._warn("FailedCreate", f"create Pod {workload.pod_name(ordinal)} failed: {error}")
             raise
@@ -144,8 +163,8 @@ class StatefulSetSync:
                 known = self.ctx.lister(CLAIMS).namespace(workload.namespace).get(name)
             except NotFound:
                 known = None
-            if known is not None and known.deletion_timestamp is not None:
-                raise _Blocked(1.0)  # a claim on its way out must not be given to a new Pod
+            if known is not None and _is_going(known):
+                raise _Blocked(_GLANCE)  # a claim on its way out must not be given to a new Pod
             if known is None:
                 try:
                     api.create(claim)
@@ -220,11 +239,7 @@ class StatefulSetSync:
         old: JSONObject = self.workload.owner.get("status") or {}
         if all(old.get(key) == value for key, value in status.items()):
             return
-        api = self.ctx.client.resource(self.gvr, namespace=self.workload.namespace)
-        try:
-            api.patch(self.workload.name, {"status": status}, type="merge", subresource="status")
-        except NotFound:
-            return
+        write_status(self.ctx.client, self.gvr, self.workload.owner, status)
 
     def _status(self, revisions: Revisions) -> JSONObject:
         live = [pod for pod in self.pods.values() if not p.has_ended(pod)]
@@ -232,7 +247,8 @@ class StatefulSetSync:
         updated = [pod for pod in live if p.revision_of(pod) == revisions.update]
         ready = [pod for pod in live if p.is_ready(pod)]
         wanted = len(self.workload.ordinals)
-        rolled = len(updated) == len(live) == len(ready) == wanted
+        # Only a rolling update ends: under OnDelete the current revision stays what it was, as in the real controller.
+        rolled = self.workload.rolling and len(updated) == len(live) == len(ready) == wanted
         current = revisions.update if rolled else revisions.current
         status: JSONObject = {
             "observedGeneration": self.workload.owner.generation,

@@ -1,8 +1,7 @@
 """What a StatefulSet and an AdvancedStatefulSet ask for, read into one form.
 
 The two kinds name the same wishes differently (``research/xline.md`` section 5): minReadySeconds lives
-elsewhere, a partition counts Pods instead of naming an ordinal, and only Kruise has reserved ordinals. The
-controller sees none of that.
+elsewhere, and only Kruise has reserved ordinals. The controller sees none of that.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def read_workload(owner: Unstructured) -> Workload:
         ordered=spec.get("podManagementPolicy", "OrderedReady") != "Parallel",
         rolling=strategy.get("type", "RollingUpdate") == "RollingUpdate",
         paused=bool(rolling.get("paused")),
-        stale=frozenset(ordinals[:partition] if advanced else (n for n in ordinals if n < partition)),
+        stale=frozenset(ordinals[:partition]),  # both count from the first ordinal, whatever its number
         max_unavailable=_max_unavailable(rolling.get("maxUnavailable"), replicas),
         min_ready_seconds=float((rolling if advanced else spec).get("minReadySeconds") or 0),
         revision_history_limit=int(spec.get("revisionHistoryLimit", 10)),

@@ -55,9 +55,9 @@ def test_a_plain_set_has_no_reserved_ordinals_and_may_start_above_zero() -> None
     assert make({"replicas": 3, "ordinals": {"start": 2}}).ordinals == (2, 3, 4)
 
 
-def test_partition_is_an_ordinal_in_one_kind_and_a_count_in_the_other() -> None:
+def test_partition_counts_pods_in_both_kinds() -> None:
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
-    assert make({"replicas": 3, "ordinals": {"start": 2}, "updateStrategy": rolling}).stale == frozenset()
+    assert make({"replicas": 3, "ordinals": {"start": 2}, "updateStrategy": rolling}).stale == {2, 3}
     advanced = make({"replicas": 3, "reserveOrdinals": [0, 1], "updateStrategy": rolling}, advanced=True)
     assert advanced.stale == {2, 3}
 
