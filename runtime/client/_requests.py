@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 import orjson
 
+from runtime.client._http import Response
+from runtime.client.errors import ConnectionFailed, Target
 from runtime.client.unstructured import Unstructured
-from runtime.types import JSONMapping
+from runtime.types import GVR, JSONMapping
 
 Object: TypeAlias = Unstructured | JSONMapping
 PatchType: TypeAlias = Literal["merge", "json", "strategic"]
@@ -31,6 +33,37 @@ def path_segment(what: str, text: str) -> str:
     if text in (".", "..") or "/" in text or "%" in text:
         raise ValueError(f"{what} {text!r} cannot be the name of an object: it may not be '.', '..' or hold '/' or '%'")
     return quote(text, safe="")
+
+
+def object_target(verb: str, gvr: GVR, namespace: str, name: str, subresource: str | None) -> Target:
+    """What a call is about, as its errors say it."""
+    resource = f"{gvr}/{subresource}" if subresource else str(gvr)
+    where = f"{namespace}/{name}" if namespace and name else namespace or name
+    return Target(verb, f"{resource} {where}" if where else resource)
+
+
+def object_path(gvr: GVR, namespace: str, name: str, subresource: str | None) -> str:
+    """Where the API serves an object, or without a name the collection.
+
+    :raises ValueError: no object can be called so.
+    """
+    parts = [gvr.prefix]
+    if namespace:
+        parts += ["namespaces", path_segment("namespace", namespace)]
+    parts.append(gvr.resource)
+    if name:
+        parts.append(path_segment("name", name))
+    if subresource:
+        parts += [quote(part, safe="") for part in subresource.split("/")]
+    return "/".join(parts)
+
+
+def answered_object(response: Response, target: Target) -> Unstructured:
+    """:raises ConnectionFailed: what answered was no API server; what the call did is unknown."""
+    try:
+        return Unstructured.from_bytes(response.body)
+    except ValueError as e:
+        raise ConnectionFailed(f"{target}: the answer is no object: {e}", sent=True, retryable=False) from e
 
 
 def as_object(obj: Object) -> Unstructured:

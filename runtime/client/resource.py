@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import quote
 
 from runtime.client._http import HttpRequest, Response
 from runtime.client._requests import (
@@ -13,12 +12,14 @@ from runtime.client._requests import (
     Object,
     PatchType,
     Propagation,
+    answered_object,
     as_object,
     build_query,
     delete_options,
     name_of,
+    object_path,
+    object_target,
     patch_body,
-    path_segment,
     selector_text,
     write_query,
 )
@@ -272,8 +273,9 @@ class ResourceClient:
     ) -> Unstructured:
         """Replace the object. Its ``resourceVersion`` makes sure that nobody else's change is overwritten.
 
-        :raises Conflict: it has changed since it was read: read it again, and decide again.
-        :raises NotFound: it is gone.
+        :raises Conflict: it has changed since it was read, or is gone or another by now, if it was given with its
+            uid: read it again, and decide again.
+        :raises NotFound: it is gone, and was given without its uid.
         """
         obj = as_object(obj)
         query = write_query(dry_run, field_manager, field_validation)
@@ -300,9 +302,9 @@ class ResourceClient:
         self,
         name: str,
         patch: JSONMapping | Sequence[JSONMapping] | bytes,
-        *,
         type: PatchType = "merge",
         subresource: str | None = None,
+        *,
         dry_run: bool = False,
         field_manager: str | None = None,
         field_validation: FieldValidation | None = None,
@@ -386,7 +388,7 @@ class ResourceClient:
             conditions["resourceVersion"] = resource_version
         body = delete_options(grace_period_seconds, propagation_policy, conditions, dry_run)
         response = self._send("delete", "DELETE", name, body=body, headers=_JSON, timeout=timeout)
-        obj = _object(response, self._target("delete", name))
+        obj = answered_object(response, self._target("delete", name))
         remaining = None if obj.kind == "Status" and obj.api_version == "v1" else obj
         if not dry_run:
             self._client._wrote(Write("delete", self.gvr, self.namespace, name, "", remaining))
@@ -453,7 +455,7 @@ class ResourceClient:
 
     def _get(self, name: str, subresource: str | None, query: Mapping[str, str], timeout: float | None) -> Unstructured:
         response = self._send("get", "GET", name, query=query, subresource=subresource, timeout=timeout)
-        return _object(response, self._target("get", name, subresource))
+        return answered_object(response, self._target("get", name, subresource))
 
     def _write(
         self,
@@ -473,7 +475,7 @@ class ResourceClient:
             verb, method, name, namespace=namespace, query=query, body=body, headers={"Content-Type": media_type},
             subresource=subresource, shown_name=shown_name, timeout=timeout,
         )  # fmt: skip
-        obj = _object(response, self._target(verb, name or shown_name, subresource, namespace))
+        obj = answered_object(response, self._target(verb, name or shown_name, subresource, namespace))
         if "dryRun" not in query:
             scale = subresource == "scale"
             self._client._wrote(
@@ -502,29 +504,11 @@ class ResourceClient:
         return self._client._send(HttpRequest(target, method, path, query or {}, headers or {}, body), timeout)
 
     def _target(self, verb: str, name: str, subresource: str | None = None, namespace: str = "") -> Target:
-        where = self.namespace or namespace
-        resource = str(self.gvr) + (f"/{subresource}" if subresource else "")
-        return Target(verb, " ".join(filter(None, (resource, f"{where}/{name}" if where and name else where or name))))
+        return object_target(verb, self.gvr, self.namespace or namespace, name, subresource)
 
     def _path(self, name: str = "", subresource: str | None = None, namespace: str = "", shown_name: str = "") -> str:
         if self.namespace and namespace and namespace != self.namespace:
             raise ValueError(
                 f"the object {namespace}/{shown_name} is of another namespace than this client, {self.namespace}"
             )
-        where = self.namespace or namespace
-        parts = [self.gvr.prefix]
-        if where:
-            parts += ["namespaces", path_segment("namespace", where)]
-        parts.append(self.gvr.resource)
-        if name:
-            parts.append(path_segment("name", name))
-        if subresource:
-            parts += [quote(p, safe="") for p in subresource.split("/")]
-        return "/".join(parts)
-
-
-def _object(response: Response, target: Target) -> Unstructured:
-    try:
-        return Unstructured.from_bytes(response.body)
-    except ValueError as e:
-        raise ConnectionFailed(f"{target}: the answer is no object: {e}", sent=True, retryable=False) from e
+        return object_path(self.gvr, self.namespace or namespace, name, subresource)

@@ -63,6 +63,7 @@ class EventFactory:
             "involvedObject": reference,
             "type": event_type,
             "reason": reason,
+            "action": action or reason,  # events.k8s.io has one for every event
             "message": message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "...",
             "source": {"component": component} | ({"host": host} if host else {}),
             "reportingComponent": component,
@@ -71,8 +72,6 @@ class EventFactory:
             "lastTimestamp": stamp,
             "count": 1,
         }
-        if action:
-            event["action"] = action
         if annotations:
             event["metadata"]["annotations"] = dict(annotations)
         return event

@@ -88,10 +88,14 @@ def test_create_read_update_delete(maps: ResourceClient) -> None:
         maps.delete("a", uid="another")
     maps.delete("a", uid=made.uid)
     gone: list[Callable[[], object]]
-    gone = [lambda: maps.get("a"), lambda: maps.delete("a"), lambda: maps.update(changed)]
+    anonymous = changed.to_dict()
+    del anonymous["metadata"]["uid"]
+    gone = [lambda: maps.get("a"), lambda: maps.delete("a"), lambda: maps.update(anonymous)]
     for call in gone:
         with pytest.raises(NotFound):
             call()
+    with pytest.raises(Conflict, match="UID in precondition"):
+        maps.update(changed)
 
 
 def test_what_is_invalid_is_told_by_field(maps: ResourceClient) -> None:
