@@ -276,7 +276,8 @@ class _Call:
     def _translate(self, error: Exception) -> ClientError:
         target, base = self._request.target, self._sender.transport.base_url
         if isinstance(self._binding.stop, Interrupt) and self._binding.stop.is_set():
-            return Cancelled(f"{target}: cut off, because the caller is stopping; it may have taken effect")
+            unknown = "" if self._read else "; it may have taken effect"
+            return Cancelled(f"{target}: cut off, because the caller is stopping{unknown}")
         if isinstance(error, ConnectTimeoutError):
             return ConnectionFailed(f"{target}: no connection to {base} in time", sent=False)
         if isinstance(error, ReadTimeoutError | TimeoutError):

@@ -83,13 +83,13 @@ def interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
 
 
 class _Http(HTTPConnection):
-    def getresponse(self) -> HTTPResponse:
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
         _wait_on(self.sock)
         return super().getresponse()
 
 
 class _Https(HTTPSConnection):
-    def getresponse(self) -> HTTPResponse:
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
         _wait_on(self.sock)
         return super().getresponse()
 

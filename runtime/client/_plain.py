@@ -69,6 +69,7 @@ def _tls(ca_file: str | None, insecure_skip_tls_verify: bool) -> ssl.SSLContext:
         raise ConfigError(f"the CA file {ca_file} does not exist") from None
     except ssl.SSLError as e:
         raise ConfigError(f"the CA file {ca_file} holds no PEM certificate: {e}") from None
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # see _accept_what_kubectl_accepts() in _transport.py
     if insecure_skip_tls_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

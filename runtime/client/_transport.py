@@ -25,6 +25,7 @@ from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.kube_config import load_kube_config_from_dict
+from urllib3.util.ssl_ import create_urllib3_context
 
 from runtime.client import _kubeconfig
 from runtime.client._credentials import Credentials, ExecPlugin, TokenFile
@@ -262,4 +263,20 @@ def _configuration() -> _Configuration:
 
 def _pool(configuration: _Configuration) -> urllib3.PoolManager:
     api = cast(_Api, cast(Any, ApiClient)(configuration))
-    return interruptible(api.rest_client.pool_manager)
+    manager = api.rest_client.pool_manager
+    if configuration.host.startswith("https"):
+        _accept_what_kubectl_accepts(manager)
+    return interruptible(manager)
+
+
+def _accept_what_kubectl_accepts(manager: urllib3.PoolManager) -> None:
+    """Since Python 3.13 the default is to refuse certificates that lack extensions which RFC 5280 asks for, and those
+    of many a cluster do (a CA without key usage, no authority key identifier). Go does not ask for them."""
+    options = manager.connection_pool_kw
+    context = create_urllib3_context(cert_reqs=options.get("cert_reqs"))
+    if "ssl_context" in options or not context.verify_flags & ssl.VERIFY_X509_STRICT:
+        return
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not options.get("ca_certs"):
+        context.load_default_certs()  # which urllib3 does for contexts of its own only
+    options["ssl_context"] = context

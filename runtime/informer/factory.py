@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from runtime.client import Client
+from runtime.client import Client, Interrupt
 from runtime.clock import SYSTEM, Clock
 from runtime.types import GVR
 
@@ -59,7 +59,7 @@ class SharedInformerFactory:
         backoff: Callable[[], Backoff] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._stop = threading.Event()
+        self._stop = Interrupt()  # a list that never arrives must not keep us from ending
         self._client = client.bound(stop=self._stop)
         self._resync_period = resync_period
         self._namespace = namespace
@@ -115,9 +115,12 @@ class SharedInformerFactory:
         return {gvr: informer.has_synced() for gvr, informer in started.items()}
 
     def shutdown(self) -> None:
-        """Stop all informers and wait until their threads have ended. May be called again, and by several (F4)."""
+        """Stop all informers and wait until their threads have ended; lists under way are cut off. May be called
+        again, and by several (F4)."""
+        for informer in self.informers.values():  # first, so that none takes being cut off for a failure
+            informer.stop()
         self._stop.set()
-        informers = self.informers.values()
+        informers = self.informers.values()  # from here on there will be no more
         for informer in informers:
             informer.stop()
         for informer in informers:

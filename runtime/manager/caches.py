@@ -132,7 +132,7 @@ class Caches:
             return dict(self._informers)
 
     def shutdown(self) -> None:
-        """End all watches and wait for their threads."""
+        """End all watches and wait for their threads. Lists under way are cut off."""
         with self._lock:
             self._stop.set()
             thread, factories = self._thread, list(self._factories.values())
@@ -179,6 +179,8 @@ class Caches:
                     self._thread = None  # so that a later declare() begins another
                     return
             for gvr in pending:
+                if self._stop.is_set():
+                    break
                 try:
                     self.informers(gvr)
                 except ClientError as error:

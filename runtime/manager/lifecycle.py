@@ -24,7 +24,10 @@ _LOOK: Final = 0.1  # seconds between looks at a stop event that is not ours, an
 _SYNC_LOOK: Final = 0.02
 _CANCEL_SHARE: Final = 0.2  # of the grace period is for work to notice that it was cancelled ...
 _CANCEL_MAX: Final = 5.0  # ... but at most so many seconds
-_FLUSH_MAX: Final = 5.0  # seconds for the last events
+_TAIL_SHARE: Final = 0.2  # of the grace period is for what comes after the work: the lease and the last events ...
+_TAIL_MAX: Final = 3.0  # ... but at most so many seconds
+_TAIL_STEP_MIN: Final = 0.5  # seconds that each of both gets, however short the grace period
+_FLUSH_MAX: Final = 5.0  # seconds for the last events where the grace period has no end
 
 _log = get_logger("runtime.manager")
 
@@ -173,38 +176,51 @@ class Lifecycle:
         if overdue:
             _log.warning("cancelling what still runs", running=_describe(overdue))
         self._cancel.set()
-        overdue = [unit for unit in overdue if not unit.join(deadlines.until_end())]
+        overdue = [unit for unit in overdue if not unit.join(deadlines.until_work_ends())]
         self._led_ended.set()
         self._caches.shutdown()
         for server in reversed(self._servers):
             server.stop()
         if self._election is not None:
-            self._election.stop(max(1.0, deadlines.until_end() or 0.0))
-        self._events.shutdown(max(1.0, min(_FLUSH_MAX, deadlines.until_end() or _FLUSH_MAX)))
+            self._election.stop(deadlines.until_released())
+        self._events.shutdown(deadlines.until_end())
         # Nobody is to be blamed who was given no time.
         return overdue if self._grace > 0 else []
 
 
 class _Deadlines:
-    """The two ends of a grace period: of letting work finish, and of waiting for what was cancelled."""
+    """The stages of a grace period, all of which end within it: who set it sends SIGKILL when it is over.
+
+    Work may finish; what was cancelled gets a moment to notice; the lease is released; the last events are written.
+    """
 
     def __init__(self, grace: float, lost_lease: bool) -> None:
         now = time.monotonic()
-        self._end: float | None = None if grace < 0 else now + grace
-        self._cancel: float | None = None if grace < 0 else now + grace - min(_CANCEL_MAX, grace * _CANCEL_SHARE)
         if lost_lease:  # M3: no grace at all
-            self._cancel = now
-            self._end = now + (_CANCEL_MAX if grace < 0 else min(_CANCEL_MAX, grace))
+            grace = _CANCEL_MAX if grace < 0 else min(_CANCEL_MAX, grace)
+        self._endless = grace < 0
+        self._tail = min(_TAIL_MAX, grace * _TAIL_SHARE)
+        self._end = now + grace
+        self._work_end = self._end - self._tail
+        self._cancel = now if lost_lease else self._work_end - min(_CANCEL_MAX, grace * _CANCEL_SHARE)
 
     def until_cancel(self) -> float | None:
-        return _left(self._cancel)
+        return None if self._endless else _left(self._cancel)
 
-    def until_end(self) -> float | None:
-        return _left(self._end)
+    def until_work_ends(self) -> float | None:
+        return None if self._endless else _left(self._work_end)
+
+    def until_released(self) -> float:
+        """Until the lease must be released; an unreachable server must not take the time of all the rest."""
+        return _FLUSH_MAX if self._endless else max(_TAIL_STEP_MIN, _left(self._end - self._tail / 2))
+
+    def until_end(self) -> float:
+        """Until the last event must be written."""
+        return _FLUSH_MAX if self._endless else max(_TAIL_STEP_MIN, min(_FLUSH_MAX, _left(self._end)))
 
 
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def _describe(units: Sequence[Unit]) -> str:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from runtime.client import Client
+from runtime.client import Client, Interrupt
 from runtime.clock import SYSTEM, Clock
 from runtime.controller import Controller, ControllerBuilder, Environment, Options, Reconciler
 from runtime.controller.sources import Source
@@ -83,11 +83,11 @@ class Manager:
         self.registry = Registry(registry)
         self.healthz = HealthChecks()
         self.readyz = HealthChecks()
-        self._kinds = DiscoveredKinds(client)
+        self._cancel = Interrupt()
+        self._kinds = DiscoveredKinds(client.bound(stop=self._cancel))
         self._caches = Caches(client, self._kinds, _namespaces(namespaces), resync_period, self.clock)
         self._events = EventBroadcaster(client, clock=self.clock)
         self._controllers: dict[str, Controller] = {}
-        self._cancel = threading.Event()
         self._names_lock = threading.Lock()  # guards _controllers and _reserved
         self._reserved: set[str] = set()
         self._metrics_server = self._server("metrics_bind_address", metrics_bind_address)
@@ -165,20 +165,20 @@ class Manager:
         unit = FunctionUnit(name, fn, lambda stop: lifecycle.wait_for_cache_sync(None, stop), lifecycle.fail)
         lifecycle.add(unit, needs_leader_election)
 
-    def add_health_check(self, name: str, check: Check) -> None:
+    def add_health_check(self, name: str, fn: Check) -> None:
         """Add a check to ``/healthz`` and ``/readyz``: it fails by raising, or by returning False.
 
         :raises ValueError: the name is taken.
         """
-        self.healthz.add(name, check)
-        self.readyz.add(name, check)
+        self.healthz.add(name, fn)
+        self.readyz.add(name, fn)
 
-    def add_ready_check(self, name: str, check: Check) -> None:
+    def add_ready_check(self, name: str, fn: Check) -> None:
         """Add a check to ``/readyz`` only.
 
         :raises ValueError: the name is taken.
         """
-        self.readyz.add(name, check)
+        self.readyz.add(name, fn)
 
     @property
     def metrics_address(self) -> str | None:

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
-from runtime.client import AlreadyExists, ApiError, Cancelled, Client, ClientError, NotFound
+from runtime.client import AlreadyExists, ApiError, Cancelled, Client, ClientError, Interrupt, NotFound
 from runtime.clock import Clock
 from runtime.logging import get_logger
 from runtime.record.correlator import Correlated, Correlator
@@ -23,9 +23,7 @@ MAX_QUEUED: Final = 1000  # events waiting, those to be tried again included (E1
 MAX_TRIES: Final = 12
 RETRY_PAUSE: Final = 10.0  # seconds; the first one is drawn from 0 to this (E8)
 _CALL_TIMEOUT: Final = 10.0  # seconds for one request
-_LAST_CALL: Final = (
-    2.0  # seconds for the one that is on its way when the time to flush is over: it cannot be called back
-)
+_LAST_CALL: Final = 2.0  # seconds for the one that is on its way when the time to flush is over to be cut off
 
 _log = get_logger("runtime.record")
 
@@ -37,7 +35,7 @@ class Sink:
     """
 
     def __init__(self, client: Client, clock: Clock, correlator: Correlator) -> None:
-        self._abandon = threading.Event()  # set: the flush at shutdown has taken too long
+        self._abandon = Interrupt()  # set: the flush at shutdown has taken too long
         self._client = client.bound(stop=self._abandon)
         self._clock = clock
         self._correlator = correlator
