@@ -7,10 +7,14 @@ orjson or as text for people, and what other libraries say through :mod:`logging
 
 structlog costs 0.15 s to import, so it is imported with the first line that is really written; a line
 below the level costs one comparison.
+
+A line that cannot be written is lost, and nothing else: no method of a logger raises, whatever a field's repr, a
+handler of the application or the stream does, for the thread that told something must go on with its work.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging as _stdlib
 import sys
 import threading
@@ -80,7 +84,8 @@ class Logger:
         if not sink.is_enabled(self.name, level):
             return
         exc_info = _exception(fields.pop("exc_info", None))
-        sink.write(self.name, level, event, self._fields | fields, exc_info)
+        with contextlib.suppress(Exception):  # there is nobody left whom it could be told
+            sink.write(self.name, level, event, self._fields | fields, exc_info)
 
     def __repr__(self) -> str:
         return f"Logger({self.name!r}, {self._fields!r})"
@@ -127,6 +132,13 @@ def _exception(value: object) -> _ExcInfo:
     return sys.exc_info()[1] if value else None
 
 
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<unprintable {type(value).__name__}>"
+
+
 class _StdlibSink:
     """Where lines go until somebody configures: the logging of whoever embeds us."""
 
@@ -134,7 +146,7 @@ class _StdlibSink:
         return _stdlib.getLogger(_name).isEnabledFor(level)
 
     def write(self, name: str, level: int, event: str, fields: Fields, exc_info: _ExcInfo) -> None:
-        text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
+        text = " ".join([event, *(f"{key}={_repr(value)}" for key, value in fields.items())])
         # "fields" lets an application's own JSON formatter keep the structure.
         _stdlib.getLogger(name).log(level, "%s", text, exc_info=exc_info, extra={"fields": dict(fields)}, stacklevel=4)
 
@@ -161,17 +173,14 @@ class _StructlogSink:
             line["exc_info"] = exc_info
         try:
             text = render(line)
-        except Exception as error:  # a field whose repr raises: the line must not end the work it tells of
-            text = render({"event": event, "level": "error", "logger": name, "unrenderable": repr(error)})
+        except Exception as error:  # a field whose repr raises: the rest is worth telling
+            text = render({"event": event, "level": "error", "logger": name, "unrenderable": _repr(error)})
         # Looked up late so that whoever replaces sys.stderr (a test, a live view) gets the lines.
         stream = self._stream if self._stream is not None else sys.stderr
-        with self._write_lock:
-            try:
-                stream.write(text + "\n")
-                stream.flush()
-            except (OSError, ValueError):
-                # A closed pipe or a full disk must not end the program that wanted to log.
-                return
+        # It may raise whatever it likes: a closed pipe, a full disk, a stream of the user's, None for no stderr at all.
+        with self._write_lock, contextlib.suppress(Exception):
+            stream.write(text + "\n")
+            stream.flush()
 
 
 _LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
@@ -181,7 +190,6 @@ def _renderer(format: Format, stream: TextIO | None) -> _Render:
     """The processors of a format as one function. Imports structlog."""
     import structlog
 
-    target = stream if stream is not None else sys.stderr
     processors: list[structlog.typing.Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
     ]
@@ -193,7 +201,9 @@ def _renderer(format: Format, stream: TextIO | None) -> _Render:
     else:
         processors.append(
             structlog.dev.ConsoleRenderer(
-                colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+                colors=_is_terminal(stream if stream is not None else sys.stderr),
+                exception_formatter=structlog.dev.plain_traceback,
+                pad_event_to=0,
             )
         )
     # A processor may look at the wrapped logger and the method name; none of ours does.
@@ -205,6 +215,13 @@ def _renderer(format: Format, stream: TextIO | None) -> _Render:
         return str(value)
 
     return render
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except Exception:  # closed, or None where the process was started without stderr
+        return False
 
 
 def _orjson_line(line: object, **_: object) -> str:
@@ -226,7 +243,8 @@ class _Bridge(_stdlib.Handler):
             level = min(_LEVEL_NAMES, key=lambda known: abs(known - record.levelno))
             self._sink.write(record.name, level, record.getMessage(), {}, error)
         except Exception:
-            self.handleError(record)
+            with contextlib.suppress(Exception):
+                self.handleError(record)
 
 
 def _remove_bridge() -> None:

@@ -145,3 +145,42 @@ def test_importing_it_does_not_import_structlog() -> None:
         "sys.exit('structlog' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class _Broken(io.StringIO):
+    """A stream that fails in ways that no stream should."""
+
+    def write(self, _text: str) -> int:
+        raise TypeError("no such stream")
+
+    def isatty(self) -> bool:
+        raise TypeError("no such stream")
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_stream_that_raises_anything_does_not_end_the_thread_that_logs(format: str) -> None:
+    configure("info", format, _Broken())  # type: ignore[arg-type]
+    get_logger("x").info("lost")
+    logging.getLogger("other").warning("lost too")
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_without_stderr_nothing_is_raised(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    configure("info", format)  # type: ignore[arg-type]
+    get_logger("x").info("nobody hears this")
+
+
+def test_handlers_and_fields_of_an_application_may_raise(caplog: pytest.LogCaptureFixture) -> None:
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise TypeError("a handler of the application")
+
+    get_logger("x").warning("still said", field=_Unprintable())
+    assert "still said field=<unprintable _Unprintable>" in caplog.text
+    handler = Handler()
+    logging.getLogger("x").addHandler(handler)
+    try:
+        get_logger("x").warning("lost")
+    finally:
+        logging.getLogger("x").removeHandler(handler)
