@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from .options import Options, parse
@@ -11,6 +14,8 @@ from .options import Options, parse
 if TYPE_CHECKING:
     from runtime.client import Client
     from runtime.manager import Manager
+
+USER_AGENT = "xline-operator"  # in the API server's audit log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,16 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_operator(options: Options) -> int:
+    _end_at_once_on_signals()
     # Imported here: --help and a wrong flag are answered without loading the operator.
     from runtime.client import ConfigError, load_client
     from runtime.logging import configure
-    from runtime.manager import BindError, LeaderElectionLost, ShutdownTimeout
+    from runtime.manager import ManagerError
 
     configure(level=options.log_level, format=options.log_format)
     try:
-        client = load_client(options.kubeconfig, options.context)
+        client = load_client(options.kubeconfig, options.context, user_agent=USER_AGENT)
         build_manager(client, options).run()
-    except (ConfigError, BindError, LeaderElectionLost, ShutdownTimeout) as error:
+    except (ConfigError, ManagerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -63,6 +69,20 @@ def build_manager(client: Client, options: Options) -> Manager:
     )
     register(manager, cluster_domain=options.cluster_domain, workers=options.workers)
     return manager
+
+
+def _end_at_once_on_signals() -> None:
+    """For the time until the manager runs and handles them: process 1 of a container ignores a signal without a
+    handler, and Ctrl-C would print where Python was."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Literal
 ENV_PREFIX = "XLINE_OPERATOR_"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+# What Kubernetes sets in every Pod for a Service of its namespace, e.g. one named xline-operator-metrics.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
 
 DESCRIPTION = """\
 Runs XlineClusters on Kubernetes: keeps the StatefulSet, Services and PodDisruptionBudget of each one as its
@@ -241,7 +243,7 @@ def _defaults_from_environment(parser: argparse.ArgumentParser, environ: Mapping
             parser.error(f"environment variable {variable}: {error}")
     known = {ENV_PREFIX + action.dest.upper() for action in parser._actions}
     for variable in environ:
-        if variable.startswith(ENV_PREFIX) and variable not in known:
+        if variable.startswith(ENV_PREFIX) and variable not in known and not _SERVICE_LINK.search(variable):
             parser.error(f"environment variable {variable} names no flag; --help lists them")
 
 
