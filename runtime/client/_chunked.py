@@ -46,6 +46,7 @@ def _dechunk(reader: io.BufferedReader) -> Iterator[bytes]:
     buffer = b""
     missing = 0  # bytes of the present chunk, and its line end, that have not come yet
     while True:
+        read = data = b""  # while this waits for the next one, it must not keep the last one alive
         read = reader.read1(_READ)
         if not read:
             raise EOFError("the connection ended within the stream")

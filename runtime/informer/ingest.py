@@ -56,6 +56,14 @@ class Sink(Protocol):
         """Changes, in order."""
 
 
+class _Try(NamedTuple):
+    """What the transform made of an object; ``key`` and ``obj`` are None as far as it failed, with ``error``."""
+
+    key: str | None
+    obj: Unstructured | None
+    error: BaseException | None
+
+
 @dataclass(slots=True)
 class _Quarantined:
     obj: Unstructured  # as received
@@ -110,49 +118,37 @@ class Ingest:
 
     def apply(self, events: Sequence[Event]) -> None:
         # Transforms are the user's code: they run before any lock is taken.
-        prepared = [self._prepare(event) for event in events]
+        prepared = [(event, _NOTHING if event.type == BOOKMARK else self._try(event.object)) for event in events]
         with self._dispatch:
             notes: list[Note] = []
             with self._store.transaction():
-                for event, key, obj in prepared:
-                    self._apply_one(event, key, obj, notes)
+                for event, result in prepared:
+                    self._apply_one(event, result, notes)
             if notes:
                 self._distribute(notes)
 
-    def _prepare(self, event: Event) -> tuple[Event, str | None, Unstructured | None]:
-        """The event with its object's key and transformed state; either is None if that failed."""
-        if event.type == BOOKMARK:
-            return event, None, None
-        if event.type == DELETED:
-            key, obj, _ = self._try_transform(event.object)  # a deletion counts even so
-        else:
-            key, obj = self._transformed(event.object)
-        return event, key, obj
-
-    def _apply_one(self, event: Event, key: str | None, obj: Unstructured | None, notes: list[Note]) -> None:
+    def _apply_one(self, event: Event, result: _Try, notes: list[Note]) -> None:
+        key, obj, error = result
         if event.type == BOOKMARK:
             self._store.bookmark(event.object.resource_version)
-        elif event.type == DELETED and key is not None:
-            self._remove(key, event.object, obj, notes)
+        elif event.type == DELETED:
+            if key is not None:  # what the transform says of it does not matter
+                self._remove(key, event.object, obj, notes)
         elif key is not None and obj is not None:
             self._put(key, event.object, obj, notes, initial=False)
+        elif error is not None:
+            # In its turn: what came before it in the same batch must not release it again.
+            self._quarantine_object(_name_in_quarantine(key, event.object), event.object, error)
 
     # One object
 
-    def _transformed(self, obj: Unstructured) -> tuple[str | None, Unstructured | None]:
-        """Key and transformed object; what failed is None, and the object quarantined."""
-        key, transformed, error = self._try_transform(obj)
-        if error is not None:
-            self._quarantine_object(key or f"uid:{obj.uid}", obj, error)
-        return key, transformed
-
-    def _try_transform(self, obj: Unstructured) -> tuple[str | None, Unstructured | None, Exception | None]:
+    def _try(self, obj: Unstructured) -> _Try:
         key: str | None = None
         try:
             key = key_of(obj)
-            return key, self._transform(key, obj) if self._transforms else obj, None
-        except Exception as error:  # the transform is the user's: it may raise anything
-            return key, None, error
+            return _Try(key, self._transform(key, obj) if self._transforms else obj, None)
+        except (Exception, SystemExit) as error:  # the transform is the user's: it may raise anything
+            return _Try(key, None, error)
 
     def _transform(self, key: str, obj: Unstructured) -> Unstructured:
         result: JSONObject = obj.to_dict()
@@ -206,7 +202,7 @@ class Ingest:
 
     # Quarantine
 
-    def _quarantine_object(self, key: str, obj: Unstructured, error: Exception) -> None:
+    def _quarantine_object(self, key: str, obj: Unstructured, error: BaseException) -> None:
         text = f"{type(error).__name__}: {error}"
         with self._dispatch:
             before = self._quarantine.get(key)
@@ -238,7 +234,7 @@ class Ingest:
         with self._dispatch:
             due = [(key, entry) for key, entry in self._quarantine.items() if entry.retry_at <= now]
         for key, entry in due:
-            _, obj, error = self._try_transform(entry.obj)
+            _, obj, error = self._try(entry.obj)
             with self._dispatch:
                 # Meanwhile a newer version or its deletion may have come.
                 if self._quarantine.get(key) is not entry:
@@ -267,18 +263,27 @@ class Ingest:
         same = cached.uid == obj.uid and cached.resource_version == obj.resource_version
         return cached if same else None
 
-    def commit(self, items: Mapping[str, tuple[Unstructured, Unstructured]], resource_version: str) -> None:
+    def commit(
+        self,
+        items: Mapping[str, tuple[Unstructured, Unstructured]],
+        failed: Mapping[str, tuple[Unstructured, BaseException]],
+        resource_version: str,
+    ) -> None:
         """Make ``items`` (key -> as received, as transformed) the content, telling the differences only.
 
-        Deletions are told first, then the rest in the list's order (Q8).
+        Deletions are told first, then the rest in the list's order (Q8). What ``failed`` is listed, too: what the
+        cache holds of it stays, and it goes into quarantine. That happens here and not while the list arrives, or a
+        retry might store an object which the list's end then takes for a stranger.
         """
         with self._dispatch:
             initial, self._populated = not self._populated, True
             unchanged_too = self._wants_unchanged()
             notes: list[Note] = []
+            for key in self._quarantine.keys() - failed.keys():
+                del self._quarantine[key]
             with self._store.transaction():
                 for key in self._store.list_keys():
-                    if key not in items and key not in self._quarantine:
+                    if key not in items and key not in failed:
                         old = self._store.delete(key)
                         assert old is not None
                         notes.append(Removed(key, old, None))
@@ -287,16 +292,12 @@ class Ingest:
                         self._put(key, received, obj, notes, initial=initial)
                     elif unchanged_too:
                         notes.append(Redelivered(key, obj))
+                for key, (received, error) in failed.items():
+                    self._quarantine_object(key, received, error)
                 self._store.bookmark(resource_version)
             if notes:
                 self._distribute(notes)
             self._committed()
-
-    def forget_quarantined(self, listed: set[str]) -> None:
-        """Drop the entries which a complete list no longer has."""
-        with self._dispatch:
-            for key in [key for key in self._quarantine if key not in listed]:
-                del self._quarantine[key]
 
 
 class _ListDiff:
@@ -309,31 +310,38 @@ class _ListDiff:
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
         self._items: dict[str, tuple[Unstructured, Unstructured]] = {}
-        self._failed: set[str] = set()
+        self._failed: dict[str, tuple[Unstructured, BaseException]] = {}
 
     def add(self, objects: Iterable[Unstructured]) -> None:
         for received in objects:
             cached = self._ingest.unchanged(received)
             if cached is not None:
                 self._items[cached.key] = (cached, cached)
+                self._failed.pop(cached.key, None)
                 continue
-            key, obj = self._ingest._transformed(received)
+            key, obj, error = self._ingest._try(received)
             if key is not None and obj is not None:
                 self._items[key] = (received, obj)
-                self._failed.discard(key)
-            else:
+                self._failed.pop(key, None)
+            elif error is not None:
                 self._items.pop(key or "", None)
-                self._failed.add(key or f"uid:{received.uid}")
+                self._failed[_name_in_quarantine(key, received)] = (received, error)
 
     def apply(self, events: Iterable[Event]) -> None:
         for type_, received in events:
             if type_ == DELETED:
                 self._items.pop(received.key, None)
-                self._failed.discard(received.key)
+                self._failed.pop(received.key, None)
             elif type_ != BOOKMARK:
                 self.add((received,))
 
     def commit(self, resource_version: str) -> None:
-        self._ingest.forget_quarantined(self._failed)
-        self._ingest.commit(self._items, resource_version)
-        self._items = {}
+        self._ingest.commit(self._items, self._failed, resource_version)
+        self._items, self._failed = {}, {}
+
+
+_NOTHING = _Try(None, None, None)
+
+
+def _name_in_quarantine(key: str | None, obj: Unstructured) -> str:
+    return key or f"uid:{obj.uid}"

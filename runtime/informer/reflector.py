@@ -362,5 +362,5 @@ class Reflector:
             return
         try:
             self._on_error(error)
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             self._log.exception("the watch error handler raised", exc_info=raised)

@@ -60,7 +60,7 @@ class _Index:
                 if not isinstance(value, str):
                     raise TypeError(f"returned {value!r}, a {type(value).__name__}; values are texts")
                 texts[value] = None
-        except Exception as e:
+        except (Exception, SystemExit) as e:  # the function is the user's: it may raise anything
             raise IndexFunctionError(f"index {self._name!r} failed on {key}: {type(e).__name__}: {e}") from e
         return tuple(texts)
 

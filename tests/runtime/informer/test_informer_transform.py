@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from runtime.informer import SharedIndexInformer, SharedInformerFactory, project
 from runtime.testing import FakeAPIServer, FakeClock
 from tests.runtime.informer.informer_support import (
     CONFIGMAPS,
+    Handler,
     Recorder,
     Script,
     added,
@@ -271,18 +273,22 @@ def test_the_cache_pins_nothing_but_its_own_bytes(script: Script, scripted: Make
     try:
         informer.start()
         assert informer.wait_until("1000", 30), informer.sync_state
-        gc.collect()
-        mine = tracemalloc.take_snapshot().filter_traces(
-            [tracemalloc.Filter(True, "*/runtime/*"), tracemalloc.Filter(False, "*/runtime/testing/*")]
-        )
+        assert len(informer.indexer) == count
+        payload = sum(len(o.raw) for o in informer.indexer.list())
+        # In the end: the thread may still be busy with what told us.
+        until(lambda: payload < held_by_the_runtime() < payload + count * 1200 + 200_000)
     finally:
         tracemalloc.stop()
-    assert len(informer.indexer) == count
-    payload = sum(len(o.raw) for o in informer.indexer.list())
-    held = sum(trace.size for trace in mine.traces)
-    assert payload < held < payload + count * 1200 + 400_000
     informer.stop()
     informer.join()
+
+
+def held_by_the_runtime() -> int:
+    gc.collect()
+    mine = tracemalloc.take_snapshot().filter_traces(
+        [tracemalloc.Filter(True, "*/runtime/*"), tracemalloc.Filter(False, "*/runtime/testing/*")]
+    )
+    return sum(trace.size for trace in mine.traces)
 
 
 def test_events_that_were_delivered_are_not_kept_alive(script: Script, scripted: Make) -> None:
@@ -296,3 +302,71 @@ def test_events_that_were_delivered_are_not_kept_alive(script: Script, scripted:
         return sum(isinstance(o, Unstructured) and o.key == "ns/only-here" for o in gc.get_objects())
 
     until(lambda: alive() <= 2)
+
+
+def test_an_object_that_recovers_while_its_list_still_arrives_is_not_lost(
+    script: Script, scripted: Make, recorder: Recorder
+) -> None:
+    """The retry must not bring it into a cache which the end of the list then clears of it."""
+    clock, transform, rest_may_come = FakeClock(), Transform("a"), threading.Event()
+    second_page = listing(10, obj("b", 2))
+
+    def held(handler: Handler) -> None:
+        rest_may_come.wait(15)
+        second_page(handler)
+
+    script.lists += [listing(10, obj("a", 1), more="t1"), held]
+    informer = scripted(recorder, transform=transform, clock=clock, idle_timeout=None)
+    until(lambda: transform.calls == [("a", "1")])
+    transform.bad.clear()
+    clock.advance(5)  # were it tried again already, it would be now
+    rest_may_come.set()
+    synced(informer)
+    clock.wait_for_waiters(1, timed=True)
+    clock.advance(5)
+    until(lambda: len(recorder.calls) == 2)
+    assert sorted(informer.indexer.list_keys()) == ["ns/a", "ns/b"]
+    assert informer.sync_state.quarantined == {}
+
+
+@pytest.mark.parametrize(
+    "burst",
+    [
+        pytest.param([modified(obj("a", 11)), modified(obj("a", 12, bad=True))], id="a good version before it"),
+        pytest.param([deleted(obj("a", 11)), added(obj("a", 12, uid="new", bad=True))], id="a deletion before it"),
+    ],
+)
+def test_what_fails_last_in_a_burst_stays_in_quarantine(script: Script, scripted: Make, burst: list[bytes]) -> None:
+    def transform(o: dict[str, Any]) -> dict[str, Any]:
+        if o.get("bad"):
+            raise ArithmeticError("bad version")
+        return o
+
+    script.lists.append(listing(10, obj("a", 1)))
+    # One chunk, so that they are one batch.
+    script.watches.append(watching(b"".join([*burst, bookmark(13)])))
+    informer = scripted(transform=transform)
+    assert informer.wait_until("13", 15)
+    assert informer.sync_state.quarantined == {"ns/a": "ArithmeticError: bad version"}
+
+
+def test_a_transform_that_exits_ends_no_thread(script: Script, scripted: Make) -> None:
+    def transform(o: dict[str, Any]) -> dict[str, Any]:
+        if o["metadata"]["name"] == "a":
+            raise SystemExit(1)
+        return o
+
+    script.lists.append(listing(10, obj("a", 1), obj("b", 2)))
+
+    def index(o: Unstructured) -> list[str]:
+        raise SystemExit(2)
+
+    script.watches.append(watching(added(obj("c", 11)), bookmark(12)))
+    informer = scripted(start=False, transform=transform)
+    informer.add_indexers({"of-c": lambda o: index(o) if o.name == "c" else []})
+    informer.start()
+    assert informer.wait_until("12", 15)
+    assert informer.indexer.list_keys() == ["ns/b"]
+    assert sorted(informer.sync_state.quarantined) == ["ns/a", "ns/c"]
+    informer.stop()
+    informer.join()
