@@ -121,25 +121,31 @@ def _wait(
     latches, functions, stops = [*latches], [*functions], [*stops]
     deadline = None if timeout is None else clock.monotonic() + timeout
     settled = threading.Condition()
+    news = 0  # guarded by it
 
     def wake() -> None:
+        nonlocal news
         with settled:
+            news += 1
             settled.notify_all()
 
     takers_back = [latch.listen(wake) for latch in latches]
     try:
-        with settled:
-            while True:
-                if all(latches) and all(f() for f in functions):
-                    return True
-                left = None if deadline is None else deadline - clock.monotonic()
-                if any(s.is_set() for s in stops) or any(latch.broken for latch in latches):
-                    return False
-                if left is not None and left <= 0:
-                    return False
-                if functions or stops:
-                    left = _POLL if left is None else min(left, _POLL)
-                clock.wait(settled, left)
+        while True:
+            seen = news
+            # Not under the lock: a function may want one that an informer holds while it wakes us.
+            if all(latches) and all(f() for f in functions):
+                return True
+            left = None if deadline is None else deadline - clock.monotonic()
+            if any(s.is_set() for s in stops) or any(latch.broken for latch in latches):
+                return False
+            if left is not None and left <= 0:
+                return False
+            if functions or stops:
+                left = _POLL if left is None else min(left, _POLL)
+            with settled:
+                if news == seen:
+                    clock.wait(settled, left)
     finally:
         for take_back in takers_back:
             take_back()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from runtime.client import Client, NotFound, ResourceClient, Unstructured
 from runtime.informer import SharedInformerFactory, wait_for_cache_sync
+from runtime.informer.sync import Latch
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import GVR, Request
 from tests.runtime.informer.informer_support import CONFIGMAPS, Script, obj, quick, until
@@ -208,6 +210,37 @@ def test_a_wait_ends_when_its_stop_is_set() -> None:
     stop.set()
     waiter.join()
     assert results == [False]
+
+
+def test_a_function_that_is_asked_may_need_the_thread_that_tells_of_a_sync() -> None:
+    """An informer tells of its sync under a lock which the function may want, as by reading ``sync_state``."""
+
+    class Told(Latch):
+        """Is set as soon as somebody waits for it."""
+
+        def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+            take_back = super().listen(listener)
+            teller.start()
+            return take_back
+
+    class Informer:
+        sync_latch = Told()
+
+    def wait_until_asked() -> None:
+        asked.wait(15)
+
+    def function() -> bool:
+        asked.set()
+        teller.join(5)
+        answers.append(not teller.is_alive())
+        return True
+
+    asked, answers = threading.Event(), list[bool]()
+    teller = threading.Thread(target=Informer.sync_latch.set, name="teller")
+    Latch.listen(Informer.sync_latch, wait_until_asked)
+    assert wait_for_cache_sync(Informer(), function, timeout=30)
+    teller.join()
+    assert answers == [True]
 
 
 def test_a_wait_for_an_informer_ends_when_that_stops(factory: SharedInformerFactory) -> None:
