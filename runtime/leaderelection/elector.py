@@ -186,11 +186,11 @@ class LeaderElector:
         return min(regular, term) if term > 0 else regular
 
     def _lead(self, stop: threading.Event) -> None:
-        self._leading = True
-        self._log.info("became the leader", transitions=self._observed.transitions)
-        self._record_event("became leader")
-        self._work.start()
         try:
+            self._leading = True
+            self._log.info("became the leader", transitions=self._observed.transitions)
+            self._record_event("became leader")
+            self._work.start()
             # Work that failed is noticed at the next renewal.
             kept = self._renew_until(stop, lambda: stop.is_set() or self._work.failed)
             self._work.stop.set()
@@ -315,8 +315,12 @@ class LeaderElector:
 
     def _record_event(self, what: str) -> None:
         lease = self._lock.lease
-        if self._recorder is not None and lease is not None:
+        if self._recorder is None or lease is None:
+            return
+        try:
             self._recorder.event(lease, "Normal", "LeaderElection", f"{self._lock.identity} {what}")
+        except Exception:
+            self._log.exception("the event was not recorded", event=what)
 
 
 def _check_durations(lease_duration: float, renew_deadline: float, retry_period: float) -> None:

@@ -325,7 +325,8 @@ def test_informers(client: Client) -> None:
         on_delete=lambda obj: seen.put(("delete", isinstance(obj, Unstructured | DeletedFinalStateUnknown))),
     )
     reg = informer.add_event_handler(handler, resync_period=None, inline=False)
-    filtered = FilteringResourceEventHandler(lambda obj: False, ResourceEventHandler(on_add=pytest.fail))
+    silent = ResourceEventHandler(on_add=lambda obj, is_in_initial_list: seen.put(("filtered",)))
+    filtered = FilteringResourceEventHandler(lambda obj: False, silent)
     informer.add_event_handler(filtered, buffer="latest", redeliver_unchanged=True)
     informer.add_indexers({"by-node": lambda obj: [obj["data"]["node"]]})
     factory.start()
