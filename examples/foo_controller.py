@@ -2,8 +2,8 @@
 
 Upstream's sample-controller in Python. Try it without Kubernetes::
 
-    python -m runtime.testing --port 8080 --crds examples/foo_crd.yaml &
-    python -m examples.foo_controller http://127.0.0.1:8080
+    python -m runtime.testing --port 8001 --crds examples/foo_crd.yaml &
+    python -m examples.foo_controller http://127.0.0.1:8001
 
 or against the cluster of your kubeconfig, after ``kubectl apply -f examples/foo_crd.yaml``::
 

@@ -24,7 +24,7 @@ may ask may do everything. No controller runs: Pods stay Pending, StatefulSets m
 
 _EPILOG = """\
 examples:
-  python -m runtime.testing --port 8080 --crds crds/
+  python -m runtime.testing --port 8001 --crds crds/
   python -m runtime.testing --port 0 --kubeconfig /tmp/fake.kubeconfig
   kubectl --kubeconfig /tmp/fake.kubeconfig get namespaces
 
