@@ -21,7 +21,8 @@ from .state import Health
 
 DEFAULT_PAGE_SIZE = 500
 DEFAULT_WATCH_TIMEOUT = 300.0
-_SHORT_WATCH = 1.0  # seconds below which a watch without events is suspicious (R19)
+_SHORT_WATCH = 1.0  # seconds below which a watch without events is suspicious (R19) ...
+_SHORT_WATCHES = 3  # ... and so many in a row with events: from there on it is one in that time
 
 WatchErrorHandler = Callable[[Exception], object]
 
@@ -93,6 +94,7 @@ class Reflector:
         self._version_unavailable = False  # the server refused it: ask for the newest (R5)
         self._server_pages = False  # the server paged an answer from its cache (R9, R10)
         self._incomplete_streams = 0  # watch-lists in a row that ended before their bookmark
+        self._short_watches = 0  # watches in a row that ended soon, but not without events
 
     @property
     def last_sync_resource_version(self) -> str:
@@ -299,10 +301,22 @@ class Reflector:
             self._close_feed()
         if ended_by is not None:
             return self._after_error_event(ended_by)
-        if feed.count == 0 and self._clock.monotonic() - feed.opened_at < _SHORT_WATCH and not self._stop.is_set():
+        return self._after_end(feed)
+
+    def _after_end(self, feed: Feed) -> _Next:
+        """What the plain end of a watch leads to: to the next one, but to no hot loop (R18, R19)."""
+        missing = feed.opened_at + _SHORT_WATCH - self._clock.monotonic()
+        if missing <= 0 or self._stop.is_set():
+            self._short_watches = 0
+            return _Next.REWATCH
+        if feed.count == 0:
             self._log.warning("the server ended a watch at once and without an event; listing again")
             self._health.relisting("short_watch")
             return _Next.RELIST
+        self._short_watches += 1
+        if self._short_watches >= _SHORT_WATCHES:
+            # Not a step of the back-off: events do come, and they should not come late.
+            self._clock.wait_event(self._stop, missing)
         return _Next.REWATCH
 
     def _deliver(self, feed: Feed, events: list[Event]) -> None:

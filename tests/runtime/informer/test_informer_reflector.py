@@ -159,6 +159,23 @@ def test_a_watch_that_ends_at_once_and_empty_leads_to_a_list(script: Script, scr
     assert informer.sync_state.relist_reasons == {"short_watch": 1}
 
 
+@pytest.mark.parametrize("ending", ["end", "drop"])
+def test_a_server_that_ends_every_watch_after_an_event_is_not_hammered(
+    script: Script, scripted: Make, ending: str
+) -> None:
+    clock = FakeClock()
+    script.lists.append(listing(10))
+    script.then_watch = watching(bookmark(11), then=ending)
+    informer = synced(scripted(clock=clock, idle_timeout=None))
+    clock.wait_for_waiters(1, timed=True)
+    assert len(script.asked_watches) == 3  # that it happens now and then costs no time
+    clock.advance(1)
+    until(lambda: len(script.asked_watches) == 4)
+    clock.wait_for_waiters(1, timed=True)
+    assert len(script.asked_watches) == 4  # at most one a second, but no less: the cache must stay fresh
+    assert informer.sync_state.relists == 0
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "counted"),
     [(410, "Expired", "expired"), (500, "InternalError", "error_event"), (403, "Forbidden", "error_event")],
