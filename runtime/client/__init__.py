@@ -13,6 +13,7 @@ undecoded. The official client is only used to read configuration, and imported 
 
 from runtime.client._http import Response, Transport
 from runtime.client._interrupt import Interrupt
+from runtime.client._requests import Write
 from runtime.client.client import Client, WriteObserver
 from runtime.client.config import load_client
 from runtime.client.discovery import APIGroup, APIResource, Discovery
@@ -43,7 +44,7 @@ from runtime.client.errors import (
     UnsupportedMediaType,
 )
 from runtime.client.lists import ObjectList, RawList
-from runtime.client.resource import ResourceClient, Write
+from runtime.client.resource import ResourceClient
 from runtime.client.unstructured import (
     EventLine,
     OwnerReference,

@@ -277,20 +277,28 @@ class _Call:
         target, base = self._request.target, self._sender.transport.base_url
         if isinstance(self._binding.stop, Interrupt) and self._binding.stop.is_set():
             unknown = "" if self._read else "; it may have taken effect"
-            return Cancelled(f"{target}: cut off, because the caller is stopping{unknown}")
-        if isinstance(error, ConnectTimeoutError):
-            return ConnectionFailed(f"{target}: no connection to {base} in time", sent=False)
+            cut = Cancelled(f"{target}: cut off, because the caller is stopping{unknown}")
+            cut.ambiguous = not self._read
+            return cut
         if isinstance(error, ReadTimeoutError | TimeoutError):
             return RequestTimeout(f"{target}: no answer from {base} in time")
         if isinstance(error, NameResolutionError):
             return ConnectionFailed(f"{target}: the host of {base} is not known: {error}", sent=False)
         if isinstance(error, NewConnectionError):
-            return ConnectionFailed(f"{target}: no connection to {base}: {error}", sent=False)
+            return ConnectionFailed(f"{target}: no connection to {base}: {_reason(error)}", sent=False)
+        if isinstance(error, ConnectTimeoutError):
+            return ConnectionFailed(f"{target}: no connection to {base} in time", sent=False)
         if isinstance(error, SSLError) and not isinstance(error.args[0], ssl.SSLEOFError):
             return ConnectionFailed(f"{target}: no TLS with {base}: {error}", sent=False, retryable=False)
         if isinstance(error, ProxyError):
             return ConnectionFailed(f"{target}: the proxy to {base} failed: {error}", sent=False)
         return ConnectionFailed(f"{target}: the connection to {base} broke: {error}", sent=True)
+
+
+def _reason(error: NewConnectionError) -> str:
+    """Without urllib3's words about its own objects."""
+    cause = error.__cause__
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
 
 
 def parse_retry_after(value: str | None, clock: Clock) -> float | None:

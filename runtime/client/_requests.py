@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import orjson
@@ -23,6 +23,22 @@ PATCH_TYPES: dict[str, str] = {
     "json": "application/json-patch+json",
     "strategic": "application/strategic-merge-patch+json",
 }
+
+
+class Write(NamedTuple):
+    """A write that succeeded, as told to the observers of a client. Dry runs are not told.
+
+    :ivar verb: ``create``, ``update``, ``patch``, ``apply``, ``delete`` or ``deletecollection``.
+    :ivar object: the object as the server answered it. None where it answered none: a delete that took effect at
+        once, a scale.
+    """
+
+    verb: str
+    gvr: GVR
+    namespace: str
+    name: str
+    subresource: str
+    object: Unstructured | None
 
 
 def path_segment(what: str, text: str) -> str:

@@ -12,9 +12,10 @@ import urllib3
 
 from runtime.client._http import Binding, HttpRequest, Response, Sender, Transport
 from runtime.client._plain import PlainTransport
+from runtime.client._requests import Write
 from runtime.client.discovery import Discovery
 from runtime.client.errors import Target
-from runtime.client.resource import ResourceClient, Write
+from runtime.client.resource import ResourceClient
 from runtime.client.unstructured import encode
 from runtime.clock import SYSTEM, Clock
 from runtime.types import GVR, JSONMapping

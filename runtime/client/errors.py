@@ -66,7 +66,7 @@ class DeadlineExceeded(RequestTimeout):
 
 class Cancelled(ClientError):
     """The stop event of a bound client is set, or the client is closed. Nothing was sent, unless that event is an
-    :class:`Interrupt`: then a call may have been cut off, and a write may have taken effect."""
+    :class:`Interrupt`: then a call may have been cut off, and a write (``ambiguous``) may have taken effect."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.client._http import HttpRequest, Response
 from runtime.client._requests import (
@@ -12,6 +12,7 @@ from runtime.client._requests import (
     Object,
     PatchType,
     Propagation,
+    Write,
     answered_object,
     as_object,
     build_query,
@@ -37,22 +38,6 @@ DEFAULT_PAGE_SIZE = 500
 _APPLY_TYPE = "application/apply-patch+yaml"  # JSON is YAML
 _JSON = {"Content-Type": "application/json"}
 _GZIP = {"Accept-Encoding": "gzip"}
-
-
-class Write(NamedTuple):
-    """A write that succeeded, as told to the observers of a client. Dry runs are not told.
-
-    :ivar verb: ``create``, ``update``, ``patch``, ``apply``, ``delete`` or ``deletecollection``.
-    :ivar object: the object as the server answered it. None where it answered none: a delete that took effect at
-        once, a scale.
-    """
-
-    verb: str
-    gvr: GVR
-    namespace: str
-    name: str
-    subresource: str
-    object: Unstructured | None
 
 
 class ResourceClient:

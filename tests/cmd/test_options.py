@@ -105,3 +105,20 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for action in build_parser()._actions:
         assert action.option_strings[-1] in text
+
+
+def test_the_variables_of_a_service_of_that_name_are_no_flags() -> None:
+    """Kubernetes sets them in every Pod of the namespace (enableServiceLinks is on by default)."""
+    links = {
+        "XLINE_OPERATOR_SERVICE_HOST": "10.96.0.7",
+        "XLINE_OPERATOR_SERVICE_PORT": "8080",
+        "XLINE_OPERATOR_SERVICE_PORT_METRICS": "8080",
+        "XLINE_OPERATOR_PORT": "tcp://10.96.0.7:8080",
+        "XLINE_OPERATOR_PORT_8080_TCP": "tcp://10.96.0.7:8080",
+        "XLINE_OPERATOR_PORT_8080_TCP_PROTO": "tcp",
+        "XLINE_OPERATOR_PORT_8080_TCP_PORT": "8080",
+        "XLINE_OPERATOR_PORT_8080_TCP_ADDR": "10.96.0.7",
+        "XLINE_OPERATOR_METRICS_SERVICE_HOST": "10.96.0.8",
+        "XLINE_OPERATOR_METRICS_PORT_8080_TCP_ADDR": "10.96.0.8",
+    }
+    assert parse([], links) == parse([], {})

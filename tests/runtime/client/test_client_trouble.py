@@ -172,3 +172,18 @@ def test_a_server_that_is_starting_has_no_groups_to_remember(
     scripted.default = kit.failure(503, "ServiceUnavailable")
     with pytest.raises(c.ServiceUnavailable):
         client.discovery.groups()
+
+
+@pytest.mark.parametrize("verb", ["get", "delete"])
+def test_a_write_that_was_cut_off_may_have_taken_effect(scripted: ScriptedServer, client: Client, verb: str) -> None:
+    interrupt = c.Interrupt()
+
+    def cut(handler: Handler, seen: Seen) -> None:
+        interrupt.set()
+        scripted.hang(handler, seen)
+
+    scripted.then(cut)
+    with pytest.raises(c.Cancelled, match="cut off") as e:
+        getattr(client.bound(stop=interrupt).resource(PODS, "ns"), verb)("a")
+    assert e.value.ambiguous is (verb == "delete")
+    assert not e.value.retryable
