@@ -204,7 +204,7 @@ class Reflector:
                 if is_stale_version(error) and not self._version_unavailable:
                     self._version_unavailable = True
                 elif is_overload(error):
-                    self._failed("watch-list refused; trying again", error)
+                    self._failed("cannot start the watch-list; trying again", error)
                     self._tell(error)
                     self._pause(retry_after(error))
                 else:
@@ -272,7 +272,9 @@ class Reflector:
         feed = Feed(stream, version, self._clock, self._health, self._log)
         with self._feed_lock:
             self._feed = feed
-        self._health.watch_opened()
+        failed_for = self._health.watch_opened()
+        if failed_for is not None:
+            self._log.info("watching again", failed_for=round(failed_for, 1))
         # Whoever stopped us before this watch was known could not close it.
         if self._stop.is_set():
             self._close_feed()
@@ -364,9 +366,9 @@ class Reflector:
         self._check_stop()
 
     def _failed(self, what: str, error: Exception) -> None:
-        self._health.failed(error)
+        seconds = self._health.failed(error)
         if isinstance(error, ClientError | BadLine):
-            self._log.warning(what, error=str(error))
+            self._log.warning(what, error=str(error), failing_for=round(seconds, 1))
         else:
             self._log.exception(what, exc_info=error)
 

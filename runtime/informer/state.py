@@ -57,6 +57,7 @@ class Health:
         self._connected = False
         self._last_error: str | None = None
         self._last_error_at: datetime | None = None
+        self._failing_since: float | None = None
         self._last_event: float | None = None
         self._last_bookmark: float | None = None
         self._lists = 0
@@ -66,20 +67,30 @@ class Health:
         self._skipped_events = 0
         self._handler_errors = 0
 
-    def failed(self, error: BaseException | str) -> None:
-        """Only the text is kept: an exception would keep alive what its frames hold, whole answers included."""
+    def failed(self, error: BaseException | str) -> float:
+        """Only the text is kept: an exception would keep alive what its frames hold, whole answers included.
+
+        :returns: for how many seconds it has failed by now, without a watch that opened.
+        """
         text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        now = self._clock.monotonic()
         with self._lock:
             self._last_error, self._last_error_at = text, self._clock.now()
+            if self._failing_since is None:
+                self._failing_since = now
+            return now - self._failing_since
 
     def listed(self) -> None:
         with self._lock:
             self._lists += 1
 
-    def watch_opened(self) -> None:
+    def watch_opened(self) -> float | None:
+        """:returns: for how many seconds it had failed before; None if it had not."""
         with self._lock:
             self._watches += 1
             self._connected = True
+            since, self._failing_since = self._failing_since, None
+        return None if since is None else self._clock.monotonic() - since
 
     def watch_closed(self) -> None:
         with self._lock:

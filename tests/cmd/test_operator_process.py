@@ -315,7 +315,9 @@ def test_it_waits_for_a_server_that_is_not_there_yet(tmp_path: Path, operators: 
         lines = [line for line in operator.lines if line["level"] in ("warning", "error")]
         return next((line for line in lines if f"127.0.0.1:{port}" in str(line) and "xlineclusters" in str(line)), None)
 
-    assert eventually(told, "a line that names the server and the resource")
+    line = eventually(told, "a line that names the server and the resource")
+    assert "refused" in line["error"]
+    eventually(lambda: any(line.get("failing_for", 0) > 0 for line in operator.lines), "a line that says for how long")
     status, text = operator.get(HEALTH, "/readyz")
     assert status == 500
     assert "xlineclusters" in text
@@ -323,6 +325,7 @@ def test_it_waits_for_a_server_that_is_not_there_yet(tmp_path: Path, operators: 
     with server_process(tmp_path, port) as server, client_of(server.kubeconfig) as client:
         create_cluster(client)
         wait_children(client)
+        assert operator.line("watching again")
         assert operator.end() == 0
     assert "Traceback" not in operator.text
 
