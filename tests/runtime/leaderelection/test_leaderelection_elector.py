@@ -252,7 +252,8 @@ def test_a_leader_cut_off_gives_up_before_another_takes_over(
         a.settle()
         b.step(1)
         a.settle()
-        eventually(lambda: a.working == a.thread.is_alive())
+        # Told to stop it has to be seen stopped before time goes on: the elector already waits for it by the clock.
+        eventually(lambda: a.working != a.elector._work.stop.is_set())
         eventually(lambda: b.working == b.elector.is_leader)
     assert lost_at == 10
     assert took_over_at is not None
