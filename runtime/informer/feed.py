@@ -23,6 +23,9 @@ from .state import Health
 
 _ERROR = "ERROR"
 _OBJECT_EVENTS = frozenset((ADDED, MODIFIED, DELETED))
+_OBJECT = b'","object":'
+_TYPES = {b'{"type":"%b' % type_.encode(): type_ for type_ in (*_OBJECT_EVENTS, BOOKMARK)}
+_OBJECT_WITHIN = max(map(len, _TYPES)) + len(_OBJECT)
 _END_OF_INITIAL_EVENTS = "k8s.io/initial-events-end"
 _TOO_LARGE = "Too large resource version"
 
@@ -91,13 +94,12 @@ class Feed:
         bookmarks = 0
         for line in lines:
             try:
-                decoded = decode_line(line)
-                type_ = decoded.type
-                if type_ == _ERROR:
-                    return Batch(events, error_from_event(decoded.object, "watch"))
-                obj = Unstructured.from_bytes(decoded.object)
+                event = _read(line)
             except ValueError as error:
                 return Batch(events, BadLine(str(error)))
+            if isinstance(event, ApiError):
+                return Batch(events, event)
+            type_, obj = event
             if type_ == BOOKMARK:
                 bookmarks += 1
             elif type_ not in _OBJECT_EVENTS:
@@ -106,7 +108,7 @@ class Feed:
             if not obj.resource_version:
                 self._skip(type_, obj, "it has no metadata.resourceVersion")
                 continue
-            events.append(Event(type_, obj))
+            events.append(event)
         if events:
             self._health.heard(bookmark=bookmarks > 0)
         return Batch(events)
@@ -114,6 +116,35 @@ class Feed:
     def _skip(self, type_: str, obj: Unstructured, why: str) -> None:
         self._health.skipped_event()
         self._log.warning("watch event skipped: " + why, type=type_, object=repr(obj))
+
+
+def _read(line: bytes) -> Event | ApiError:
+    """The event of a line, or the error that an ERROR event says.
+
+    :raises ValueError: the line is no event.
+    """
+    event = _cut_out(line)
+    if event is not None:
+        return event
+    decoded = decode_line(line)
+    if decoded.type == _ERROR:
+        return error_from_event(decoded.object, "watch")
+    return Event(decoded.type, Unstructured.from_bytes(decoded.object))
+
+
+def _cut_out(line: bytes) -> Event | None:
+    """The event of a line as servers write it, with two fields and no spaces; None if it is otherwise.
+
+    Cutting saves one of two scans of each line. Nothing is taken on trust: what is cut out must be one whole object.
+    """
+    at = line.find(_OBJECT, 0, _OBJECT_WITHIN)
+    type_ = _TYPES.get(line[:at])
+    if type_ is None or not line.endswith(b"}"):
+        return None
+    try:
+        return Event(type_, Unstructured.from_bytes(line[at + len(_OBJECT) : -1]))
+    except ValueError:
+        return None
 
 
 def ends_initial_events(event: Event) -> bool:

@@ -49,6 +49,8 @@ class _Index:
 
     def values_of(self, key: str, obj: Unstructured) -> tuple[str, ...]:
         """:raises IndexFunctionError: the function raised, or returned something else than texts."""
+        if self._values_by_key is None:  # our own function, on the path of every event
+            return namespace_index(obj)
         try:
             values: object = self._func(obj)  # what a user's function really returns is not what it says
             if isinstance(values, str):

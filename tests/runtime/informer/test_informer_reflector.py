@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import orjson
 import pytest
 
 from runtime.informer import JitteredBackoff, SharedIndexInformer
@@ -450,3 +451,44 @@ def test_stopped_before_the_start_nothing_is_asked(script: Script, scripted: Mak
     informer.start()
     informer.join()
     assert script.asked == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b'{"type":"ADDED","object":%b}',
+        b'{"object":%b,"type":"ADDED"}',
+        b'{ "type" : "ADDED", "object" : %b }',
+        b'{"type":"ADDED","object":%b,"more":{"object":{}}}',
+        b'{"type":"\\u0041DDED","object":%b}',
+        b'{"type":"ADDED","object":%b} ',
+    ],
+)
+def test_a_line_is_read_whatever_its_form(script: Script, scripted: Make, form: bytes) -> None:
+    script.lists.append(listing(10))
+    given = obj("a", 11, note='"}} ","object":{')
+    script.watches.append(watching(form % orjson.dumps(given) + b"\n" + bookmark(12)))
+    informer = scripted()
+    assert informer.wait_until("12", 15), informer.sync_state
+    cached = informer.indexer.get("ns/a")
+    assert cached is not None
+    assert cached.to_dict() == given
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"11"}}',
+        b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"11"}}}}',
+        b'{"type":"ADDED","object":[]}',
+        b'{"type":"ADDED","object":}',
+        b'{"type":"ADDED","object":',
+    ],
+)
+def test_a_line_that_was_cut_or_garbled_is_no_event(script: Script, scripted: Make, line: bytes) -> None:
+    script.lists += [listing(10), listing(20)]
+    script.watches.append(watching(line + b"\n"))
+    informer = scripted()
+    assert informer.wait_until("20", 15), informer.sync_state
+    assert informer.sync_state.relist_reasons == {"bad_event": 1}
+    assert len(informer.indexer) == 0
