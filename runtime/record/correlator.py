@@ -61,6 +61,7 @@ class _Seen:
     count: int
     first: str
     name: str
+    stored: int = 0  # the count that the server has
 
 
 @dataclass(slots=True)
@@ -100,8 +101,14 @@ class Correlator:
         """The server has accepted; ``event`` is its answer (E7)."""
         metadata = event.get("metadata", {})
         seen = self._seen.get(key)
-        if seen is not None and metadata.get("name"):
-            seen.name = metadata["name"]
+        if seen is not None:
+            seen.name = metadata.get("name") or seen.name
+            seen.stored = max(seen.stored, event.get("count") or 0)
+
+    def is_outdated(self, correlated: Correlated) -> bool:
+        """Whether the server has a higher count of that event: to write this one would take it back."""
+        seen = self._seen.get(correlated.key)
+        return seen is not None and seen.stored > correlated.event["count"]
 
     def _aggregate(self, event: JSONObject) -> tuple[JSONObject, Hashable]:
         """From the tenth distinct message on, one event stands for all (E4)."""

@@ -53,6 +53,7 @@ class EventFactory:
         if event_type not in EVENT_TYPES:
             raise BadEvent(f"event type {event_type!r} is unknown: use Normal or Warning")
         reference = _reference(about)
+        reason, message = str(reason), str(message)  # callers like to hand in what they have caught
         now = self._clock.now()
         stamp = timestamp(now)
         namespace = reference.get("namespace") or "default"

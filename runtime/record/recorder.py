@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -188,7 +189,7 @@ class FakeRecorder:
 def _format(message: str, args: tuple[object, ...]) -> str:
     if not args:
         return message
-    try:
-        return message % args
-    except (TypeError, ValueError):
-        return f"{message} {args!r}"
+    for form in (lambda: message % args, lambda: f"{message} {args!r}"):
+        with contextlib.suppress(Exception):  # whatever the arguments do
+            return form()
+    return message

@@ -112,12 +112,20 @@ class Sink:
                     event = self._queue.popleft()
             if retry is not None:
                 self._write(*retry)
-                continue
-            new = self._correlator.correlate(event)
-            if new is None:
-                self.drop("spam")
             else:
-                self._write(0, new)
+                self._write_new(event)
+
+    def _write_new(self, event: JSONObject) -> None:
+        try:
+            correlated = self._correlator.correlate(event)
+        except Exception as error:  # what a caller handed in: the next event may be fine
+            self.drop("invalid")
+            _log.error("event dropped", event_reason=event.get("reason"), error=repr(error))
+            return
+        if correlated is None:
+            self.drop("spam")
+        else:
+            self._write(0, correlated)
 
     def _is_retry_due(self) -> bool:
         return bool(self._retries) and (self._closed or self._retries[0][0] <= self._clock.monotonic())
@@ -126,6 +134,8 @@ class Sink:
         return max(0.0, self._retries[0][0] - self._clock.monotonic()) if self._retries else None
 
     def _write(self, tries: int, correlated: Correlated) -> None:
+        if tries and self._correlator.is_outdated(correlated):
+            return  # a later one has overtaken it, and counts it
         try:
             stored = self._send(correlated)
         except AlreadyExists as error:

@@ -162,6 +162,48 @@ def test_what_makes_no_sense_is_dropped_and_counted(bench: Bench, about: object,
     assert bench.broadcaster.dropped == {"invalid": 1}
 
 
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_whatever_is_handed_in_the_thread_goes_on(bench: Bench) -> None:
+    """E1, for callers without a type checker."""
+    bench.recorder.event(bench.obj, "Warning", "Failed", ValueError("no such port"))  # type: ignore[arg-type]
+    bench.recorder.event(bench.obj, "Warning", "Listed", ["a", "b"])  # type: ignore[arg-type]
+    bench.recorder.event(bench.obj, "Warning", ["Reason"], "odd")  # type: ignore[arg-type]
+    odd = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "namespace": "default", "uid": {"no": "text"}}}
+    bench.recorder.event(odd, "Normal", "Odd", "about what?")
+    bench.recorder.eventf(bench.obj, "Normal", "Unprintable", "it is %s", Unprintable())
+    bench.recorder.event(bench.obj, "Normal", "Fine", "all is well")
+    bench.flush()
+    messages = {event["reason"]: event["message"] for event in bench.events()}
+    assert messages["Failed"] == "no such port"
+    assert messages["Listed"] == "['a', 'b']"
+    assert messages["Unprintable"] == "it is %s"
+    assert messages["Fine"] == "all is well"
+    assert "Odd" not in messages
+
+
+def test_a_count_that_comes_late_takes_nothing_back(bench: Bench) -> None:
+    def say() -> None:
+        bench.recorder.event(bench.obj, "Normal", "Synced", "all is well")
+
+    def counts() -> list[int]:
+        return [event["count"] for event in bench.events()]
+
+    say()
+    eventually(lambda: counts() == [1])
+    struck = bench.server.faults.add(resource="events", drop="before", times=1)
+    say()
+    eventually(lambda: struck.hits)
+    bench.clock.wait_for_waiters(1, timed=True)
+    say()
+    eventually(lambda: counts() == [3])
+    bench.flush()  # the second one is due again
+    assert counts() == [3]
+
+
 def test_a_message_that_does_not_fit_its_arguments_is_recorded_all_the_same(bench: Bench) -> None:
     bench.recorder.eventf(bench.obj, "Normal", "Created", "%s and %s", "one")
     bench.recorder.eventf(bench.obj, "Normal", "Percent", "100% sure")
