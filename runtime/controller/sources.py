@@ -65,13 +65,25 @@ def map_owner(group: str, kind: Kind, *, controller_only: bool) -> ChangeMapper:
 
 
 def map_with(map_fn: MapFunc) -> ChangeMapper:
-    """What ``map_fn`` says of the object before and after the change, each key once (H1)."""
+    """What ``map_fn`` says of the object before and after the change, each key once (H1).
+
+    Where it raises for one of both, the keys of the other come first, and then what it raised.
+    """
 
     def both(change: Change) -> Iterable[Request]:
-        requests = dict.fromkeys(map_fn(change.obj))
+        states = [change.obj]
         if change.old is not None and not change.is_resync:
-            requests.update(dict.fromkeys(map_fn(change.old)))
-        return requests
+            states.append(change.old)
+        requests: dict[Request, None] = {}
+        failure: Exception | None = None
+        for state in states:
+            try:
+                requests.update(dict.fromkeys(map_fn(state)))
+            except Exception as error:
+                failure = failure or error
+        yield from requests
+        if failure is not None:
+            raise failure
 
     return both
 
@@ -102,6 +114,8 @@ class EnqueueHandler:
             return
         priority = LOW_PRIORITY if change.initial or change.is_resync else 0
         for request in self._mapper(change):
+            if not isinstance(request, Request):
+                raise TypeError(f"map_fn returned {request!r}: return Request(namespace, name) objects")
             self._enqueue(request, priority=priority)
 
     def _passes(self, change: Change) -> bool:

@@ -189,7 +189,8 @@ class FakeRecorder:
 def _format(message: str, args: tuple[object, ...]) -> str:
     if not args:
         return message
-    for form in (lambda: message % args, lambda: f"{message} {args!r}"):
-        with contextlib.suppress(Exception):  # whatever the arguments do
-            return form()
+    with contextlib.suppress(Exception):  # whatever the arguments do
+        return message % args
+    with contextlib.suppress(Exception):
+        return f"{message} {args!r}"
     return message

@@ -177,3 +177,23 @@ def test_a_map_function_is_asked_about_old_and_new_and_each_key_counts_once() ->
     seen.handler.on_update(obj(), obj(version="2"))
     assert sorted(asked) == ["1", "2"]
     assert sorted(seen.names()) == ["ns/only-1", "ns/only-2", "ns/same"]
+
+
+def test_a_map_function_that_fails_on_one_state_still_maps_the_other() -> None:
+    """Of an object that has just been given the field it needs, or has lost it."""
+    seen = Enqueued(map_with(lambda o: [Request("ns", o["spec"]["ref"])]))
+    without = obj()
+    with_ref = Unstructured(without.to_dict() | {"spec": {"ref": "web"}})
+    newer = Unstructured(obj(version="2").to_dict() | {"spec": {"ref": "web"}})
+    for old, new in ((without, newer), (with_ref, obj(version="3"))):
+        with pytest.raises(KeyError):  # the informer counts and logs it
+            seen.handler.on_update(old, new)
+    assert seen.names() == ["ns/web", "ns/web"]
+
+
+@pytest.mark.parametrize("wrong", ["ns/web", ("ns", "web"), None])
+def test_what_is_no_request_is_refused_before_it_reaches_a_worker(wrong: Any) -> None:
+    seen = Enqueued(map_with(lambda _: [wrong]))
+    with pytest.raises(TypeError, match="Request"):
+        seen.handler.on_add(obj(), False)
+    assert seen.keys == []
