@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import structlog
 
-from runtime.client import Client, ClientError, Conflict, NotFound, Unstructured
+from runtime.client import Client, ClientError, Conflict, NotFound, OwnerReference, Unstructured
 from runtime.clock import SYSTEM, Clock
 from runtime.informer import DeletedFinalStateUnknown, ResourceEventHandler, SharedIndexInformer, SharedInformerFactory
 from runtime.types import GVR, JSONObject
@@ -26,6 +26,7 @@ _BY_OWNER = "owner-uid"
 _NEVER_OWNED = frozenset({("", "events"), ("events.k8s.io", "events")})
 _CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 _GLANCE = 0.25  # seconds between looks at whether a CRD came
+_RECHECK = 1.0  # seconds until an object is looked at again whose owner the cache does not have yet
 _log = structlog.get_logger("garbage-collector")
 
 
@@ -180,7 +181,7 @@ class GarbageCollector:
         absent: set[str] = set()
         waiting: set[str] = set()
         for reference in obj.owner_references:
-            owner = self._find_owner(obj, reference.api_version, reference.kind, reference.name, reference.uid)
+            owner = self._find_owner(key, obj, reference)
             if owner is None:
                 absent.add(reference.uid)
             elif owner.deletion_timestamp is not None and FOREGROUND in owner.finalizers:
@@ -197,7 +198,8 @@ class GarbageCollector:
         except (NotFound, Conflict):
             return  # gone, or its name belongs to another object by now
 
-    def _find_owner(self, obj: Unstructured, api_version: str, kind: str, name: str, uid: str) -> Unstructured | None:
+    def _find_owner(self, dependent: _Key, obj: Unstructured, reference: OwnerReference) -> Unstructured | None:
+        kind, name, api_version = reference.kind, reference.name, reference.api_version
         resource = self._resources.get((_group(api_version), kind))
         if resource is None:
             raise UnknownOwnerKind(
@@ -207,13 +209,17 @@ class GarbageCollector:
             raise UnknownOwnerKind(f"owner {kind} {name} of the cluster-scoped {obj!r} has a namespace that none knows")
         key = _Key(resource.gvr, obj.namespace if resource.namespaced else "", name)
         cached = self._cached(key)
-        if cached is not None and cached.uid == uid:
+        if cached is not None and cached.uid == reference.uid:
             return cached
         try:
             live = self._client.resource(key.gvr, namespace=key.namespace or None).get(name)
         except NotFound:
             return None
-        return live if live.uid == uid else None
+        if live.uid != reference.uid:
+            return None
+        # It may go before the cache of its kind has seen it. Then no watch reports its end: ask again.
+        self._queue.add_after(dependent, _RECHECK)
+        return live
 
     def _cached(self, key: _Key) -> Unstructured | None:
         return self._informers[key.gvr].indexer.get(key.cache_key)

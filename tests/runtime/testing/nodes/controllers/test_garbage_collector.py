@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 
 from runtime.client import Client, Unstructured
+from runtime.testing import FakeAPIServer
 from runtime.types import GVR, JSONObject
 from tests.runtime.testing.nodes.controllers.hand import eventually
 
 CONFIGMAPS = GVR("", "v1", "configmaps")
+SECRETS = GVR("", "v1", "secrets")
 
 pytestmark = pytest.mark.usefixtures("controllers")
 
 
 def configmap(client: Client, name: str, *owners: Unstructured, block: bool = False, **meta: object) -> Unstructured:
     references = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "name": o.name, "uid": o.uid, "blockOwnerDeletion": block}
-        for o in owners
+        {"apiVersion": "v1", "kind": o.kind, "name": o.name, "uid": o.uid, "blockOwnerDeletion": block} for o in owners
     ]
     metadata: JSONObject = {"name": name, "ownerReferences": references, **meta}
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
@@ -79,4 +80,24 @@ def test_in_the_foreground_the_owner_waits_for_what_blocks_it(client: Client) ->
     eventually(lambda: api.get("child").deletion_timestamp is not None)
     assert api.get("owner").deletion_timestamp is not None, "it is still there, waiting"
     api.patch("child", {"metadata": {"finalizers": None}}, type="merge")
+    eventually(lambda: names(client) == set())
+
+
+def test_an_owner_whose_life_the_watch_has_missed_takes_its_objects_along(
+    client: Client, server: FakeAPIServer
+) -> None:
+    """Made and deleted between two lists: nobody will ever report its deletion."""
+    secrets = client.resource(SECRETS, namespace="default")
+    configmap(client, "seen", configmap(client, "first"))
+    client.resource(CONFIGMAPS, namespace="default").delete("first")
+    eventually(lambda: names(client) == set())  # the collector runs, and watches
+    for verb in ("list", "watch"):
+        server.faults.add(verb=verb, resource="secrets", status=503)
+    server.close_connections()
+    owner = secrets.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "brief"}})
+    configmap(client, "child", owner)
+    eventually(lambda: any((entry.verb, entry.resource) == ("get", "secrets") for entry in server.audit))
+    secrets.delete("brief")
+    server.compact()
+    server.faults.clear()
     eventually(lambda: names(client) == set())
