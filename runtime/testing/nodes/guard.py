@@ -21,16 +21,18 @@ _SECCOMP_MODE_FILTER = 2
 _ARCHES = {
     "x86_64": (0xC000003E, (62, 200, 234)),
     "aarch64": (0xC00000B7, (129, 130, 131)),
+    "riscv64": (0xC00000F3, (129, 130, 131)),
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)  # whole registers: the kernel checks the unused ones
 
 
 class _FilterProgram(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def _prctl(option: int, arg: int | ctypes.c_void_p, arg3: ctypes.c_void_p | int = 0) -> None:
+def _prctl(option: int, arg: int, arg3: int = 0) -> None:
     if _libc.prctl(option, arg, arg3, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -91,7 +93,43 @@ def protect_init() -> bool:
     program = _FilterProgram(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     try:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.cast(ctypes.byref(program), ctypes.c_void_p))
+        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program))
     except OSError:
         return False
     return True
+
+
+def shortcomings() -> list[str]:
+    """What this machine's kernel, or the sandbox around us, does not offer, and what follows; tried in a child."""
+    tries = (
+        (
+            become_subreaper,
+            "it cannot adopt orphans: daemons of a container may outlive it until the node's next start",
+        ),
+        (lambda: die_with_parent(9), "it sends no parent-death signal: containers may outlive a killed supervisor"),
+        (
+            _must_protect,
+            "it takes no system call filter: a container that runs `kill 1` or `kill -1` hits this machine",
+        ),
+    )
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        failed = bytearray()
+        for index, (attempt, _) in enumerate(tries):
+            try:
+                attempt()
+            except BaseException:
+                failed.append(index)
+        os.write(write, failed)
+        os._exit(0)
+    os.close(write)
+    failed = bytearray(os.read(read, len(tries)))
+    os.close(read)
+    os.waitpid(pid, 0)
+    return [tries[index][1] for index in failed]
+
+
+def _must_protect() -> None:
+    if not protect_init():
+        raise OSError("no filter")

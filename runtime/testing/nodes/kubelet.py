@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from runtime.types import GVR
 
 _SYNC_TIMEOUT = 60.0  # seconds for the caches to fill
 _STATUS_DRAIN = 2.0
+_STOP_MARGIN = 5.0  # real seconds beyond the grace period until a stop does without the supervisor's help
 _NAMESPACES = GVR("", "v1", "namespaces")
 
 
@@ -106,6 +108,11 @@ class LocalNode:
             workers = list(self._workers.values())
         for worker in workers:
             worker.stop(grace)
+        deadline = time.monotonic() + grace + _STOP_MARGIN
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+        if workers and not all(worker.finished.is_set() for worker in workers):
+            self._host.processes.stop()  # the supervisor does not answer: what runs under it goes with it
         for worker in workers:
             worker.join()
         self._stack.close()

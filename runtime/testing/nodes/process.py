@@ -13,14 +13,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime.logging import get_logger
 from runtime.testing.nodes.supervisor import MARKER
 from runtime.types import JSONObject
 
+_log = get_logger("runtime.testing.nodes")
 _START_TIMEOUT = 20.0  # seconds from a request to the kernel having started the program, or refused to
+_STOP_TIMEOUT = 10.0  # seconds for the supervisor to end everything; its guardian loses patience before
+_LEFTOVERS_TIMEOUT = 5.0  # seconds for killed processes to be gone; some wait for a disk
 _LOCK_TIMEOUT = 15.0  # seconds to wait for the processes of a predecessor on the same folder to end
 
 
@@ -111,6 +115,7 @@ class ProcessHost:
         self._root = root
         self._keep_fds = tuple(keep_fds)
         self._ids = (f"{os.getpid():x}-{time.time_ns():x}-{n}" for n in itertools.count(1))
+        self._sending = threading.Lock()  # guards writes to _control; never taken by the reader, who must go on reading
         self._lock = threading.Lock()  # guards what follows
         self._runs: dict[str, _Pending] = {}
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -137,9 +142,10 @@ class ProcessHost:
                 control.shutdown(socket.SHUT_WR)
         if supervisor is not None:
             try:
-                supervisor.wait(10)
+                supervisor.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
-                supervisor.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(supervisor.pid, signal.SIGKILL)  # the guardian and the supervisor
                 supervisor.wait()
         if reader is not None:
             reader.join()
@@ -174,7 +180,6 @@ class ProcessHost:
             if self._stopped:
                 raise StartError(f"cannot start {program.executable}: the node is stopping")
             if self._control is None:
-                kill_leftovers(self._root)
                 self._launch()
             self._runs[run_id] = pending
         self._send(request)
@@ -222,9 +227,10 @@ class ProcessHost:
     def _send(self, request: JSONObject) -> None:
         data = json.dumps(request).encode() + b"\n"
         with self._lock:
-            if self._control is not None:
-                with contextlib.suppress(OSError):  # the reader reports the end of the supervisor
-                    self._control.sendall(data)
+            control = self._control
+        if control is not None:
+            with self._sending, contextlib.suppress(OSError):  # the reader reports the end of the supervisor
+                control.sendall(data)
 
     def _read(self, control: socket.socket, supervisor: subprocess.Popen[bytes]) -> None:
         rest = b""
@@ -241,6 +247,9 @@ class ProcessHost:
         self._supervisor_ended(control, supervisor)
 
     def _dispatch(self, answer: JSONObject) -> None:
+        if answer["event"] == "warning":
+            _log.warning("this machine cannot do all that local nodes need", lacks=answer["text"])
+            return
         with self._lock:
             pending = self._runs.get(answer["id"])
             if answer["event"] != "started":
@@ -259,12 +268,14 @@ class ProcessHost:
             _finish(pending, Exit(answer["code"], answer["signal"], answer["output"]))
 
     def _supervisor_ended(self, control: socket.socket, supervisor: subprocess.Popen[bytes]) -> None:
-        """Whatever ran under it has been killed by the kernel: report that, and let the next spawn start a new one."""
+        """Whatever ran under it has been killed: report that, and let the next spawn start a new one."""
+        supervisor.wait()
         with self._lock:
+            if not self._stopped:
+                kill_leftovers(self._root)  # there are some if the guardian was killed as well
             lost, self._runs = self._runs, {}
             if self._control is control:
                 self._control = None
-        supervisor.wait()
         if not self._stopped:
             control.close()
         for pending in lost.values():
@@ -303,22 +314,45 @@ def kill_leftovers(root: Path) -> list[int]:
 
     They are told by the marker in their environment, so a number that was given to another process since is safe.
     """
-    marker = f"{MARKER}={root}#".encode()
+    killed: list[int] = []
+    deadline = time.monotonic() + _LEFTOVERS_TIMEOUT
+    while found := _kill_marked(f"{MARKER}={root}#".encode()):  # again: one may have started another meanwhile
+        killed += [pid for pid in found if pid not in killed]
+        if time.monotonic() > deadline:
+            _log.warning("processes of an earlier local node do not end", pids=found, root=str(root))
+            break
+        time.sleep(0.01)
+    return killed
+
+
+def _kill_marked(marker: bytes) -> list[int]:
     killed = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        try:
-            handle = os.pidfd_open(int(entry.name))
-        except OSError:
-            continue
-        try:
-            environ = (entry / "environ").read_bytes()
+        pid = int(entry.name)
+        with contextlib.suppress(OSError), _handle(pid) as send:  # another user's, or just ended
+            environ = (entry / "environ").read_bytes()  # empty for a zombie
             if environ.startswith(marker) or b"\0" + marker in environ:
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-                killed.append(int(entry.name))
-        except OSError:
-            continue  # another user's, or just ended
-        finally:
-            os.close(handle)
+                send(signal.SIGKILL)
+                killed.append(pid)
     return killed
+
+
+@contextlib.contextmanager
+def _handle(pid: int) -> Iterator[Callable[[int], None]]:
+    """A way to signal the process that has this number now, and no later one of the same number.
+
+    Kernels before 5.3, and some sandboxes, have no pidfd: then the number has to do.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except (OSError, AttributeError) as error:
+        if isinstance(error, ProcessLookupError):
+            raise
+        yield lambda number: os.kill(pid, number)
+        return
+    try:
+        yield lambda number: signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)

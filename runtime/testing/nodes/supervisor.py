@@ -5,7 +5,8 @@ Why a process and not threads of the operator:
 - It has one thread, so fork is safe, and the kernel's parent-death signal (which follows the *thread* that forked)
   means what it says. It adopts orphans (child subreaper), so processes that daemonise are found as well.
 - When its control socket ends, because the operator stopped or was killed with -9, it terminates everything and
-  exits. When it is killed itself, the kernel kills the containers' main processes.
+  exits. When it is killed itself, the kernel kills the containers' main processes, and ``guardian``, its parent, what
+  else they have started.
 - It reads the containers' output and writes the log files, so a chatty container costs the operator nothing.
 
 Started by :mod:`runtime.testing.nodes.process` with ``python -I -S``, so only the standard library may be imported
@@ -16,7 +17,7 @@ Requests: ``{"op": "spawn", "id", "argv", "executable", "env", "cwd", "log", "ca
 file for CRI-style log lines, or ``capture`` a number of output bytes to return at the end; ``owner`` names the
 container whose end also ends this process. ``{"op": "signal", "id", "signal", "all"}`` signals the main process, or
 with ``all`` its whole process group. Answers: ``started`` with ``pid``, ``failed`` with ``error``, ``exited`` with
-``code``, ``signal`` and ``output``.
+``code``, ``signal`` and ``output``. Unasked, at the start: ``warning`` with ``text``, for each thing the kernel lacks.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import sys
 import time
 from pathlib import Path
 
-from runtime.testing.nodes import guard
+from runtime.testing.nodes import guard, guardian
 
 MARKER = "LOCAL_NODE_RUN"  # in the environment of every process: the node's root and the id of the run
 _READ = 65536
@@ -118,6 +119,7 @@ class _Supervisor:
         self._by_pid: dict[int, _Run] = {}
         self._inbox = b""
         self._ending = False
+        self._swept_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self) -> None:
@@ -127,6 +129,8 @@ class _Supervisor:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._selector.register(self._control, selectors.EVENT_READ, "control")
         self._selector.register(self._wake_read, selectors.EVENT_READ, "wake")
+        for text in guard.shortcomings():
+            self._answer(event="warning", text=text)
         while not self._ending:
             self._turn(_SWEEP)
         self._end_all()
@@ -136,7 +140,7 @@ class _Supervisor:
 
     def _turn(self, timeout: float) -> None:
         ready = self._selector.select(timeout)
-        ended = not ready  # now and then, to be sure
+        ended = time.monotonic() > self._swept_at + _SWEEP  # now and then, to be sure
         for key, _ in ready:
             if key.data == "control":
                 self._read_control()
@@ -180,7 +184,7 @@ class _Supervisor:
         if run is None:
             return  # it has just ended
         number = int(str(request["signal"]))
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             if request.get("all"):
                 os.killpg(run.pid, number)
             else:
@@ -278,8 +282,12 @@ class _Supervisor:
         self._answer(event="exited", id=run.id, code=code, signal=by_signal, output=output)
 
     def _sweep(self) -> None:
-        """Kill adopted orphans whose container has ended; those of a live container may go on."""
-        for pid in _children() - self._by_pid.keys():
+        """Kill adopted orphans whose container has ended; those of a live container may go on.
+
+        An orphan that has left its container's session and thrown its environment away belongs to nobody we know.
+        """
+        self._swept_at = time.monotonic()
+        for pid in guardian.children() - self._by_pid.keys():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if os.getsid(pid) not in self._by_pid and _run_of(pid) not in self._runs:
                     os.kill(pid, signal.SIGKILL)
@@ -296,7 +304,7 @@ class _Supervisor:
         for run in self._runs.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
-        while self._by_pid or _children():
+        while self._by_pid or guardian.children():
             self._turn(0.02)
 
 
@@ -304,7 +312,8 @@ def _become(request: dict[str, object], parent: int, out: int, err: int, fail: i
     """In the forked child: turn into the requested program. Never returns."""
     try:
         os.setsid()
-        guard.die_with_parent(signal.SIGKILL)
+        with contextlib.suppress(OSError):  # told at the start
+            guard.die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(127)
         signal.set_wakeup_fd(-1)
@@ -334,13 +343,6 @@ def _read_all(fd: int) -> bytes:
     return data
 
 
-def _children() -> set[int]:
-    try:
-        return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
-    except OSError:
-        return set()
-
-
 def _run_of(pid: int) -> str | None:
     """The run a process belongs to, told by the marker in its environment."""
     try:
@@ -356,8 +358,19 @@ def _run_of(pid: int) -> str | None:
 def main() -> None:
     for fd in sys.argv[1:]:
         os.set_inheritable(int(fd), False)  # a container that held them would outlive its supervisor unnoticed
-    guard.become_subreaper()
-    _Supervisor(socket.socket(fileno=int(sys.argv[1]))).serve()
+    control = int(sys.argv[1])
+    with contextlib.suppress(OSError):  # told by the supervisor
+        guard.become_subreaper()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid != 0:
+        guardian.watch(pid, control)
+        return
+    with contextlib.suppress(OSError):
+        guard.become_subreaper()
+        guard.die_with_parent(signal.SIGTERM)
+    if os.getppid() == parent:
+        _Supervisor(socket.socket(fileno=control)).serve()
 
 
 if __name__ == "__main__":

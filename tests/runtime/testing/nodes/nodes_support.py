@@ -171,3 +171,28 @@ def sh(script: str, name: str = "main", **fields: Any) -> JSON:
 
 def python(script: str, name: str = "main", **fields: Any) -> JSON:
     return {"name": name, "image": "python:3.11", "command": ["python", "-S", "-u", "-c", script], **fields}
+
+
+def alive(pid: int) -> bool:
+    """Whether the process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def of_root(root: Path) -> list[int]:
+    """The processes which a node on ``root`` started, told by the mark in their environment."""
+    mark = f"LOCAL_NODE_RUN={root}#".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found

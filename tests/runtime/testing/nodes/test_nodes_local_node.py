@@ -18,7 +18,8 @@ from runtime import GVR
 from runtime.client import NotFound, Unstructured
 from runtime.testing import FakeAPIServer
 from runtime.testing.nodes import LocalNode, RestartPolicy, find_etcd, find_etcdctl
-from tests.runtime.testing.nodes.nodes_support import make_pod, python, sh, wait_for
+from runtime.testing.nodes import kubelet as kubelet_module
+from tests.runtime.testing.nodes.nodes_support import alive, make_pod, parent_of, python, sh, wait_for
 
 PODS = GVR("", "v1", "pods")
 SERVICES = GVR("", "v1", "services")
@@ -214,6 +215,17 @@ def test_a_pod_that_is_replaced_waits_for_its_predecessor(cluster: Cluster) -> N
     pod = cluster.wait_ready("p")
     assert pod["metadata"]["uid"] != first.uid
     wait_for(lambda: cluster.log("p") == "second\n")
+
+
+def test_a_node_stops_without_its_supervisors_help(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubelet_module, "_STOP_MARGIN", 0.1)
+    cluster.create_pod(make_pod(sh(FOREVER)))
+    cluster.wait_ready("p")
+    assert cluster.node is not None
+    (pid,) = cluster.node.processes()
+    os.kill(parent_of(pid), signal.SIGSTOP)
+    cluster.node.stop(0.1)
+    assert not alive(pid)
 
 
 def test_pods_go_on_when_the_node_is_started_again(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,22 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from runtime.testing.nodes import guardian
 from runtime.testing.nodes import process as process_module
 from runtime.testing.nodes.process import Exit, NodeInUse, ProcessHost, Program, StartError, kill_leftovers
-from tests.runtime.testing.nodes.nodes_support import wait_for
+from tests.runtime.testing.nodes.nodes_support import alive, wait_for
 
 ENV = {"PATH": os.environ["PATH"]}
 
 
 def shell(script: str, **options: object) -> Program:
     return Program("/bin/sh", ["sh", "-c", script], ENV, "/", **options)  # type: ignore[arg-type]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def read_pid(path: Path) -> int:
@@ -191,3 +186,79 @@ def test_leftovers_are_told_by_their_mark_only(tmp_path: Path) -> None:
         assert ours.wait(5) == -9
         assert others.poll() is None
         others.kill()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSYS, "no such system call"), OSError(errno.EPERM, "a sandbox"), None]
+)
+def test_leftovers_are_killed_without_pidfd_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    if error is None:
+        monkeypatch.delattr(os, "pidfd_open")
+    else:
+
+        def refuse(pid: int) -> int:
+            raise error
+
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    with subprocess.Popen(["sleep", "1000"], env={"LOCAL_NODE_RUN": f"{tmp_path}#1"}) as ours:
+        wait_for(lambda: Path(f"/proc/{ours.pid}/environ").read_bytes().startswith(b"LOCAL"))
+        try:
+            assert kill_leftovers(tmp_path) == [ours.pid]
+        finally:
+            ours.kill()
+
+
+def test_children_are_found_without_the_kernels_list() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        assert child.pid in guardian.children()
+        assert child.pid in guardian._children_by_parent(os.getpid())
+        child.kill()
+
+
+def test_what_the_machine_lacks_is_told_and_does_not_stop_anybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox that refuses every prctl: containers run, without the protection, and the log says so."""
+    tool = tmp_path / "python"
+    tool.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path / "refuse.py"} "$@"\n')
+    tool.chmod(0o755)
+    (tmp_path / "refuse.py").write_text(
+        textwrap.dedent(
+            """
+            import sys
+            code, arguments = sys.argv[4], sys.argv[5:]  # python -I -S -c CODE ...
+            assert sys.argv[1:4] == ["-I", "-S", "-c"]
+            sys.argv = ["-c", *arguments]
+            exec(code.removesuffix("main()"))
+            from runtime.testing.nodes import guard
+            def refuse(*_):
+                raise OSError(1, "Operation not permitted")
+            guard._prctl = refuse
+            main()
+            """
+        )
+    )
+    monkeypatch.setattr(sys, "executable", str(tool))
+    warnings: list[str] = []
+    monkeypatch.setattr(process_module, "_log", Log(warnings))
+    host = ProcessHost(tmp_path / "root")
+    host.start()
+    try:
+        assert host.run(shell("echo works", capture=100), 10).output == "works\n"
+    finally:
+        host.stop()
+    assert [text.partition(":")[0] for text in warnings] == [
+        "it cannot adopt orphans",
+        "it sends no parent-death signal",
+        "it takes no system call filter",
+    ]
+
+
+class Log:
+    def __init__(self, warnings: list[str]) -> None:
+        self._warnings = warnings
+
+    def warning(self, _: str, *, lacks: str) -> None:
+        self._warnings.append(lacks)
