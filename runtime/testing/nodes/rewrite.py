@@ -11,8 +11,9 @@ commands
 
 What a program has built in (a default port on all interfaces, a path in its code) is out of reach: give such values
 in its arguments. Names with dots but no ``.svc`` (``web.shop``), and bare Service names (``web:80``), are only
-replaced if that Service exists, and bare ones only where a URL or a port shows that a host is meant. And a program of
-this machine that listens on a port of all addresses keeps every Pod and Service from that port.
+replaced if that Service exists; bare ones, and Pods' names without ordinal (``app.db``), only where a URL or a port
+shows that a host is meant. Components of paths, mail addresses, a URL's user information and CIDRs stay as they are.
+And a program of this machine that listens on a port of all addresses keeps every Pod and Service from that port.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _HOSTS = re.compile(
-    r"(?P<any6>\[::1?\])"
+    r"(?P<any6>\[::1?\]|(?<![^\s=,'\"])::1?(?![^\s,'\"]))"
     r"|(?<![^\s=,'\"])(?P<port>:\d{1,5})(?![\w:.])"
     r"|(?P<run>[A-Za-z0-9_.\-]+)"
 )
+_PORT = re.compile(r":\d{1,5}(?!\w|-|\.\w)")
+_USER = re.compile(r"(?::[^\s/@]*)?@")  # what makes the run before it a URL's user
+_BEHIND_USER = re.compile(r"//[^\s/@]*@$")
+_CIDR = re.compile(r"/\d{1,3}(?![\w.])")
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_ORDINAL = re.compile(r"-\d+$")
 _SELF = ("0.0.0.0", "127.0.0.1", "localhost")
 
 
@@ -63,7 +69,7 @@ class Names:
         if len(labels) == 2:
             if self.exists(labels[1], labels[0]):
                 return self.service(labels[1], labels[0])
-            if self.exists(self.namespace, labels[1]):
+            if (is_host or _ORDINAL.search(labels[0])) and self.exists(self.namespace, labels[1]):
                 return self.pod(self.namespace, labels[0], labels[1])
         if len(labels) == 1 and is_host and self.exists(self.namespace, name):
             return self.service(self.namespace, name)
@@ -94,7 +100,8 @@ class Rewriter:
         longest_first = sorted((path for path in self._sources if path != "/"), key=len, reverse=True)
         alternatives = "|".join(re.escape(path) for path in longest_first)
         # A path begins where no other path goes on, and ends at a component's end.
-        self._paths = re.compile(rf"(?:(?<![\w./\-])|(?<=://))(?:{alternatives})(?![\w.\-])") if longest_first else None
+        begin, end = r"(?:(?<![\w./\-~*})])|(?<=://)|(?<=:-))", r"(?![\w.\-])"
+        self._paths = re.compile(f"{begin}(?:{alternatives}){end}") if longest_first else None
 
     def text(self, text: str) -> str:
         if self._paths is None:
@@ -121,7 +128,7 @@ class Rewriter:
             if match["any6"]:
                 new = self._names.own
             elif match["port"]:
-                new = self._names.own + match["port"]
+                new = match["port"] if _is_json_value(match) else self._names.own + match["port"]
             else:
                 new = self._run(match)
             done += [text[position : match.start()], new]
@@ -129,17 +136,28 @@ class Rewriter:
         return "".join([*done, text[position:end]])
 
     def _run(self, match: re.Match[str]) -> str:
-        run, text = match["run"], match.string
+        run, text, start, end = match["run"], match.string, match.start(), match.end()
+        in_url = text.endswith("//", 0, start)
+        if not in_url and text.endswith("/", 0, start):
+            return run  # a component of a path
+        if in_url and _USER.match(text, end):
+            return run
+        is_host = in_url or bool(_PORT.match(text, end))
+        if text.endswith("@", 0, start) and not is_host:
+            if not _BEHIND_USER.search(text[:start]):
+                return run  # a mail address
+            is_host = True
         if run in _SELF:
-            # A path component or a mail address may be called so too.
-            before = text[: match.start()]
-            if before.endswith("/") and not before.endswith("//"):
-                return run
-            return self._names.own
+            return run if not is_host and _CIDR.match(text, end) else self._names.own
         if not _NAME.fullmatch(run):
             return run
-        is_host = text[: match.start()].endswith("//") or bool(re.match(r":\d", text[match.end() :]))
         return self._names.resolve(run, is_host=is_host) or run
+
+
+def _is_json_value(port: re.Match[str]) -> bool:
+    """Whether the quote before this ``:80`` ends a word, as in ``{"key":80}``."""
+    quote = port.string[port.start() - 1 : port.start()]
+    return quote in ("'", '"') and not port.string.startswith(quote, port.end())
 
 
 _KILL_WORDS = re.compile(r"(\bkill(?:\s+-\w+(?:\s+[A-Z][A-Z0-9]*(?=\s))?)*(?:\s+--)?\s+)1(?![\w.\-])")

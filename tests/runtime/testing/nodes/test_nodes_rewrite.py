@@ -58,6 +58,28 @@ def rewriter(*mounts: Mount) -> Rewriter:
         ("/etc/localhost/x", "/etc/localhost/x"),
         ("localhosts", "localhosts"),
         ("my.localhost", "my.localhost"),
+        ("--bind-address=::", f"--bind-address={OWN}"),
+        ("::1", OWN),
+        ("std::move a::b", "std::move a::b"),
+        # what only looks like a host
+        ('{"replicas":3,"port":8080}', '{"replicas":3,"port":8080}'),
+        ('{"listen":":8080","addr":"0.0.0.0:80"}', f'{{"listen":"{OWN}:8080","addr":"{OWN}:80"}}'),
+        ("{'db':1}", "{'db':1}"),
+        ("1.2.3.4:8080", "1.2.3.4:8080"),
+        ("0.0.0.0/0,127.0.0.1/32", "0.0.0.0/0,127.0.0.1/32"),
+        ("http://0.0.0.0/0", f"http://{OWN}/0"),
+        ("db:3.5.1", "db:3.5.1"),
+        ("registry.io/db:80", "registry.io/db:80"),
+        ("/etc/a.b.svc", "/etc/a.b.svc"),
+        ("conf/a.b.ns.svc", "conf/a.b.ns.svc"),
+        ("app.db", "app.db"),
+        ("app.db:80", "<pod app.db in shop>:80"),
+        ("root@localhost", "root@localhost"),
+        ("me@web.other", "me@web.other"),
+        # user information
+        ("http://user:secret@db/x", "http://user:secret@<svc db in shop>/x"),
+        ("http://db:1@db:2/", "http://db:1@<svc db in shop>:2/"),
+        ("redis://u@localhost:1", f"redis://u@{OWN}:1"),
     ],
 )
 def test_hosts(text: str, expected: str) -> None:
@@ -81,6 +103,9 @@ def test_hosts(text: str, expected: str) -> None:
         ("file:///data/x", "file:///real/1/x"),
         ("/data/localhost", "/real/1/localhost"),
         ("/data db:80", "/real/1 <svc db in shop>:80"),
+        ("~/data ${HOME}/data $(pwd)/data */data", "~/data ${HOME}/data $(pwd)/data */data"),
+        ("${DIR:-/data}", "${DIR:-/real/1}"),
+        ('{"dir":"/data","x":["/data/a"]}', '{"dir":"/real/1","x":["/real/1/a"]}'),
     ],
 )
 def test_mount_paths(text: str, expected: str) -> None:
