@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from runtime.testing.apiserver import errors
@@ -25,9 +25,9 @@ _MAX_RETRIES = 50
 _FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
 _POLICIES = ("Foreground", "Background", "Orphan")
 _DEFAULT_GRACE = 30
-# The real server answers a deletion of these with the object even when it is gone at once.
 # What the server itself finishes (see lifecycle).
 _FINISHED_LATER = (NAMESPACES, CRDS)
+# The real server answers a deletion of these with the object even when it is gone at once.
 _RETURNED = frozenset(
     {
         ("", "pods"),
@@ -196,15 +196,14 @@ class Deleter:
             metadata["finalizers"] = finalizers
         else:
             metadata.pop("finalizers", None)
-        grace = self._grace(kind, obj, options)
-        first = not metadata.get("deletionTimestamp")
-        if first or grace < (metadata.get("deletionGracePeriodSeconds") or 0):
-            if first or kind.graceful_deletion:
-                due = self._context.clock.now() + timedelta(seconds=grace)
-                metadata["deletionTimestamp"] = due.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if not metadata.get("deletionTimestamp"):
+            grace = self._grace(kind, obj, options)
+            metadata["deletionTimestamp"] = _time(self._context.clock.now() + timedelta(seconds=grace))
             metadata["deletionGracePeriodSeconds"] = grace
-            if first and kind.has_generation:
+            if kind.has_generation:
                 metadata["generation"] = metadata.get("generation", 0) + 1
+        elif kind.graceful_deletion:
+            _shorten(metadata, options.grace)
         if kind.storage_key == NAMESPACES:
             obj.setdefault("status", {})["phase"] = "Terminating"
         after = (
@@ -221,13 +220,32 @@ class Deleter:
         # A pod that no kubelet has, or that has ended, has nobody to wait for.
         if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
             return 0
-        if options.grace is not None:
-            return max(int(options.grace), 0)
         own = spec.get("terminationGracePeriodSeconds")
-        return _DEFAULT_GRACE if own is None else max(int(own), 0)
+        wanted = options.grace if options.grace is not None else _DEFAULT_GRACE if own is None else int(own)
+        return _not_negative(wanted)
 
     def _shown(self, current: Stored, obj: JSONObject) -> Stored:
         return Stored(current.key, current.namespace, current.name, current.version, obj)
+
+
+def _not_negative(grace: int) -> int:
+    """QUIRK kept: a negative grace period means one second, not none."""
+    return grace if grace >= 0 else 1
+
+
+def _shorten(metadata: JSONObject, wanted: int | None) -> None:
+    """A repeated deletion may shorten what was granted, never lengthen it, and only if it says so itself."""
+    granted = metadata.get("deletionGracePeriodSeconds") or 0
+    if wanted is None or _not_negative(wanted) >= granted:
+        return
+    grace = _not_negative(wanted)
+    due = datetime.fromisoformat(metadata["deletionTimestamp"])
+    metadata["deletionTimestamp"] = _time(due - timedelta(seconds=granted - grace))
+    metadata["deletionGracePeriodSeconds"] = grace
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def returns_object(kind: Kind) -> bool:

@@ -149,6 +149,11 @@ def invalid_options(kind: str, errors: Iterable[FieldError]) -> StatusError:
 
 
 def method_not_allowed(kind: Kind, verb: str) -> StatusError:
+    if not kind.custom:
+        # Built-in kinds have no route for it, so that nobody knows any more what the request was about.
+        return StatusError(
+            405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
+        )
     what = quote(qualified(kind.gvr.group, kind.gvr.resource))
     message = f"{verb or 'this'} is not supported on resources of kind {what}"
     return StatusError(405, "MethodNotAllowed", message, details(kind, ""))

@@ -56,24 +56,18 @@ def list_options(query: Mapping[str, str]) -> ListOptions:
 
 
 def _watch_problems(options: ListOptions) -> list[FieldError]:
+    field, only = "resourceVersionMatch", "NotOlderThan"
     problems = []
-    if options.send_initial is not None:
-        if options.match != "NotOlderThan":
-            problems.append(
-                _forbidden(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                )
-            )
-            if options.match:
-                problems.append(_unsupported("resourceVersionMatch", options.match, ("NotOlderThan",)))
-    elif options.match:
-        problems.append(
-            _forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
-        )
+    if options.send_initial is not None and options.match != only:
+        problems.append(_forbidden(field, f"sendInitialEvents requires setting resourceVersionMatch to {only}"))
+    if not options.match:
+        return problems
+    if options.send_initial is None:
+        problems.append(_forbidden(field, f"{field} is forbidden for watch unless sendInitialEvents is provided"))
+    if options.match != only:
+        problems.append(_unsupported(field, options.match, (only,)))
+    if options.token:
+        problems.append(_forbidden(field, f"{field} is forbidden when continue is provided"))
     return problems
 
 

@@ -99,7 +99,7 @@ class Ownership:
     def _take_over(self, managed: Managed, me: Manager, old: JSONObject, new: JSONObject, kind: Kind, now: str) -> None:
         difference = compare(old, new, type_of(kind))
         changed = _owned(difference.changed, kind, self.subresource)
-        gone = frozenset(difference.removed)
+        gone = _owned(difference.removed, kind, self.subresource)
         for manager, entry in list(managed.items()):
             _keep(managed, manager, entry, entry.paths - changed - gone)
         if changed:
@@ -138,7 +138,9 @@ def apply(
     else:
         managed.pop(me, None)
     merged = _pruned(merged, node, before.paths if before else EMPTY, managed, said)
-    _settle(managed, me, current, merged, node, force=force)
+    difference = compare(current, merged, node)
+    changed = _owned(difference.changed, kind, subresource)
+    _settle(managed, me, changed, _owned(difference.removed, kind, subresource), force=force)
     metadata = merged.setdefault("metadata", {})
     same = merged_equal(merged, base) and _same_owners(managed, decode(base["metadata"].get("managedFields") or ()))
     if same:
@@ -172,10 +174,8 @@ def _pruned(merged: JSONObject, node: Type, before: Paths, managed: Managed, sai
     return result if isinstance(result, dict) else {}
 
 
-def _settle(managed: Managed, me: Manager, live: JSONObject, merged: JSONObject, node: Type, *, force: bool) -> None:
-    """Take from the other managers what the apply changes; raises 409 if that is not wanted."""
-    difference = compare(live, merged, node)
-    changed, gone = difference.changed, frozenset(difference.removed)
+def _settle(managed: Managed, me: Manager, changed: Paths, gone: Paths, *, force: bool) -> None:
+    """Take from the other managers what the apply changes or removes; raises 409 if that is not wanted."""
     conflicts = {
         manager: entry.paths & changed for manager, entry in managed.items() if manager != me and entry.paths & changed
     }

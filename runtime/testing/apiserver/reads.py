@@ -63,7 +63,9 @@ def _list(
     objects, version = context.store.snapshot(target.kind.storage_key, target.namespace, at)
     if start:
         objects = [each for each in objects if each.key > start]
-    page, token, remaining = _page(objects, version, options.limit, selection)
+    # QUIRK kept: "any version" comes from the real server's cache, which knew no limit.
+    limit = 0 if options.version == 0 and not options.token else options.limit
+    page, token, remaining = _page(objects, version, limit, selection)
     body = presenter.collection(page, version, token, remaining)
     return presenter.answer(200, body)
 

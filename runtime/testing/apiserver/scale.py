@@ -47,7 +47,10 @@ def with_scale(kind: Kind, obj: JSONObject, scale: JSONObject) -> JSONObject:
     """``obj`` with the replicas that a written Scale wants. Raises 400 and 422."""
     if scale.get("kind") not in (None, "Scale"):
         raise bad_request(f"the kind in the data ({scale.get('kind')}) does not match the expected kind (Scale)")
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    spec, metadata = scale.get("spec") or {}, scale.get("metadata") or {}
+    if not isinstance(spec, dict) or not isinstance(metadata, dict):
+        raise bad_request("Scale: spec and metadata must be objects")
+    replicas = spec.get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool):
         raise bad_request("Scale: spec.replicas must be an integer")
     if replicas < 0:
@@ -56,9 +59,9 @@ def with_scale(kind: Kind, obj: JSONObject, scale: JSONObject) -> JSONObject:
             "autoscaling", "Scale", obj["metadata"]["name"], [FieldError("FieldValueInvalid", "spec.replicas", message)]
         )
     _put(obj, scale_paths(kind).spec_replicas, replicas)
-    metadata = scale.get("metadata") or {}
-    obj["metadata"]["resourceVersion"] = metadata.get("resourceVersion", "")
-    obj["metadata"]["uid"] = metadata.get("uid") or obj["metadata"]["uid"]
+    for each in ("name", "namespace", "resourceVersion", "uid"):  # what it says must be true of the object
+        if metadata.get(each):
+            obj["metadata"][each] = metadata[each]
     return obj
 
 

@@ -15,6 +15,7 @@ from runtime.testing.apiserver.fieldset import (
     Paths,
     field_element,
     key_element,
+    text,
     value_element,
 )
 from runtime.testing.kinds.model import Kind
@@ -32,6 +33,7 @@ class Type:
         self.atomic = _is_atomic(schema)
         self.keys: tuple[str, ...] = _list_keys(schema)
         self.is_set = not self.atomic and not self.keys and _is_list(schema) and _is_set(schema)
+        self.type = str(schema.get("type", ""))
         self._properties: Mapping[str, Any] = schema.get("properties") or {}
 
     def names(self, name: str) -> bool:
@@ -150,15 +152,50 @@ def _items(value: Sequence[Any], node: Type) -> list[tuple[str, Any]]:
 def item_element(item: Any, node: Type) -> str:
     if not node.keys:
         return value_element(item)
-    keys = {}
-    for key in node.keys:
-        value = item.get(key, _MISSING) if isinstance(item, dict) else _MISSING
-        if value is _MISSING:
-            value = node.item.child(key).default
-            if value is _MISSING:
-                value = "TCP" if key == "protocol" else None
-        keys[key] = value
-    return key_element(keys)
+    keys = {key: _key_value(item, key, node) for key in node.keys}
+    return key_element({key: None if value is _MISSING else value for key, value in keys.items()})
+
+
+def _key_value(item: Any, key: str, node: Type) -> Any:
+    """What identifies an item of a list, or its default."""
+    value = item.get(key, _MISSING) if isinstance(item, dict) else _MISSING
+    if value is _MISSING:
+        value = node.item.child(key).default
+    return "TCP" if value is _MISSING and key == "protocol" else value
+
+
+# -- whether a value can be read by its type
+
+
+def misfits(value: Any, node: Type, path: str = "") -> Iterator[str]:
+    """Why fields of ``value`` could not be owned: maps and lists in each other's place, items that cannot be told
+    apart."""
+    expected = {"object": ("map", dict), "array": ("list", list)}.get(node.type)
+    if expected is not None and value is not None and not isinstance(value, expected[1]):
+        yield f"{path}: expected {expected[0]}, got {value!r}"
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            yield from misfits(child, node.child(name), f"{path}.{name}")
+    elif isinstance(value, list):
+        granular = _granular(node)
+        if granular:
+            yield from _item_misfits(value, node, path)
+        for index, item in enumerate(value):
+            name = text((item_element(item, node),)) if granular else f"[{index}]"
+            yield from misfits(item, node.item, f"{path}{name}")
+
+
+def _item_misfits(items: Sequence[Any], node: Type, path: str) -> Iterator[str]:
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        missing = [key for key in node.keys if _key_value(item, key, node) is _MISSING]
+        for key in missing:
+            why = f'associative list with keys has an element that omits key field "{key}"'
+            yield f"{path}: element {index}: {why} (and doesn't have default value)"
+        element = item_element(item, node)
+        if element in seen and not missing:
+            yield f"{path}: duplicate entries for key {text((element,))}"
+        seen.add(element)
 
 
 def with_parents(paths: Paths, node: Type) -> Paths:

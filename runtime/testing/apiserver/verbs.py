@@ -24,7 +24,7 @@ from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.subresources import bind_subresource, scale_subresource
 from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, write_options
-from runtime.testing.apiserver.writes import Writer, Written, check_uid, present
+from runtime.testing.apiserver.writes import Writer, Written, present
 from runtime.types import JSONObject
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -42,6 +42,9 @@ class Verbs:
         """The answer. Raises ``StatusError`` and ``PlainError``."""
         if request.method not in _METHODS or (not target.subresource and verb not in target.kind.verbs):
             raise errors.method_not_allowed(target.kind, verb)
+        if target.kind.namespaced and not target.namespace and verb not in ("list", "watch"):
+            # Nothing is written, and nothing deleted, in all namespaces at once.
+            raise errors.no_such_group() if target.kind.custom else errors.method_not_allowed(target.kind, verb)
         if target.subresource not in ("", "status"):
             return self._subresource(request, target, verb)
         if verb == "get":
@@ -87,9 +90,7 @@ class Verbs:
         presenter = _presenter(request, target)
         options = write_options(request, "UpdateOptions")
         obj = decode_object(request, target.kind)
-        own = Ownership(options.manager, target.subresource)
-        check = check_uid(target.kind, obj)
-        written = self._writer.update(target, lambda _: clone(obj), options, own, check)
+        written = self._writer.replace(target, obj, options)
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _patch(self, request: Request, target: Target) -> Response:

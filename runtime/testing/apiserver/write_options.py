@@ -19,7 +19,6 @@ class WriteOptions:
     """:param validation: fieldValidation: Ignore, Warn or Strict.
     :param manager: the field manager that the write is recorded under.
     :param duplicates: fields that stood twice in the body.
-    :param unknown: fields of an applied configuration that the kind does not have.
     :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
     """
 
@@ -27,7 +26,6 @@ class WriteOptions:
     validation: str = "Warn"
     manager: str = "unknown"
     duplicates: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
     patch: str | None = None
 
 
@@ -45,6 +43,9 @@ def write_options(request: Request, kind: str) -> WriteOptions:
         found.append(kind_errors.forbidden("force", "may not be specified for non-apply patch"))
     if len(query.get("fieldManager", "")) > _MAX_MANAGER:
         found.append(kind_errors.too_long("fieldManager", _MAX_MANAGER))
+    if not query.get("fieldManager", "").isprintable():
+        why = "should only contain printable characters"
+        found.append(kind_errors.invalid("fieldManager", query["fieldManager"], why))
     if found:
         raise errors.invalid_options(kind, found)
     manager = query.get("fieldManager") or request.header("user-agent").split("/")[0] or "unknown"

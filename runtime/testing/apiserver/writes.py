@@ -19,6 +19,7 @@ from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import Changed, Exists, clone, object_key
 from runtime.testing.apiserver.write_options import WriteOptions
+from runtime.testing.kinds import errors as kind_errors
 from runtime.testing.kinds.model import DecodeError, FieldError, Kind
 from runtime.types import JSONObject
 
@@ -38,6 +39,8 @@ class Written:
 
 # From the present object (a private copy with type) to the wanted one.
 Change = Callable[[JSONObject], JSONObject]
+# Judges the stored object, None if there is none.
+Check = Callable[[Stored | None], None]
 
 
 class Writer:
@@ -121,29 +124,50 @@ class Writer:
 
     # -- update
 
+    def replace(self, target: Target, obj: JSONObject, options: WriteOptions) -> Written:
+        """A PUT: the present object becomes ``obj``; of some kinds it is created if there is none.
+
+        :raises StatusError: 400 (another name than the URL's), and as :meth:`create` and :meth:`update`.
+        """
+        kind, own = target.kind, Ownership(options.manager, target.subresource)
+        _check_name(target, obj)
+        while True:
+            try:
+                return self.update(target, lambda _: clone(obj), options, own, _check_uid(target, obj))
+            except errors.StatusError as error:
+                if error.reason != "NotFound" or target.subresource or not kind.created_by_put:
+                    raise
+            new = clone(obj)
+            new["metadata"].pop("resourceVersion", None)
+            try:
+                return self.create(target, new, options, own)
+            except errors.StatusError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+
     def update(
         self,
         target: Target,
         change: Change,
         options: WriteOptions,
         own: Ownership | None,
-        check: Callable[[Stored], None] | None = None,
+        check: Check | None = None,
     ) -> Written:
         """Read, change and write back, again and again until nobody else has written between.
 
         :param change: gets a private copy of the present object, returns the wanted one. It is called again when the
             object has changed meanwhile, unless what it returned carries the version it was made from.
         :param own: as for :meth:`create`.
-        :param check: judges the present object first; may raise.
+        :param check: judges the present object (None: there is none) first; may raise.
         :raises StatusError: 404, 409, 422.
         """
         store, kind = self._context.store, target.kind
         for _ in range(_MAX_RETRIES):
             current = store.get(kind.storage_key, target.namespace, target.name)
-            if current is None:
-                raise errors.not_found(kind, target.name)
             if check is not None:
                 check(current)
+            if current is None:
+                raise errors.not_found(kind, target.name)
             try:
                 return self._update_once(target, current, change, options, own)
             except Changed:
@@ -156,7 +180,8 @@ class Writer:
         store, kind = self._context.store, target.kind
         old = present(kind, current)
         obj = change(clone(old))
-        _check_identity(target, obj, current)
+        _check_name(target, obj)
+        _check_version(target, obj, current)
         texts = self._shape(kind, obj, options)
         _keep_type(kind, obj)
         texts.extend(metadata.finalizer_warnings(obj["metadata"], old["metadata"]))
@@ -205,7 +230,7 @@ class Writer:
         except DecodeError as error:
             raise _undecodable(kind, obj, error, options) from None
         metadata.without_nulls(obj["metadata"])
-        unknown = [*options.unknown, *kind.behaviour.prune(obj)]
+        unknown = kind.behaviour.prune(obj)
         if options.validation == "Ignore":
             return []
         texts = [f'duplicate field "{path}"' for path in options.duplicates]
@@ -225,30 +250,16 @@ def to_storage(kind: Kind, obj: JSONObject) -> JSONObject:
     return kind.to_storage(obj) if kind.to_storage is not None else obj
 
 
-def uid_conflict(kind: Kind, current: Stored, uid: str) -> errors.StatusError:
-    """409 of an update that names another uid."""
-    group = f"{kind.gvr.group}/" if kind.custom else ""
-    return errors.conflict(
-        kind,
-        current.name,
-        f"StorageError: invalid object, Code: 4, Key: /registry/{group}{kind.gvr.resource}/"
-        f"{current.key.lstrip('/')}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in "
-        f"precondition: {uid}, UID in object meta: {current.uid}",
-    )
-
-
 def _check_namespace_field(target: Target, obj: JSONObject) -> None:
     given = obj["metadata"].get("namespace")
     if given and target.kind.namespaced and given != target.namespace:
         raise errors.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    if target.kind.namespaced and not target.namespace:
-        raise errors.method_not_allowed(target.kind, "create")
 
 
-def _check_identity(target: Target, obj: JSONObject, current: Stored) -> None:
-    """The object in a write must be the one on the URL, and not older than the stored one."""
+def _check_name(target: Target, obj: JSONObject) -> None:
+    """The object in a write must be the one on the URL."""
     given = obj.get("metadata")
     if not isinstance(given, dict) or not given.get("name"):
         raise errors.bad_request(
@@ -259,23 +270,44 @@ def _check_identity(target: Target, obj: JSONObject, current: Stored) -> None:
             f"the name of the object ({given['name']}) does not match the name on the URL ({target.name})"
         )
     _check_namespace_field(target, obj)
-    version = given.get("resourceVersion") or ""
-    if version and version != "0":
-        if not str(version).isdigit():
-            shown = errors.quote(version)
-            why = f"strconv.ParseUint: parsing {shown}: invalid syntax"
-            raise errors.StatusError(500, "", f"resourceVersion: Invalid value: {shown}: {why}")
-        if int(version) != current.version:
-            raise errors.conflict(target.kind, target.name)
 
 
-def check_uid(kind: Kind, obj: JSONObject) -> Callable[[Stored], None]:
-    """The check of an update (not of a patch): the uid, if it names one, must be the present object's."""
-    uid = obj["metadata"].get("uid")
+def _check_version(target: Target, obj: JSONObject, current: Stored) -> None:
+    """The object in a write must not be older than the stored one."""
+    version = obj["metadata"].get("resourceVersion") or "0"
+    if not str(version).isdigit():
+        shown = errors.quote(version)
+        why = f"strconv.ParseUint: parsing {shown}: invalid syntax"
+        raise errors.StatusError(500, "", f"resourceVersion: Invalid value: {shown}: {why}")
+    if int(version) == 0:
+        if target.kind.needs_version:
+            missing = kind_errors.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            # QUIRK kept: this error alone names the resource where others name the kind.
+            raise errors.invalid(target.kind.gvr.group, target.kind.gvr.resource, target.name, [missing])
+    elif int(version) != current.version:
+        raise errors.conflict(target.kind, target.name)
 
-    def check(current: Stored) -> None:
-        if uid and uid != current.uid:
-            raise uid_conflict(kind, current, uid)
+
+def _check_uid(target: Target, obj: JSONObject) -> Check:
+    """The check of a PUT (not of a patch): the uid, if it names one, must be the present object's.
+
+    QUIRK kept: that of an object which is gone is empty, so that an update after a deletion is a conflict.
+    """
+    kind, uid = target.kind, obj["metadata"].get("uid")
+
+    def check(current: Stored | None) -> None:
+        found = current.uid if current is not None else ""
+        if not uid or uid == found:
+            return
+        group = f"{kind.gvr.group}/" if kind.custom else ""
+        key = object_key(target.namespace, target.name).lstrip("/")
+        raise errors.conflict(
+            kind,
+            target.name,
+            f"StorageError: invalid object, Code: 4, Key: /registry/{group}{kind.gvr.resource}/{key}, "
+            f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, "
+            f"UID in object meta: {found}",
+        )
 
     return check
 

@@ -62,6 +62,29 @@ def _review(group: str, package: str, resource: str, kind: str, namespaced: bool
 
 
 _NO_WEBHOOKS = "this server keeps webhook configurations, but calls no webhook"
+# Where the real server's strategy says AllowUnconditionalUpdate false, and AllowCreateOnUpdate true.
+_NEED_VERSION = frozenset(
+    {
+        "CustomResourceDefinition",
+        "Lease",
+        "MutatingWebhookConfiguration",
+        "PodDisruptionBudget",
+        "ValidatingWebhookConfiguration",
+    }
+)
+_CREATED_BY_PUT = frozenset(
+    {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Endpoints",
+        "Event",
+        "Lease",
+        "LimitRange",
+        "Role",
+        "RoleBinding",
+        "Service",
+    }
+)
 _STATUS = ("status",)
 _ALL = ("all",)
 _EVENT_FIELDS = dict.fromkeys(
@@ -375,6 +398,8 @@ def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
             schema={"$ref": REF + row.model},
             resolve=resolve,
             has_generation=row.generation,
+            needs_version=row.kind in _NEED_VERSION,
+            created_by_put=row.kind in _CREATED_BY_PUT,
             graceful_deletion=row.kind == "Pod",
             field_labels=labels,
             stored_as=("", "events") if row.kind == "Event" else None,

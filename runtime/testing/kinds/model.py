@@ -120,6 +120,8 @@ class Kind:
     resolve: Callable[[Mapping[str, object]], Mapping[str, object]] = field(default=lambda node: node)
     custom: bool = False  # from a CRD: no strategic merge patch
     has_generation: bool = True  # metadata.generation is kept (not for ConfigMap, Secret, Event, Lease ...)
+    needs_version: bool = False  # a PUT must carry the resourceVersion that it replaces; a patch cannot take it away
+    created_by_put: bool = False  # a PUT of an object that does not exist creates it
     graceful_deletion: bool = False  # Pods: deletionGracePeriodSeconds is honoured, the object stays until 0
     field_labels: Callable[[JSONObject], Mapping[str, str]] = field(default=lambda _: {})  # beyond metadata.*
 

@@ -55,6 +55,7 @@ def _kind(crd: JSONMapping, version: JSONMapping, several: bool) -> Kind:
         schema=_full_schema(schema),
         resolve=resolve,
         custom=True,
+        needs_version=True,
         field_labels=_selectable(version.get("selectableFields") or ()),
         from_storage=_reader(gvr.api_version, node, several),
         columns=_columns(version),

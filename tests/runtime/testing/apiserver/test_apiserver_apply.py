@@ -185,12 +185,34 @@ def test_bad_configurations(api: Http, body: Any, status: int, words: str) -> No
     assert words in answer.body["message"]
 
 
-def test_unknown_fields_are_told_and_not_owned(api: Http, widgets: str) -> None:
-    body = {**widget("a", size="s"), "nope": 1}
-    assert api.apply(f"{widgets}/a", body, fieldValidation="Strict").status == 400
-    answer = api.apply(f"{widgets}/a", body)
-    assert answer.headers["warning"] == ['299 - "unknown field \\"nope\\""']
-    assert owners(answer.body) == {"me": {"f:spec": {"f:size": {}}}}
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"nope": 1}, ".spec.nope: field not declared in schema"),
+        ({"parts": [{"name": "x"}, {"name": "x"}]}, '.spec.parts: duplicate entries for key [name="x"]'),
+        ({"parts": [{"value": 1}]}, ".spec.parts: element 0: associative list with keys has an element that omits"),
+        ({"parts": {}}, ".spec.parts: expected list"),
+        ({"tags": ["a", "a"]}, '.spec.tags: duplicate entries for key [="a"]'),
+    ],
+)
+def test_what_does_not_fit_the_kind_cannot_be_applied(api: Http, widgets: str, spec: Any, words: str) -> None:
+    answer = api.apply(f"{widgets}/a", widget("a", **spec), fieldValidation="Ignore")
+    assert answer.status == 500
+    where = "failed to create typed patch object (default/a; example.com/v1, Kind=Widget): "
+    assert answer.body["message"].startswith(where + words)
+    assert api.get(f"{widgets}/a").status == 404
+
+
+def test_a_status_write_has_no_say_in_who_owns_the_rest(api: Http, widgets: str) -> None:
+    made = api.apply(f"{widgets}/a", widget("a", size="s"), "owner").body
+    other = {**widget("a", size="t"), "status": {"replicas": 1}}
+    applied = api.apply(f"{widgets}/a/status", other, "applier")
+    assert applied.status == 200, applied  # no conflict in what it cannot change
+    version = applied.body["metadata"]["resourceVersion"]
+    bare = {**widget("a"), "metadata": {"name": "a", "resourceVersion": version}, "status": {"replicas": 2}}
+    answer = api.put(f"{widgets}/a/status?fieldManager=putter", bare)
+    assert answer.body["spec"] == made["spec"]
+    assert owners(answer.body)["owner"] == {"f:spec": {"f:size": {}}}
 
 
 def test_an_apply_needs_a_manager(api: Http) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -209,3 +210,28 @@ def test_a_crd_takes_its_objects_with_it(api: Http, widgets: str) -> None:
     api.merge(f"{widgets}/a", {"metadata": {"finalizers": None}})
     eventually(lambda: api.get(f"{CRDS}/widgets.example.com").status == 404)
     assert api.get(widgets).status == 404
+
+
+def test_nothing_is_deleted_in_all_namespaces_at_once(api: Http, widgets: str) -> None:
+    api.made(CONFIGMAPS, "a")
+    assert api.post(widgets, widget("a")).status == 201
+    assert api.delete("/api/v1/configmaps").status == 405
+    assert api.delete("/apis/example.com/v1/widgets").status == 404
+    assert api.get(f"{CONFIGMAPS}/a").status == 200
+    assert api.get(f"{widgets}/a").status == 200
+
+
+def test_a_second_deletion_shortens_the_grace_period_from_its_begin(api: Http) -> None:
+    api.made(PODS, "a", spec={**SPEC, "nodeName": "n", "terminationGracePeriodSeconds": 30})
+
+    def delete(query: str) -> tuple[int, datetime]:
+        metadata = api.delete(f"{PODS}/a{query}").body["metadata"]
+        return metadata["deletionGracePeriodSeconds"], datetime.fromisoformat(metadata["deletionTimestamp"])
+
+    granted, first = delete("?gracePeriodSeconds=100")
+    assert granted == 100
+    assert delete("") == (100, first)  # the Pod's own 30 s count only when it is deleted for the first time
+    assert delete("?gracePeriodSeconds=200") == (100, first)
+    assert delete("?gracePeriodSeconds=40") == (40, first - timedelta(seconds=60))
+    assert delete("?gracePeriodSeconds=-1") == (1, first - timedelta(seconds=99))
+    assert api.get(f"{PODS}/a").status == 200

@@ -166,3 +166,14 @@ def test_every_past_state_can_be_rebuilt(operations: list[tuple[str, str]]) -> N
         assert {each.name: each.version for each in state} == expected
         assert at == version
         assert [each.key for each in state] == sorted(each.key for each in state)
+
+
+def test_a_list_of_any_version_ignores_its_limit(api: Http) -> None:
+    for name in "abc":
+        api.made(CONFIGMAPS, name)
+    body = api.get(f"{CONFIGMAPS}?limit=1&resourceVersion=0").body
+    assert [each["metadata"]["name"] for each in body["items"]] == ["a", "b", "c"]
+    assert "continue" not in body["metadata"]
+    page = api.get(f"{CONFIGMAPS}?limit=1").body
+    following = api.get(f"{CONFIGMAPS}?limit=1&resourceVersion=0&continue={page['metadata']['continue']}").body
+    assert [each["metadata"]["name"] for each in following["items"]] == ["b"]

@@ -304,3 +304,64 @@ def test_metadata_must_be_an_object(api: Http) -> None:
     answer = api.post(CONFIGMAPS, {"metadata": "text"})
     assert answer.status == 400
     assert "ConfigMap.metadata" in answer.body["message"]
+
+
+# -- PUT, as the real server's strategies allow it
+
+
+@pytest.mark.parametrize("subresource", ["", "/status"])
+def test_a_custom_resource_is_replaced_with_its_version_only(api: Http, widgets: str, subresource: str) -> None:
+    assert api.post(widgets, widget("a", size="s")).status == 201
+    answer = api.put(f"{widgets}/a{subresource}", widget("a", size="t"))
+    assert answer.status == 422
+    assert answer.body["details"]["kind"] == "widgets"  # a quirk: not Widget
+    assert [each["field"] for each in answer.body["details"]["causes"]] == ["metadata.resourceVersion"]
+    assert "must be specified for an update" in answer.body["message"]
+    patch = [{"op": "remove", "path": "/metadata/resourceVersion"}]
+    assert api("PATCH", f"{widgets}/a", patch, content_type=JSON_PATCH).status == 422
+    assert api.get(f"{widgets}/a").body["spec"] == {"size": "s"}
+
+
+def test_a_custom_resource_is_scaled_without_its_version(api: Http, widgets: str) -> None:
+    assert api.post(widgets, widget("a", replicas=1)).status == 201
+    scale = {"metadata": {"name": "a", "namespace": "default"}, "spec": {"replicas": 3}}
+    assert api.put(f"{widgets}/a/scale", scale).body["spec"] == {"replicas": 3}
+    answer = api.put(f"{widgets}/a/scale", {**scale, "metadata": {"name": "b"}})
+    assert answer.status == 400
+    assert "does not match the name on the URL" in answer.body["message"]
+
+
+def test_a_lease_is_created_by_a_put_but_not_replaced_without_its_version(api: Http) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l"
+    lease = {"metadata": {"name": "l", "resourceVersion": "7"}, "spec": {"holderIdentity": "a"}}
+    made = api.put(path, lease)
+    assert made.status == 201
+    assert made.body["spec"] == {"holderIdentity": "a"}
+    assert api.put(path, {"metadata": {"name": "l"}, "spec": {"holderIdentity": "b"}}).status == 422
+    assert api.put(path, {**made.body, "spec": {"holderIdentity": "b"}}).status == 200
+
+
+def test_an_update_of_a_deleted_object_conflicts_in_its_uid(api: Http) -> None:
+    made = api.made(CONFIGMAPS, "a")
+    assert api.delete(f"{CONFIGMAPS}/a").status == 200
+    answer = api.put(f"{CONFIGMAPS}/a", made)
+    assert answer.status == 409
+    assert answer.body["reason"] == "Conflict"
+    assert answer.body["message"].endswith("UID in object meta: ")
+    del made["metadata"]["uid"]
+    assert api.put(f"{CONFIGMAPS}/a", made).status == 404
+
+
+def test_a_built_in_kind_does_not_tell_which_method_it_lacks(api: Http) -> None:
+    for method, path in (("POST", f"{CONFIGMAPS}/a"), ("PUT", CONFIGMAPS), ("DELETE", "/api/v1/namespaces")):
+        answer = api(method, path, {"metadata": {"name": "a"}})
+        assert answer.status == 405
+        assert answer.body["reason"] == "MethodNotAllowed"
+        assert answer.body["message"] == "the server does not allow this method on the requested resource"
+        assert answer.body["details"] == {}
+
+
+def test_a_field_manager_is_printable(api: Http) -> None:
+    answer = api.post(f"{CONFIGMAPS}?fieldManager=a%00", {"metadata": {"name": "a"}})
+    assert answer.status == 422
+    assert answer.body["details"]["causes"][0]["field"] == "fieldManager"
