@@ -50,6 +50,7 @@ MAX_RETRIES = 5
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SEGMENT = 1 << 16
 _SHORTEST_WAIT = 0.001  # seconds; urllib3 refuses a timeout of 0
+_GLANCE = 0.1  # seconds between looks at further stop events
 
 
 class Connection(NamedTuple):
@@ -82,8 +83,17 @@ class Transport(Protocol):
 class Binding:
     """What a client is bound to: every call looks at these first."""
 
-    stop: threading.Event | None = None
+    stops: tuple[threading.Event, ...] = ()
     deadline: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return any(stop.is_set() for stop in self.stops)
+
+    @property
+    def interrupted(self) -> bool:
+        """Stopped by an event that also cuts what is in flight."""
+        return any(isinstance(stop, Interrupt) and stop.is_set() for stop in self.stops)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ class Sender:
         :param timeout: seconds for the whole call; None: the client's default.
         :raises ClientError: no answer, or one with a status >= 400.
         """
-        with ended_by(binding.stop):
+        with ended_by(binding.stops):
             return _Call(self, request, binding, timeout).run()
 
     def open(
@@ -137,7 +147,7 @@ class Sender:
         :param timeout: seconds until the answer's head is there.
         :param idle_timeout: seconds of silence after which reading the body fails; None: never.
         """
-        with ended_by(binding.stop):
+        with ended_by(binding.stops):
             return _Call(self, request, binding, timeout, stream=True, idle_timeout=idle_timeout).open()
 
 
@@ -239,7 +249,7 @@ class _Call:
     def _check(self) -> float:
         """Seconds that are left for this call; raises if it must not go on."""
         target = self._request.target
-        if self._binding.stop is not None and self._binding.stop.is_set():
+        if self._binding.stopped:
             raise Cancelled(f"{target}: not sent, because the caller is stopping")
         if self._sender.closed.is_set():
             raise Cancelled(f"{target}: not sent, because the client is closed")
@@ -270,12 +280,24 @@ class _Call:
         if self._clock.monotonic() + retry_after >= self._ends:
             raise error
         self._retries += 1
-        if self._clock.wait_event(self._binding.stop or self._sender.closed, retry_after):
+        if self._stopped_within(retry_after):
             raise Cancelled(f"{self._request.target}: stopped while waiting to repeat it: {error}") from error
+
+    def _stopped_within(self, seconds: float) -> bool:
+        """Wait that long, or until one of the stop events is set."""
+        stops = self._binding.stops or (self._sender.closed,)
+        until = self._clock.monotonic() + seconds
+        while not any(stop.is_set() for stop in stops):
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return False
+            # Only one event can be waited for; where there are more, the others are looked at in between.
+            self._clock.wait_event(stops[0], left if len(stops) == 1 else min(left, _GLANCE))
+        return True
 
     def _translate(self, error: Exception) -> ClientError:
         target, base = self._request.target, self._sender.transport.base_url
-        if isinstance(self._binding.stop, Interrupt) and self._binding.stop.is_set():
+        if self._binding.interrupted:
             unknown = "" if self._read else "; it may have taken effect"
             cut = Cancelled(f"{target}: cut off, because the caller is stopping{unknown}")
             cut.ambiguous = not self._read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -47,7 +47,7 @@ class Interrupt(threading.Event):
 class _Thread(threading.local):
     """The call that this thread makes: what may end it, and on which sockets it has waited."""
 
-    interrupt: Interrupt | None = None
+    interrupts: tuple[Interrupt, ...] = ()
     sockets: tuple[socket.socket, ...] = ()
 
 
@@ -55,18 +55,20 @@ _this_thread = _Thread()
 
 
 @contextlib.contextmanager
-def ended_by(stop: threading.Event | None) -> Iterator[None]:
-    """Requests sent in this block, in this thread, end when ``stop`` is set, if it is an :class:`Interrupt`."""
-    if not isinstance(stop, Interrupt):
+def ended_by(stops: Iterable[threading.Event]) -> Iterator[None]:
+    """Requests sent in this block, in this thread, end when one of those that are an :class:`Interrupt` is set."""
+    interrupts = tuple(stop for stop in stops if isinstance(stop, Interrupt))
+    if not interrupts:
         yield
         return
-    _this_thread.interrupt = stop
+    _this_thread.interrupts = interrupts
     try:
         yield
     finally:
         for sock in _this_thread.sockets:
-            stop.discard(sock)
-        _this_thread.interrupt, _this_thread.sockets = None, ()
+            for interrupt in interrupts:
+                interrupt.discard(sock)
+        _this_thread.interrupts, _this_thread.sockets = (), ()
 
 
 def interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
@@ -103,10 +105,11 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 def _wait_on(sock: object) -> None:
-    interrupt = _this_thread.interrupt
-    if interrupt is not None and isinstance(sock, socket.socket):
+    interrupts = _this_thread.interrupts
+    if interrupts and isinstance(sock, socket.socket):
         _this_thread.sockets = (*_this_thread.sockets, sock)
-        interrupt.add(sock)
+        for interrupt in interrupts:
+            interrupt.add(sock)
 
 
 def _cut(sock: socket.socket) -> None:

@@ -133,14 +133,15 @@ class Client:
         Retry-After when ``stop`` is set. A call that the server already works on is waited for, unless ``stop`` is an
         :class:`Interrupt`.
 
-        :param stop: set: calls raise :class:`Cancelled`.
+        :param stop: set: calls raise :class:`Cancelled`. If this client is bound already, either event stops it.
         :param deadline: a time of ``client.clock.monotonic()``; passed: calls raise :class:`DeadlineExceeded`.
             If this client is bound already, the earlier deadline counts.
         """
         mine = self._binding
         if deadline is None or (mine.deadline is not None and mine.deadline < deadline):
             deadline = mine.deadline
-        return self._derived(Binding(stop or mine.stop, deadline), self._observers)
+        stops = mine.stops if stop is None else (*mine.stops, stop)
+        return self._derived(Binding(stops, deadline), self._observers)
 
     def observed(self, observer: WriteObserver) -> Client:
         """A client of the same connections that calls ``observer`` after each of its writes that succeeded.

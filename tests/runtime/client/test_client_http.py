@@ -262,6 +262,33 @@ def test_a_bound_client_obeys_stop_and_deadline_before_sending(
     assert len(scripted.requests) == 2
 
 
+@pytest.mark.parametrize("which", ["outer", "inner"])
+def test_a_client_bound_twice_obeys_both_events(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], which: str
+) -> None:
+    events = {"outer": threading.Event(), "inner": threading.Event()}
+    bound = client.bound(events["outer"]).bound(events["inner"]).bound()
+    scripted.default = kit.failure(503, "ServiceUnavailable", headers={"Retry-After": "20"})
+    timer = threading.Timer(0.2, events[which].set)
+    timer.start()
+    with pytest.raises(c.Cancelled, match="stopped while waiting"):
+        bound.resource(PODS, "ns").get("a")
+    timer.join()
+    with pytest.raises(c.Cancelled, match="not sent"):
+        bound.resource(PODS, "ns").get("a")
+
+
+@pytest.mark.parametrize("which", ["outer", "inner"])
+def test_either_interrupt_cuts_a_call_in_flight(scripted: ScriptedServer, client: Client, which: str) -> None:
+    events = {"outer": c.Interrupt(), "inner": c.Interrupt()}
+    scripted.default = scripted.hang
+    timer = threading.Timer(0.2, events[which].set)
+    timer.start()
+    with pytest.raises(c.Cancelled, match="cut off"):
+        client.bound(events["outer"]).bound(events["inner"]).resource(PODS, "ns").get("a", timeout=20)
+    timer.join()
+
+
 def test_what_is_left_until_the_deadline_is_the_timeout(scripted: ScriptedServer, client: Client) -> None:
     scripted.default = scripted.hang
     with pytest.raises(c.RequestTimeout):
