@@ -285,15 +285,14 @@ class _Call:
 
     def _stopped_within(self, seconds: float) -> bool:
         """Wait that long, or until one of the stop events is set."""
-        stops = self._binding.stops or (self._sender.closed,)
-        until = self._clock.monotonic() + seconds
-        while not any(stop.is_set() for stop in stops):
-            left = until - self._clock.monotonic()
-            if left <= 0:
-                return False
-            # Only one event can be waited for; where there are more, the others are looked at in between.
-            self._clock.wait_event(stops[0], left if len(stops) == 1 else min(left, _GLANCE))
-        return True
+        first, *others = self._binding.stops or (self._sender.closed,)
+        # Only one event can be waited for; where there are more, the others are looked at in between.
+        slice_ = _GLANCE if others else seconds
+        while seconds > 0 and not any(stop.is_set() for stop in others):
+            if self._clock.wait_event(first, min(slice_, seconds)):
+                return True
+            seconds -= slice_
+        return any(stop.is_set() for stop in others)
 
     def _translate(self, error: Exception) -> ClientError:
         target, base = self._request.target, self._sender.transport.base_url
