@@ -278,7 +278,8 @@ def merge_patch(old: JSONMapping, new: JSONMapping) -> JSONObject:
 
 def applied_hash_annotation(field_manager: str) -> str:
     """The annotation that carries the hash of what this manager applied last."""
-    return "applied-hash/" + re.sub(r"[^A-Za-z0-9_.-]", "-", field_manager).strip("-_.")[:63]
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", field_manager)[:63].strip("-_.")
+    return f"applied-hash/{name or 'manager'}"
 
 
 def _without_nulls(value: JSONMapping) -> JSONObject:

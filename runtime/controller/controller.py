@@ -19,7 +19,7 @@ from runtime.controller.context import Reconciler
 from runtime.controller.environment import Environment
 from runtime.controller.execution import Execution
 from runtime.controller.sources import EnqueueHandler, Source
-from runtime.informer import Registration
+from runtime.informer import Registration, SharedIndexInformer
 from runtime.logging import get_logger
 from runtime.metrics import ReconcileStats
 from runtime.types import GVR, Request
@@ -161,22 +161,42 @@ class Controller:
         pause = _SOURCE_RETRY_MIN
         while not self._stop.is_set():
             try:
-                handler = EnqueueHandler(
-                    self.queue.add, source.mapper(self._env.kinds.get), source.predicates, self._log
-                )
-                for informer in self._env.caches.informers(source.gvr):
-                    self._registrations.append(informer.add_event_handler(handler, inline=True))
+                self._registrations += self._register(source)
                 with self._state_lock:
                     self._blocked[source] = "not synced yet"
                 return True
-            except ClientError as error:
+            except Exception as error:
+                if self._stop.is_set():
+                    break
                 with self._state_lock:
                     self._blocked[source] = str(error)
-                self._log.warning("cannot watch, trying again", source=str(source), error=str(error), pause=pause)
+                foreseen = isinstance(
+                    error, ClientError
+                )  # anything else is a fault of ours, and deserves its traceback
+                self._log.warning(
+                    "cannot watch, trying again",
+                    source=str(source),
+                    error=str(error),
+                    pause=pause,
+                    exc_info=None if foreseen else error,
+                )
             if self._env.clock.wait_event(self._stop, pause):
                 break
             pause = min(pause * 2, _SOURCE_RETRY_MAX)
         return False
+
+    def _register(self, source: Source) -> list[Registration]:
+        """A handler in each informer of the source, or in none."""
+        handler = EnqueueHandler(self.queue.add, source.mapper(self._env.kinds.get), source.predicates, self._log)
+        registered: list[tuple[SharedIndexInformer, Registration]] = []
+        try:
+            for informer in self._env.caches.informers(source.gvr):
+                registered.append((informer, informer.add_event_handler(handler, inline=True)))
+        except BaseException:
+            for informer, registration in registered:
+                informer.remove_event_handler(registration)
+            raise
+        return [registration for _, registration in registered]
 
     def _wait_for_sync(self) -> bool:
         while not self._stop.is_set():

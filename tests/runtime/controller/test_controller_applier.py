@@ -323,6 +323,12 @@ def test_an_invalid_child_is_refused_with_its_field(bench: Bench) -> None:
     assert any("ports[0].port" in cause.field for cause in caught.value.causes)
 
 
+@pytest.mark.parametrize("manager", ["x" * 62 + "-" + "y" * 10, "operator/of:foos", "..."])
+def test_any_field_manager_makes_a_valid_annotation(bench: Bench, manager: str) -> None:
+    applied = Applier(bench.client, bench.cache.of, manager).apply(CONFIGMAPS, configmap("child", a="1"))
+    assert applied.action == "created"
+
+
 @pytest.mark.parametrize(
     ("desired", "said"),
     [

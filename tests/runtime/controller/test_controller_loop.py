@@ -13,6 +13,7 @@ import pytest
 
 from runtime.client import Client, DeadlineExceeded, Unstructured
 from runtime.controller import Controller, ReconcileContext, generation_changed, label_changed
+from runtime.informer import Registration, SharedIndexInformer
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import Request, Result, TerminalError
@@ -372,6 +373,32 @@ def test_a_lister_that_is_not_complete_is_refused_until_it_is(server: FakeAPISer
         server.faults.clear()
         eventually(lambda: manager.wait_for_cache_sync(0))
         eventually(lambda: found == [1])
+
+
+@pytest.mark.parametrize("failing", ["first", "second"])
+def test_a_source_that_cannot_be_set_up_is_tried_again_whatever_the_trouble(
+    server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Two namespaces are two informers: one that took the handler already must not get it twice."""
+    manager = Manager(server.client(), namespaces=["default", "kube-system"], **OFF)
+    script = Script()
+    controller = manager.controller("test").for_(CONFIGMAPS).complete(script)
+    trouble = [RuntimeError("a fault of ours")]
+    added: list[Registration] = []
+    add = SharedIndexInformer.add_event_handler
+
+    def add_event_handler(informer: SharedIndexInformer, *args: Any, **options: Any) -> Registration:
+        if trouble and len(added) == ["first", "second"].index(failing):
+            raise trouble.pop()
+        added.append(add(informer, *args, **options))
+        return added[-1]
+
+    monkeypatch.setattr(SharedIndexInformer, "add_event_handler", add_event_handler)
+    with running(manager):
+        eventually(lambda: controller.working)
+        create(server, "a")
+        eventually(lambda: script.names() == ["a"] and idle(controller))
+        assert len([registration for registration in added if registration.active]) == 2
 
 
 class Steady(ItemExponentialFailureRateLimiter):
