@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TypeVar
 
 import msgspec
@@ -9,6 +10,9 @@ import msgspec
 from runtime.types import JSONMapping
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_prepare_lock = threading.Lock()  # guards _prepared, and msgspec while it learns a type
+_prepared: set[type[msgspec.Struct]] = set()
 
 # msgspec ends its messages with the place: "Expected `int`, got `str` - at `$.spec.replicas`".
 _PLACE = " - at `"
@@ -38,12 +42,27 @@ def decode(kind: type[T], obj: JSONMapping) -> T:
     :raises InvalidObject: if a field has the wrong type or breaks a constraint; it names the object and field.
     """
     try:
-        return msgspec.convert(obj, kind)
+        return convert(obj, kind)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).rpartition(_PLACE)
         if not problem:
             problem, place = str(error), ""
         raise InvalidObject(describe(obj), _path(place), problem) from None
+
+
+def convert(obj: object, kind: type[T]) -> T:
+    """``msgspec.convert``, safe for the first use of a type by several threads.
+
+    msgspec learns a type and those within it when they are first used. Two threads that do so at once read what the
+    other has half written: the process ends with a segmentation fault.
+
+    :raises msgspec.ValidationError: a field has the wrong type or breaks a constraint.
+    """
+    if kind not in _prepared:
+        with _prepare_lock:
+            msgspec.json.Decoder(kind)
+            _prepared.add(kind)
+    return msgspec.convert(obj, kind)
 
 
 def describe(obj: JSONMapping) -> str:

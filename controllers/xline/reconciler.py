@@ -43,7 +43,7 @@ from controllers.xline.status import (
     stuck_status,
 )
 from controllers.xline.volumes import set_retention
-from crds.decoding import InvalidObject, decode
+from crds.decoding import InvalidObject, convert, decode
 from crds.xlinecluster import XLINECLUSTERS, XlineCluster, XlineClusterStatus
 from membership.xline.settings import SettingError
 from runtime.client import Invalid, NotFound, Unstructured
@@ -223,7 +223,7 @@ class XlineReconciler:
 def _stored_status(obj: Unstructured) -> XlineClusterStatus:
     """The status in the object; an empty one if it cannot be read (somebody else's CRD)."""
     try:
-        return msgspec.convert(obj.get("status") or {}, XlineClusterStatus)
+        return convert(obj.get("status") or {}, XlineClusterStatus)
     except msgspec.ValidationError:
         return XlineClusterStatus()
 
