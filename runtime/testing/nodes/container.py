@@ -62,6 +62,7 @@ class Container:
         self.restarts: int | None = None  # None: not started yet
         self.container_id = ""
         self.image_id = ""
+        self.redefined = False  # it was ended for a new image, and starts again whatever its policy is
         self.started = False  # the startup probe, if any, has succeeded
         self.start_at: float | None = None  # monotonic time of the next start; None: at once
         self._context = context
@@ -69,6 +70,7 @@ class Container:
         self._post, self._event = post, event
         self._backoff = Backoff(context.host.restarts)
         self._retries = 0
+        self._next: JSONObject | None = None  # the spec of the next run, when that differs
         self._run = 0  # number of the current run: what older runs report is stale
         self._process: Process | None = None
         self._prepared: Prepared | None = None
@@ -130,6 +132,8 @@ class Container:
     def start(self) -> None:
         """Start it; on failure it waits, and ``start_at`` says when to try again."""
         restarts = 0 if self.restarts is None else self.restarts + 1
+        if self._next is not None:
+            self.spec, self._next = self._next, None
         try:
             prepared = self._context.prepare(self.spec, restarts)
             run = self._run = self._run + 1
@@ -145,6 +149,21 @@ class Container:
         else:
             self._running(prepared, restarts)
 
+    def redefine(self, spec: JSONObject) -> None:
+        """What the Pod says of it may have changed; of that only the image counts, as nothing else may change.
+
+        What runs is ended and started again, and what waits is started, without back-off.
+        """
+        if (self._next or self.spec).get("image") == spec.get("image"):
+            return
+        self._next = spec
+        self._backoff, self._retries = Backoff(self._context.host.restarts), 0
+        if isinstance(self.state, Waiting):
+            self.start_at = None
+        elif self.running and self.role is not Role.INIT:
+            self.redefined = True
+            self.kill(f"Container {self.name} definition changed, will be restarted", self._grace(None))
+
     def _cannot_start(self, reason: str, message: str) -> None:
         waiting = Waiting(reason, message)
         if self.state != waiting:
@@ -158,7 +177,7 @@ class Container:
         if isinstance(self.state, Terminated):
             self.last = self.state
         self.state = Running(self._clock.now())
-        self.restarts, self.start_at, self._retries = restarts, None, 0
+        self.restarts, self.start_at, self._retries, self.redefined = restarts, None, 0, False
         self.container_id = f"process://{uuid.uuid4().hex}"
         self.image_id = self._context.host.images.identity(str(self.spec.get("image") or ""))
         self._prepared = prepared

@@ -33,6 +33,9 @@ class KeyLoop(Generic[K]):
     def add(self, key: K) -> None:
         self._queue.add(key)
 
+    def add_after(self, key: K, delay: float) -> None:
+        self._queue.add_after(key, delay)
+
     def stop(self) -> None:
         """End after the call in progress; what is queued is dropped."""
         self._stopping = True

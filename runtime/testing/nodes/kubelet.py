@@ -31,6 +31,7 @@ from runtime.types import GVR
 
 _SYNC_TIMEOUT = 60.0  # seconds for the caches to fill
 _STATUS_DRAIN = 2.0
+_AFTER_FAILURE = 5.0  # seconds until another worker takes a Pod over whose worker had a bug
 _STOP_MARGIN = 5.0  # real seconds beyond the grace period until a stop does without the supervisor's help
 _NAMESPACES = GVR("", "v1", "namespaces")
 
@@ -283,14 +284,15 @@ class LocalNode:
 
     def _worker_ended(self, worker: PodWorker) -> None:
         key = f"{worker.namespace}/{worker.name}"
-        if not worker.left:
+        if not (worker.left or worker.failed):
             worker.remove_folder()
         with self._lock:
             if self._stopping:
                 return
             del self._workers[key]
-            self._ended[key] = worker.uid
-        self._pod_loop.add(key)
+            if not worker.failed:
+                self._ended[key] = worker.uid
+        self._pod_loop.add_after(key, _AFTER_FAILURE if worker.failed else 0.0)
 
     def _sync_claim(self, claim: Unstructured | None) -> None:
         if claim is not None and claim.deletion_timestamp is None:

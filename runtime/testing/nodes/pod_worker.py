@@ -23,6 +23,7 @@ _log = get_logger("runtime.testing.nodes")
 _VOLUME_RETRY = 1.0  # seconds until volumes that could not be mounted are tried again
 _DEFAULT_GRACE = 30.0
 _OVER = ("Succeeded", "Failed")
+_CONTAINERS = ("initContainers", "containers")
 
 
 class PodWorker:
@@ -38,6 +39,7 @@ class PodWorker:
         self.namespace, self.name, self.uid = pod.namespace, pod.name, pod.uid
         self.finished = threading.Event()  # no process of the Pod runs, nor will
         self.left = False  # the node stops: the Pod may run again on this root
+        self.failed = False  # it ended because of a bug here: another worker should try
         self._host = host
         self._clock = host.clock
         self._pod: JSONObject = pod.to_dict()
@@ -56,6 +58,7 @@ class PodWorker:
         self._mount_at = 0.0
         self._mount_error = ""
         self._initialized = False
+        self._synced_at = float("-inf")  # monotonic time at which it was last looked what may start
         self._deadline: float | None = None  # monotonic end of the grace period, once the Pod is to end
         self._report = True  # whether the API still wants to know
         self._done = False
@@ -136,6 +139,7 @@ class PodWorker:
         except Exception as error:
             # A bug here must not leave the Pod's processes running unseen.
             _log.exception("pod worker failed", namespace=self.namespace, name=self.name)
+            self.failed = True
             self._event("Warning", "FailedSync", f"error determining status: {error!r}")
             self._kill_hard()
         finally:
@@ -165,8 +169,11 @@ class PodWorker:
         """Seconds until something is due by itself; ``None``: only when told."""
         if self._published is None and self._report:
             return 0.0
-        due = [c.start_at for c in self._all() if c.start_at is not None] if self._deadline is None else []
-        if not self._mounted and self._deadline is None and self._phase is None:
+        if self._deadline is not None or self._phase is not None:
+            return None
+        # One whose time had come at the last look waits for another container, not for a time.
+        due = [c.start_at for c in self._all() if c.start_at is not None and c.start_at > self._synced_at]
+        if not self._mounted:
             due.append(self._mount_at)
         return max(0.0, min(due) - self._clock.monotonic()) if due else None
 
@@ -179,8 +186,13 @@ class PodWorker:
         metadata = self._pod["metadata"]
         if metadata.get("deletionTimestamp"):
             self._end(self._remaining_grace(metadata))
-        elif self._mounted:
+            return
+        if self._mounted:
             self._remount()  # labels and annotations may be files
+        specs = {spec["name"]: spec for field in _CONTAINERS for spec in self._pod["spec"].get(field) or ()}
+        for container in self._all():
+            if container.name in specs:
+                container.redefine(specs[container.name])
 
     def _refreshed(self) -> None:
         if self._mounted:
@@ -216,7 +228,7 @@ class PodWorker:
     def _sync(self) -> None:
         if not self._mount():
             return
-        now = self._clock.monotonic()
+        now = self._synced_at = self._clock.monotonic()
         if not self._sync_init(now):
             return
         self._initialized = True
@@ -269,6 +281,8 @@ class PodWorker:
             container.start()
 
     def _restarts(self, container: Container) -> bool:
+        if container.redefined:
+            return True
         policy = container.spec.get("restartPolicy") or self._pod["spec"].get("restartPolicy") or "Always"
         if container.role is Role.SIDECAR:
             return True

@@ -228,6 +228,22 @@ def test_a_node_stops_without_its_supervisors_help(cluster: Cluster, monkeypatch
     assert not alive(pid)
 
 
+def test_a_pod_whose_worker_has_a_bug_gets_another(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubelet_module, "_AFTER_FAILURE", 0.1)
+    cluster.create_pod(make_pod(sh(FOREVER)))
+    cluster.wait_ready("p")
+    assert cluster.node is not None
+
+    def bug() -> None:
+        raise RuntimeError("a bug")
+
+    cluster.node._workers["default/p"]._post(bug)
+    wait_for(lambda: restarts(cluster, "p") == 1)
+    cluster.wait_ready("p")
+    cluster.client.resource(PODS, "default").delete("p")
+    wait_for(lambda: cluster.get(PODS, "p") is None)
+
+
 def test_pods_go_on_when_the_node_is_started_again(cluster: Cluster) -> None:
     mount = [{"name": "data", "mountPath": "/data"}]
     pod = make_pod(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.testing.nodes.nodes_support import Bench, make_pod, python, sh, wait_for
+from runtime.client import Unstructured
+from runtime.testing.nodes.pod_worker import PodWorker
+from tests.runtime.testing.nodes.nodes_support import Bench, alive, make_pod, python, sh, wait_for
 
 MakeBench = Callable[..., Bench]
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
@@ -18,13 +21,6 @@ FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
 def pid_of(bench: Bench, name: str) -> int:
     """The process number a container's script has written to its log."""
     return int(wait_for(lambda: bench.logs(bench.workers[-1], name).split()[:1])[0])
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_container_runs_and_its_status_says_so(bench: Bench) -> None:
@@ -215,6 +211,66 @@ def test_crash_loop(bench: Bench) -> None:
     assert waiting[0]["lastState"]["terminated"]["exitCode"] == 7
     assert waiting[0]["lastState"]["terminated"]["message"] == "no\n"
     assert any(event.startswith("Warning BackOff") for event in bench.recorder.events)
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Gets an entry for each turn of a worker's loop."""
+    seen: list[str] = []
+    original = PodWorker._turn
+
+    def turn(worker: PodWorker) -> None:
+        seen.append(worker.name)
+        original(worker)
+
+    monkeypatch.setattr(PodWorker, "_turn", turn)
+    return seen
+
+
+def test_a_start_that_waits_for_another_container_does_not_spin(make_bench: MakeBench, turns: list[str]) -> None:
+    bench = make_bench(base=0.3)
+    crashing = sh("exit 1", "side", restartPolicy="Always")
+    worker = bench.run(make_pod(sh(FOREVER), init=[crashing, sh("exit 1", "init")]))
+    wait_for(lambda: bench.container(worker, "side").get("restartCount", 0) >= 3)
+    assert len(turns) < 200
+
+
+def test_a_pod_that_is_over_does_not_wait_for_its_sidecars_restart(make_bench: MakeBench, turns: list[str]) -> None:
+    bench = make_bench(base=0.3)
+    crashing = sh("exit 1", "side", restartPolicy="Always")
+    over = bench.run(make_pod(sh("sleep 0.2"), init=[crashing], restartPolicy="Never"))
+    wait_for(lambda: bench.status(over).get("phase") == "Succeeded")
+    other = bench.run(make_pod(sh("exit 1"), name="clock"))
+    wait_for(lambda: bench.container(other, "main").get("restartCount", 0) >= 3)  # longer than the sidecar's back-off
+    assert turns.count(over.name) < 100
+
+
+def test_another_image_restarts_the_container(bench: Bench) -> None:
+    pod = make_pod(sh("echo first; " + FOREVER), sh(FOREVER, "other"), restartPolicy="Never")
+    worker = bench.run(pod)
+    bench.wait_ready(worker)
+    wait_for(lambda: bench.logs(worker, "main") == "first\n")
+    changed = copy.deepcopy(pod)
+    changed["spec"]["containers"][0]["image"] = "busybox:2"
+    worker.update(Unstructured(changed))
+    wait_for(lambda: bench.container(worker, "main")["restartCount"] == 1)
+    bench.wait_ready(worker)
+    assert bench.container(worker, "main")["image"] == "busybox:2"
+    assert bench.container(worker, "other")["restartCount"] == 0
+    images = [u.status["containerStatuses"][0]["image"] for u in bench.updates[worker.uid]]
+    assert images == sorted(images)  # the old one as long as it ran
+    assert any("definition changed" in event for event in bench.recorder.events)
+
+
+def test_another_image_counts_for_a_container_that_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLINE_BIN", "/not/there")
+    pod = make_pod({"name": "main", "image": "xline", "args": ["-c", FOREVER]})
+    worker = bench.run(pod)
+    wait_for(lambda: bench.state(worker, "main") == "waiting")
+    changed = copy.deepcopy(pod)
+    changed["spec"]["containers"][0]["image"] = "busybox"
+    worker.update(Unstructured(changed))
+    bench.wait_ready(worker)
 
 
 def test_restart_policies(bench: Bench) -> None:
