@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
@@ -16,6 +17,8 @@ from runtime.types import JSONObject
 
 _ACCEPTED = ("application/json", "application/yaml")
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
+_MAX_YAML_DEPTH = 500
+_ALIASED_NODES = 400_000  # that a YAML document may always have, however short it is
 _NO_PROTOBUF = (
     "; protobuf is not read by this server: instead of kubectl create namespace, configmap, secret ... give kubectl "
     "create -f or apply -f a manifest"
@@ -88,26 +91,58 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def parse_yaml(text: bytes | str) -> object:
-    """One YAML document as JSON values. Raises :class:`yaml.YAMLError`."""
-    return _as_json(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe loader with fewer types
+    """One YAML document as JSON values. Raises :class:`yaml.YAMLError`.
+
+    Most YAML that is sent is JSON, which is read a hundred times faster as such.
+    """
+    if text[:1] in ("{", b"{"):
+        with contextlib.suppress(ValueError):
+            return orjson.loads(text)
+    _check_depth(text)
+    return _AsJson(len(text)).convert(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe loader with fewer types
 
 
 def parse_documents(text: bytes | str) -> list[object]:
     """All documents of a YAML or JSON file."""
-    return [_as_json(each) for each in yaml.load_all(text, Loader=_Loader) if each is not None]
+    documents = yaml.load_all(text, Loader=_Loader)
+    return [_AsJson(len(text)).convert(each) for each in documents if each is not None]
 
 
-def _as_json(value: object) -> object:
-    """Without what YAML can say and JSON cannot, such as keys that are no strings. Raises :class:`yaml.YAMLError`."""
-    if isinstance(value, dict):
-        return {_key(key): _as_json(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_as_json(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise yaml.YAMLError(f"{value} is no JSON number")
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise yaml.YAMLError(f"{type(value).__name__} is no JSON type")
+def _check_depth(text: bytes | str) -> None:
+    """Refuse what is nested so deeply that libyaml's binding, which recurses in C, would end the whole process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_YAML_DEPTH:
+                raise yaml.YAMLError("exceeded max depth")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+class _AsJson:
+    """Turns YAML into JSON values, which know neither keys that are no strings nor aliases.
+
+    :param size: of the text; a value with many more nodes is made of aliases of aliases.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = max(size, _ALIASED_NODES)
+
+    def convert(self, value: object) -> object:
+        """Raises :class:`yaml.YAMLError`."""
+        self._left -= 1
+        if self._left < 0:
+            raise yaml.YAMLError("document contains excessive aliasing")
+        if isinstance(value, dict):
+            return {_key(key): self.convert(child) for key, child in value.items()}
+        if isinstance(value, list):
+            return [self.convert(each) for each in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise yaml.YAMLError(f"{value} is no JSON number")
+        if value is None or isinstance(value, str | int | float):
+            return value
+        raise yaml.YAMLError(f"{type(value).__name__} is no JSON type")
 
 
 def _key(key: object) -> str:

@@ -98,6 +98,8 @@ class Handler:
             return self._verbs.serve(request, target, verb, user)
         except (errors.StatusError, errors.PlainError) as error:
             return _refusal(error)
+        except RecursionError:
+            return _refusal(errors.bad_request("the body is nested too deeply"))
         except Exception as error:
             _log.exception("%s %s failed inside the server", request.method, request.path)
             return _refusal(errors.internal(f"{type(error).__name__}: {error}"))

@@ -7,6 +7,7 @@ Our own, because it is called for every request of every test: parsing by hand i
 from __future__ import annotations
 
 import functools
+import re
 import socket
 import time
 import zlib
@@ -18,6 +19,9 @@ from urllib.parse import parse_qsl, unquote
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 3 * 1024 * 1024
+_MAX_DIGITS = 19
+_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
+_TLS_HANDSHAKE = b"\x16"
 _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_TIME = 1.0  # seconds without a byte
 _RECEIVE = 64 * 1024
@@ -171,6 +175,8 @@ class Connection:
             if found:
                 self._buffer = rest
                 return head
+            if self._buffer[:1] == _TLS_HANDSHAKE:
+                raise BadRequest(400, "this server speaks plain HTTP: ask for http:// instead of https://")
             if len(self._buffer) > MAX_HEAD:
                 raise BadRequest(431, "request header fields too large")
             if not self._receive():
@@ -185,9 +191,9 @@ class Connection:
         if coding:
             raise BadRequest(501, f"unsupported transfer encoding {coding!r}")
         text = headers.get("content-length", "0")
-        if not text.isdigit():
-            raise BadRequest(400, f"bad Content-Length {text!r}")
-        if int(text) > MAX_BODY:
+        if not (text.isascii() and text.isdigit()):
+            raise BadRequest(400, f"bad Content-Length {text[:100]!r}")
+        if len(text) > _MAX_DIGITS or int(text) > MAX_BODY:
             raise BadRequest(413, f"Request entity too large: limit is {MAX_BODY}")
         return self._take(int(text))
 
@@ -195,19 +201,19 @@ class Connection:
         total = 0
         while True:
             size_text = self._line().split(b";", 1)[0].strip()
-            try:
-                size = int(size_text, 16)
-            except ValueError:
-                raise BadRequest(400, f"bad chunk size {size_text!r}") from None
+            if not _CHUNK_SIZE.fullmatch(size_text):
+                raise BadRequest(400, f"bad chunk size {size_text[:100]!r}")
+            size = int(size_text, 16)
             total += size
-            if size < 0 or total > MAX_BODY:
+            if total > MAX_BODY:
                 raise BadRequest(413, f"Request entity too large: limit is {MAX_BODY}")
             if size == 0:
                 while self._line():
                     pass  # trailers
                 return
             yield self._take(size)
-            self._line()
+            if self._line():
+                raise BadRequest(400, "a chunk is longer than its size")
 
     def _line(self) -> bytes:
         while True:
@@ -270,8 +276,8 @@ def parse_head(head: bytes) -> Request:
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     path, _, query = target.partition("?")
     http_1_0 = version == "HTTP/1.0"
-    connection = headers.get("connection", "").lower()
-    keep_alive = connection == "keep-alive" if http_1_0 else connection != "close"
+    connection = [each.strip() for each in headers.get("connection", "").lower().split(",")]
+    keep_alive = "close" not in connection and (not http_1_0 or "keep-alive" in connection)
     return Request(
         method,
         unquote(path) if "%" in path else path,

@@ -14,6 +14,7 @@ from runtime.testing.apiserver.http import BadRequest, Connection, Disconnected,
 _log = logging.getLogger("runtime.testing.apiserver")
 
 _ACCEPT_PAUSE = 0.01  # seconds
+_LAST = 1.0  # seconds
 
 # Answers a request; None closes the connection without an answer (a fault on demand).
 Handler = Callable[[Request], Response | None]
@@ -45,6 +46,8 @@ class Listener:
         with self._lock:
             self._stopping = True
         _shutdown(self._socket)
+        with contextlib.suppress(OSError):  # where that wakes nobody who accepts (macOS), a last connection does
+            socket.create_connection((self.host, self.port), timeout=_LAST).close()
         self._socket.close()
         if self._acceptor.ident is not None:
             self._acceptor.join()
@@ -90,7 +93,11 @@ class Listener:
                     daemon=True,
                 )
                 self._open[thread] = sock
-            thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # the system has no more threads; the peer may try again
+                    del self._open[thread]
+                    sock.close()
 
     def _serve(self, sock: socket.socket) -> None:
         connection = Connection(sock)

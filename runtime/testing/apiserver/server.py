@@ -23,6 +23,8 @@ from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import DEFAULT_HISTORY, Store
 from runtime.testing.apiserver.verbs import Verbs
 from runtime.testing.kinds.model import Kind, Registry
+from runtime.testing.kinds.registry import DefaultRegistry
+from runtime.testing.kinds.services import ServiceAddresses
 from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
@@ -62,9 +64,6 @@ class FakeAPIServer:
     ) -> None:
         store = Store(history)
         if registry is None:
-            from runtime.testing.kinds.registry import DefaultRegistry
-            from runtime.testing.kinds.services import ServiceAddresses
-
             in_use = ServiceAddresses(in_use=lambda: [each.obj for each in store.snapshot(("", "services"))[0]])
             registry = DefaultRegistry(clock, in_use)
         self._context = Context(store, registry, clock or SYSTEM, bookmark_interval=bookmark_interval)

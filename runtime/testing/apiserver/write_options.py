@@ -58,5 +58,5 @@ def write_options(request: Request, kind: str) -> WriteOptions:
 def _duplicates(body: bytes) -> tuple[str, ...]:
     try:
         return duplicate_fields(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()  # said better when the body is decoded

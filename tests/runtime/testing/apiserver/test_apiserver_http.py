@@ -186,3 +186,52 @@ def test_cut_connections_come_back(server: FakeAPIServer, api: Http) -> None:
     eventually(lambda: server.connections == 0)
     api.close()
     assert api.get("/version").status == 200
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "code"),
+    [
+        (b"-5", b"abcde\r\n", 400),
+        (b"0x5", b"abcde\r\n", 400),
+        (b"1_0", b"abcde\r\n", 400),
+        (b"2", b"{}XX\r\n", 400),  # more data than it says: what follows must not be taken for a request
+        (b"ffffffffffffffff", b"", 413),
+    ],
+)
+def test_a_chunk_is_what_its_size_says(server: FakeAPIServer, size: bytes, data: bytes, code: int) -> None:
+    head = b"POST " + CONFIGMAPS.encode() + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = raw(server, head, size + b"\r\n" + data + b"0\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 %d " % code)
+    assert received.count(b"HTTP/1.1") == 1
+
+
+def test_tls_is_told_that_there_is_none(server: FakeAPIServer) -> None:
+    received = raw(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"http:// instead of https://" in received
+
+
+def test_close_may_stand_among_other_options(server: FakeAPIServer) -> None:
+    assert raw(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: upgrade, Close\r\n\r\n").endswith(b"ok")
+
+
+@pytest.mark.parametrize(
+    ("media", "body"),
+    [
+        ("application/json", b'{"a":' * 100_000),
+        ("application/json", b'{"metadata":{"name":"x"},"a":' + b"[" * 900 + b"]" * 900 + b"}"),
+        ("application/yaml", b"[" * 100_000),
+        ("application/yaml", b"- " * 100_000),
+        ("application/yaml", b"a: &a [*a]"),
+        (
+            "application/yaml",
+            b"a: &a [x,x,x,x,x,x,x,x]\n"
+            + b"".join(b"%c: &%c [%b]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 8)) for c in b"bcdefghij"),
+        ),
+    ],
+    ids=["json-cut", "json-deep", "yaml-flow", "yaml-block", "yaml-recursive", "yaml-bomb"],
+)
+def test_bodies_made_to_break_a_parser_do_not(api: Http, media: str, body: bytes) -> None:
+    answer = api("POST", CONFIGMAPS, body, content_type=media)
+    assert answer.status in (201, 400), answer
+    assert api.get("/healthz").status == 200
