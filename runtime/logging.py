@@ -159,7 +159,9 @@ class _StructlogSink:
         self._format: Format = format
         self._stream = stream
         self._render: _Render | None = None
-        self._write_lock = threading.Lock()  # guards the stream: a line is never cut by another's
+        # Guards the stream: a line is never cut by another's. Reentrant: a finalizer or a signal handler that logs may
+        # run in the middle of a write.
+        self._write_lock = threading.RLock()
 
     def is_enabled(self, _name: str, level: int) -> bool:
         return level >= self._level

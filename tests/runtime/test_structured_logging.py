@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -184,3 +185,25 @@ def test_handlers_and_fields_of_an_application_may_raise(caplog: pytest.LogCaptu
         get_logger("x").warning("lost")
     finally:
         logging.getLogger("x").removeHandler(handler)
+
+
+class _Telling(io.StringIO):
+    """A stream within whose write something is logged, as a finalizer or a signal handler may do at any moment."""
+
+    told = False
+
+    def write(self, text: str) -> int:
+        if not self.told:
+            self.told = True
+            logging.getLogger("finalizer").warning("collected")
+        return super().write(text)
+
+
+def test_a_line_within_a_line_blocks_nothing() -> None:
+    stream = _Telling()
+    configure("info", "json", stream)
+    writer = threading.Thread(target=get_logger("x").info, args=("outer",), name="writer", daemon=True)
+    writer.start()
+    writer.join(10)
+    assert not writer.is_alive()
+    assert [line["event"] for line in lines(stream)] == ["collected", "outer"]
