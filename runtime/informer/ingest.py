@@ -209,7 +209,7 @@ class Ingest:
             attempts = before.attempts + 1 if before is not None else 1
             delay = min(_FIRST_RETRY * 2.0 ** min(attempts - 1, 20), _LAST_RETRY)
             self._quarantine[key] = _Quarantined(obj, text, attempts, self._clock.monotonic() + delay)
-        self._health.failed(f"{key}: {text}")
+        self._health.object_failed(f"{key}: {text}")
         self._log.error(
             "object quarantined: the cache keeps its last good version; it will be tried again",
             key=key,

@@ -67,18 +67,26 @@ class Health:
         self._skipped_events = 0
         self._handler_errors = 0
 
-    def failed(self, error: BaseException | str) -> float:
-        """Only the text is kept: an exception would keep alive what its frames hold, whole answers included.
+    def failed(self, error: Exception) -> float:
+        """Something went wrong with the API server.
 
         :returns: for how many seconds it has failed by now, without a watch that opened.
         """
-        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        # Only the text is kept: an exception would keep alive what its frames hold, whole answers included.
+        self._remember(f"{type(error).__name__}: {error}")
         now = self._clock.monotonic()
         with self._lock:
-            self._last_error, self._last_error_at = text, self._clock.now()
             if self._failing_since is None:
                 self._failing_since = now
             return now - self._failing_since
+
+    def object_failed(self, text: str) -> None:
+        """An object cannot be cached, which says nothing of the server."""
+        self._remember(text)
+
+    def _remember(self, text: str) -> None:
+        with self._lock:
+            self._last_error, self._last_error_at = text, self._clock.now()
 
     def listed(self) -> None:
         with self._lock:

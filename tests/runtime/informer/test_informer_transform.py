@@ -350,6 +350,18 @@ def test_what_fails_last_in_a_burst_stays_in_quarantine(script: Script, scripted
     assert informer.sync_state.quarantined == {"ns/a": "ArithmeticError: bad version"}
 
 
+def test_an_object_in_quarantine_is_no_failure_of_the_connection(
+    script: Script, scripted: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    script.lists.append(listing(10, obj("a", 1)))
+    script.watches += [watching(bookmark(11), then="end"), watching(bookmark(12))]
+    informer = scripted(transform=Transform("a"))
+    assert informer.wait_until("12", 15)
+    assert "ArithmeticError" in (informer.sync_state.last_error or "")
+    assert "watching again" not in caplog.text
+
+
 def test_a_transform_that_exits_ends_no_thread(script: Script, scripted: Make) -> None:
     def transform(o: dict[str, Any]) -> dict[str, Any]:
         if o["metadata"]["name"] == "a":
