@@ -40,11 +40,12 @@ class VolumeRetention(Record, frozen=True):
     when_deleted: Annotated[
         Retention,
         Meta(
-            description="What happens to the data when the XlineCluster is deleted. Retain keeps the volumes; create "
-            "the cluster again under the same name and with as many members, and they start with that data. "
-            "May be changed at any time."
+            description="What happens to the data when the XlineCluster is deleted. Retain keeps the volumes: create "
+            "the cluster again under the same name, with the same engine and as many members, and it goes on with "
+            "that data. Delete deletes them. May be changed at any time; a change counts once "
+            "`status.observedGeneration` shows it."
         ),
-    ] = "Delete"
+    ] = "Retain"
 
 
 class Storage(Record, frozen=True):

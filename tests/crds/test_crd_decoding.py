@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_schema() -> None:
     decoded = decode(XlineCluster, cluster(replicas=3))
     assert decoded.spec.engine == "xline"
     assert decoded.spec.storage.size == "1Gi"
-    assert decoded.spec.storage.retention_policy.when_deleted == "Delete"
+    assert decoded.spec.storage.retention_policy.when_deleted == "Retain"
     assert decoded.metadata.uid == "u1"
 
 
