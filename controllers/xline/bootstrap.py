@@ -2,20 +2,24 @@
 
 A cluster that is bootstrapped a second time, or with another list on one of its members, is two clusters, and
 clients lose what they wrote to one of them. So the list is frozen in ``status.bootstrap`` by a write that fails if
-anybody else wrote first, and repeated in an annotation of the StatefulSet, should the status be lost (a restore from
-a backup leaves it out). Once written it never changes; ``spec.replicas`` may.
+anybody else wrote first, and repeated in annotations of the claims and of the StatefulSet's template for them, should
+the status be lost (a restore from a backup leaves it out; so does a cluster that is deleted and created again on its
+retained volumes). Once written it never changes; ``spec.replicas`` may.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 
 from controllers.xline import names as known
 from controllers.xline.names import Names
 from crds.decoding import decode
-from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster
+from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClusterSpec
 from runtime.client import NotFound, Unstructured
 from runtime.controller import ReconcileContext
+from runtime.types import JSONMapping
 
 
 class Gone(Exception):
@@ -31,7 +35,7 @@ class VolumesLeaving(Exception):
 
 
 class FormerData(Exception):
-    """Volumes of a former cluster of this name are there, but not as many as members are wanted."""
+    """A former cluster of this name has left something on which this one cannot start."""
 
 
 def frozen(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> tuple[Unstructured, Bootstrap]:
@@ -51,10 +55,9 @@ def frozen(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> t
     stored = decode(XlineCluster, live.to_dict())
     if stored.status is not None and stored.status.bootstrap is not None:
         return live, stored.status.bootstrap
-    bootstrap = _recovered(live, ctx)
+    bootstrap = _recovered(live, stored.spec, ctx)
     if bootstrap is None:
-        _check_volumes(live, stored.spec.replicas, ctx)
-        bootstrap = first_bootstrap(stored)
+        bootstrap = first_bootstrap(stored, _token_on_volumes(live, stored.spec, ctx))
     patch = {
         "metadata": {"uid": obj.uid, "resourceVersion": live.resource_version},
         "status": {"bootstrap": msgspec.to_builtins(bootstrap)},
@@ -88,16 +91,22 @@ def alive(obj: Unstructured, ctx: ReconcileContext) -> Unstructured:
     return live
 
 
-def first_bootstrap(cluster: XlineCluster) -> Bootstrap:
-    """What is frozen if nothing is frozen yet."""
+def first_bootstrap(cluster: XlineCluster, token: str | None = None) -> Bootstrap:
+    """What is frozen if nothing is frozen yet.
+
+    :param token: of the former cluster whose data this one goes on with; None to make one.
+    """
     names = Names(cluster.metadata.namespace, cluster.metadata.name)
     members = [names.member(ordinal) for ordinal in range(cluster.spec.replicas)]
-    return Bootstrap(members=members, token=f"{names.cluster}-{cluster.metadata.uid[:8]}")
+    return Bootstrap(members=members, token=token or f"{names.cluster}-{cluster.metadata.uid[:8]}")
 
 
-def _check_volumes(obj: Unstructured, replicas: int, ctx: ReconcileContext) -> None:
-    """A member that finds data on its volume goes on with the membership that stands there, whatever it is told. So a
-    new cluster starts with all volumes of a former one, or with none.
+def _token_on_volumes(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileContext) -> str | None:
+    """The token of the former cluster whose volumes are there; None if there are none, or they do not tell.
+
+    A member that finds data on its volume goes on with the membership that stands there, whatever it is told. So a
+    new cluster starts with all volumes of a former one, or with none. Its token stays, too: the former cluster may
+    have been deleted before all members had started, and those that start now must be who the others wait for.
 
     :raises VolumesLeaving: see there.
     :raises FormerData: see there.
@@ -105,32 +114,72 @@ def _check_volumes(obj: Unstructured, replicas: int, ctx: ReconcileContext) -> N
     names = Names(obj.namespace, obj.name)
     claims = ctx.client.resource(known.CLAIMS, namespace=obj.namespace).list(label_selector=names.selector_text)
     prefix = names.claim(names.stateful_set) + "-"
-    found = [claim for claim in claims if claim.name.removeprefix(prefix).isdecimal()]
-    for claim in found:
+    found = {claim.name: claim for claim in claims if claim.name.removeprefix(prefix).isdecimal()}
+    for claim in found.values():
         if claim.deletion_timestamp is not None or known.is_left_over(claim, obj):
             raise VolumesLeaving(f"PersistentVolumeClaim {claim.name} of a deleted cluster is still there")
-    wanted = {names.claim(names.member(ordinal)) for ordinal in range(replicas)}
     if not found:
-        return
-    listed = ", ".join(sorted(claim.name for claim in found))
-    if {claim.name for claim in found} != wanted:
+        return None
+    token = _one_cluster(found, names, spec)
+    listed = ", ".join(sorted(found))
+    ctx.recorder.event(obj, "Normal", "DataFound", f"the cluster goes on with the data in {listed}")
+    return token
+
+
+def _one_cluster(found: Mapping[str, Unstructured], names: Names, spec: XlineClusterSpec) -> str | None:
+    """The token that all these claims name; None if they name none (somebody else has made them).
+
+    :raises FormerData: they are not the volumes of one cluster such as ``spec`` wants.
+    """
+    listed = ", ".join(sorted(found))
+    wanted = {names.claim(names.member(ordinal)) for ordinal in range(spec.replicas)}
+    if found.keys() != wanted:
         raise FormerData(
-            f"spec.replicas: {replicas} members are wanted, but a former cluster of this name has left the volumes "
-            f"{listed}: create it with that many members to go on with its data, or delete these "
+            f"spec.replicas: {spec.replicas} members are wanted, but a former cluster of this name has left the "
+            f"volumes {listed}: create it with that many members to go on with its data, or delete these "
             "PersistentVolumeClaims to begin anew"
         )
-    ctx.recorder.event(obj, "Normal", "DataFound", f"the cluster goes on with the data in {listed}")
+    engines = {claim.annotations[known.ENGINE] for claim in found.values() if known.ENGINE in claim.annotations}
+    if engines - {spec.engine}:
+        raise FormerData(
+            f"spec.engine: {spec.engine} is wanted, but the volumes {listed} of a former cluster of this name hold "
+            f"data of {' and '.join(sorted(engines))}: create it with that engine to go on with it, or delete these "
+            "PersistentVolumeClaims to begin anew"
+        )
+    tokens = {claim.annotations[known.TOKEN] for claim in found.values() if known.TOKEN in claim.annotations}
+    if len(tokens) > 1:
+        raise FormerData(
+            f"the volumes {listed} are of different clusters ({', '.join(sorted(tokens))} in their annotation "
+            f"{known.TOKEN}): delete the PersistentVolumeClaims whose data is not wanted"
+        )
+    return next(iter(tokens), None)
 
 
-def _recovered(obj: Unstructured, ctx: ReconcileContext) -> Bootstrap | None:
-    """From the annotations of a StatefulSet of ours that runs already."""
+def _recovered(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileContext) -> Bootstrap | None:
+    """From a StatefulSet that runs already: ours, or one that was left without an owner (``--cascade=orphan``)."""
     names = Names(obj.namespace, obj.name)
     try:
         live = ctx.client.resource(known.STATEFULSETS, namespace=obj.namespace).get(names.stateful_set)
     except NotFound:
         return None
     owner = live.controller_owner
-    members = live.annotations.get(known.INITIAL_MEMBERS)
-    if owner is None or owner.uid != obj.uid or not members:
+    if owner is not None and owner.uid != obj.uid:
         return None
-    return Bootstrap(members=members.split(","), token=live.annotations.get(known.TOKEN, ""))
+    told = _claim_annotations(live)
+    members = told.get(known.INITIAL_MEMBERS)
+    if not members:
+        return None
+    if told.get(known.ENGINE, spec.engine) != spec.engine:
+        raise FormerData(
+            f"spec.engine: {spec.engine} is wanted, but StatefulSet {live.name} runs {told[known.ENGINE]}: create the "
+            "cluster with that engine, or delete the StatefulSet and its PersistentVolumeClaims to begin anew"
+        )
+    return Bootstrap(members=members.split(","), token=told.get(known.TOKEN, ""))
+
+
+def _claim_annotations(stateful_set: Unstructured) -> JSONMapping:
+    for template in (stateful_set.get("spec") or {}).get("volumeClaimTemplates") or ():
+        if template["metadata"].get("name") == known.VOLUME:
+            found: JSONMapping = template["metadata"].get("annotations") or {}
+            return found
+    return {}

@@ -115,7 +115,7 @@ def disruption_budget(plan: Plan) -> JSONObject:
 
 def stateful_set(plan: Plan) -> JSONObject:
     """The members. They start in parallel: none of them becomes ready before a majority runs."""
-    manifest = _object(
+    return _object(
         plan,
         "apps/v1",
         "StatefulSet",
@@ -130,11 +130,6 @@ def stateful_set(plan: Plan) -> JSONObject:
             "volumeClaimTemplates": [_claim(plan)],
         },
     )
-    manifest["metadata"]["annotations"] = {
-        known.INITIAL_MEMBERS: ",".join(plan.bootstrap.members),
-        known.TOKEN: plan.bootstrap.token,
-    }
-    return manifest
 
 
 def _pod(plan: Plan) -> JSONObject:
@@ -192,7 +187,15 @@ def _claim(plan: Plan) -> JSONObject:
     }
     if storage.storage_class_name is not None:
         spec["storageClassName"] = storage.storage_class_name
-    return {"metadata": {"name": known.VOLUME, "labels": plan.names.selector}, "spec": spec}
+    annotations = {
+        known.ENGINE: plan.cluster.spec.engine,
+        known.INITIAL_MEMBERS: ",".join(plan.bootstrap.members),
+        known.TOKEN: plan.bootstrap.token,
+    }
+    return {
+        "metadata": {"name": known.VOLUME, "labels": plan.names.selector, "annotations": annotations},
+        "spec": spec,
+    }
 
 
 def _port(name: str, number: int) -> JSONObject:

@@ -23,7 +23,8 @@ _COMPONENT = "app.kubernetes.io/component"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 _OURS = "xlinecluster"
 
-# On the StatefulSet: the members it was bootstrapped with, should the XlineCluster's status get lost.
+# On the claims, and in the StatefulSet's template of them, which cannot change: whose data the volumes hold.
+ENGINE = "xline.io.datenlord.com/engine"
 INITIAL_MEMBERS = "xline.io.datenlord.com/initial-members"
 TOKEN = "xline.io.datenlord.com/cluster-token"  # noqa: S105 - no secret: it tells clusters of one name apart
 

@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from controllers.xline import names as known
+from controllers.xline import volumes
 from controllers.xline.bootstrap import (
     FormerData,
     Gone,
@@ -36,13 +37,13 @@ from controllers.xline.status import (
     PROGRESSING,
     REJECTED,
     SCALING_UNSUPPORTED,
+    VOLUMES_LOST,
     Problem,
     Subject,
     build_status,
     find,
     stuck_status,
 )
-from controllers.xline.volumes import set_retention
 from crds.decoding import InvalidObject, convert, decode
 from crds.xlinecluster import XLINECLUSTERS, XlineCluster, XlineClusterStatus
 from membership.xline.settings import SettingError
@@ -107,7 +108,7 @@ class XlineReconciler:
             ctx.log.error("cannot work with the installed CRD", reason=str(error))
             ctx.recorder.event(obj, "Warning", "OutdatedDefinition", str(error))
             return Result(requeue_after=_SETTLED)
-        set_retention(obj, cluster, bootstrap.members, ctx)
+        volumes.set_retention(obj, cluster, bootstrap.members, ctx)
         observed = self._observe(plan, ctx)
         status = self._tell(obj, plan, observed, problem, ctx)
         return Result(requeue_after=_next_look(status, observed))
@@ -142,6 +143,11 @@ class XlineReconciler:
 
     def _apply(self, obj: Unstructured, plan: Plan, child: Child, ctx: ReconcileContext) -> Problem | None:
         before = self._cached(child, plan.names, ctx)
+        if child.gvr == known.STATEFULSETS and plan.bootstrap.completed:
+            lost = volumes.lost(plan.names, plan.bootstrap.members, ctx, surely=before is None)
+            if lost:
+                # Not even updated: were it deleted this moment, that would make it again.
+                return _lost_volumes(plan, lost) if before is None else None
         try:
             applied = ctx.apply(child.gvr, child.manifest, owner=obj)
         except AlreadyOwnedError as error:
@@ -242,6 +248,17 @@ def _scaling_problem(plan: Plan) -> Problem | None:
         SCALING_UNSUPPORTED,
         f"spec.replicas: {wanted} members are wanted, but a cluster that exists keeps its {plan.size}; "
         f"set it back to {plan.size}",
+    )
+
+
+def _lost_volumes(plan: Plan, lost: list[str]) -> Problem:
+    """A member that starts with an empty disk under its old identity forgets what it has promised, and a majority of
+    them would be bootstrapped a second time."""
+    return Problem(
+        VOLUMES_LOST,
+        f"StatefulSet {plan.names.stateful_set} is gone, and so are the volumes {', '.join(lost)}: it is not made "
+        "again on empty disks. Bring these PersistentVolumeClaims back (one made empty by hand says that its data may "
+        "be lost), or delete the XlineCluster and all its PersistentVolumeClaims to begin anew",
     )
 
 

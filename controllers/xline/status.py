@@ -25,6 +25,7 @@ INVALID_SPEC = "InvalidSpec"
 NAME_TAKEN = "NameTaken"
 REJECTED = "Rejected"
 SCALING_UNSUPPORTED = "ScalingUnsupported"
+VOLUMES_LOST = "VolumesLost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who deletes the members' volumes.
+"""Who deletes the members' volumes, and whether they are still there.
 
 ``spec.storage.retentionPolicy.whenDeleted: Delete`` makes the XlineCluster an owner of its claims, so that they go
 with it. The StatefulSet's own retention policy is not used for that: it would delete the data with the StatefulSet,
@@ -7,11 +7,17 @@ which somebody may delete by mistake and we make again.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from controllers.xline.names import CLAIMS, Names, is_left_over
 from crds.xlinecluster import XlineCluster
 from runtime.client import NotFound, Unstructured
 from runtime.controller import ReconcileContext
 from runtime.types import JSONObject
+
+
+class _Reader(Protocol):
+    def get(self, name: str, /) -> Unstructured: ...
 
 
 def set_retention(owner: Unstructured, cluster: XlineCluster, members: list[str], ctx: ReconcileContext) -> None:
@@ -33,6 +39,26 @@ def set_retention(owner: Unstructured, cluster: XlineCluster, members: list[str]
         leaving = claim.deletion_timestamp is not None or is_left_over(claim, owner)
         if not leaving and names.selector.items() <= claim.labels.items():
             _set_owner(owner, claim, wanted, ctx)
+
+
+def lost(names: Names, members: list[str], ctx: ReconcileContext, *, surely: bool) -> list[str]:
+    """The members' claims that do not exist (any more).
+
+    :param surely: ask the server for each; otherwise only for those that the cache lacks.
+    """
+    live = ctx.client.resource(CLAIMS, namespace=names.namespace)
+    readers: list[_Reader] = [live] if surely else [ctx.lister(CLAIMS).namespace(names.namespace), live]
+    claims = [names.claim(member) for member in members]
+    return [claim for claim in claims if not _exists(claim, readers)]
+
+
+def _exists(name: str, readers: list[_Reader]) -> bool:
+    for reader in readers:
+        try:
+            return reader.get(name).deletion_timestamp is None
+        except NotFound:
+            continue
+    return False
 
 
 def _set_owner(owner: Unstructured, claim: Unstructured, wanted: bool, ctx: ReconcileContext) -> None:

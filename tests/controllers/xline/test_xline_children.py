@@ -194,6 +194,11 @@ def test_a_setting_that_the_engine_lacks_is_an_error_naming_the_field() -> None:
         children(plan(engine="etcd", bootstrapArgs={"gc-interval": "1s"}))
 
 
-def test_initial_members_are_kept_on_the_statefulset_too() -> None:
-    annotations = made(plan())["StatefulSet demo-sts"]["metadata"]["annotations"]
-    assert annotations["xline.io.datenlord.com/initial-members"] == "demo-sts-0,demo-sts-1,demo-sts-2"
+def test_volumes_tell_whose_data_they_hold() -> None:
+    """Should the XlineCluster be deleted, or its status be lost."""
+    (found,) = made(plan(engine="etcd"))["StatefulSet demo-sts"]["spec"]["volumeClaimTemplates"]
+    assert found["metadata"]["annotations"] == {
+        "xline.io.datenlord.com/engine": "etcd",
+        "xline.io.datenlord.com/initial-members": "demo-sts-0,demo-sts-1,demo-sts-2",
+        "xline.io.datenlord.com/cluster-token": "demo-12345678",
+    }

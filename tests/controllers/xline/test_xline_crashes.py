@@ -55,7 +55,9 @@ def _plain(obj: JSONObject) -> JSONObject:
 
 def _without_token(spec: JSONObject, obj: JSONObject) -> JSONObject:
     """The token differs from run to run: it is made from the cluster's uid."""
-    token = (obj["metadata"].get("annotations") or {}).get("xline.io.datenlord.com/cluster-token")
+    token = ""
+    for claim in spec.get("volumeClaimTemplates") or ():
+        token = claim["metadata"]["annotations"].pop("xline.io.datenlord.com/cluster-token")
     for container in ((spec.get("template") or {}).get("spec") or {}).get("containers") or ():
         container["args"] = [arg.replace(str(token), "TOKEN") for arg in container["args"]]
     return spec

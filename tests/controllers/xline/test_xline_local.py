@@ -66,7 +66,7 @@ def local(tmp_path: Path) -> Iterator[Local]:
 
 
 def test_data_outlives_a_statefulset_deleted_by_mistake_and_goes_with_the_cluster(local: Local) -> None:
-    local.create()
+    local.create(storage={"retentionPolicy": {"whenDeleted": "Delete"}})
     local.start_operator()
     local.wait_whole()
     assert local.etcdctl("put", "key", "value") == "OK"
@@ -89,14 +89,28 @@ def test_data_outlives_a_statefulset_deleted_by_mistake_and_goes_with_the_cluste
     wait_for(lambda: local.claims() == [], _SLOW, "the volumes going")
 
 
-def test_retained_data_is_there_when_the_cluster_is_created_again(local: Local) -> None:
-    storage = {"retentionPolicy": {"whenDeleted": "Retain"}}
-    local.create(storage=storage)
+def test_data_is_there_when_the_cluster_is_created_again(local: Local) -> None:
+    """Nobody asked for anything: a mistaken `kubectl delete` loses nothing."""
+    local.create()
     local.start_operator()
     local.wait_whole()
     assert local.etcdctl("put", "key", "value") == "OK"
+    before = local.status()["bootstrap"]
     local.delete_and_wait()
     assert len(local.claims()) == 3
-    local.create(storage=storage)
+    local.create()
     local.wait_whole()
     wait_for(lambda: local.etcdctl("get", "key", "--print-value-only") == "value", _SLOW, "the data")
+    assert local.status()["bootstrap"] == before  # the same cluster, not another of its name
+
+
+def test_a_cluster_deleted_while_it_starts_can_be_created_again(local: Local) -> None:
+    """Some members have written their identity to their volume by then, others have not: they must still agree."""
+    local.create()
+    operator = local.start_operator()
+    wait_for(lambda: len(local.claims()) == 3 and local.node.processes(), _SLOW, "the first process")
+    local.delete_and_wait()
+    assert operator.looks > 0
+    local.create()
+    local.wait_whole()
+    assert local.etcdctl("put", "key", "value") == "OK"

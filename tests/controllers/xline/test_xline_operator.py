@@ -10,7 +10,7 @@ import pytest
 from controllers.xline import names as known
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Invalid
-from tests.controllers.xline.xline_world import NAMESPACE, World
+from tests.controllers.xline.xline_world import CHILDREN, NAMESPACE, World
 from tests.support.etcd_process import wait_for
 
 GO_MANIFEST = {
@@ -333,7 +333,7 @@ def test_nothing_is_made_for_a_cluster_that_is_being_deleted(world: World) -> No
 
 
 def test_volumes_go_with_the_cluster_unless_they_are_retained(world: World) -> None:
-    made = world.create()
+    made = world.create(storage={"retentionPolicy": {"whenDeleted": "Delete"}})
     world.start_operator()
     world.wait_children()
     world.make_claim(0)
@@ -503,3 +503,85 @@ def test_volumes_of_a_deleted_cluster_are_waited_for_not_reused(world: World) ->
         world.remove_claim(ordinal)
     world.touch()
     world.wait_children()
+
+
+TOKEN, ENGINE = "xline.io.datenlord.com/cluster-token", "xline.io.datenlord.com/engine"
+
+
+def test_on_volumes_of_a_former_cluster_its_token_is_kept(world: World) -> None:
+    """It may have been deleted before all members had started. Those that had know each other by its token."""
+    for ordinal in range(3):
+        world.make_claim(ordinal, annotations={TOKEN: "demo-former", ENGINE: "etcd"})
+    world.create()
+    world.start_operator()
+    world.wait_children()
+    (container,) = world.children()["statefulsets/demo-sts"]["spec"]["template"]["spec"]["containers"]
+    assert "--initial-cluster-token=demo-former" in container["args"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "engine", "words"),
+    [
+        (["a", "a", "b"], "etcd", "different clusters"),
+        (["a", "a", "a"], "xline", "spec.engine"),
+    ],
+)
+def test_volumes_that_cannot_be_one_cluster_of_this_engine_are_not_started_upon(
+    world: World, tokens: list[str], engine: str, words: str
+) -> None:
+    for ordinal, token in enumerate(tokens):
+        world.make_claim(ordinal, annotations={TOKEN: token, ENGINE: engine})
+    world.create()
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "FormerData")
+    assert words in world.wait_event("FormerData")
+    assert world.children() == {}
+
+
+def test_a_cluster_whose_volumes_are_gone_is_not_bootstrapped_twice(world: World) -> None:
+    """With empty disks its members would begin anew under the same identities, and forget what was acknowledged."""
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    world.remove_claim(1)
+    world.client.resource(known.STATEFULSETS, namespace=NAMESPACE).delete("demo-sts")
+    world.wait_condition("Degraded", "True", "VolumesLost")
+    assert "data-demo-sts-1" in world.wait_event("VolumesLost")
+    world.settle(operator)
+    assert "statefulsets/demo-sts" not in world.children()
+    world.make_claim(1)  # a person brings it back
+    world.wait_children()
+
+
+def test_children_that_were_orphaned_are_taken_up_as_they_are(world: World) -> None:
+    """`kubectl delete --cascade=orphan`, then create: the members that run must not even be restarted."""
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    before = world.children()["statefulsets/demo-sts"]
+    world.stop_operators()
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.delete("demo")  # there is no garbage collector here: the children are let go below
+    for gvr, names in CHILDREN.items():
+        for name in names:
+            world.client.resource(gvr, namespace=NAMESPACE).patch(
+                name, {"metadata": {"ownerReferences": None}}, type="merge"
+            )
+    wait_for(lambda: world.get(XLINECLUSTERS, "demo") is None, what="the deletion")
+    made = world.create()
+    world.start_operator()
+    wait_for(lambda: "bootstrap" in world.status(), what="the bootstrap")
+
+    def adopted() -> bool:
+        owners = [child.controller_owner for child in world.children().values()]
+        return all(owner is not None and owner.uid == made.uid for owner in owners)
+
+    wait_for(adopted, what="the children being taken up")
+    after = world.children()["statefulsets/demo-sts"]
+    assert (after.uid, after.generation) == (before.uid, before.generation)

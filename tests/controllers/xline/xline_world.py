@@ -185,6 +185,9 @@ class World:
     def _run_pod(self, stateful_set: Unstructured, ordinal: int, ready: bool, address: str) -> None:
         pods = self.client.resource(known.PODS, namespace=NAMESPACE)
         name = f"demo-sts-{ordinal}"
+        if self.get(known.CLAIMS, f"data-{name}") is None:
+            (claim,) = stateful_set["spec"]["volumeClaimTemplates"]
+            self.make_claim(ordinal, annotations=claim["metadata"].get("annotations"))
         template = stateful_set["spec"]["template"]
         if self.get(known.PODS, name) is None:
             volume = {"name": "data", "persistentVolumeClaim": {"claimName": f"data-{name}"}}
@@ -198,13 +201,19 @@ class World:
         pods.patch(name, {"status": reported}, type="merge", subresource="status")
 
     def make_claim(
-        self, ordinal: int, *, labels: Mapping[str, str] | None = None, owner: JSONObject | None = None
+        self,
+        ordinal: int,
+        *,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        owner: JSONObject | None = None,
     ) -> None:
         """As the StatefulSet controller makes it, unless ``labels`` say that somebody else did."""
         own = {"app.kubernetes.io/instance": "demo", "app.kubernetes.io/name": "xlinecluster"}
         metadata: JSONObject = {
             "name": f"data-demo-sts-{ordinal}",
             "labels": own if labels is None else labels,
+            "annotations": annotations or {},
             "ownerReferences": [owner] if owner else [],
         }
         spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
