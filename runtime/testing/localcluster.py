@@ -21,7 +21,8 @@ class LocalCluster:
     """What ``make run`` runs on; a context manager.
 
     :param root: folder for the kubeconfig (``root/kubeconfig``) and for volumes, logs and process records
-        (``root/node``). Processes are children of this one and do not outlive it.
+        (``root/node``). Processes are children of this one and do not outlive it. Containers find the API server by
+        KUBECONFIG in their environment, as ``load_client()`` and kubectl do.
     :param port: port of the API server; 0 takes a free one.
     :param manifests: files or folders applied before anything else starts: CustomResourceDefinitions.
     :raises OSError: the port is taken.
@@ -29,8 +30,8 @@ class LocalCluster:
     """
 
     def __init__(self, root: Path, *, port: int = 0, manifests: Iterable[Path] = ()) -> None:
-        self.root = root
-        self.kubeconfig = root / "kubeconfig"
+        self.root = root.resolve()  # containers run in folders of their own
+        self.kubeconfig = self.root / "kubeconfig"
         self._manifests = list(manifests)
         self.server = FakeAPIServer(port=port)
         self._stop = threading.Event()
@@ -44,7 +45,7 @@ class LocalCluster:
             for manifest in self._manifests:
                 self.server.apply_manifests(manifest)
             # Last in, first out: controllers stop first, so that nobody re-creates what the node ends.
-            self.node = LocalNode(self.server.client(), self.root / "node")
+            self.node = LocalNode(self.server.client(), self.root / "node", env={"KUBECONFIG": str(self.kubeconfig)})
             self.server.set_log_provider(self.node.log_provider)
             self.node.start()
             stack.callback(self.node.stop)

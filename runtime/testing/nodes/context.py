@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.testing.nodes.expand import ConfigError, Sources, environment, expand_all
 from runtime.testing.nodes.host import Host
-from runtime.testing.nodes.images import CommandNotFound
+from runtime.testing.nodes.images import CommandNotFound, argv
 from runtime.testing.nodes.logs import RunLogs
 from runtime.testing.nodes.probes import Target
 from runtime.testing.nodes.process import Exit, Process, Program, StartError
@@ -69,7 +69,7 @@ class PodContext:
         :raises MissingBinary: its image stands for a program that is not on this machine.
         :raises CommandNotFound: its command is unknown here.
         """
-        base = self._base_environment()
+        base = self._base_environment(container)
         variables = environment(self.pod, container, base, self._sources)
         rewriter = Rewriter(self._names(), self.volumes.mounts(container, variables))
         words = rewriter.words(expand_all(container.get("command"), variables))
@@ -109,7 +109,7 @@ class PodContext:
             except CommandNotFound as error:
                 raise StartError(str(error)) from error
             env = {**program.env, "CONTAINER_PID": str(process.pid)}
-            run = Program(executable, words, env, program.cwd, capture=_EXEC_OUTPUT, owner=process.id)
+            run = Program(executable, argv(executable, words), env, program.cwd, capture=_EXEC_OUTPUT, owner=process.id)
             return self.host.processes.run(run, timeout)
 
         return execute
@@ -120,10 +120,13 @@ class PodContext:
             self.address, self.namespace, network.pod, network.service, lookups.service_exists, self.host.domain
         )
 
-    def _base_environment(self) -> Mapping[str, str]:
+    def _base_environment(self, container: JSONMapping) -> Mapping[str, str]:
         """What a process of this machine needs, and what a container is given besides its own ``env``."""
+        image = self.host.images.lookup(str(container.get("image") or ""))
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        return {**inherited, "HOSTNAME": hostname_of(self.pod), **self.host.env}
+        if image.path:
+            inherited["PATH"] = os.pathsep.join([image.path, inherited.get("PATH") or os.defpath])
+        return {**inherited, "HOSTNAME": hostname_of(self.pod), **image.env, **self.host.env}
 
     def _working_directory(self, container: JSONMapping, rewriter: Rewriter) -> str:
         wanted = container.get("workingDir")

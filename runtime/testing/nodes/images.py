@@ -96,20 +96,35 @@ class Image:
 
     :param command: used if the container gives none; its first word is looked up like any command.
     :param programs: program name -> finder of its path on this machine; a finder raises :class:`MissingBinary`.
+    :param env: what the image sets, below the container's own ``env``.
+    :param path: a folder of this machine to come first in PATH.
     """
 
     command: tuple[str, ...] = ()
     programs: Mapping[str, Callable[[], Path]] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
 
 
 _PYTHONS: Mapping[str, Callable[[], Path]] = {"python": _python, "python3": _python}
+_PYTHON_FOLDER = str(Path(sys.executable).parent)
+
+
+def _operator_image() -> Image:
+    """This tree: from a clone found by PYTHONPATH, in an installation by itself, where ``cmd`` has another name."""
+    tree = Path(__file__).resolve().parents[3]
+    if (tree / "cmd" / "controller.py").is_file():
+        return Image(("python", "-m", "cmd.controller"), _PYTHONS, {"PYTHONPATH": str(tree)}, _PYTHON_FOLDER)
+    return Image(("python", "-m", "xline_operator.controller"), _PYTHONS, path=_PYTHON_FOLDER)
+
+
 _ETCD = Image(("etcd",), {"etcd": find_etcd, "etcdctl": find_etcdctl, "etcdutl": lambda: _find_etcd_program("etcdutl")})
 
 DEFAULT_RULES: tuple[tuple[str, Image], ...] = (
     ("*/etcd", _ETCD),
     ("*/xline", Image(("xline",), {"xline": find_xline})),
-    ("*/xline-operator", Image(("python", "-m", "cmd.controller"), _PYTHONS)),
-    ("*/python", Image(("python",), _PYTHONS)),
+    ("*/xline-operator", _operator_image()),
+    ("*/python", Image(("python",), _PYTHONS, path=_PYTHON_FOLDER)),
     *(
         (f"*/{name}", Image(("sh",), {"sh": _host("sh")}))
         for name in ("busybox", "alpine", "ubuntu", "debian", "bash", "sh")
@@ -124,6 +139,14 @@ class ResolvedCommand:
 
     executable: str
     argv: tuple[str, ...]
+
+
+def argv(executable: str, line: Sequence[str]) -> tuple[str, ...]:
+    """The argument vector of a program that was found at ``executable``.
+
+    This Python is called by its path: it finds its virtual environment, and so its packages, by that.
+    """
+    return (executable, *line[1:]) if executable == sys.executable else tuple(line)
 
 
 class ImageMap:
@@ -173,7 +196,8 @@ class ImageMap:
                 f"container {container.get('name')!r} has no command and image {name!r} is not mapped to a local one: "
                 "give the container a command, or add a rule to the node's ImageMap"
             )
-        return ResolvedCommand(self.find(name, line[0]), tuple(line))
+        executable = self.find(name, line[0])
+        return ResolvedCommand(executable, argv(executable, line))
 
     def find(self, image: str, program: str, *, search: str | None = None, cwd: str = "/") -> str:
         """The path of a program named in a command of this image: the image's own by its last path component,

@@ -86,6 +86,7 @@ def test_commands(tools: Path, image: str, command: list[str], args: list[str], 
 def test_python_is_this_python() -> None:
     found = ImageMap().command({"image": "python:3.11-slim"}, ["python3", "-c"], ["pass"])
     assert found.executable == sys.executable
+    assert found.argv == (sys.executable, "-c", "pass")  # else it would not find its virtual environment
 
 
 def test_what_nobody_knows(tools: Path) -> None:
