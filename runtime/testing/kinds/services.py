@@ -9,7 +9,7 @@ from itertools import cycle
 
 from runtime.types import JSONMapping
 
-_NODE_PORTS = range(30000, 32768)
+NODE_PORTS = range(30000, 32768)
 
 
 class ServiceAddresses:
@@ -28,7 +28,7 @@ class ServiceAddresses:
         self._first = int(network.network_address)
         self._make = ipaddress.ip_address
         self._offsets = cycle(range(10, self._size + 1) if self._size > 20 else range(1, self._size + 1))
-        self._ports = cycle(_NODE_PORTS)
+        self._ports = cycle(NODE_PORTS)
 
     def next_ip(self) -> str:
         """A free cluster IP.
@@ -50,7 +50,7 @@ class ServiceAddresses:
         """
         taken = {port.get("nodePort") for service in self._services() for port in service["spec"].get("ports") or ()}
         with self._lock:
-            for _ in _NODE_PORTS:
+            for _ in NODE_PORTS:
                 port = next(self._ports)
                 if port not in taken:
                     return port

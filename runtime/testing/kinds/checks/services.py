@@ -8,6 +8,7 @@ from typing import Final
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.checks import common
 from runtime.testing.kinds.model import FieldError
+from runtime.testing.kinds.services import NODE_PORTS
 from runtime.types import JSONMapping, JSONObject
 
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -56,6 +57,11 @@ def _check_ports(ports: tuple[JSONMapping, ...] | list[JSONMapping]) -> list[Fie
         found += common.port_number(port.get("port"), f"{where}.port")
         found += common.one_of(port.get("protocol"), _PROTOCOLS, f"{where}.protocol")
         found += common.port_or_name(port.get("targetPort"), f"{where}.targetPort")
+        node_port = port.get("nodePort")
+        if node_port and node_port not in NODE_PORTS:
+            valid = f"{NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
+            detail = f"provided port is not in the valid range. The range of valid ports is {valid}"
+            found.append(errors.invalid(f"{where}.nodePort", node_port, detail))
         key = (port.get("port"), port.get("protocol"))
         if key in seen:
             shown = {"port": port.get("port"), "protocol": port.get("protocol")}

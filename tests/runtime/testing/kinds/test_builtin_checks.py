@@ -40,6 +40,11 @@ def container(**fields: Any) -> JSON:
         ),
         ("pods", container(ports=[{"containerPort": 0}]), [(REQUIRED, "spec.containers[0].ports[0].containerPort")]),
         ("pods", container(livenessProbe={}), [(REQUIRED, "spec.containers[0].livenessProbe")]),
+        (
+            "services",
+            {"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}},
+            [(INVALID, "spec.ports[0].nodePort")],
+        ),
         ("pods", container(env=[{"value": "x"}]), [(REQUIRED, "spec.containers[0].env[0].name")]),
         (
             "pods",
