@@ -109,7 +109,7 @@ class Ingest:
         self._clock = clock
         self._log = log
         self._populated = False
-        self._quarantine: dict[str, _Quarantined] = {}  # guarded by the dispatch lock
+        self._quarantine: dict[str, _Quarantined] = {}  # changed under the dispatch lock only
 
     # What the reflector calls
 
@@ -220,8 +220,10 @@ class Ingest:
         self._quarantine_grew()
 
     def quarantined(self) -> Mapping[str, str]:
-        with self._dispatch:
-            return {key: entry.error for key, entry in self._quarantine.items()}
+        """Key -> error of what is in quarantine now. Never blocks."""
+        # Without the lock, which an inline handler may hold for long: who asks for the state wants it then above all.
+        # To copy a dict is one step for other threads.
+        return {key: entry.error for key, entry in self._quarantine.copy().items()}
 
     def next_retry(self) -> float | None:
         """When the first quarantined object is due, in the clock's time; None if there is none."""

@@ -15,6 +15,7 @@ from runtime.informer import (
     ResourceEventHandler,
     SharedIndexInformer,
     SharedInformerFactory,
+    SyncState,
     wait_for_cache_sync,
 )
 from runtime.testing import FakeClock
@@ -200,6 +201,32 @@ def test_a_blocked_handler_delays_nobody_else_and_keeps_its_order(
     assert heard == [str(version) for version in range(11, 111)]
     until(lambda: latest[-1:] == ["110"])
     assert len(latest) <= 3
+    informer.stop()
+    informer.join()
+
+
+def test_the_state_can_be_read_while_an_inline_handler_blocks(script: Script, scripted: Make) -> None:
+    """Metrics and probes must not hang just when something does."""
+    entered, may_go = threading.Event(), threading.Event()
+
+    def on_add(_obj: Unstructured, _initial: bool) -> None:
+        entered.set()
+        may_go.wait(30)
+
+    script.lists.append(listing(10, obj("a", 1)))
+    informer = scripted(start=False)
+    informer.add_event_handler(ResourceEventHandler(on_add=on_add), inline=True)
+    informer.start()
+    assert entered.wait(15)
+    states: list[SyncState] = []
+    reader = threading.Thread(target=lambda: states.append(informer.sync_state), name="reader", daemon=True)
+    reader.start()
+    reader.join(5)
+    was_blocked = not states
+    may_go.set()
+    reader.join()
+    assert not was_blocked
+    assert informer.indexer.list_keys() == ["ns/a"]
     informer.stop()
     informer.join()
 
