@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controllers.xline.members import Endpoint, EngineView
+from controllers.xline.names import CONTAINER
 from runtime.client import Unstructured
 from runtime.types import JSONMapping
 
@@ -23,11 +24,13 @@ class Workload:
     """The StatefulSet.
 
     :ivar settled: its controller has seen our last change and every Pod runs it.
+    :ivar image: the server's, in its template.
     """
 
     replicas: int = 0
     ready: int = 0
     settled: bool = False
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,14 @@ def workload_of(obj: Unstructured | None) -> Workload:
     rolled_out = current == update or status.get("updatedReplicas", 0) >= wanted
     seen = status.get("observedGeneration", 0) >= obj.generation
     replicas = status.get("replicas", 0)
-    return Workload(replicas, status.get("readyReplicas", 0), seen and rolled_out and replicas == wanted)
+    settled = seen and rolled_out and replicas == wanted
+    return Workload(replicas, status.get("readyReplicas", 0), settled, _image(obj))
+
+
+def _image(stateful_set: Unstructured) -> str:
+    template: JSONMapping = (stateful_set.get("spec") or {}).get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or ()
+    return next((container.get("image") or "" for container in containers if container.get("name") == CONTAINER), "")
 
 
 def endpoints(pods: dict[str, Pod]) -> list[Endpoint]:

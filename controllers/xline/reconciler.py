@@ -46,8 +46,9 @@ from controllers.xline.status import (
 )
 from crds.decoding import InvalidObject, convert, decode
 from crds.xlinecluster import XLINECLUSTERS, XlineCluster, XlineClusterStatus
+from membership.xline.engines import profile_for
 from membership.xline.settings import SettingError
-from runtime.client import Invalid, NotFound, Unstructured
+from runtime.client import Forbidden, Invalid, NotFound, Unstructured
 from runtime.controller import AlreadyOwnedError, NotOurs, ReconcileContext
 from runtime.controller.applier import applied_hash_annotation
 from runtime.types import JSONObject, Request, Result
@@ -130,6 +131,9 @@ class XlineReconciler:
             wanted = children(plan)
         except SettingError as error:
             return Problem(INVALID_SPEC, str(error))
+        problem = self._incompatible_image(plan, ctx)
+        if problem is not None:
+            return problem
         if any(self._cached(child, plan.names, ctx) is None for child in wanted):
             # They may be missing because the garbage collector has begun, which we heard of before the deletion itself.
             alive(obj, ctx)
@@ -140,6 +144,21 @@ class XlineReconciler:
             problem = self._apply(obj, plan, child, ctx)
             first = first or problem
         return first or _scaling_problem(plan)
+
+    @staticmethod
+    def _incompatible_image(plan: Plan, ctx: ReconcileContext) -> Problem | None:
+        """Members that run are not rolled to a server of another kind: halfway neither half has a majority."""
+        with suppress(NotFound):
+            live = ctx.lister(known.STATEFULSETS).namespace(plan.names.namespace).get(plan.names.stateful_set)
+            running = workload_of(live).image
+            now = profile_for(msgspec.structs.replace(plan.cluster.spec, image=running))
+            if running and plan.bootstrap.completed and now is not plan.profile:
+                return Problem(
+                    INVALID_SPEC,
+                    f"spec.image: the members run {running} ({now.name}), and {plan.image} ({plan.profile.name}) uses "
+                    "other ports and does not join them; create another XlineCluster and copy the data",
+                )
+        return None
 
     def _apply(self, obj: Unstructured, plan: Plan, child: Child, ctx: ReconcileContext) -> Problem | None:
         before = self._cached(child, plan.names, ctx)
@@ -156,7 +175,7 @@ class XlineReconciler:
             if _is_left_over(child, obj, ctx):
                 raise _LeftOver(f"{child} of a deleted cluster of this name is still there") from None
             return Problem(NAME_TAKEN, str(error), child.stage)
-        except Invalid as error:
+        except (Invalid, Forbidden) as error:  # the latter is what quotas and admission plugins say, too
             return Problem(REJECTED, f"{child} was refused: {error}", child.stage)
         if applied.changed:
             _tell_child(obj, plan, child, before, applied.object, ctx)

@@ -93,7 +93,7 @@ def build_status(
         members=_members(observed),
         message=_message(verdicts, observed, problem),
         bootstrap=bootstrap,
-        image=subject.image,
+        image=observed.workload.image or subject.image,
         last_apply_spec_hash=subject.spec_hash if problem is None else old.last_apply_spec_hash,
         stage=problem.stage if problem else "complete",
         stage_status="failed" if problem else "succeeded",
@@ -158,10 +158,14 @@ def _available(bootstrap: Bootstrap, observed: Observed) -> Verdict:
     if engine.leader:
         message = f"{engine.leader} leads; {_of(len(engine.statuses), observed.size)} answer"
         return Verdict(AVAILABLE, "True", "QuorumHealthy", message)
-    if not engine.statuses and observed.ready >= observed.majority:
+    answering = len(engine.statuses)
+    unheard = answering < observed.majority and all(status.has_leader for status in engine.statuses.values())
+    if unheard and observed.ready >= observed.majority:
         # Their own probes, which the kubelet runs, say that they serve. The operator just cannot see it.
         why = f": {next(iter(engine.errors.values()))}" if engine.errors else ""
-        message = f"{_of(observed.ready, observed.size)} are ready; none answers the operator{why}"
+        message = (
+            f"{_of(observed.ready, observed.size)} are ready; {answering or 'none'} of them answer the operator{why}"
+        )
         return Verdict(AVAILABLE, "True", "MembersReady", message)
     if not bootstrap.completed:
         return Verdict(AVAILABLE, "False", "Bootstrapping", "no majority of members runs yet")
@@ -187,6 +191,17 @@ def _degraded(bootstrap: Bootstrap, observed: Observed, problem: Problem | None)
         return Verdict(DEGRADED, "True", problem.reason, problem.message)
     if not bootstrap.completed:
         return Verdict(DEGRADED, "False", "Bootstrapping", "the cluster is being started")
+    foreign = [
+        name
+        for name, status in observed.engine.statuses.items()
+        if bootstrap.cluster_id and status.cluster_id and f"{status.cluster_id:x}" != bootstrap.cluster_id
+    ]
+    if foreign:
+        message = (
+            f"{', '.join(foreign)} belongs to another cluster than {bootstrap.cluster_id}: "
+            "what is written there is not seen by the others"
+        )
+        return Verdict(DEGRADED, "True", "ForeignCluster", message)
     strangers = _strangers(observed)
     if strangers:
         message = f"the engine lists members which are not of this cluster: {', '.join(strangers)}"
@@ -196,7 +211,7 @@ def _degraded(bootstrap: Bootstrap, observed: Observed, problem: Problem | None)
         missing = [member for member in observed.members if not observed.is_ready(member)]
         message = f"not ready: {', '.join(missing)}" if missing else "not all members are ready"
         return Verdict(DEGRADED, "True", "MembersNotReady", message)
-    if observed.engine.statuses and not observed.engine.leader:
+    if len(observed.engine.statuses) >= observed.majority and not observed.engine.leader:
         return Verdict(DEGRADED, "True", "NoLeader", "the members do not agree on a leader")
     return Verdict(DEGRADED, "False", "AsExpected", "every member is ready")
 

@@ -585,3 +585,31 @@ def test_children_that_were_orphaned_are_taken_up_as_they_are(world: World) -> N
     wait_for(adopted, what="the children being taken up")
     after = world.children()["statefulsets/demo-sts"]
     assert (after.uid, after.generation) == (before.uid, before.generation)
+
+
+def test_what_may_not_be_made_is_told(world: World) -> None:
+    """By an admission plugin, a quota, or for want of a right."""
+    world.server.faults.add(verb="patch", resource="statefulsets", status=403, message="exceeded quota: small")
+    world.create()
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "Rejected")
+    assert "exceeded quota: small" in world.wait_event("Rejected")
+    world.server.faults.clear()
+    world.touch()
+    world.wait_children()
+
+
+def test_members_are_not_rolled_from_the_old_xline_to_the_new_one(world: World) -> None:
+    """They speak through other ports: halfway neither half has a majority."""
+    world.create(engine="xline", image="ghcr.io/xline-kv/xline:v0.6.1")
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    before = {name: child.resource_version for name, child in world.children().items()}
+    world.edit(image="ghcr.io/xline-kv/xline:v0.7.0")
+    world.wait_condition("Progressing", "False", "InvalidSpec")
+    assert "spec.image" in world.wait_event("InvalidSpec")
+    assert {name: child.resource_version for name, child in world.children().items()} == before
+    assert world.status()["image"] == "ghcr.io/xline-kv/xline:v0.6.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -88,6 +89,11 @@ SCALING = Problem(SCALING_UNSUPPORTED, "spec.replicas: 5 are wanted; set it back
             subject(completed=True), look(view=NOBODY), None,
             ("True", "MembersReady"), ("False", "Complete"), ("False", "AsExpected"),
             id="the operator cannot reach members that are ready",
+        ),
+        pytest.param(
+            subject(completed=True), look(view=EngineView(statuses={"demo-sts-2": says(2, 0)}, errors={})), None,
+            ("True", "MembersReady"), ("False", "Complete"), ("False", "AsExpected"),
+            id="all are ready, but the operator reaches only one, who follows a leader",
         ),
         pytest.param(
             subject(completed=True, replicas=5), look(), SCALING,
@@ -306,3 +312,24 @@ def test_a_statefulset_is_settled_when_its_controller_is_done(
 ) -> None:
     obj = Unstructured({"metadata": {"name": "x", "generation": 2}, "spec": spec, "status": reported})
     assert workload_of(obj).settled is settled
+
+
+def test_a_member_of_another_cluster_degrades() -> None:
+    """It was bootstrapped a second time: what clients write to it, the others never see."""
+    about = subject(completed=True)
+    about = replace(about, bootstrap=msgspec.structs.replace(about.bootstrap, cluster_id="c0ffee"))
+    view = engine()
+    statuses = {**view.statuses, "demo-sts-2": says(2, 2, cluster=0xBAD)}
+    found = status(about, look(view=replace(view, statuses=statuses)))
+    degraded = find(found.conditions, "Degraded")
+    assert degraded is not None
+    assert (degraded.status, degraded.reason) == ("True", "ForeignCluster")
+    assert "demo-sts-2" in degraded.message
+    assert found.bootstrap is not None
+    assert found.bootstrap.cluster_id == "c0ffee"
+
+
+def test_the_image_is_the_one_that_members_run() -> None:
+    observed = look()
+    observed = replace(observed, workload=replace(observed.workload, image="img:old"))
+    assert status(subject(completed=True), observed).image == "img:old"
