@@ -18,6 +18,8 @@ from crds.schema import ATOMIC_LIST, map_list, rules
 
 # Pods carry the label controller-revision-hash = NAME-sts-<10 characters>, and a label value has at most 63.
 MAX_NAME_LENGTH = 48
+# Many times what raft is good for. A slip of the finger must not make a list of a million members.
+MAX_REPLICAS = 99
 _NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"  # a Service name: DNS-1035
 _QUANTITY_PATTERN = r"^[1-9][0-9]*(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?$"
 _FLAG_PATTERN = r"^--[a-z][a-z0-9-]*(=.*)?$"
@@ -134,7 +136,7 @@ class XlineClusterSpec(Record, frozen=True, kw_only=True):
         int,
         Meta(
             ge=1,
-            le=2**31 - 1,
+            le=MAX_REPLICAS,
             description="How many members the cluster has. Odd numbers are better: an even one survives no more "
             "losses than the odd one below it.",
             extra_json_schema=INT32,

@@ -7,6 +7,7 @@ look that ends anywhere, between any two writes, is made good by the next one.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -246,11 +247,13 @@ class XlineReconciler:
 
 
 def _stored_status(obj: Unstructured) -> XlineClusterStatus:
-    """The status in the object; an empty one if it cannot be read (somebody else's CRD)."""
-    try:
-        return convert(obj.get("status") or {}, XlineClusterStatus)
-    except msgspec.ValidationError:
-        return XlineClusterStatus()
+    """The status in the object. If it cannot be read (somebody else's CRD), the bootstrap alone, which must not be
+    forgotten."""
+    status = obj.get("status") or {}
+    for readable in (status, {"bootstrap": status.get("bootstrap")} if isinstance(status, Mapping) else {}):
+        with suppress(msgspec.ValidationError):
+            return convert(readable, XlineClusterStatus)
+    return XlineClusterStatus()
 
 
 def _is_frozen(cluster: XlineCluster) -> bool:

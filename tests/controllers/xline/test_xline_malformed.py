@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from controllers.xline.reconciler import _stored_status
 from crds.xlinecluster import RESOURCE, XLINECLUSTERS
+from runtime.client import Unstructured
 from runtime.testing import FakeAPIServer
 from runtime.types import GVR, JSONObject
 from tests.controllers.xline.xline_world import NAMESPACE, World
@@ -78,3 +80,33 @@ def test_a_definition_that_forgets_the_members_starts_nothing(bare: World) -> No
     bare.start_operator()
     assert "cmd.crds apply" in bare.wait_event("OutdatedDefinition")
     assert bare.children() == {}
+
+
+def test_a_status_that_cannot_be_read_does_not_cost_the_bootstrap(bare: World) -> None:
+    """Whoever forgets the members starts them a second time."""
+    bare.client.resource(DEFINITIONS).create(definition(ANYTHING))
+    bare.create()
+    bare.start_operator()
+    bare.wait_children()
+    wait_for(lambda: bare.status().get("members"), what="the status")
+    bare.stop_operators()
+    before = bare.status()["bootstrap"]
+    clusters = bare.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.patch("demo", {"status": {"readyReplicas": "many"}}, type="merge", subresource="status")
+    bare.start_operator()
+    wait_for(lambda: bare.status().get("readyReplicas") == 0, what="a status that can be read")
+    assert bare.status()["bootstrap"] == before
+    assert bare.reasons().count("Bootstrapping") == 1
+
+
+@pytest.mark.parametrize("status", [{"readyReplicas": "many"}, {"conditions": [{"type": 1}]}])
+def test_what_can_be_read_of_a_broken_status_is_its_bootstrap(status: dict[str, Any]) -> None:
+    bootstrap = {"members": ["demo-sts-0"], "token": "t", "completed": True}
+    found = _stored_status(Unstructured({"status": {**status, "bootstrap": bootstrap}})).bootstrap
+    assert found is not None
+    assert (found.members, found.completed) == (["demo-sts-0"], True)
+
+
+@pytest.mark.parametrize("status", ["odd", {"bootstrap": "odd"}])
+def test_a_status_of_which_nothing_can_be_read_is_empty(status: object) -> None:
+    assert _stored_status(Unstructured({"status": status})).bootstrap is None

@@ -391,6 +391,7 @@ def test_two_operators_by_mistake_agree(world: World) -> None:
     ("spec", "field"),
     [
         ({"replicas": 0}, "spec.replicas"),
+        ({"replicas": 100}, "spec.replicas"),
         ({"replicas": "three"}, "spec.replicas"),
         ({"engine": "redis"}, "spec.engine"),
         ({"imagePullPolicy": "Sometimes"}, "spec.imagePullPolicy"),
