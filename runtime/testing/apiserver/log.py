@@ -31,7 +31,8 @@ class Stored:
         self.version = version
         self.obj = obj
         self._seen: dict[Kind, Stored] | None = None
-        self.body = orjson.dumps({k: v for k, v in obj.items() if k not in ("apiVersion", "kind")})
+        encoded = orjson.dumps({k: v for k, v in obj.items() if k not in ("apiVersion", "kind")})
+        self.body = bytes(memoryview(encoded))  # a copy: what orjson returns keeps its over-allocated buffer
 
     @property
     def uid(self) -> str:

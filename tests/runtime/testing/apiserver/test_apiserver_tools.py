@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,3 +276,26 @@ def test_a_follower_that_leaves_ends_its_log(server: FakeAPIServer, api: Http) -
     following.wait(1)
     following.close()
     assert ended.wait(5)
+
+
+_FILL = """
+import resource
+from runtime.testing import FakeAPIServer
+
+server = FakeAPIServer()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for number in range(8000):
+    name = f"x{number:05}"
+    obj = {"metadata": {"name": name, "namespace": "default"}, "data": {"a": "b" * 1000 + name}}
+    server.store.create(("", "configmaps"), "default", name, obj)
+unit = 1 if __import__("sys").platform == "darwin" else 1024
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+print(grown // 8000)
+server.stop()
+"""
+
+
+def test_an_object_takes_no_more_memory_than_its_json_and_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", _FILL], capture_output=True, text=True, check=True, timeout=60)
+    # 1.1 KB of JSON and the decoded object; 10 KB when the buffers of orjson were kept.
+    assert int(done.stdout) < 6000, done
