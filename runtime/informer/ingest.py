@@ -132,6 +132,7 @@ class Ingest:
         if event.type == BOOKMARK:
             self._store.bookmark(event.object.resource_version)
         elif event.type == DELETED:
+            self._quarantine.pop(_name_in_quarantine(key, event.object), None)
             if key is not None:  # what the transform says of it does not matter
                 self._remove(key, event.object, obj, notes)
         elif key is not None and obj is not None:
@@ -193,7 +194,6 @@ class Ingest:
 
         A key that is not in the store was never shown to a handler, so its deletion is not either (against Q15).
         """
-        self._quarantine.pop(key, None)
         old = self._store.delete(received)
         if old is None:
             return
@@ -334,6 +334,7 @@ class _ListDiff:
             if type_ == DELETED:
                 self._items.pop(received.key, None)
                 self._failed.pop(received.key, None)
+                self._failed.pop(_name_in_quarantine(None, received), None)
             elif type_ != BOOKMARK:
                 self.add((received,))
 

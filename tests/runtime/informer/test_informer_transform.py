@@ -166,6 +166,19 @@ def test_an_object_without_a_name_is_quarantined_and_the_others_come(script: Scr
     assert informer.last_sync_resource_version == "12"
 
 
+@pytest.mark.parametrize("watch_list", [True, False])
+def test_the_deletion_of_an_object_without_a_name_releases_it(script: Script, scripted: Make, watch_list: bool) -> None:
+    nameless = {"kind": "Widget", "metadata": {"uid": "u7", "resourceVersion": "5"}}
+    gone = deleted(nameless | {"metadata": {"uid": "u7", "resourceVersion": "11"}})
+    script.lists.append(listing(10, nameless))
+    script.watches.append(
+        watching(added(nameless), gone, bookmark(12, end="true")) if watch_list else watching(gone, bookmark(12))
+    )
+    informer = scripted(watch_list=watch_list)
+    assert informer.wait_until("12", 15)
+    assert informer.sync_state.quarantined == {}
+
+
 def test_an_object_an_index_function_fails_on_is_quarantined(script: Script, scripted: Make) -> None:
     script.lists.append(listing(10, obj("a", 1, n=1), obj("b", 2)))
     script.watches.append(watching(modified(obj("a", 11)), bookmark(12)))
