@@ -183,11 +183,18 @@ class Caches:
                     break
                 try:
                     self.informers(gvr)
-                except ClientError as error:
+                except Exception as error:
                     with self._lock:
                         if gvr in self._unresolved:
                             self._unresolved[gvr] = str(error)
-                    _log.warning("cannot cache, trying again", resource=str(gvr), error=str(error), pause=pause)
+                    foreseen = isinstance(error, ClientError)  # all else is a fault of ours, and deserves its traceback
+                    _log.warning(
+                        "cannot cache, trying again",
+                        resource=str(gvr),
+                        error=str(error),
+                        pause=pause,
+                        exc_info=None if foreseen else error,
+                    )
             with self._lock:
                 left = bool(self._unresolved)
             if left and not self._clock.wait_event(self._stop, pause):

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from runtime.client import Client, DeadlineExceeded, Unstructured
-from runtime.controller import Controller, ReconcileContext, generation_changed, label_changed
+from runtime.controller import Controller, Kind, ReconcileContext, generation_changed, label_changed
 from runtime.informer import Registration, SharedIndexInformer
 from runtime.manager import Manager
+from runtime.manager.kinds import DiscoveredKinds
 from runtime.testing import FakeAPIServer, FakeClock
-from runtime.types import Request, Result, TerminalError
+from runtime.types import GVR, Request, Result, TerminalError
 from runtime.workqueue import ItemExponentialFailureRateLimiter
 from tests.support.managers import CONFIGMAPS, OFF, SECRETS, configmap, eventually, running
 
@@ -399,6 +400,24 @@ def test_a_source_that_cannot_be_set_up_is_tried_again_whatever_the_trouble(
         create(server, "a")
         eventually(lambda: script.names() == ["a"] and idle(controller))
         assert len([registration for registration in added if registration.active]) == 2
+
+
+def test_a_scope_that_cannot_be_learnt_is_asked_for_again_whatever_the_trouble(
+    server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = [RuntimeError("a fault of ours")]
+    get = DiscoveredKinds.get
+
+    def flaky(kinds: DiscoveredKinds, gvr: GVR) -> Kind:
+        if trouble:
+            raise trouble.pop()
+        return get(kinds, gvr)
+
+    monkeypatch.setattr(DiscoveredKinds, "get", flaky)
+    manager = Manager(server.client(), namespaces=["default", "kube-system"], **OFF)
+    manager.controller("test").for_(CONFIGMAPS).complete(Script())
+    with running(manager):
+        assert manager.wait_for_cache_sync(15)
 
 
 class Steady(ItemExponentialFailureRateLimiter):
