@@ -39,6 +39,7 @@ from controllers.xline.status import (
     REJECTED,
     SCALING_UNSUPPORTED,
     VOLUMES_LOST,
+    WAITING_FOR_DELETION,
     Problem,
     Subject,
     build_status,
@@ -59,6 +60,7 @@ _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: l
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
+_PATIENCE = 10.0  # seconds that such objects may take before the new cluster's status speaks of them
 
 
 class _LeftOver(Exception):
@@ -102,6 +104,7 @@ class XlineReconciler:
             return None  # deleted meanwhile
         except (VolumesLeaving, _LeftOver) as error:
             ctx.log.info("waiting for the garbage collector", reason=str(error))
+            self._tell_waiting(obj, str(error), ctx)
             return Result(requeue_after=_LEFT_OVER)
         except FormerData as error:
             self._tell_stuck(obj, Problem(FORMER_DATA, str(error)), ctx)
@@ -226,6 +229,13 @@ class XlineReconciler:
         new = build_status(subject, observed, problem, old, ctx.clock.now())
         self._store(obj, old, new, ctx)
         return new
+
+    def _tell_waiting(self, obj: Unstructured, what: str, ctx: ReconcileContext) -> None:
+        """Say what a new cluster waits for, unless the garbage collector is just about to do it."""
+        created = obj.creation_timestamp
+        if created is not None and (ctx.clock.now() - created).total_seconds() >= _PATIENCE:
+            message = f"{what}: see with kubectl describe what holds it (a finalizer, or a Pod that uses it)"
+            self._tell_stuck(obj, Problem(WAITING_FOR_DELETION, message), ctx)
 
     def _tell_stuck(self, obj: Unstructured, problem: Problem, ctx: ReconcileContext) -> None:
         """There is nothing to look at, only a problem to tell."""

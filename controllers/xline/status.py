@@ -26,6 +26,7 @@ NAME_TAKEN = "NameTaken"
 REJECTED = "Rejected"
 SCALING_UNSUPPORTED = "ScalingUnsupported"
 VOLUMES_LOST = "VolumesLost"
+WAITING_FOR_DELETION = "WaitingForDeletion"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controllers.xline import names as known
+from controllers.xline import reconciler
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Invalid
 from tests.controllers.xline.xline_world import CHILDREN, NAMESPACE, World
@@ -614,3 +615,19 @@ def test_members_are_not_rolled_from_the_old_xline_to_the_new_one(world: World) 
     assert "spec.image" in world.wait_event("InvalidSpec")
     assert {name: child.resource_version for name, child in world.children().items()} == before
     assert world.status()["image"] == "ghcr.io/xline-kv/xline:v0.6.1"
+
+
+def test_what_a_new_cluster_waits_for_is_told_if_it_takes_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "_PATIENCE", 0.0)
+    gone = {"apiVersion": XLINECLUSTERS.api_version, "kind": "XlineCluster", "name": "demo", "uid": "former"}
+    for ordinal in range(3):
+        world.make_claim(ordinal, owner=gone)
+    world.create()
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "WaitingForDeletion")
+    assert "data-demo-sts-" in world.wait_event("WaitingForDeletion")
+    assert world.children() == {}
+    for ordinal in range(3):
+        world.remove_claim(ordinal)
+    world.wait_children()
+    world.wait_condition("Progressing", "True", "Bootstrapping")
