@@ -45,7 +45,8 @@ class PodContext:
         self.uid: str = metadata["uid"]
         self.folder = host.root / "pods" / f"{self.namespace}_{self.name}_{self.uid}"
         self.logs = RunLogs(self.folder / "logs")
-        self.address = host.network.pod(self.namespace, hostname_of(pod), pod["spec"].get("subdomain") or "")
+        subdomain = pod["spec"].get("subdomain") or ""
+        self.address = host.network.pod(self.namespace, hostname_of(pod) if subdomain else self.name, subdomain)
         self._sources = Sources(
             configmap=lambda name: host.lookups.configmap(self.namespace, name),
             secret=lambda name: host.lookups.secret(self.namespace, name),

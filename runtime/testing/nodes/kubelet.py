@@ -24,7 +24,7 @@ from runtime.testing.nodes.network import Network, require_linux
 from runtime.testing.nodes.pod_worker import PodWorker
 from runtime.testing.nodes.process import ProcessHost
 from runtime.testing.nodes.proxy import Proxy
-from runtime.testing.nodes.registration import capacity, mark_stopped, register
+from runtime.testing.nodes.registration import NODES, capacity, mark_stopped, register
 from runtime.testing.nodes.services import SERVICES, Services
 from runtime.testing.nodes.status_writer import PODS, StatusWriter
 from runtime.types import GVR
@@ -32,6 +32,7 @@ from runtime.types import GVR
 _SYNC_TIMEOUT = 60.0  # seconds for the caches to fill
 _STATUS_DRAIN = 2.0
 _AFTER_FAILURE = 5.0  # seconds until another worker takes a Pod over whose worker had a bug
+_HEARTBEAT = 10.0  # seconds between looks whether the API still has our Node
 _STOP_MARGIN = 5.0  # real seconds beyond the grace period until a stop does without the supervisor's help
 _NAMESPACES = GVR("", "v1", "namespaces")
 
@@ -139,6 +140,7 @@ class LocalNode:
             stack.callback(broadcaster.shutdown, timeout=2.0)
             recorder = broadcaster.new_recorder("kubelet")
         factory = SharedInformerFactory(self._client, clock=self._clock)
+        self._nodes = factory.informer(NODES)
         self._pods = factory.informer(PODS)
         self._services = factory.informer(SERVICES)
         self._claims = Claims(self.root, self._client, self._cluster())
@@ -160,7 +162,7 @@ class LocalNode:
             domain=self._domain,
         )
         self._start_loops(stack, factory)
-        register(self._client, self.name, self._network, self.root, self._clock)
+        self._node_uid = register(self._client, self.name, self._network, self.root, self._clock)
         stack.callback(self._unregister)
         factory.start()
         synced = factory.wait_for_cache_sync(_SYNC_TIMEOUT)
@@ -186,7 +188,8 @@ class LocalNode:
         self._pod_loop: KeyLoop[str] = KeyLoop(f"{self._tag}-pods", self._sync_pod, self._clock)
         self._status.start()
         stack.callback(self._status.stop, _STATUS_DRAIN)
-        for loop in (self._service_loop, self._claim_loop, self._pod_loop):
+        self._node_loop: KeyLoop[str] = KeyLoop(f"{self._tag}-node", self._sync_node, self._clock)
+        for loop in (self._service_loop, self._claim_loop, self._pod_loop, self._node_loop):
             loop.start()
             stack.callback(loop.stop)
         stack.callback(factory.shutdown)
@@ -194,12 +197,41 @@ class LocalNode:
     def _connect_handlers(self, factory: SharedInformerFactory) -> None:
         """Only now, so that the first Pods to start find what they refer to in the caches."""
         self._pods.add_event_handler(_each(self._pod_changed))
+        self._nodes.add_event_handler(_each(lambda node: self._node_loop.add(node.key)))
+        self._node_loop.add(self.name)
         self._services.add_event_handler(_each(lambda service: self._service_loop.add(service.key)))
         factory.informer(CLAIMS).add_event_handler(
             _each(lambda claim: self._claim_loop.add(claim.key), deleted=self._claims.deleted)
         )
         for gvr in (CONFIGMAPS, SECRETS):
             factory.informer(gvr).add_event_handler(_each(self._config_changed))
+
+    def _sync_node(self, key: str) -> None:
+        """A heartbeat: if our Node is gone, somebody deleted it, or the API server has lost its state.
+
+        The latter an informer need not notice: its watch may go on from a version the new state has as well.
+        """
+        if key != self.name:
+            return
+        try:
+            uid = self._client.resource(NODES).get(self.name).uid
+        except NotFound:
+            uid = ""
+        if uid != self._node_uid:
+            self._node_uid = register(self._client, self.name, self._network, self.root, self._clock)
+            self._end_unknown_pods()
+        self._node_loop.add_after(key, _HEARTBEAT)
+
+    def _end_unknown_pods(self) -> None:
+        with self._lock:
+            workers = list(self._workers.values())
+        for worker in workers:
+            try:
+                uid = self._client.resource(PODS, worker.namespace).get(worker.name).uid
+            except NotFound:
+                uid = ""
+            if uid != worker.uid:
+                worker.vanish()
 
     def _unregister(self) -> None:
         with suppress(ClientError):
@@ -306,7 +338,7 @@ class LocalNode:
         return self._network.service(namespace, name)
 
     def pod_address(self, namespace: str, hostname: str, subdomain: str = "") -> str:
-        """The local address of a Pod, by its host name and the headless Service it is part of."""
+        """The local address of a Pod, by its host name and the headless Service it is part of, or by its own name."""
         return self._network.pod(namespace, hostname, subdomain)
 
     def pids(self, namespace: str, pod: str) -> dict[str, int]:

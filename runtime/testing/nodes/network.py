@@ -8,6 +8,7 @@ programs like etcd write their peers' addresses into their data, so a name keeps
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -24,7 +25,7 @@ _FIRST_RANGE, _RANGES = 64, 64
 _PREDECESSOR_TIMEOUT = 15.0  # seconds for the processes of a predecessor on the same root to end
 
 
-class AddressesExhausted(Exception):
+class AddressesExhausted(OSError):
     """No range, or no address in the range, is free."""
 
 
@@ -71,6 +72,7 @@ class Network:
         """Take the recorded range, or a free one.
 
         :raises AddressesExhausted: the recorded range is held by somebody else, or all are.
+        :raises NodeUnsupported: this machine, or the sandbox around us, has no such addresses or sockets.
         """
         require_linux()
         recorded = self._load()
@@ -98,19 +100,22 @@ class Network:
             self._holder = None
 
     def pod(self, namespace: str, hostname: str, subdomain: str) -> str:
-        """The address of the Pod that has, or will have, this host name below this Service."""
+        """The address of the Pod that has, or will have, this host name below this Service.
+
+        :param hostname: without a subdomain the Pod's own name: host names alone need not be unique.
+        """
         return self._give(
-            self._pods, f"{namespace}/{hostname}.{subdomain}" if subdomain else f"{namespace}/{hostname}", 0
+            self._pods, f"{namespace}/{hostname}.{subdomain}" if subdomain else f"{namespace}//{hostname}", 0
         )
 
     def service(self, namespace: str, name: str) -> str:
         """The address of the Service, given also before it exists."""
         return self._give(self._services, f"{namespace}/{name}", 128)
 
-    def release_pod(self, namespace: str, hostname: str) -> None:
+    def release_pod(self, namespace: str, name: str) -> None:
         """Forget the address of a Pod without subdomain: nobody can know it by a name."""
         with self._lock:
-            if self._pods.pop(f"{namespace}/{hostname}", None) is not None:
+            if self._pods.pop(f"{namespace}//{name}", None) is not None:
                 self._save()
 
     def _give(self, table: dict[str, str], key: str, offset: int) -> str:
@@ -138,11 +143,24 @@ class Network:
         holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             holder.bind(f"\0runtime-local-node/127.{number}")
-        except OSError:
+        except OSError as error:
             holder.close()
-            return False
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise NodeUnsupported(f"local nodes need abstract Unix sockets: {error}") from error
+        self._try_address(f"127.{number}.0.1", holder)
         self._range, self._holder = number, holder
         return True
+
+    @staticmethod
+    def _try_address(address: str, holder: socket.socket) -> None:
+        try:
+            socket.create_server((address, 0)).close()
+        except OSError as error:
+            holder.close()
+            raise NodeUnsupported(
+                f"local nodes need all of 127.0.0.0/8 on the loopback interface; {address}: {error}"
+            ) from error
 
     def _load(self) -> int:
         try:

@@ -11,7 +11,7 @@ from datetime import datetime
 from runtime.client import Unstructured
 from runtime.logging import get_logger
 from runtime.testing.nodes.container import Container, Role, role_of
-from runtime.testing.nodes.context import PodContext, hostname_of
+from runtime.testing.nodes.context import PodContext
 from runtime.testing.nodes.host import Host, PodStatusUpdate
 from runtime.testing.nodes.logs import RunLogs
 from runtime.testing.nodes.pod_status import PodView, build_status, phase_of
@@ -352,7 +352,7 @@ class PodWorker:
         """Delete the Pod's emptyDirs, logs and work folders; only after the end of a Pod that is deleted."""
         self._context.remove()
         if not self._pod["spec"].get("subdomain"):
-            self._host.network.release_pod(self.namespace, hostname_of(self._pod))
+            self._host.network.release_pod(self.namespace, self.name)
 
     # -- what is told
 

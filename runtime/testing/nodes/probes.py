@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import threading
@@ -10,11 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from runtime.clock import Clock
 from runtime.testing.nodes.process import Exit, StartError
 from runtime.testing.nodes.rewrite import Rewriter
 from runtime.types import JSONMapping
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _BODY = 10 * 1024  # bytes of an answer that are read
 _FAST = 0.25  # seconds between attempts before a container has answered once
@@ -84,13 +90,42 @@ def _http_get(action: JSONMapping, target: Target, timeout: float) -> None:
         connection = http.client.HTTPConnection(host, port, timeout=timeout)
     path = action.get("path") or "/"
     with closing(connection):
+        # mypy knows the class attribute only; what counts is that it is called.
+        connection.response_class = partial(_answer, deadline)  # type: ignore[assignment]
         connection.request("GET", path if path.startswith("/") else "/" + path, headers=headers)
-        if connection.sock is not None:
-            connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
         response = connection.getresponse()
         response.read(_BODY)
         if not 200 <= response.status < 400:
             raise CheckFailed(f"HTTP probe failed with statuscode: {response.status}")
+
+
+def _answer(deadline: float, sock: socket.socket, *args: object, **options: object) -> http.client.HTTPResponse:
+    response = http.client.HTTPResponse(sock, *args, **options)  # type: ignore[arg-type]
+    response.fp.close()
+    response.fp = io.BufferedReader(_InTime(sock, deadline))
+    return response
+
+
+class _InTime(io.RawIOBase):
+    """Reads from a socket until the deadline, however small the pieces are in which it sends."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline = sock, deadline
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _execute(command: Sequence[str], target: Target, timeout: float) -> None:

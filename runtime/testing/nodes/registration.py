@@ -22,8 +22,8 @@ def capacity() -> Mapping[str, str]:
     return {"cpu": str(os.cpu_count() or 1), "memory": f"{memory // 1024}Ki", "pods": "1000"}
 
 
-def register(client: Client, name: str, network: Network, root: Path, clock: Clock) -> None:
-    """Create the Node, or take over the one of an earlier run, and report it Ready.
+def register(client: Client, name: str, network: Network, root: Path, clock: Clock) -> str:
+    """Create the Node, or take over the one of an earlier run, and report it Ready. Returns its uid.
 
     :raises ApiError: a write failed; call again.
     """
@@ -48,7 +48,7 @@ def register(client: Client, name: str, network: Network, root: Path, clock: Clo
     wanted = {**(body.get("status") or {}), **_status(name, network)}
     wanted["conditions"] = _ready(True, "KubeletReady", "local node is running", clock)
     body["status"] = wanted
-    nodes.update_status(body)
+    return nodes.update_status(body).uid
 
 
 def mark_stopped(client: Client, name: str, clock: Clock) -> None:

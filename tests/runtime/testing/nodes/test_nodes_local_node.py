@@ -55,6 +55,15 @@ class Cluster:
         except NotFound:
             return None
 
+    def get_node(self) -> Unstructured | None:
+        """The Node, once it is Ready."""
+        try:
+            node = self.client.resource(NODES).get("local")
+        except NotFound:
+            return None
+        conditions = (node.get("status") or {}).get("conditions") or ()
+        return node if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions) else None
+
     def create(self, gvr: GVR, obj: dict[str, Any]) -> Unstructured:
         return self.client.resource(gvr, "default").create(obj)
 
@@ -260,6 +269,37 @@ def test_pods_go_on_when_the_node_is_started_again(cluster: Cluster) -> None:
     after = wait_for(lambda: (p := cluster.wait_ready("p"))["status"]["containerStatuses"][0]["restartCount"] and p)
     assert after["status"]["podIP"] == before["status"]["podIP"]
     wait_for(lambda: cluster.log("p") == "run\nrun\n")
+
+
+def test_when_the_api_server_comes_back_empty_what_runs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubelet_module, "_HEARTBEAT", 0.1)
+    with FakeAPIServer() as server:
+        port = server.port
+        cluster = Cluster(server, tmp_path / "node")
+        node = cluster.start()
+        cluster.create_pod(make_pod(sh(FOREVER)))
+        cluster.create_pod(make_pod(sh(FOREVER), name="q"))
+        cluster.wait_ready("p")
+        cluster.wait_ready("q")
+        before = node.processes()
+    with FakeAPIServer(port=port) as server:
+        cluster.server, cluster.client = server, server.client()
+        try:
+            cluster.create_pod(make_pod(sh(FOREVER), name="q"))
+            wait_for(lambda: not any(alive(pid) for pid in before), 30)
+            wait_for(lambda: cluster.get_node() is not None, 30, "the Node registered again")
+            assert list(node.pids("default", "p")) == []
+        finally:
+            cluster.stop()
+
+
+def test_a_deleted_node_object_is_registered_again(cluster: Cluster) -> None:
+    nodes = cluster.client.resource(NODES)
+    first = nodes.get("local").uid
+    nodes.delete("local")
+    wait_for(lambda: (node := cluster.get_node()) and node.uid != first)
 
 
 def test_conditions_of_others_survive_and_gate_readiness(cluster: Cluster) -> None:

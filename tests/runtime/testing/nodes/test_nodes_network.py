@@ -62,6 +62,29 @@ def test_a_recorded_range_in_use_is_refused(network: Network, tmp_path: Path, mo
         Network(copy).open()
 
 
+def test_a_pods_name_with_dots_is_no_host_name_below_a_service(network: Network) -> None:
+    assert network.pod("ns", "db-0.db", "") != network.pod("ns", "db-0", "db")
+
+
+def test_a_refused_socket_is_not_taken_for_a_range_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(socket.socket):
+        def bind(self, _: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("socket.socket", Refused)
+    with pytest.raises(NodeUnsupported, match="Operation not permitted"):
+        Network(tmp_path).open()
+
+
+def test_without_127_8_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: tuple[str, int]) -> None:
+        raise OSError(99, f"Cannot assign requested address {address[0]}")
+
+    monkeypatch.setattr("socket.create_server", refuse)
+    with pytest.raises(NodeUnsupported, match=r"127\.\d+\.0\.1"):
+        Network(tmp_path).open()
+
+
 def test_only_addresses_nobody_knows_by_name_are_given_up(network: Network) -> None:
     gone, kept = network.pod("ns", "job-x1", ""), network.pod("ns", "a-0", "svc")
     network.release_pod("ns", "job-x1")

@@ -38,6 +38,19 @@ def test_a_container_runs_and_its_status_says_so(bench: Bench) -> None:
     assert any(event.startswith("Normal Started") for event in bench.recorder.events)
 
 
+def test_pods_of_one_host_name_have_addresses_of_their_own(bench: Bench) -> None:
+    """Without a subdomain nothing says that host names are unique: Pods of one template may share theirs."""
+    workers = [bench.run(make_pod(sh(FOREVER), name=name, hostname="web")) for name in ("a", "b")]
+    for worker in workers:
+        bench.wait_ready(worker)
+    addresses = [bench.status(worker)["podIP"] for worker in workers]
+    assert len(set(addresses)) == 2
+    workers[0].stop(1)
+    workers[0].join()
+    workers[0].remove_folder()
+    assert bench.network.pod("default", "b", "") == addresses[1]
+
+
 def test_environment_arguments_and_names(bench: Bench) -> None:
     bench.lookups.configmaps["cfg"] = {"level": b"debug", "colour": b"red"}
     bench.lookups.secrets["key"] = {"token": b"s3cret"}

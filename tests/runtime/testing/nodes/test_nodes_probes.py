@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
@@ -84,6 +86,33 @@ def test_http_headers(http_port: int) -> None:
 def test_http_fails(http_port: int, action: dict[str, object], message: str) -> None:
     with pytest.raises(CheckFailed, match=message):
         check({"httpGet": action}, target(web=http_port), 0.2)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300])
+def test_an_answer_that_drips_ends_with_the_timeout(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stop = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for at in range(len(answer)):
+                    connection.sendall(answer[at : at + 1])
+                    if stop.wait(0.02 if at > 20 else 0):
+                        return
+
+        dripping = threading.Thread(target=drip, name="dripping")
+        dripping.start()
+        began = time.monotonic()
+        try:
+            with contextlib.suppress(CheckFailed):  # a complete header is an answer, whatever follows
+                check({"httpGet": {"port": listener.getsockname()[1]}}, target(), 0.3)
+            assert time.monotonic() - began < 5
+        finally:
+            stop.set()
+            dripping.join()
 
 
 def test_tcp() -> None:
