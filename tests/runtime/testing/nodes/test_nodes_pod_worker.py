@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from runtime.client import Unstructured
 from runtime.testing.nodes.pod_worker import PodWorker
-from tests.runtime.testing.nodes.nodes_support import Bench, alive, make_pod, python, sh, wait_for
+from tests.runtime.testing.nodes.nodes_support import Bench, alive, make_pod, parent_of, python, sh, wait_for
 
 MakeBench = Callable[..., Bench]
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
@@ -256,6 +257,24 @@ def test_a_pod_that_is_over_does_not_wait_for_its_sidecars_restart(make_bench: M
     other = bench.run(make_pod(sh("exit 1"), name="clock"))
     wait_for(lambda: bench.container(other, "main").get("restartCount", 0) >= 3)  # longer than the sidecar's back-off
     assert turns.count(over.name) < 100
+
+
+def test_restarts_leave_no_descriptor_thread_or_log_behind(make_bench: MakeBench) -> None:
+    bench = make_bench(base=0.0)
+    steady = bench.run(make_pod(sh("echo $$$$; exec sleep 100"), name="steady"))
+    supervisor = parent_of(pid_of(bench, "main"))
+    bench.wait_ready(steady)
+
+    def descriptors() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{supervisor}/fd"))
+
+    before = descriptors(), threading.active_count()
+    worker = bench.run(make_pod(sh("exit 1"), name="again"))
+    wait_for(lambda: bench.container(worker, "main").get("restartCount", 0) >= 50, 30)
+    assert len(worker.logs.runs("main")) <= 3
+    worker.stop(0)
+    worker.join()
+    wait_for(lambda: (descriptors(), threading.active_count()) == before)
 
 
 def test_another_image_restarts_the_container(bench: Bench) -> None:
