@@ -12,6 +12,7 @@ from runtime.logging import get_logger
 from runtime.workqueue import ItemExponentialFailureRateLimiter, RateLimitingQueue, ShutDown
 
 _log = get_logger("runtime.testing.nodes")
+_PATIENCE = 5  # failures in a row, some 1.5 s, after which it is no passing conflict
 K = TypeVar("K", bound=Hashable)
 
 
@@ -59,6 +60,8 @@ class KeyLoop(Generic[K]):
             except Exception as error:
                 if not isinstance(error, ClientError):
                     _log.exception("local node failed, will try again", key=str(key))
+                elif self._queue.num_requeues(key) == _PATIENCE:
+                    _log.warning("the API server keeps refusing, will go on trying", key=str(key), error=str(error))
                 self._queue.add_rate_limited(key)
             else:
                 self._queue.forget(key)
