@@ -82,7 +82,7 @@ _KINDS: dict[str, Make] = {
     "Pod": _with(pod_defaults.default_pod, pods.validate_pod, on_create=pod_defaults.admit_pod),
     "Service": _service,
     "Namespace": _namespace,
-    "Endpoints": _with(service_defaults.default_endpoints),
+    "Endpoints": _with(service_defaults.default_endpoints, services.validate_endpoints),
     "EndpointSlice": _with(service_defaults.default_endpoint_slice, others.validate_endpoint_slice, whole=True),
     "ConfigMap": _with(None, others.validate_config_map),
     "Secret": _with(other_defaults.default_secret, others.validate_secret),

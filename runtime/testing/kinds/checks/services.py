@@ -1,4 +1,4 @@
-"""Checks of Services."""
+"""Checks of Services and Endpoints."""
 
 from __future__ import annotations
 
@@ -75,11 +75,37 @@ def _check_addresses(spec: JSONMapping) -> list[FieldError]:
     for index, address in enumerate(spec.get("clusterIPs") or ()):
         if address == "None" or (index == 0 and not address):
             continue
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-            found.append(errors.invalid(f"spec.clusterIPs[{index}]", address, detail))
+        found += _ip(address, f"spec.clusterIPs[{index}]")
+    return found
+
+
+def _ip(address: object, path: str) -> list[FieldError]:
+    try:
+        ipaddress.ip_address(str(address or ""))
+    except ValueError:
+        return [errors.invalid(path, address or "", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
+    return []
+
+
+def validate_endpoints(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    del old
+    found: list[FieldError] = []
+    for index, subset in enumerate(obj.get("subsets") or ()):
+        where = f"subsets[{index}]"
+        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+            found.append(errors.required(where, "must specify `addresses` or `notReadyAddresses`"))
+        for field in ("addresses", "notReadyAddresses"):
+            for number, address in enumerate(subset.get(field) or ()):
+                found += _ip(address.get("ip"), f"{where}.{field}[{number}].ip")
+        ports = subset.get("ports") or ()
+        for number, port in enumerate(ports):
+            at, name = f"{where}.ports[{number}]", port.get("name") or ""
+            if not name and len(ports) > 1:
+                found.append(errors.required(f"{at}.name"))
+            elif name:
+                found += [errors.invalid(f"{at}.name", name, problem) for problem in names.bad_label(name)]
+            found += common.port_number(port.get("port"), f"{at}.port")
+            found += common.one_of(port.get("protocol"), _PROTOCOLS, f"{at}.protocol")
     return found
 
 

@@ -28,7 +28,7 @@ def default_crd(obj: JSONObject) -> None:
 
 def initial_status(obj: JSONObject) -> None:
     """The status of a CRD before its names are looked at."""
-    stored = [each["name"] for each in (obj.get("spec") or {}).get("versions") or [] if each.get("storage")]
+    stored = [each.get("name") or "" for each in (obj.get("spec") or {}).get("versions") or [] if each.get("storage")]
     obj["status"] = {
         "conditions": None,
         "acceptedNames": {"plural": "", "kind": ""},

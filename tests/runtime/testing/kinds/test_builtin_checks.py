@@ -45,6 +45,13 @@ def container(**fields: Any) -> JSON:
             {"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}},
             [(INVALID, "spec.ports[0].nodePort")],
         ),
+        ("endpoints", {"subsets": [{"ports": [{"port": 1}]}]}, [(REQUIRED, "subsets[0]")]),
+        ("endpoints", {"subsets": [{"addresses": [{"ip": "x"}]}]}, [(INVALID, "subsets[0].addresses[0].ip")]),
+        (
+            "endpoints",
+            {"subsets": [{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "a"}, {"port": 2}]}]},
+            [(INVALID, "subsets[0].ports[0].port"), (REQUIRED, "subsets[0].ports[1].name")],
+        ),
         ("pods", container(env=[{"value": "x"}]), [(REQUIRED, "spec.containers[0].env[0].name")]),
         (
             "pods",

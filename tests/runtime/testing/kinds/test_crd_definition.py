@@ -70,6 +70,7 @@ def test_a_schema_that_is_not_structural_is_refused(
         (lambda crd: crd["metadata"].update(name="other.example.com"), ("FieldValueInvalid", "metadata.name")),
         (lambda crd: crd["spec"].update(scope="Somewhere"), ("FieldValueNotSupported", "spec.scope")),
         (lambda crd: crd["spec"].update(group="nodots"), ("FieldValueInvalid", "spec.group")),
+        (lambda crd: crd["spec"]["versions"][0].pop("name"), ("FieldValueInvalid", "spec.versions[0].name")),
         (lambda crd: crd["spec"]["names"].update(plural="Widgets"), ("FieldValueInvalid", "spec.names.plural")),
         (lambda crd: crd["spec"]["names"].update(listKind="Widget"), ("FieldValueInvalid", "spec.names.listKind")),
         (lambda crd: crd["spec"]["versions"][0].update(storage=False), ("FieldValueInvalid", "spec.versions")),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,8 @@ def stop_supervisor_then_kill_operator(operator: Operator) -> None:
 
 def stop_containers_then_kill_operator(operator: Operator) -> None:
     for pid in operator.family():
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):  # a `sleep 0.1` that is over by now
+            os.kill(pid, signal.SIGSTOP)
     os.kill(operator.process.pid, signal.SIGKILL)
 
 
