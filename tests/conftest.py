@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,24 +32,43 @@ def _children() -> set[int]:
     return children
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where ``tempfile`` puts things, here and in child processes: nobody else's files are in it."""
+    folder = tmp_path_factory.mktemp("tempfile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+
+
+def _files(folder: Path) -> set[str]:
+    """What lies in the temporary folder and at the top of the tree, but for the tools' own caches (dot folders)."""
+    return {str(path) for place in (folder, ROOT) for path in place.iterdir() if not path.name.startswith(".")}
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """Fails the test that leaves a thread, a child process or an open descriptor's worth of either behind."""
+def nothing_left_behind(own_temporary_folder: Path) -> Iterator[None]:
+    """Fails the test that leaves a thread, a child process or a file behind."""
     threads = set(threading.enumerate())
     children = _children()
+    files = _files(own_temporary_folder)
     yield
     deadline = time.monotonic() + _SETTLE
     while True:
         new_threads = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not _is_tool(t)]
         new_children = _children() - children
-        if not new_threads and not new_children:
+        new_files = _files(own_temporary_folder) - files
+        if not new_threads and not new_children and not new_files:
             return
         if time.monotonic() > deadline:
             break
         time.sleep(0.01)
     for pid in new_children:
-        os.kill(pid, 9)
-    pytest.fail(f"left behind: threads {[t.name for t in new_threads]}, processes {sorted(new_children)}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
+    names = [thread.name for thread in new_threads]
+    pytest.fail(f"left behind: threads {names}, processes {sorted(new_children)}, files {sorted(new_files)}")
 
 
 def _is_tool(thread: threading.Thread) -> bool:

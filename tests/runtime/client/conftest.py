@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,15 @@ import orjson
 import pytest
 
 from runtime.client import Client
+
+
+@pytest.fixture(autouse=True)
+def no_key_files_left() -> Iterator[None]:
+    """The official client keeps inline certificates and keys in temporary files until the process ends. Not a test's."""
+    yield
+    loader = sys.modules.get("kubernetes.config.kube_config")
+    if loader is not None:
+        loader._cleanup_temp_files()
 
 
 @dataclass
