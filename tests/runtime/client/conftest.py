@@ -20,7 +20,7 @@ from runtime.client import Client
 
 @pytest.fixture(autouse=True)
 def no_key_files_left() -> Iterator[None]:
-    """The official client keeps inline certificates and keys in temporary files until the process ends. Not a test's."""
+    """The official client keeps inline certificates and keys in temporary files until the process ends."""
     yield
     loader = sys.modules.get("kubernetes.config.kube_config")
     if loader is not None:
