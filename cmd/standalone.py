@@ -31,7 +31,7 @@ from .options import Options
 
 SAMPLE = Path(__file__).parent / "sample.yaml"
 _MARKER = ".made-by-standalone"
-_OPERATOR_STOP = 35.0  # seconds; the manager's own grace period is 30
+_BEYOND_GRACE = 5.0  # seconds that the operator has to end after its own grace period
 
 Say = Callable[[str], None]
 
@@ -116,7 +116,7 @@ def standalone(options: Options, root: Path, say: Say, interrupt: threading.Even
         finally:
             say("stopping ...")
             stop.set()
-            operator.join(_OPERATOR_STOP)
+            operator.join(options.graceful_shutdown_timeout + _BEYOND_GRACE)
         local.check()
 
 

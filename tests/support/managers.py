@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from runtime.manager import Manager
 from runtime.types import GVR, JSONObject
+from tests.support.waiting import eventually as eventually
 
 FOO_CRD = Path(__file__).resolve().parents[2] / "examples" / "foo_crd.yaml"
 FOOS = GVR("samplecontroller.example.com", "v1alpha1", "foos")
@@ -21,17 +21,6 @@ SECRETS = GVR("", "v1", "secrets")
 
 OFF: dict[str, Any] = {"metrics_bind_address": "0", "health_probe_bind_address": "0"}
 ON: dict[str, Any] = {"metrics_bind_address": "127.0.0.1:0", "health_probe_bind_address": "127.0.0.1:0"}
-
-
-def eventually(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """Wait until ``condition()`` is true, and return it; fails with its last value."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"still {value!r} after {timeout} s"
-        time.sleep(0.005)
 
 
 class Running:

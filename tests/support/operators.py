@@ -7,16 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime.client import Client, Unstructured, load_client
 from runtime.types import GVR, JSONObject
+from tests.support.waiting import eventually as eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT / "crds"
@@ -30,17 +30,6 @@ CHILDREN = (
 )
 _SERVERS_OFF = ("--metrics-bind-address", "0", "--health-probe-bind-address", "0")
 _T = TypeVar("_T")
-
-
-def eventually(look: Callable[[], _T | None], what: str, timeout: float = 30.0) -> _T:
-    """Wait until ``look()`` is true, and return it."""
-    deadline = time.monotonic() + timeout
-    while True:
-        seen = look()
-        if seen:
-            return seen
-        assert time.monotonic() < deadline, f"never happened in {timeout} s: {what}"
-        time.sleep(0.02)
 
 
 class Operator:

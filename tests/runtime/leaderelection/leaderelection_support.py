@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from runtime.client import Client
 from runtime.leaderelection import LeaderElector, LeaseLock
-
-
-def eventually(condition: Callable[[], object], what: str = "") -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, f"did not happen: {what}"
-        time.sleep(0.001)
+from tests.support.waiting import eventually as eventually
 
 
 class Candidate:

@@ -6,11 +6,10 @@ import http.client
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 from runtime.testing.apiserver import FakeAPIServer
+from tests.support.waiting import eventually as eventually
 
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -216,12 +215,3 @@ class Watching:
 
 def widget(name: str, **spec: Any) -> dict[str, Any]:
     return {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec}
-
-
-def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
-    """The first true value of ``condition``."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-    return found

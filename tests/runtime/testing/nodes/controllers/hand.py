@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TypeVar
 
 from runtime.client import Client, NotFound, Unstructured
 from runtime.informer import ResourceEventHandler, SharedInformerFactory
 from runtime.types import GVR, JSONObject
+from tests.support.waiting import eventually as eventually
 
 PODS = GVR("", "v1", "pods")
 T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], what: str = "it", timeout: float = 20.0) -> T:
-    """The first truthy answer; fails the test with ``what`` if there is none in time."""
-    deadline = time.monotonic() + timeout
-    while not (answer := look()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
-    return answer
 
 
 class HandKubelet:
