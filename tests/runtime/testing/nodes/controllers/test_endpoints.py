@@ -42,7 +42,8 @@ def test_ready_pods_are_addresses_and_others_are_not(client: Client, kubelet: Ha
     client.resource(SERVICES, namespace="default").create(service())
     client.resource(GVR("apps", "v1", "statefulsets"), namespace="default").create(statefulset(replicas=2))
     eventually(lambda: endpoint_conditions(client) == {"web-0": True, "web-1": True})
-    (subset,) = subsets(client)
+    # The Endpoints are written after the slice.
+    (subset,) = eventually(lambda: [s for s in subsets(client) if len(s.get("addresses", [])) == 2])
     assert [a["hostname"] for a in subset["addresses"]] == ["web-0", "web-1"]
     assert subset["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
     unready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
