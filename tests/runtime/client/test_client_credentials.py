@@ -22,6 +22,8 @@ import yaml
 
 from runtime import GVR
 from runtime.client import Client, ConfigError, ConnectionFailed, Unauthorized, load_client
+from runtime.client._http import Connection
+from runtime.client._plain import PlainTransport
 from runtime.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -396,3 +398,18 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.001)
     return condition()
+
+
+class EverNew(PlainTransport):
+    """Has other credentials each time it is asked."""
+
+    def connection(self, refused: Connection | None = None) -> Connection:
+        return super().connection()._replace(headers={})
+
+
+def test_a_refusal_of_renewed_credentials_is_final(scripted: ScriptedServer, kit: type[Kit]) -> None:
+    scripted.then(*[kit.failure(401, "Unauthorized")] * 4)
+    scripted.default = kit.answer(kit.pod("a"))
+    with Client(transport=EverNew(scripted.url, None, None, False)) as client, pytest.raises(Unauthorized):
+        client.resource(PODS, "ns").get("a")
+    assert len(scripted.requests) == 2

@@ -529,3 +529,60 @@ def test_a_handler_may_stop_its_informer(script: Script, scripted: Make) -> None
     informer.start()
     assert stopped.wait(15)
     informer.join()
+
+
+def test_a_reader_sees_all_of_a_new_list_or_nothing(
+    script: Script, scripted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.lists += [listing(10, obj("a", 1)), listing(20, obj("b", 15))]
+    script.watches.append(watching(error_event(410, "Expired")))
+    informer = scripted(start=False)
+    seen: list[list[str]] = []
+    readers: list[threading.Thread] = []
+    delete = informer.indexer.delete
+
+    def read_after(gone: Any) -> Any:
+        old = delete(gone)
+        readers.append(threading.Thread(target=lambda: seen.append(informer.indexer.list_keys())))
+        readers[-1].start()
+        readers[-1].join(0.3)  # it has to wait for the end of the replacement
+        return old
+
+    monkeypatch.setattr(informer.indexer, "delete", read_after)
+    informer.start()
+    until(lambda: seen)
+    assert seen == [["ns/b"]]
+
+
+def test_a_late_handler_has_not_synced_before_its_initial_calls_have_returned(
+    script: Script, scripted: Callable[..., Any]
+) -> None:
+    """I6."""
+    script.lists.append(listing(10, obj("a", 1)))
+    informer = synced(scripted())
+    called, gate = threading.Event(), threading.Event()
+
+    def on_add(_obj: Unstructured, _initial: bool) -> None:
+        called.set()
+        gate.wait(20)
+
+    late = informer.add_event_handler(ResourceEventHandler(on_add=on_add))
+    assert called.wait(15)
+    early = late.has_synced()
+    gate.set()
+    assert not early
+    until(late.has_synced)
+
+
+def test_the_version_moves_after_the_content(script: Script, scripted: Callable[..., Any]) -> None:
+    """R12, and the same for events."""
+    script.lists.append(listing(10, obj("a", 1)))
+    script.watches.append(watching(added(obj("b", 11))))
+    informer = scripted(start=False)
+    heard: list[str] = []
+    informer.add_event_handler(
+        ResourceEventHandler(on_add=lambda *_: heard.append(informer.last_sync_resource_version)), inline=True
+    )
+    informer.start()
+    until(lambda: len(heard) == 2)
+    assert heard == ["", "10"]
