@@ -10,7 +10,7 @@ import pytest
 from controllers.xline import names as known
 from controllers.xline import reconciler
 from crds.xlinecluster import XLINECLUSTERS
-from runtime.client import Invalid
+from runtime.client import Invalid, ResourceClient
 from tests.controllers.xline.xline_world import CHILDREN, NAMESPACE, World
 from tests.support.etcd_process import wait_for
 
@@ -335,7 +335,7 @@ def test_nothing_is_made_for_a_cluster_that_is_being_deleted(world: World) -> No
 
 def test_volumes_go_with_the_cluster_unless_they_are_retained(world: World) -> None:
     made = world.create(storage={"retentionPolicy": {"whenDeleted": "Delete"}})
-    world.start_operator()
+    operator = world.start_operator()
     world.wait_children()
     world.make_claim(0)
     world.make_claim(1, labels={"team": "other"})  # put there by somebody else
@@ -345,6 +345,8 @@ def test_volumes_go_with_the_cluster_unless_they_are_retained(world: World) -> N
         return [reference.uid for reference in claims.get(f"data-demo-sts-{ordinal}").owner_references]
 
     wait_for(lambda: owners(0) == [made.uid], what="the cluster owning its claim")
+    world.settle(operator)
+    assert owners(1) == [], "somebody else's claim"
     world.edit(storage={"retentionPolicy": {"whenDeleted": "Retain"}})
     wait_for(lambda: owners(0) == [], what="the claim being let go")
     assert owners(1) == []
@@ -371,6 +373,26 @@ def test_a_second_cluster_of_the_name_waits_for_the_first_ones_objects(world: Wo
 
 def _serves(gvr: Any, kind: str) -> bool:
     return bool(gvr.resource == f"{kind.lower()}s")
+
+
+def test_what_another_operator_froze_in_between_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second operator writes between our look at the live object and our own write."""
+    world.create()
+    theirs = {"members": ["demo-sts-0", "demo-sts-1", "demo-sts-2"], "token": "theirs"}
+    written: list[str] = []
+    patch = ResourceClient.patch
+
+    def late(self: ResourceClient, name: str, body: Any, **options: Any) -> Any:
+        if not written and "bootstrap" in body.get("status", {}):
+            written.append("theirs")
+            patch(self, name, {"status": {"bootstrap": theirs}}, type="merge", subresource="status")
+        return patch(self, name, body, **options)
+
+    monkeypatch.setattr(ResourceClient, "patch", late)
+    world.start_operator()
+    world.wait_children()
+    assert written == ["theirs"]
+    assert world.status()["bootstrap"]["token"] == "theirs"
 
 
 def test_two_operators_by_mistake_agree(world: World) -> None:

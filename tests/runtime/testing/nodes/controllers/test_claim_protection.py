@@ -47,3 +47,14 @@ def test_a_used_claim_waits_for_its_last_pod(client: Client, kubelet: HandKubele
     assert claims.get("data").deletion_timestamp is not None
     pods.delete("user")
     eventually(lambda: not claims.list().items)
+
+
+def test_a_pod_that_has_ended_uses_nothing(client: Client, kubelet: HandKubelet) -> None:
+    claims, pods = client.resource(CLAIMS, namespace="default"), client.resource(PODS, namespace="default")
+    claims.create(claim())
+    kubelet.hold("user")
+    pods.create(pod())
+    pods.patch("user", {"status": {"phase": "Succeeded"}}, type="merge", subresource="status")
+    claims.delete("data")
+    eventually(lambda: not claims.list().items)
+    assert pods.get("user").deletion_timestamp is None
