@@ -99,7 +99,7 @@ class Feed:
                 return Batch(events, BadLine(str(error)))
             if isinstance(event, ApiError):
                 return Batch(events, event)
-            type_, obj = event
+            type_, obj = event.type, event.object
             if type_ == BOOKMARK:
                 bookmarks += 1
             elif type_ not in _OBJECT_EVENTS:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from runtime.client import Unstructured
 from runtime.clock import Clock
 from runtime.logging import Logger
@@ -27,7 +29,7 @@ _LAST_RETRY = 300.0
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion")
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One change as a watch tells it; of a bookmark only the object's resource version means anything."""
 
     type: str
@@ -330,12 +332,13 @@ class _ListDiff:
                 self._failed[_name_in_quarantine(key, received)] = (received, error)
 
     def apply(self, events: Iterable[Event]) -> None:
-        for type_, received in events:
-            if type_ == DELETED:
+        for event in events:
+            received = event.object
+            if event.type == DELETED:
                 self._items.pop(received.key, None)
                 self._failed.pop(received.key, None)
                 self._failed.pop(_name_in_quarantine(None, received), None)
-            elif type_ != BOOKMARK:
+            elif event.type != BOOKMARK:
                 self.add((received,))
 
     def commit(self, resource_version: str) -> None:
