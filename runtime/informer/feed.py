@@ -110,7 +110,7 @@ class Feed:
                 continue
             events.append(event)
         if events:
-            self._health.heard(bookmark=bookmarks > 0)
+            self._health.heard(len(events), bookmark=bookmarks > 0)
         return Batch(events)
 
     def _skip(self, type_: str, obj: Unstructured, why: str) -> None:

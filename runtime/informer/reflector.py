@@ -17,7 +17,7 @@ from .backoff import Backoff, JitteredBackoff
 from .feed import BadLine, Batch, Feed, ends_initial_events, is_overload, is_stale_version, retry_after
 from .ingest import Event, Replacement, Sink
 from .source import Source
-from .state import Health
+from .state import Health, RelistReason
 
 DEFAULT_PAGE_SIZE = 500
 DEFAULT_WATCH_TIMEOUT = 300.0
@@ -160,12 +160,14 @@ class Reflector:
 
     def _list_at(self, version: str, limit: int) -> None:
         replacement = self._sink.begin_replace()
+        self._health.queued = 0
         token = listed_at = ""
         pages = 0
         while pages == 0 or token:
             page = self._source.list_page(resource_version=version, limit=limit, continue_token=token)
             self._check_stop()
             replacement.add(page.objects)
+            self._health.queued += len(page.objects)
             pages += 1
             listed_at = listed_at or page.resource_version
             token = page.continue_token
@@ -257,7 +259,7 @@ class Reflector:
             except ClientError as error:
                 self._check_stop()
                 if not is_overload(error):
-                    self._health.relisting("expired" if isinstance(error, Expired) else "start_error")
+                    self._health.relisting(_relist_reason(error))
                     raise
                 self._failed("cannot start the watch; trying again", error)
                 self._pause(retry_after(error))
@@ -323,6 +325,7 @@ class Reflector:
 
     def _deliver(self, feed: Feed, events: list[Event]) -> None:
         self._sink.apply(events)
+        self._health.applied(len(events))
         version = feed.version_after(events)
         if version is not None:
             self._version = version
@@ -380,3 +383,10 @@ class Reflector:
             self._on_error(error)
         except (Exception, SystemExit) as raised:
             self._log.exception("the watch error handler raised", exc_info=raised)
+
+
+def _relist_reason(error: ClientError) -> RelistReason:
+    """Of a watch that could not be started."""
+    if isinstance(error, Expired):
+        return "expired"
+    return "too_large" if is_stale_version(error) else "start_error"

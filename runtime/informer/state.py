@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias, get_args
 
-from runtime.clock import Clock
+from runtime.clock import SYSTEM, Clock
+from runtime.metrics.values import Histogram, HistogramSnapshot
+
+RelistReason: TypeAlias = Literal["expired", "too_large", "error_event", "short_watch", "start_error", "bad_event"]
+"""Why the reflector lists again: its version is too old or still to come, an ERROR event, a watch that ended at once
+and empty, a watch that could not be started, a line that is no event."""
+
+RELIST_REASONS: Final[tuple[RelistReason, ...]] = get_args(RelistReason)
+
+PROCESSING_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds, those of client-go (section 5.6 of client-go.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +37,17 @@ class SyncState:
     :ivar relists: complete lists after the first one.
     :ivar watch_restarts: watches opened after the first one.
     :ivar error_events: ERROR events the server sent, by HTTP status code (R17).
-    :ivar relist_reasons: why the reflector listed again: ``expired``, ``error_event``, ``short_watch``,
-        ``start_error`` and ``bad_event``.
+    :ivar relist_reasons: how often the reflector listed again, by :data:`RelistReason`.
     :ivar quarantined: objects that are not in the cache, or only in an older version, because the transform, an
         index function or the key failed on them: key -> error. They are tried again.
     :ivar skipped_events: watch events that were no object (R20).
     :ivar handler_errors: calls of handlers that raised.
+    :ivar quarantines: how often an object went into quarantine, or failed there once more.
+    :ivar event_age: seconds from the last change or bookmark to this snapshot; None if none came yet.
+    :ivar bookmark_age: likewise from the last bookmark.
+    :ivar queued: changes and listed objects that were received and are not in the cache yet.
+    :ivar processing: for each change the seconds from its arrival until the cache held it and every handler had been
+        called inline or had it in its buffer. Changes that arrive together are processed together and take the same.
     """
 
     synced: bool = False
@@ -46,13 +63,24 @@ class SyncState:
     quarantined: Mapping[str, str] = field(default_factory=dict)
     skipped_events: int = 0
     handler_errors: int = 0
+    quarantines: int = 0
+    event_age: float | None = None
+    bookmark_age: float | None = None
+    queued: int = 0
+    processing: HistogramSnapshot = (PROCESSING_BUCKETS, (0,) * (len(PROCESSING_BUCKETS) + 1), 0.0)
 
 
 class Health:
-    """The counters behind :class:`SyncState`. Any thread may write and read."""
+    """The counters behind :class:`SyncState`. Any thread may write and read.
+
+    :ivar queued: objects that came and are not in the cache yet; the reflector's thread sets it.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._monotonic = time.monotonic if clock is SYSTEM else clock.monotonic  # two reads per batch of changes
+        self._processing = Histogram(PROCESSING_BUCKETS)
+        self.queued = 0
         self._lock = threading.Lock()  # guards everything below
         self._connected = False
         self._last_error: str | None = None
@@ -66,6 +94,7 @@ class Health:
         self._relist_reasons: Counter[str] = Counter()
         self._skipped_events = 0
         self._handler_errors = 0
+        self._quarantines = 0
 
     def failed(self, error: Exception) -> float:
         """Something went wrong with the API server.
@@ -83,17 +112,22 @@ class Health:
     def object_failed(self, text: str) -> None:
         """An object cannot be cached, which says nothing of the server."""
         self._remember(text)
+        with self._lock:
+            self._quarantines += 1
 
     def _remember(self, text: str) -> None:
         with self._lock:
             self._last_error, self._last_error_at = text, self._clock.now()
 
     def listed(self) -> None:
+        """A complete list is in the cache."""
+        self.queued = 0
         with self._lock:
             self._lists += 1
 
     def watch_opened(self) -> float | None:
         """:returns: for how many seconds it had failed before; None if it had not."""
+        self.queued = 0  # what another one had begun to bring comes again
         with self._lock:
             self._watches += 1
             self._connected = True
@@ -104,18 +138,25 @@ class Health:
         with self._lock:
             self._connected = False
 
-    def heard(self, *, bookmark: bool) -> None:
-        """Something came on the watch."""
-        now = self._clock.monotonic()
+    def heard(self, events: int, *, bookmark: bool) -> None:
+        """So many changes came together on the watch, or bookmarks."""
+        now = self._monotonic()
         self._last_event = now
+        self.queued += events
         if bookmark:
             self._last_bookmark = now
+
+    def applied(self, events: int) -> None:
+        """So many of those that came last are in the cache, and on their way to the handlers."""
+        self.queued = 0
+        if self._last_event is not None:
+            self._processing.observe(self._monotonic() - self._last_event, events)
 
     def error_event(self, code: int) -> None:
         with self._lock:
             self._error_events[code] += 1
 
-    def relisting(self, reason: str) -> None:
+    def relisting(self, reason: RelistReason) -> None:
         with self._lock:
             self._relist_reasons[reason] += 1
 
@@ -132,6 +173,7 @@ class Health:
         return self._connected
 
     def snapshot(self, *, synced: bool, quarantined: Mapping[str, str]) -> SyncState:
+        now = self._monotonic()
         with self._lock:
             return SyncState(
                 synced=synced,
@@ -140,6 +182,8 @@ class Health:
                 last_error_at=self._last_error_at,
                 last_event=self._wall_clock(self._last_event),
                 last_bookmark=self._wall_clock(self._last_bookmark),
+                event_age=None if self._last_event is None else max(0.0, now - self._last_event),
+                bookmark_age=None if self._last_bookmark is None else max(0.0, now - self._last_bookmark),
                 relists=max(0, self._lists - 1),
                 watch_restarts=max(0, self._watches - 1),
                 error_events=dict(self._error_events),
@@ -147,6 +191,9 @@ class Health:
                 quarantined=quarantined,
                 skipped_events=self._skipped_events,
                 handler_errors=self._handler_errors,
+                quarantines=self._quarantines,
+                queued=self.queued,
+                processing=self._processing.snapshot(),
             )
 
     def _wall_clock(self, moment: float | None) -> datetime | None:

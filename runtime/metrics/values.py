@@ -45,11 +45,12 @@ class Histogram:
         self._sum = 0.0
         self._lock = threading.Lock()  # guards counts and sum: a scrape sees both of one moment
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count ``times`` observations of the same value."""
         index = bisect_left(self._bounds, value)
         with self._lock:
-            self._counts[index] += 1
-            self._sum += value
+            self._counts[index] += times
+            self._sum += value * times
 
     def snapshot(self) -> HistogramSnapshot:
         with self._lock:
