@@ -39,6 +39,7 @@ class SharedInformerFactory:
     :param resync_periods: of single resources (F5).
     :param watch_list: receive the initial state as a stream where the server can.
     :param backoff: makes the waits after failures, for each informer anew.
+    :param name: of its informers in the metrics; two factories of one process that publish theirs need two names (I24).
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class SharedInformerFactory:
         watch_list: bool = True,
         backoff: Callable[[], Backoff] | None = None,
         clock: Clock | None = None,
+        name: str = "",
     ) -> None:
         self._stop = Interrupt()  # a list that never arrives must not keep us from ending
         self._client = client.bound(stop=self._stop)
@@ -74,6 +76,7 @@ class SharedInformerFactory:
         self._watch_list = watch_list
         self._backoff = backoff
         self._clock = clock or SYSTEM
+        self._name = name
         self._lock = threading.Lock()  # guards the next one
         self._informers: dict[GVR, SharedIndexInformer] = {}
 
@@ -151,4 +154,5 @@ class SharedInformerFactory:
             watch_timeout=self._watch_timeout,
             backoff=self._backoff() if self._backoff is not None else None,
             clock=self._clock,
+            name=self._name,
         )

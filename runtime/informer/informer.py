@@ -43,6 +43,7 @@ class SharedIndexInformer:
         and runs in the ingesting thread. When it raises, the object is quarantined.
     :param keep_fields: store only these fields, see :func:`projection`; applied after the transform.
     :param page_size, watch_timeout, backoff: see :class:`Reflector`.
+    :param name: of its series in the metrics, together with ``gvr``; one informer of a process publishes them (I24).
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class SharedIndexInformer:
         watch_timeout: float | None = None,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
+        name: str = "",
     ) -> None:
         self.gvr = GVR(*gvr)
+        self.name = name
         self._name = f"informer/{self.gvr}"
         self._clock = clock or SYSTEM
         self._log = get_logger("runtime.informer", resource=str(self.gvr))
@@ -151,6 +154,11 @@ class SharedIndexInformer:
         return self._health.snapshot(synced=self.has_synced(), quarantined=self._ingest.quarantined())
 
     # Handlers
+
+    @property
+    def handlers(self) -> tuple[Registration, ...]:
+        """The registrations of now, in the order they were added."""
+        return self._registrations
 
     def add_event_handler(
         self,
