@@ -1,4 +1,5 @@
-"""What tests, and a laptop without Kubernetes, need: an API server, local nodes, a clock that only you move.
+"""What tests, and a laptop without Kubernetes, need: an API server, local nodes, a clock that only you move, and a
+scripted collection for informers.
 
 Names are resolved on first use: a test that only wants :class:`FakeClock` does not load the server.
 """
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runtime.testing.apiserver import FakeAPIServer
     from runtime.testing.clock import FakeClock
+    from runtime.testing.controllersource import FakeControllerSource, SourceRequest
 
 _HOME = {
     "FakeAPIServer": "runtime.testing.apiserver",
     "FakeClock": "runtime.testing.clock",
+    "FakeControllerSource": "runtime.testing.controllersource",
+    "SourceRequest": "runtime.testing.controllersource",
 }
 
-__all__ = ["FakeAPIServer", "FakeClock"]
+__all__ = ["FakeAPIServer", "FakeClock", "FakeControllerSource", "SourceRequest"]
 
 
 def __getattr__(name: str) -> object:
