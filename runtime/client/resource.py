@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from runtime.client import pager
 from runtime.client._http import HttpRequest, Response
 from runtime.client._requests import (
     PATCH_TYPES,
@@ -26,6 +29,7 @@ from runtime.client._requests import (
 )
 from runtime.client.errors import ConnectionFailed, Target
 from runtime.client.lists import ObjectList, RawList, read_list
+from runtime.client.pager import DEFAULT_PAGE_SIZE
 from runtime.client.unstructured import Unstructured
 from runtime.client.watch import RawWatch, Watch
 from runtime.selectors import FieldSelector, LabelSelector
@@ -34,7 +38,6 @@ from runtime.types import GVR, JSONMapping
 if TYPE_CHECKING:
     from runtime.client.client import Client
 
-DEFAULT_PAGE_SIZE = 500
 _APPLY_TYPE = "application/apply-patch+yaml"  # JSON is YAML
 _JSON = {"Content-Type": "application/json"}
 _GZIP = {"Accept-Encoding": "gzip"}
@@ -58,6 +61,10 @@ class ResourceClient:
 
     def __repr__(self) -> str:
         return f"<ResourceClient {self.gvr} {self.namespace or 'all namespaces'}>"
+
+    def bound(self, stop: threading.Event | None = None, deadline: float | None = None) -> ResourceClient:
+        """The same verbs, obeying a stop event and a deadline, see :meth:`Client.bound`."""
+        return ResourceClient(self._client.bound(stop, deadline), self.gvr, self.namespace)
 
     # ---- reading
 
@@ -109,27 +116,50 @@ class ResourceClient:
         label_selector: str | LabelSelector | None = None,
         field_selector: str | FieldSelector | None = None,
         page_size: int = DEFAULT_PAGE_SIZE,
+        resource_version: str | None = None,
+        prefetch: int = 0,
         timeout: float | None = None,
-    ) -> Iterator[ObjectList]:
+    ) -> Generator[ObjectList, None, None]:
         """The objects in pages, one request for each as the iterator is advanced; ``timeout`` is for each.
 
         All pages show the collection at one version.
 
-        :raises Expired: reading took so long that the version is gone; begin again.
+        :param prefetch: pages that a thread of its own reads ahead, as :data:`~runtime.client.pager.DEFAULT_PREFETCH`;
+            it ends with the iterator, also when that is closed early. 0: none.
+        :raises Expired: reading took so long that the version is gone; begin again, or use :meth:`list_all`.
         """
-        token: str | None = None
-        while True:
-            page = self.list(
+        fetch = partial(self.list, label_selector=label_selector, field_selector=field_selector, timeout=timeout)
+        if prefetch <= 0:
+            return pager.pages(fetch, page_size, resource_version)
+        return pager.prefetched(
+            lambda stop: self.bound(stop).pages(
                 label_selector=label_selector,
                 field_selector=field_selector,
-                limit=page_size,
-                continue_=token,
+                page_size=page_size,
+                resource_version=resource_version,
                 timeout=timeout,
-            )
-            yield page
-            token = page.continue_
-            if not token:
-                return
+            ),
+            prefetch,
+            f"pager/{self.gvr}",
+        )
+
+    def list_all(
+        self,
+        *,
+        label_selector: str | LabelSelector | None = None,
+        field_selector: str | FieldSelector | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        resource_version: str | None = None,
+        full_list_if_expired: bool = True,
+        timeout: float | None = None,
+    ) -> ObjectList:
+        """The objects, all of them, read in pages; ``timeout`` is for each request.
+
+        :param full_list_if_expired: when the version is gone before the last page, ask for everything at once.
+        :raises Expired: ``resource_version`` is too old; or a page is, without ``full_list_if_expired``.
+        """
+        fetch = partial(self.list, label_selector=label_selector, field_selector=field_selector, timeout=timeout)
+        return pager.whole_list(fetch, page_size, resource_version, full_list_if_expired=full_list_if_expired)
 
     def list_raw(
         self,
