@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -81,6 +81,7 @@ class Health:
         self._monotonic = time.monotonic if clock is SYSTEM else clock.monotonic  # two reads per batch of changes
         self._processing = Histogram(PROCESSING_BUCKETS)
         self.queued = 0
+        self._watch = self
         self._lock = threading.Lock()  # guards everything below
         self._connected = False
         self._last_error: str | None = None
@@ -95,6 +96,13 @@ class Health:
         self._skipped_events = 0
         self._handler_errors = 0
         self._quarantines = 0
+
+    def follow(self, watch: Health) -> None:
+        """Share a watch: what snapshots say of the connection is from now on what ``watch`` knows.
+
+        What is told to this one still counts here: its handlers' errors and its objects in quarantine.
+        """
+        self._watch = watch
 
     def failed(self, error: Exception) -> float:
         """Something went wrong with the API server.
@@ -170,16 +178,31 @@ class Health:
 
     @property
     def connected(self) -> bool:
-        return self._connected
+        return self._watch._connected
 
     def snapshot(self, *, synced: bool, quarantined: Mapping[str, str]) -> SyncState:
-        now = self._monotonic()
         with self._lock:
-            return SyncState(
+            own = SyncState(
                 synced=synced,
-                connected=self._connected,
                 last_error=self._last_error,
                 last_error_at=self._last_error_at,
+                quarantined=quarantined,
+                handler_errors=self._handler_errors,
+                quarantines=self._quarantines,
+            )
+        return self._watch._with_connection(own)
+
+    def _with_connection(self, own: SyncState) -> SyncState:
+        now = self._monotonic()
+        with self._lock:
+            error, error_at = own.last_error, own.last_error_at
+            if error_at is None or (self._last_error_at is not None and self._last_error_at > error_at):
+                error, error_at = self._last_error, self._last_error_at
+            return replace(
+                own,
+                connected=self._connected,
+                last_error=error,
+                last_error_at=error_at,
                 last_event=self._wall_clock(self._last_event),
                 last_bookmark=self._wall_clock(self._last_bookmark),
                 event_age=None if self._last_event is None else max(0.0, now - self._last_event),
@@ -188,10 +211,7 @@ class Health:
                 watch_restarts=max(0, self._watches - 1),
                 error_events=dict(self._error_events),
                 relist_reasons=dict(self._relist_reasons),
-                quarantined=quarantined,
                 skipped_events=self._skipped_events,
-                handler_errors=self._handler_errors,
-                quarantines=self._quarantines,
                 queued=self.queued,
                 processing=self._processing.snapshot(),
             )
