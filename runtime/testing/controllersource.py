@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from runtime.client import ApiError, Unstructured
+from runtime.client import ApiError, Cancelled, Unstructured
 from runtime.client.errors import Target, from_status
 from runtime.client.lists import read_list
 from runtime.clock import SYSTEM, Clock
@@ -33,8 +33,10 @@ class SourceRequest:
     resource_version: str = ""
     limit: int = 0
     continue_token: str = ""
+    resource_version_match: str = ""
     timeout_seconds: int = 0
     send_initial_events: bool = False
+    idle_timeout: float | None = None
     key: str = ""
 
 
@@ -119,6 +121,7 @@ class FakeControllerSource:
         self._open: list[ScriptedWatch] = []
         self._requests: list[SourceRequest] = []
         self._failures: list[_Failure] = []
+        self._closed = False
         for obj in objects:
             self.add(obj)
 
@@ -310,8 +313,18 @@ class FakeControllerSource:
     def supports_watch_list(self) -> bool:
         return self._watch_list
 
-    def list_page(self, *, resource_version: str, limit: int, continue_token: str) -> ListPage:
-        self._asked(SourceRequest("list", resource_version, limit, continue_token))
+    def list_page(
+        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: str = ""
+    ) -> ListPage:
+        self._asked(
+            SourceRequest(
+                "list",
+                resource_version,
+                limit=limit,
+                continue_token=continue_token,
+                resource_version_match=resource_version_match,
+            )
+        )
         with self._changed:
             if continue_token:
                 if continue_token not in self._pages:
@@ -319,6 +332,8 @@ class FakeControllerSource:
                 version, rest = self._pages[continue_token]
             else:
                 self._check_not_future("list", resource_version)
+                if resource_version_match == "Exact" and _number(resource_version) != self._version:
+                    raise _api_error("list", 410, "Expired", f"version {resource_version} is not kept")
                 version, rest = self._version, self._sorted()
                 if resource_version == "0" and self._watch_cache:
                     limit = 0
@@ -330,17 +345,26 @@ class FakeControllerSource:
         answer = read_list(body, Target("list"))
         return ListPage(list(answer.objects()), answer.resource_version, answer.continue_)
 
-    def watch(self, *, resource_version: str, timeout_seconds: int, send_initial_events: bool) -> WatchStream:
+    def watch(
+        self,
+        *,
+        resource_version: str,
+        timeout_seconds: int,
+        send_initial_events: bool,
+        idle_timeout: float | None = None,
+    ) -> WatchStream:
         self._asked(
             SourceRequest(
                 "watch",
                 resource_version,
                 timeout_seconds=timeout_seconds,
                 send_initial_events=send_initial_events,
+                idle_timeout=idle_timeout,
             )
         )
         with self._changed:
-            watch = ScriptedWatch(self._changed, self._closed, timeout_seconds, self._idle_timeout, self._clock)
+            idle_timeout = self._idle_timeout if idle_timeout is None else idle_timeout
+            watch = ScriptedWatch(self._changed, self._ended, timeout_seconds, idle_timeout, self._clock)
             if send_initial_events and not self._watch_list:
                 raise _api_error("watch", 422, "Invalid", "sendInitialEvents is forbidden here")
             self._check_not_future("watch", resource_version)
@@ -355,13 +379,19 @@ class FakeControllerSource:
             self._open.append(watch)
             return watch
 
-    def fetch(self, namespace: str, name: str) -> Unstructured:
+    def fetch(self, namespace: str, name: str) -> Unstructured | None:
         key = f"{namespace}/{name}" if namespace else name
         self._asked(SourceRequest("get", key=key))
         with self._changed:
-            if key not in self._objects:
-                raise _api_error("get", 404, "NotFound", f"{self._kind} {key} not found")
-            return Unstructured.from_bytes(orjson.dumps(self._objects[key].to_dict()))
+            found = self._objects.get(key)
+        return None if found is None else Unstructured.from_bytes(orjson.dumps(found.to_dict()))
+
+    def close(self) -> None:
+        """End the open watches for their readers; from now on requests raise ``Cancelled``. May be called again."""
+        with self._changed:
+            self._closed = True
+            for watch in list(self._open):
+                watch.close()
 
     # Under the lock
 
@@ -448,11 +478,13 @@ class FakeControllerSource:
                     self._failures.remove(failure)
         if self.on_request is not None:
             self.on_request(request)
+        if self._closed:
+            raise Cancelled(f"{request.verb}: the source is closed")
         if failure is not None:
             raise failure.error.with_traceback(None)  # it may be raised more than once
 
-    def _closed(self, watch: ScriptedWatch) -> None:
-        """Called under the lock, for a watch that its reader closed or that ended by itself."""
+    def _ended(self, watch: ScriptedWatch) -> None:
+        """Called under the lock, for a watch that its reader closed or read to its end."""
         if watch in self._open:
             self._open.remove(watch)
 

@@ -16,7 +16,7 @@ class ScriptedWatch:
     """A :class:`runtime.informer.WatchStream` that hands out what it was sent.
 
     :param changed: notified when something may have come; its lock guards the watch.
-    :param closed: called once, under the lock, when the watch is over for its reader.
+    :param ended: called once, under the lock, when the watch is over for its reader.
     :param server_timeout: seconds after which the server ends it; 0 never.
     :param idle_timeout: seconds of silence after which the reader takes the connection for dead.
     """
@@ -24,14 +24,14 @@ class ScriptedWatch:
     def __init__(
         self,
         changed: threading.Condition,
-        closed: Callable[[ScriptedWatch], None],
+        ended: Callable[[ScriptedWatch], None],
         server_timeout: int,
         idle_timeout: float | None,
         clock: Clock,
     ) -> None:
         self.stalled = False
         self._changed = changed
-        self._closed = closed
+        self._tell_ended = ended
         self._ends_at = clock.monotonic() + server_timeout if server_timeout else None
         self._idle_timeout = idle_timeout
         self._clock = clock
@@ -102,4 +102,4 @@ class ScriptedWatch:
         if not self._over:
             self._over = True
             self._lines.clear()
-            self._closed(self)
+            self._tell_ended(self)

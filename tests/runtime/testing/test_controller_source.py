@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from runtime import GVR
-from runtime.client import ApiError, ConnectionFailed, Expired, IdleTimeout, NotFound, ServerTimeout, TooManyRequests
+from runtime.client import ApiError, Cancelled, ConnectionFailed, Expired, IdleTimeout, ServerTimeout, TooManyRequests
 from runtime.informer import SharedIndexInformer, WatchStream
 from runtime.testing import FakeClock, FakeControllerSource, SourceRequest
 from tests.support.waiting import eventually
@@ -35,7 +35,8 @@ def told(lines: list[bytes]) -> list[tuple[str, str, str]]:
 
 def listed(source: FakeControllerSource, version: str = "", limit: int = 0) -> list[tuple[list[str], str]]:
     """The pages of a list: names and version."""
-    pages, token = [], ""
+    pages: list[tuple[list[str], str]] = []
+    token = ""
     while not pages or token:
         page = source.list_page(resource_version=version, limit=limit, continue_token=token)
         pages.append(([obj.name for obj in page.objects], page.resource_version))
@@ -212,14 +213,37 @@ def test_a_hook_sees_each_request_first_and_may_change_the_content() -> None:
 
 def test_a_get_answers_one_object() -> None:
     source = FakeControllerSource([thing("a", data={"x": "1"})])
-    assert source.fetch("ns", "a").to_dict() == source.objects["ns/a"].to_dict()
-    with pytest.raises(NotFound):
-        source.fetch("ns", "b")
+    found = source.fetch("ns", "a")
+    assert found is not None
+    assert found.to_dict() == source.objects["ns/a"].to_dict()
+    assert source.fetch("ns", "b") is None
+
+
+def test_once_closed_it_refuses_what_is_asked() -> None:
+    source = FakeControllerSource()
+    lines = watching(source, "1")
+    source.close()
+    source.close()
+    assert next(lines, None) is None
+    with pytest.raises(Cancelled):
+        listed(source)
+
+
+def test_an_exact_version_is_the_present_one_or_gone() -> None:
+    source = FakeControllerSource([thing("a"), thing("b")])
+
+    def at(version: str) -> list[str]:
+        page = source.list_page(resource_version=version, limit=0, continue_token="", resource_version_match="Exact")
+        return [obj.name for obj in page.objects]
+
+    assert at("3") == ["a", "b"]
+    with pytest.raises(Expired):
+        at("2")
 
 
 def test_mistakes_of_a_script_are_refused() -> None:
     source = FakeControllerSource([thing("a")])
-    wrong = [
+    wrong: list[Callable[[], object]] = [
         lambda: source.add(thing("a")),
         lambda: source.modify(thing("b")),
         lambda: source.delete("ns/b"),
