@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -45,6 +46,7 @@ from runtime.client.errors import (
     Target,
 )
 from runtime.clock import Clock
+from runtime.metrics.requests import NO_RESPONSE, RequestStats
 
 MAX_RETRIES = 5
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -129,6 +131,7 @@ class Sender:
         self.connect_timeout = connect_timeout
         self.timeout = timeout
         self.closed = threading.Event()
+        self.stats = RequestStats(urlsplit(transport.base_url).netloc.rpartition("@")[2])
 
     def send(self, request: HttpRequest, binding: Binding, timeout: float | None = None) -> Response:
         """The whole answer to ``request``.
@@ -136,8 +139,13 @@ class Sender:
         :param timeout: seconds for the whole call; None: the client's default.
         :raises ClientError: no answer, or one with a status >= 400.
         """
-        with ended_by(binding.stops):
-            return _Call(self, request, binding, timeout).run()
+        started = self.clock.monotonic()
+        try:
+            with ended_by(binding.stops):
+                return _Call(self, request, binding, timeout).run()
+        finally:
+            if self.stats.details is not None:
+                self.stats.details.took(request.method, self.clock.monotonic() - started)
 
     def open(
         self, request: HttpRequest, binding: Binding, timeout: float | None = None, idle_timeout: float | None = None
@@ -171,6 +179,7 @@ class _Call:
         self._ends = self._clock.monotonic() + (sender.timeout if timeout is None else timeout)
         if binding.deadline is not None:
             self._ends = min(self._ends, binding.deadline)
+        self._stats = sender.stats
         self._read = request.method in READS
         self._retries = 0
         self._reconnected = False
@@ -186,6 +195,9 @@ class _Call:
             except ClientError as e:
                 self._after_failure(e)
                 continue
+            if self._stats.details is not None:
+                self._stats.details.sent(self._request.method, len(self._request.body or b""))
+                self._stats.details.received(self._request.method, len(body))
             if raw.status < 400:
                 return Response(raw.status, raw.headers, body)
             self._after_error(raw, body)
@@ -204,7 +216,17 @@ class _Call:
             self._after_error(raw, body)
 
     def _send(self) -> urllib3.BaseHTTPResponse:
+        """Send once, and count it (rest_client_requests_total)."""
         left = self._check()
+        code = NO_RESPONSE
+        try:
+            response = self._exchange(left)
+            code = str(response.status)
+            return response
+        finally:
+            self._stats.count(code, self._request.method)
+
+    def _exchange(self, left: float) -> urllib3.BaseHTTPResponse:
         request, sender = self._request, self._sender
         headers = {"User-Agent": sender.user_agent, "Accept": "application/json"}
         self._connection = connection = sender.transport.connection(self._refused)
@@ -264,6 +286,7 @@ class _Call:
         if not broke or not self._read or self._reconnected:
             raise error
         self._reconnected = True
+        self._retrying(NO_RESPONSE)
 
     def _after_error(self, raw: urllib3.BaseHTTPResponse, body: bytes) -> None:
         """Returns after the wait that the server asked for; raises the typed error if there is none."""
@@ -273,6 +296,7 @@ class _Call:
             self._refused = self._connection
             self._reauthenticated = True
             if self._sender.transport.connection(self._refused) is not self._refused:
+                self._retrying("401")
                 return
         refused = raw.status in (429, 503) or (raw.status >= 500 and self._read)
         if not refused or retry_after is None or self._retries >= MAX_RETRIES:
@@ -282,6 +306,11 @@ class _Call:
         self._retries += 1
         if self._stopped_within(retry_after):
             raise Cancelled(f"{self._request.target}: stopped while waiting to repeat it: {error}") from error
+        self._retrying(str(raw.status))
+
+    def _retrying(self, code: str) -> None:
+        if self._stats.details is not None:
+            self._stats.details.retried(code, self._request.method)
 
     def _stopped_within(self, seconds: float) -> bool:
         """Wait that long, or until one of the stop events is set."""

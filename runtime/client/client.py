@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlencode
 
 import urllib3
@@ -18,7 +18,11 @@ from runtime.client.errors import Target
 from runtime.client.resource import ResourceClient
 from runtime.client.unstructured import encode
 from runtime.clock import SYSTEM, Clock
+from runtime.metrics.requests import RequestDetails
 from runtime.types import GVR, JSONMapping
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 DEFAULT_CONNECT_TIMEOUT = 10.0
 DEFAULT_TIMEOUT = 30.0
@@ -149,6 +153,19 @@ class Client:
         The observer runs in the writing thread, before the write returns; it must be quick and not raise.
         """
         return self._derived(self._binding, (*self._observers, observer))
+
+    def metrics(self) -> Iterable[Metric]:
+        """``rest_client_requests_total`` of this client and all that are derived from it, and what :meth:`measure`
+        adds; a source for :class:`runtime.metrics.Collector`. Imports prometheus_client."""
+        from runtime.metrics.families import request_metrics
+
+        return request_metrics(self._sender.stats)
+
+    def measure(self) -> None:
+        """From now on also measure duration, sizes and retries of requests, for :meth:`metrics`; also those of derived
+        clients. client-go has these off by default, for the number of their series."""
+        if self._sender.stats.details is None:
+            self._sender.stats.details = RequestDetails()
 
     def close(self) -> None:
         """Drop idle connections; calls from now on, also those of derived clients, raise :class:`Cancelled`.

@@ -5,21 +5,25 @@ Dashboards made for controller-runtime must work unchanged: names, labels and bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from runtime.metrics.reconciles import ReconcileStats
+from runtime.metrics.requests import RequestDetails, RequestStats
+from runtime.metrics.values import HistogramSnapshot
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-__all__ = ["QueueNumbers", "counter", "gauge", "histogram", "queue_metrics", "reconcile_metrics"]
+__all__ = ["QueueNumbers", "counter", "gauge", "histogram", "queue_metrics", "reconcile_metrics", "request_metrics"]
 
 _MAX_PRIORITIES: Final = 25  # label values; above, one label stands for all (5.1)
 _TOO_MANY: Final = "exceeded_cardinality_limit"
 _QUEUE_LABELS: Final = ("name", "controller")
+
+LabelValues = TypeVar("LabelValues", bound=tuple[str, ...])
 
 
 class _Durations(Protocol):
@@ -129,7 +133,32 @@ def queue_metrics(
     yield from (depth, adds, retries, waits, works, unfinished, longest)
 
 
-def gauge(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+def request_metrics(stats: RequestStats) -> Iterator[Metric]:
+    """``rest_client_*`` (5.4): ``rest_client_requests_total`` always, the others if the client measures them.
+
+    There is no rate limiter in the client, and so no series of it.
+    """
+    counts = {(code, method, stats.host): count for (code, method), count in stats.counts().items()}
+    text = "Requests, by status code, or <error> if no answer came."
+    yield counter("rest_client_requests", text, ("code", "method", "host"), counts)
+    details = stats.details
+    if details is None:
+        return
+    for name, text, snapshots in _REQUEST_HISTOGRAMS:
+        values = {(verb, stats.host): snapshot for verb, snapshot in snapshots(details).items()}
+        yield histogram(name, text, ("verb", "host"), values)
+    retries = {(code, verb, stats.host): count for (code, verb), count in details.retries().items()}
+    yield counter("rest_client_request_retries", "Repeats, by the answer before.", ("code", "verb", "host"), retries)
+
+
+_REQUEST_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[RequestDetails], Mapping[str, HistogramSnapshot]]], ...]] = (
+    ("rest_client_request_duration_seconds", "Of whole calls, with repeats and waits.", RequestDetails.seconds),
+    ("rest_client_request_size_bytes", "Of the bodies sent.", RequestDetails.request_bytes),
+    ("rest_client_response_size_bytes", "Of the bodies received, decompressed.", RequestDetails.response_bytes),
+)
+
+
+def gauge(name: str, text: str, labels: Sequence[str], values: Mapping[LabelValues, float]) -> Metric:
     """A gauge family: label values -> value."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for names, value in values.items():
@@ -137,7 +166,7 @@ def gauge(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str
     return family
 
 
-def counter(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+def counter(name: str, text: str, labels: Sequence[str], values: Mapping[LabelValues, float]) -> Metric:
     """A counter family; ``name`` without its ``_total``."""
     family = CounterMetricFamily(name, text, labels=labels)
     for names, value in values.items():
@@ -149,7 +178,7 @@ def histogram(
     name: str,
     text: str,
     labels: Sequence[str],
-    values: Mapping[tuple[str, ...], tuple[Sequence[float], Sequence[int], float]],
+    values: Mapping[LabelValues, HistogramSnapshot],
 ) -> Metric:
     """A histogram family: label values -> bounds, counts per bucket (not cumulative), sum."""
     family = HistogramMetricFamily(name, text, labels=labels)

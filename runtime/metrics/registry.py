@@ -1,4 +1,4 @@
-"""The Prometheus registry of one manager."""
+"""Gathering metrics from whoever counts, and the Prometheus registry of one manager."""
 
 from __future__ import annotations
 
@@ -12,50 +12,91 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-__all__ = ["MetricSource", "Registry"]
+__all__ = ["Collector", "MetricSource", "Registry"]
 
 MetricSource: TypeAlias = Callable[[], "Iterable[Metric]"]
+"""Answers the families of one component, made anew; called at each scrape, by the scraping thread."""
 
 _log = get_logger(__name__)
 
 
+class Collector:
+    """A collector for prometheus_client that asks ``sources`` at each scrape. Safe for use from many threads::
+
+        REGISTRY.register(Collector(factory.metrics, queue.metrics, client.metrics))
+
+    Use one for all: it merges families of the same name, of which the text format allows only one. A series that two
+    sources have is published for the first, and logged as an error, once. A source that raises loses its metrics, not
+    the others', and is logged.
+    """
+
+    def __init__(self, *sources: MetricSource) -> None:
+        self._lock = threading.Lock()  # guards everything below
+        self._sources = [*sources]
+        self._complained: set[str] = set()
+
+    def add_source(self, source: MetricSource) -> None:
+        """Ask ``source``, too, from now on."""
+        with self._lock:
+            self._sources.append(source)
+
+    def collect(self) -> Iterable[Metric]:
+        """The families of all sources."""
+        families: dict[str, Metric] = {}
+        with self._lock:
+            sources = list(self._sources)
+        for source in sources:
+            try:
+                found = list(source())
+            except Exception as error:
+                _log.error("metrics could not be collected", error=repr(error), exc_info=error)
+                continue
+            for metric in found:
+                known = families.setdefault(metric.name, metric)
+                if known is not metric:
+                    self._merge(known, metric)
+        return families.values()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: prometheus_client then does not scrape us to learn our names when we register."""
+        return ()
+
+    def _merge(self, known: Metric, more: Metric) -> None:
+        if known.type != more.type:
+            self._complain(f"metric {more.name}: one source says {known.type}, another says {more.type}")
+            return
+        there = {(sample.name, *sorted(sample.labels.items())) for sample in known.samples}
+        for sample in more.samples:
+            if (sample.name, *sorted(sample.labels.items())) in there:
+                self._complain(f"metric {more.name}: two sources have the series {sample.labels}; name them apart")
+            else:
+                known.samples.append(sample)
+
+    def _complain(self, what: str) -> None:
+        with self._lock:
+            if what in self._complained:
+                return
+            self._complained.add(what)
+        _log.error("metrics are left out", reason=what)
+
+
 class Registry:
-    """Collects metric families from sources when scraped, and renders them as text.
+    """What a manager is scraped for: its sources, in a registry, rendered as text.
 
     :param prometheus: a registry to join, shared with the metrics of the application; it is served too, and left clean
         by :meth:`close`. ``None``: one of our own, made at the first scrape, with the metrics of the process.
     """
 
     def __init__(self, prometheus: CollectorRegistry | None = None) -> None:
+        self._collector = Collector()
         self._lock = threading.Lock()  # guards everything below
-        self._sources: list[MetricSource] = []
         self._prometheus = prometheus
         self._own = prometheus is None
         self._joined = False
 
     def add_source(self, source: MetricSource) -> None:
-        """Ask ``source`` at each scrape, in the scraping thread. One that raises loses its metrics, not the others'."""
-        with self._lock:
-            self._sources.append(source)
-
-    def collect(self) -> Iterable[Metric]:
-        """The families of all sources; families of one name are merged, as the text format demands."""
-        families: dict[str, Metric] = {}
-        with self._lock:
-            sources = list(self._sources)
-        for source in sources:
-            try:
-                for metric in source():
-                    known = families.setdefault(metric.name, metric)
-                    if known is not metric:
-                        known.samples.extend(metric.samples)
-            except Exception as error:
-                _log.error("metrics could not be collected", error=repr(error), exc_info=error)
-        return families.values()
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: prometheus_client then does not scrape us to learn our names when we register."""
-        return ()
+        """See :meth:`Collector.add_source`."""
+        self._collector.add_source(source)
 
     def prometheus(self) -> CollectorRegistry:
         """The registry that is scraped, to add metrics of your own. Imports prometheus_client."""
@@ -63,7 +104,7 @@ class Registry:
             if self._prometheus is None:
                 self._prometheus = _new_registry()
             if not self._joined:
-                self._prometheus.register(self)
+                self._prometheus.register(self._collector)
                 self._joined = True
             return self._prometheus
 
@@ -78,7 +119,7 @@ class Registry:
         """Leave a registry that was given to us, so that a later manager may join it."""
         with self._lock:
             if self._joined and not self._own and self._prometheus is not None:
-                self._prometheus.unregister(self)
+                self._prometheus.unregister(self._collector)
                 self._joined = False
 
 
