@@ -191,7 +191,7 @@ class Controller:
         registered: list[tuple[SharedIndexInformer, Registration]] = []
         try:
             for informer in self._env.caches.informers(source.gvr):
-                registered.append((informer, informer.add_event_handler(handler, inline=True)))
+                registered.append((informer, informer.add_event_handler(handler, inline=True, name=self.name)))
         except BaseException:
             for informer, registration in registered:
                 informer.remove_event_handler(registration)

@@ -30,17 +30,31 @@ class Caches:
 
     :param namespaces: empty: all.
     :param resync_period: seconds between redeliveries of the whole cache to handlers; 0.0 never.
+    :param name: of the informers in the metrics; where namespaces are watched, each adds its own behind a slash.
     """
 
     def __init__(
-        self, client: Client, kinds: Kinds, namespaces: Sequence[str], resync_period: float, clock: Clock
+        self,
+        client: Client,
+        kinds: Kinds,
+        namespaces: Sequence[str],
+        resync_period: float,
+        clock: Clock,
+        *,
+        name: str = "",
     ) -> None:
         self._kinds = kinds
         self._namespaces = tuple(dict.fromkeys(namespaces))
         self._clock = clock
 
         def factory(namespace: str | None) -> SharedInformerFactory:
-            return SharedInformerFactory(client, resync_period=resync_period, namespace=namespace, clock=clock)
+            return SharedInformerFactory(
+                client,
+                resync_period=resync_period,
+                namespace=namespace,
+                clock=clock,
+                name=f"{name}/{namespace}" if namespace else name,
+            )
 
         self._make_factory: Callable[[str | None], SharedInformerFactory] = factory
         self._lock = threading.RLock()  # guards everything below

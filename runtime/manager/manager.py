@@ -56,6 +56,7 @@ class Manager:
         ever (M3).
     :param resync_period: seconds between redeliveries of the whole cache to the controllers; 0.0 never.
     :param registry: a prometheus_client registry to share with the application's metrics.
+    :param name: of the informers' series; only one manager of a process publishes those of a name (I24).
     :param clock: the time for delays, back-off and deadlines.
     :raises BadOption: an option that makes no sense; the message names it.
     """
@@ -76,6 +77,7 @@ class Manager:
         graceful_shutdown_timeout: float = 30.0,
         resync_period: float = 0.0,
         registry: CollectorRegistry | None = None,
+        name: str = "manager",
         clock: Clock | None = None,
     ) -> None:
         self.client = client
@@ -85,7 +87,7 @@ class Manager:
         self.readyz = HealthChecks()
         self._cancel = Interrupt()
         self._kinds = DiscoveredKinds(client.bound(stop=self._cancel))
-        self._caches = Caches(client, self._kinds, _namespaces(namespaces), resync_period, self.clock)
+        self._caches = Caches(client, self._kinds, _namespaces(namespaces), resync_period, self.clock, name=name)
         self._events = EventBroadcaster(client, clock=self.clock)
         self._controllers: dict[str, Controller] = {}
         self._names_lock = threading.Lock()  # guards _controllers and _reserved
@@ -112,7 +114,7 @@ class Manager:
                 )
             )
         ReadinessChecks(self._caches, self._lifecycle, self.controllers).install(self.readyz)
-        self.registry.add_source(metric_source(self._caches, self.controllers, self._events, self._lifecycle))
+        self.registry.add_source(metric_source(client, self._caches, self.controllers, self._events, self._lifecycle))
 
     def controller(self, name: str) -> ControllerBuilder:
         """Begin a controller; its name is in its metrics, logs and events, and owns what it applies.
