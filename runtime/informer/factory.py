@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from runtime.client import Client, Interrupt
+from runtime.client import Client
 from runtime.clock import SYSTEM, Clock
 from runtime.types import GVR
 
 from .backoff import Backoff
+from .gate import ListGate
 from .informer import SharedIndexInformer
 from .projection import FieldPath, Transform
 from .source import ResourceSource
@@ -32,13 +33,16 @@ class SharedInformerFactory:
     :param watch_timeout: seconds after which servers are asked to end a watch: a random time between this and twice
         this; None: 300.
     :param idle_timeout: seconds of silence after which a watch's connection is taken for dead, and opened anew where
-        the last one ended. Servers send a bookmark about once a minute.
+        the last one ended. Servers send a bookmark about once a minute; for one that is seen to send none it is
+        the time after which the server should have ended the watch itself, plus 10 s.
     :param page_size: objects per page of a list; None: as the server can do it best (R9).
     :param projection: cache only these fields, as ``["spec.replicas", "status"]``, besides the metadata that identifies
         an object.
     :param resync_periods: of single resources (F5).
     :param watch_list: receive the initial state as a stream where the server can.
     :param backoff: makes the waits after failures, for each informer anew.
+    :param list_gate: where informers wait for their turn to list. None: at the gate which all factories of this process
+        have in common for that API server, where 4 list at a time; ``ListGate(slots)`` for another number.
     :param name: of its informers in the metrics; two factories of one process that publish theirs need two names (I24).
     """
 
@@ -58,11 +62,11 @@ class SharedInformerFactory:
         resync_periods: Mapping[GVR, float] | None = None,
         watch_list: bool = True,
         backoff: Callable[[], Backoff] | None = None,
+        list_gate: ListGate | None = None,
         clock: Clock | None = None,
         name: str = "",
     ) -> None:
-        self._stop = Interrupt()  # a list that never arrives must not keep us from ending
-        self._client = client.bound(stop=self._stop)
+        self._client = client
         self._resync_period = resync_period
         self._namespace = namespace
         self._transform = transform
@@ -76,8 +80,10 @@ class SharedInformerFactory:
         self._watch_list = watch_list
         self._backoff = backoff
         self._clock = clock or SYSTEM
+        self._list_gate = list_gate or ListGate.of_server(client.url, self._clock)
         self._name = name
-        self._lock = threading.Lock()  # guards the next one
+        self._lock = threading.Lock()  # guards the next two
+        self._shut_down = False
         self._informers: dict[GVR, SharedIndexInformer] = {}
 
     @property
@@ -98,7 +104,7 @@ class SharedInformerFactory:
     def start(self) -> None:
         """Start the informers made so far that do not run yet; returns at once. None after :meth:`shutdown` (F2)."""
         with self._lock:
-            if self._stop.is_set():
+            if self._shut_down:
                 return
             for informer in self._informers.values():
                 if not informer.has_started:
@@ -120,10 +126,9 @@ class SharedInformerFactory:
     def shutdown(self) -> None:
         """Stop all informers and wait until their threads have ended; lists under way are cut off. May be called
         again, and by several (F4)."""
-        for informer in self.informers.values():  # first, so that none takes being cut off for a failure
-            informer.stop()
-        self._stop.set()
-        informers = self.informers.values()  # from here on there will be no more
+        with self._lock:
+            self._shut_down = True
+            informers = [*self._informers.values()]  # those made from here on are never started
         for informer in informers:
             informer.stop()
         for informer in informers:
@@ -141,7 +146,6 @@ class SharedInformerFactory:
             self._client.resource(gvr, self._namespace or None),
             label_selector=self._label_selector,
             field_selector=self._field_selector,
-            idle_timeout=self._idle_timeout,
             supports_watch_list=self._watch_list,
         )
         return SharedIndexInformer(
@@ -152,6 +156,8 @@ class SharedInformerFactory:
             keep_fields=self._projection,
             page_size=self._page_size,
             watch_timeout=self._watch_timeout,
+            idle_timeout=self._idle_timeout,
+            gate=self._list_gate,
             backoff=self._backoff() if self._backoff is not None else None,
             clock=self._clock,
             name=self._name,

@@ -11,6 +11,7 @@ from runtime.types import GVR
 
 from .backoff import Backoff
 from .buffers import BufferPolicy, fold_limit
+from .gate import ListGate
 from .handlers import EventHandler
 from .ingest import Ingest
 from .lister import Lister
@@ -42,7 +43,7 @@ class SharedIndexInformer:
     :param transform: changes each object before it is stored, once. It gets a dict of its own, may change it in place,
         and runs in the ingesting thread. When it raises, the object is quarantined.
     :param keep_fields: store only these fields, see :func:`projection`; applied after the transform.
-    :param page_size, watch_timeout, backoff: see :class:`Reflector`.
+    :param page_size, watch_timeout, idle_timeout, gate, backoff: see :class:`Reflector`.
     :param name: of its series in the metrics, together with ``gvr``; one informer of a process publishes them (I24).
     """
 
@@ -57,6 +58,8 @@ class SharedIndexInformer:
         keep_fields: Iterable[FieldPath] | None = None,
         page_size: int | None = None,
         watch_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        gate: ListGate | None = None,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
         name: str = "",
@@ -103,6 +106,8 @@ class SharedIndexInformer:
             name=str(self.gvr),
             page_size=page_size,
             watch_timeout=watch_timeout,
+            idle_timeout=idle_timeout,
+            gate=gate,
             backoff=backoff,
             health=self._health,
             clock=self._clock,

@@ -7,19 +7,23 @@ import enum
 import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from runtime.client import ApiError, Cancelled, ClientError, ConnectionFailed, Expired, IdleTimeout, TooManyRequests
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 
+from . import consistency
 from .backoff import Backoff, JitteredBackoff
+from .consistency import InconsistentWatchList
 from .feed import BadLine, Batch, Feed, ends_initial_events, is_overload, is_stale_version, retry_after
-from .ingest import Event, Replacement, Sink
+from .gate import ListGate, ListPass
+from .ingest import BOOKMARK, Event, Replacement, Sink
+from .listing import Pages
+from .silence import EndBookmarkTicker, Silence
 from .source import Source
 from .state import Health, RelistReason
 
-DEFAULT_PAGE_SIZE = 500
 DEFAULT_WATCH_TIMEOUT = 300.0
 _SHORT_WATCH = 1.0  # seconds below which a watch without events is suspicious (R19) ...
 _SHORT_WATCHES = 3  # ... and so many in a row with events: from there on it is one in that time
@@ -39,18 +43,26 @@ class _Next(enum.Enum):
 
 
 class Reflector:
-    """Fills a sink from a source until it is stopped (rules R1 to R35 of client-go.md).
+    """Fills a sink from a source until it is stopped (rules R1 to R36 of client-go.md).
 
     :meth:`run` blocks and is called once, in a thread of its own; everything else may be called from any thread. The
-    sink is called by that thread only.
+    sink is called by that thread only; it lists in it, too, so there is nothing to carry errors over from (R14).
 
     The initial state comes by watch-list if the source can, and by pages if not (R28 to R34). After a break the watch
     goes on from the last version seen; a new list is made only when that cannot work. All waits are jittered, and
-    at least as long as a 429 or 503 asks for.
+    at least as long as a Retry-After asks for, whatever it came with.
+
+    A server may have been restored from a backup, and be behind the version seen: it would accept a watch from there
+    and tell nothing until it has caught up. So before the next watch the server is asked whether it knows that version,
+    by a list of one object, whenever the last watch broke, could not be opened because nobody listened, or brought
+    nothing at all; if not, everything is listed anew. client-go hangs there (kubernetes#107457).
 
     :param name: names the collection in logs, as ``pods.v1``.
     :param page_size: objects per page. None takes 500 where the server would answer from etcd anyway, and lets the
         watch cache answer in one piece else (R9).
+    :param idle_timeout: seconds of silence after which a watch's connection is taken for dead, as long as the server
+        sends bookmarks; see :class:`Silence`. None: never.
+    :param gate: where to wait for one's turn to list; None: nowhere.
     :param watch_timeout: seconds after which the server is asked to end a watch: a random time between this and twice
         this (R15). client-go ignores less than 300; here what is given counts.
     :param backoff: waits after failures; used by the reflector's thread only (R4).
@@ -67,32 +79,38 @@ class Reflector:
         name: str = "",
         page_size: int | None = None,
         watch_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        gate: ListGate | None = None,
         backoff: Backoff | None = None,
         on_error: WatchErrorHandler | None = None,
         health: Health | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        if page_size is not None and page_size < 1:
-            raise ValueError(f"page_size={page_size}: use a number of objects above 0, or None")
         if watch_timeout is not None and watch_timeout <= 0:
             raise ValueError(f"watch_timeout={watch_timeout}: use a number of seconds above 0, or None")
+        self._name = name
         self._source = source
         self._sink = sink
-        self._page_size = page_size
+        self._pages = Pages(source, page_size)
         self._watch_timeout = watch_timeout or DEFAULT_WATCH_TIMEOUT
         self._clock = clock or SYSTEM
+        self._silence = Silence(idle_timeout, self._clock)
+        self._gate = gate or ListGate(clock=self._clock)
         self._rng = rng or random.Random()  # noqa: S311  # spreads clients, guards nothing
         self._backoff = backoff or JitteredBackoff(clock=self._clock, rng=self._rng)
         self._on_error = on_error
         self._health = health or Health(self._clock)
         self._log = get_logger("runtime.informer", resource=name)
         self._stop = threading.Event()
-        self._feed_lock = threading.Lock()  # guards the next one
+        self._open_lock = threading.Lock()  # guards the next two
         self._feed: Feed | None = None
+        self._turn: ListPass | None = None
         self._version = ""
         self._version_unavailable = False  # the server refused it: ask for the newest (R5)
-        self._server_pages = False  # the server paged an answer from its cache (R9, R10)
+        self._in_doubt = False  # whether the server knows the version
+        self._listed = 0  # objects in the last list
+        self._asked = 0.0  # seconds that the server asked to wait before the next list
         self._incomplete_streams = 0  # watch-lists in a row that ended before their bookmark
         self._short_watches = 0  # watches in a row that ended soon, but not without events
 
@@ -106,87 +124,106 @@ class Reflector:
         self._on_error = handler
 
     def stop(self) -> None:
-        """End :meth:`run` soon, whatever it waits for; a request that is under way is waited for."""
+        """End :meth:`run` soon, whatever it waits for; closes the source (R25)."""
         self._stop.set()
-        with self._feed_lock:
-            feed = self._feed
+        with self._open_lock:
+            feed, turn = self._feed, self._turn
         if feed is not None:
             feed.close()
+        if turn is not None:
+            turn.leave()
+        self._source.close()
 
     def run(self) -> None:
-        """List and watch until stopped. Never raises for what a server, network, transform or handler does."""
+        """List and watch until stopped (R1). Does not raise for what a server, network, transform or handler does.
+
+        :raises InconsistentWatchList: the environment asked for that check (R36), and it failed. The sink gets nothing
+            any more.
+        """
         while not self._stop.is_set():
-            asked = 0.0
+            self._asked = 0.0
             try:
                 self._list_and_watch()
             except _Stopped:
                 return
+            except InconsistentWatchList as error:
+                self._failed("stopping for good, as the environment asked for", error)
+                raise
             except Exception as error:
                 if isinstance(error, Cancelled) and self._stop.is_set():
                     return
                 self._failed("list or watch failed; trying again", error)
                 self._tell(error)
-                asked = retry_after(error)
+                self._asked = retry_after(error)
             with contextlib.suppress(_Stopped):
-                self._pause(asked)
+                self._pause(self._asked)
 
     def _list_and_watch(self) -> None:
         feed = self._watch_list() if self._source.supports_watch_list else None
         try:
             if feed is None:
-                self._list()
+                with self._my_turn() as turn:
+                    self._list(turn)
             self._watch(feed)
         finally:
             self._close_feed()
 
+    @contextlib.contextmanager
+    def _my_turn(self) -> Iterator[ListPass]:
+        """Wait until this process may list once more; held until the content is in the cache, or will not be."""
+        turn = self._gate.ask(self._name, self._listed)
+        with self._open_lock:
+            self._turn = turn
+        try:
+            self._check_stop()  # whoever stopped us before could not end the wait
+            if not turn.wait():
+                raise _Stopped
+            yield turn
+        finally:
+            turn.leave()
+            with self._open_lock:
+                self._turn = None
+
     # Listing
 
-    def _list(self) -> None:
+    def _list(self, turn: ListPass) -> None:
         """One complete list, with the repetitions that do not wait (R5, R6)."""
         version = "" if self._version_unavailable else self._version or "0"
         # The last try asks for everything in one answer: then it was the pages that expired.
-        attempts = [(version, self._limit(version)), ("", self._limit("")), ("", 0)]
+        attempts = [(version, self._pages.limit(version)), ("", self._pages.limit("")), ("", 0)]
         for number, (version, limit) in enumerate(attempts, 1):
             try:
-                self._list_at(version, limit)
+                self._list_at(version, limit, turn)
             except ApiError as error:
                 if not is_stale_version(error) or number == len(attempts):
                     raise
                 self._version_unavailable = True
                 self._log.info("the server refused that version; listing the newest", error=str(error))
             else:
-                self._version_unavailable = False
                 return
 
-    def _list_at(self, version: str, limit: int) -> None:
+    def _list_at(self, version: str, limit: int, turn: ListPass) -> None:
         replacement = self._sink.begin_replace()
         self._health.queued = 0
-        token = listed_at = ""
-        pages = 0
-        while pages == 0 or token:
-            page = self._source.list_page(resource_version=version, limit=limit, continue_token=token)
+        objects = 0
+
+        def received(count: int) -> None:
+            nonlocal objects
             self._check_stop()
-            replacement.add(page.objects)
-            self._health.queued += len(page.objects)
-            pages += 1
-            listed_at = listed_at or page.resource_version
-            token = page.continue_token
-        if version == "0" and pages > 1:
-            self._server_pages = True
-        self._replaced(replacement, listed_at)
+            objects += count
+            self._health.queued = objects
+            turn.received(objects)
 
-    def _limit(self, version: str) -> int:
-        if self._page_size is not None:
-            return self._page_size
-        if self._server_pages or version in ("", "0"):
-            return DEFAULT_PAGE_SIZE
-        return 0
+        listed_at = self._pages.receive(version, limit, replacement, received)
+        self._replaced(replacement, listed_at, objects)
 
-    def _replaced(self, replacement: Replacement, version: str) -> None:
+    def _replaced(self, replacement: Replacement, version: str, objects: int) -> None:
         """First the content, then the version (R12)."""
         self._check_stop()
         replacement.commit(version)
         self._version = version
+        self._version_unavailable = self._in_doubt = False
+        self._listed = objects
         self._health.listed()
 
     # The initial state as a stream
@@ -194,18 +231,17 @@ class Reflector:
     def _watch_list(self) -> Feed | None:
         """Receive the state by watch-list: the watch to go on with, or None if it has to be listed (R28 to R33)."""
         while True:
-            version = "" if self._version_unavailable else self._version
             try:
-                feed = self._open(version, initial_events=True)
-                if self._receive_initial_events(feed):
-                    self._version_unavailable = False
-                    self._incomplete_streams = 0
-                    return feed
+                with self._my_turn() as turn:
+                    feed = self._open("" if self._version_unavailable else self._version, initial_events=True)
+                    if self._receive_initial_events(feed, turn):
+                        self._incomplete_streams = 0
+                        return feed
             except (ClientError, BadLine) as error:
                 self._check_stop()
                 if is_stale_version(error) and not self._version_unavailable:
                     self._version_unavailable = True
-                elif is_overload(error):
+                elif is_overload(error) or retry_after(error):
                     self._failed("cannot start the watch-list; trying again", error)
                     self._tell(error)
                     self._pause(retry_after(error))
@@ -219,21 +255,30 @@ class Reflector:
                 if self._incomplete_streams > 1:
                     self._pause()
 
-    def _receive_initial_events(self, feed: Feed) -> bool:
-        """Collect until the bookmark that ends the initial state; False if the stream ended before it."""
+    def _receive_initial_events(self, feed: Feed, turn: ListPass) -> bool:
+        """Collect until the bookmark that ends the initial state; False if the stream ended before it (R29, R30)."""
         replacement = self._sink.begin_replace()
-        for events, error in feed:
-            self._check_stop()
-            end = next((i for i, event in enumerate(events) if ends_initial_events(event)), None)
-            if end is not None:
-                replacement.apply(events[:end])
-                self._replaced(replacement, events[end].object.resource_version)
-                feed.in_order = True
-                feed.put_back(Batch(events[end + 1 :], error))
-                return True
-            replacement.apply(events)
-            if error is not None:
-                raise error
+        detector = consistency.Detector() if consistency.wanted() else None
+        with EndBookmarkTicker(f"informer/{self._name}/end-bookmark", self._clock, self._log) as ticker:
+            for events, error in feed:
+                self._check_stop()
+                ticker.heard(len(events))
+                turn.received(feed.count)
+                end = next((i for i, event in enumerate(events) if ends_initial_events(event)), None)
+                initial = events if end is None else events[:end]
+                replacement.apply(initial)
+                if detector is not None:
+                    detector.apply(initial)
+                if end is not None:
+                    version = events[end].object.resource_version
+                    if detector is not None:
+                        detector.compare(self._source, version, self._pages.limit(version), self._log)
+                    self._replaced(replacement, version, feed.count)
+                    feed.in_order = True
+                    feed.put_back(Batch(events[end + 1 :], error))
+                    return True
+                if error is not None:
+                    raise error
         return False
 
     # Watching
@@ -255,6 +300,8 @@ class Reflector:
         """
         while True:
             try:
+                if self._in_doubt:
+                    self._ask_for_the_version()
                 return self._open(self._version, initial_events=False)
             except ClientError as error:
                 self._check_stop()
@@ -262,17 +309,41 @@ class Reflector:
                     self._health.relisting(_relist_reason(error))
                     raise
                 self._failed("cannot start the watch; trying again", error)
+                self._in_doubt |= isinstance(error, ConnectionFailed)
                 self._pause(retry_after(error))
+
+    def _ask_for_the_version(self) -> None:
+        """Whether the server has reached the version of the cache.
+
+        :raises ClientError: it has not, or does not answer.
+        """
+        if self._version not in ("", "0"):
+            try:
+                self._source.list_page(
+                    resource_version=self._version, limit=1, continue_token="", resource_version_match="NotOlderThan"
+                )
+            except ApiError as error:
+                if is_stale_version(error):
+                    self._version_unavailable = True
+                    raise
+                if is_overload(error):
+                    raise
+                # Whatever else it has against the list: the watch will tell.
+                self._log.debug("the server does not say whether it knows the version", error=str(error))
+        self._in_doubt = False
 
     def _open(self, version: str, *, initial_events: bool) -> Feed:
         self._close_feed()
         self._check_stop()
         seconds = math.ceil(self._rng.uniform(self._watch_timeout, 2 * self._watch_timeout))
         stream = self._source.watch(
-            resource_version=version, timeout_seconds=seconds, send_initial_events=initial_events
+            resource_version=version,
+            timeout_seconds=seconds,
+            send_initial_events=initial_events,
+            idle_timeout=self._silence.timeout(seconds),
         )
         feed = Feed(stream, version, self._clock, self._health, self._log)
-        with self._feed_lock:
+        with self._open_lock:
             self._feed = feed
         failed_for = self._health.watch_opened()
         if failed_for is not None:
@@ -295,10 +366,12 @@ class Reflector:
                     break
                 del events  # a quiet watch must not keep the last batch alive
         except IdleTimeout as error:
-            self._failed("the watch fell silent; opening another", error)
+            self._in_doubt |= feed.count == 0
+            self._fell_silent(error)
             return _Next.REWATCH
         except ConnectionFailed as error:
             # What every restart of a server or proxy does (R26): not worth a warning.
+            self._in_doubt = True
             self._health.failed(error)
             self._log.info("the watch broke; opening another", error=str(error))
         finally:
@@ -312,6 +385,7 @@ class Reflector:
         missing = feed.opened_at + _SHORT_WATCH - self._clock.monotonic()
         if missing <= 0 or self._stop.is_set():
             self._short_watches = 0
+            self._in_doubt |= feed.count == 0
             return _Next.REWATCH
         if feed.count == 0:
             self._log.warning("the server ended a watch at once and without an event; listing again")
@@ -323,12 +397,22 @@ class Reflector:
             self._clock.wait_event(self._stop, missing)
         return _Next.REWATCH
 
+    def _fell_silent(self, error: IdleTimeout) -> None:
+        if self._silence.ended_watch():
+            self._failed("the watch fell silent; opening another", error)
+        elif self._silence.normal:
+            self._log.info("this server sends no bookmarks here: from now on silence is taken for normal")
+        else:
+            self._log.info("nothing came on the watch, not even a bookmark; opening another", error=str(error))
+
     def _deliver(self, feed: Feed, events: list[Event]) -> None:
         self._sink.apply(events)
         self._health.applied(len(events))
         version = feed.version_after(events)
         if version is not None:
             self._version = version
+        if not self._silence.expects_bookmarks:
+            self._silence.broken(by_bookmark=events[-1].type == BOOKMARK)
 
     def _after_error_event(self, error: ApiError | BadLine) -> _Next:
         """What an ERROR event, or a line that cannot be read, leads to (R17)."""
@@ -345,12 +429,13 @@ class Reflector:
         else:
             self._health.relisting("error_event" if isinstance(error, ApiError) else "bad_event")
             self._failed("error within the watch; listing again", error)
+        self._asked = retry_after(error)
         return _Next.RELIST
 
     # Odds and ends
 
     def _close_feed(self) -> None:
-        with self._feed_lock:
+        with self._open_lock:
             feed, self._feed = self._feed, None
         if feed is not None:
             feed.close()

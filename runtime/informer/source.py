@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
-from runtime.client import Unstructured
+from runtime.client import Interrupt, Unstructured
 from runtime.client.resource import ResourceClient
 
 LIST_TIMEOUT = 60.0  # seconds for one page; a list without paging may be long
 WATCH_START_TIMEOUT = 30.0  # seconds until the server has accepted a watch
+
+
+VersionMatch: TypeAlias = Literal["", "NotOlderThan", "Exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,36 +46,50 @@ class WatchStream(Protocol):
 class Source(Protocol):
     """One collection: a resource, in one namespace or all, with selectors.
 
-    Both calls raise the errors of :mod:`runtime.client`.
+    All calls raise the errors of :mod:`runtime.client`.
     """
 
     @property
     def supports_watch_list(self) -> bool:
         """False if a watch cannot stream the initial state (R34); then it is not even tried."""
 
-    def list_page(self, *, resource_version: str, limit: int, continue_token: str) -> ListPage:
+    def list_page(
+        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: VersionMatch = ""
+    ) -> ListPage:
         """One page of a list.
 
         :param resource_version: ``""`` for the newest state, ``"0"`` for any; else not older than that (R5).
         :param limit: objects per page; 0 for all at once.
         :param continue_token: of the page before; then ``resource_version`` does not count.
+        :param resource_version_match: how the version is meant, in the API's words; ``""`` leaves it to the server.
         """
 
-    def watch(self, *, resource_version: str, timeout_seconds: int, send_initial_events: bool) -> WatchStream:
+    def watch(
+        self,
+        *,
+        resource_version: str,
+        timeout_seconds: int,
+        send_initial_events: bool,
+        idle_timeout: float | None = None,
+    ) -> WatchStream:
         """Open a watch with bookmarks; returns when the server has accepted it.
 
         :param timeout_seconds: when the server shall end it (R15).
         :param send_initial_events: begin with the present state, and mark its end by a bookmark (R28).
+        :param idle_timeout: seconds of silence after which the stream raises ``IdleTimeout``; None: never.
+        """
+
+    def close(self) -> None:
+        """End the calls that are under way, and refuse others with ``Cancelled``; from any thread. May be repeated.
+
+        Open streams are not ended: close those.
         """
 
 
 class ResourceSource:
-    """A :class:`Source` that is a resource of an API server.
+    """A :class:`Source` that is a resource of an API server. For one reader: :meth:`close` is final.
 
-    :param resource: of ``client.resource(gvr, namespace)``. If its client is bound to a stop event, requests that wait
-        to be repeated end with it.
-    :param idle_timeout: seconds of silence after which a watch's connection is taken for dead. Servers send a bookmark
-        about once a minute; None waits for ever.
+    :param resource: of ``client.resource(gvr, namespace)``.
     """
 
     def __init__(
@@ -81,20 +98,21 @@ class ResourceSource:
         *,
         label_selector: str | None = None,
         field_selector: str | None = None,
-        idle_timeout: float | None = None,
         supports_watch_list: bool = True,
     ) -> None:
-        self._resource = resource
+        self._closed = Interrupt()  # an answer that never comes must not keep a reader from ending
+        self._resource = resource.bound(self._closed)
         self._label_selector = label_selector
         self._field_selector = field_selector
-        self._idle_timeout = idle_timeout
         self._supports_watch_list = supports_watch_list
 
     @property
     def supports_watch_list(self) -> bool:
         return self._supports_watch_list
 
-    def list_page(self, *, resource_version: str, limit: int, continue_token: str) -> ListPage:
+    def list_page(
+        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: VersionMatch = ""
+    ) -> ListPage:
         page = self._resource.list_raw(
             label_selector=self._label_selector,
             field_selector=self._field_selector,
@@ -102,19 +120,30 @@ class ResourceSource:
             continue_=continue_token or None,
             # The API refuses a version beside a continue token, which carries its own.
             resource_version=None if continue_token else resource_version or None,
+            resource_version_match=None if continue_token else resource_version_match or None,
             timeout=LIST_TIMEOUT,
         )
         return ListPage(list(page.objects()), page.resource_version, page.continue_)
 
-    def watch(self, *, resource_version: str, timeout_seconds: int, send_initial_events: bool) -> WatchStream:
+    def watch(
+        self,
+        *,
+        resource_version: str,
+        timeout_seconds: int,
+        send_initial_events: bool,
+        idle_timeout: float | None = None,
+    ) -> WatchStream:
         return self._resource.watch_raw(
             resource_version=resource_version or None,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             server_timeout=timeout_seconds,
-            idle_timeout=self._idle_timeout,
+            idle_timeout=idle_timeout,
             allow_bookmarks=True,
             send_initial_events=True if send_initial_events else None,
             resource_version_match="NotOlderThan" if send_initial_events else None,
             timeout=WATCH_START_TIMEOUT,
         )
+
+    def close(self) -> None:
+        self._closed.set()

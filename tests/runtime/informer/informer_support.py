@@ -93,6 +93,11 @@ class Ask:
     def is_watch_list(self) -> bool:
         return "sendInitialEvents" in self.query
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether the server knows a version, is asked by a list of one object."""
+        return self.query.get("resourceVersionMatch") == "NotOlderThan" and not self.is_watch
+
 
 Act = Callable[["Handler"], None]
 
@@ -107,8 +112,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         script = self.server.script
         with script.lock:
             script.asked.append(ask)
-            acts = script.watches if ask.is_watch else script.lists
-            act = acts.popleft() if acts else (script.then_watch if ask.is_watch else script.then_list)
+            acts, then = script.lists, script.then_list
+            if ask.is_watch:
+                acts, then = script.watches, script.then_watch
+            elif ask.is_probe:
+                acts, then = script.probes, script.then_probe
+            act = acts.popleft() if acts else then
         act(self)
 
     def log_message(self, format: str, *args: object) -> None:
@@ -227,15 +236,17 @@ def dropping(handler: Handler) -> None:
 
 @dataclass
 class Script:
-    """What the server does: the next of ``lists`` or ``watches``, then ``then_list`` and ``then_watch`` for ever.
+    """What the server does: the next of ``lists``, ``watches`` or ``probes``, then ``then_list`` and so on for ever.
 
-    A watch-list request is a watch. ``asked`` is what came so far.
+    A watch-list request is a watch, a probe is no list. ``asked`` is what came so far.
     """
 
     lists: deque[Act] = field(default_factory=deque)
     watches: deque[Act] = field(default_factory=deque)
     then_list: Act = field(default_factory=lambda: status(500, "InternalError", "no more lists in the script"))
     then_watch: Act = field(default_factory=watching)
+    probes: deque[Act] = field(default_factory=deque)
+    then_probe: Act = field(default_factory=lambda: listing(1))
     asked: list[Ask] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     connections: list[socket.socket] = field(default_factory=list)
@@ -244,7 +255,11 @@ class Script:
 
     @property
     def asked_lists(self) -> list[Ask]:
-        return [ask for ask in self.asked if not ask.is_watch]
+        return [ask for ask in self.asked if not ask.is_watch and not ask.is_probe]
+
+    @property
+    def asked_probes(self) -> list[Ask]:
+        return [ask for ask in self.asked if ask.is_probe]
 
     @property
     def asked_watches(self) -> list[Ask]:

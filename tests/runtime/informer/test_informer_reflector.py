@@ -144,7 +144,7 @@ def test_a_watch_that_ends_goes_on_from_its_last_version_without_a_wait(script: 
 
 def test_a_silent_connection_is_noticed(script: Script, scripted: Make) -> None:
     script.lists.append(listing(10))
-    script.watches += [watching(added(obj("a", 11)), then="stall"), watching(added(obj("b", 12)))]
+    script.watches += [watching(bookmark(11), then="stall"), watching(added(obj("b", 12)))]
     informer = synced(scripted(idle_timeout=0.2))
     until(lambda: "ns/b" in informer.indexer)
     assert script.asked_watches[1].query["resourceVersion"] == "11"
