@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from runtime.client import Client
 from runtime.clock import SYSTEM, Clock
@@ -12,9 +13,13 @@ from runtime.types import GVR
 from .backoff import Backoff
 from .gate import ListGate
 from .informer import SharedIndexInformer
+from .metrics import informer_metrics
 from .projection import FieldPath, Transform
 from .source import ResourceSource
 from .sync import wait_for_cache_sync
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 DEFAULT_IDLE_TIMEOUT = 90.0  # half as long again as real servers take between two bookmarks
 
@@ -133,6 +138,10 @@ class SharedInformerFactory:
             informer.stop()
         for informer in informers:
             informer.join()
+
+    def metrics(self) -> Iterable[Metric]:
+        """The metrics of the informers that run; a source for :class:`runtime.metrics.Collector`."""
+        return informer_metrics(self.informers.values())
 
     def __enter__(self) -> SharedInformerFactory:
         """Leaving the block shuts down; entering does not start."""
