@@ -128,22 +128,23 @@ class Caches:
                 factory.start()
             self._resolve_in_background()
 
-    def waiting(self) -> dict[GVR, str]:
-        """The resources whose cache is not complete yet, each with the reason."""
+    def waiting(self) -> dict[str, str]:
+        """The caches that are not complete yet, each with the reason."""
         with self._lock:
-            waiting = dict(self._unresolved)
-            informers = dict(self._informers)
-        for gvr, of_gvr in informers.items():
-            for informer in of_gvr.values():
-                if not informer.has_synced():
-                    waiting[gvr] = _reason(informer)
-                    break
+            waiting = {str(gvr): reason for gvr, reason in self._unresolved.items()}
+        for where, informer in self.by_name().items():
+            if not informer.has_synced():
+                waiting[where] = _reason(informer)
         return waiting
 
-    def all_informers(self) -> Mapping[GVR, Mapping[str, SharedIndexInformer]]:
-        """Those that exist now, by resource and namespace; ``""``: all namespaces, or cluster-scoped."""
+    def by_name(self) -> dict[str, SharedIndexInformer]:
+        """Those that exist now, called as people say: ``pods.v1``, or ``pods.v1 in default`` where that is all."""
         with self._lock:
-            return dict(self._informers)
+            return {
+                f"{gvr} in {namespace}" if namespace else str(gvr): informer
+                for gvr, informers in self._informers.items()
+                for namespace, informer in informers.items()
+            }
 
     def shutdown(self) -> None:
         """End all watches and wait for their threads. Lists under way are cut off."""

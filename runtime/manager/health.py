@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["Check", "CheckResults", "HealthChecks"]
+__all__ = ["Check", "CheckResult", "CheckResults", "HealthChecks"]
 
 Check: TypeAlias = Callable[[], object]
-CheckResults: TypeAlias = Mapping[str, str | None]
-"""Name of the check -> why it fails; None: it passes."""
+
+
+class CheckResult(NamedTuple):
+    """What a check said.
+
+    :ivar failure: why it fails; None: it passes.
+    :ivar details: lines for people, of a check that passes.
+    """
+
+    failure: str | None
+    details: tuple[str, ...] = ()
+
+
+CheckResults: TypeAlias = Mapping[str, CheckResult]
+"""By the name of the check."""
 
 
 class HealthChecks:
-    """Named checks. A check fails by raising, or by returning False; its text is the exception's."""
+    """Named checks. A check fails by raising, or by returning False; its text is the exception's.
+
+    A check that returns text passes, and the text is shown with its name, indented, where checks are listed.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _checks
@@ -43,15 +59,17 @@ class HealthChecks:
         if only is not None:
             checks = {only: checks[only]}
         left_out = set(exclude)
-        return {name: _failure(check) for name, check in checks.items() if name not in left_out}
+        return {name: _result(check) for name, check in checks.items() if name not in left_out}
 
 
-def _failure(check: Check) -> str | None:
+def _result(check: Check) -> CheckResult:
     try:
-        passed = check()
+        said = check()
     except Exception as error:
-        return str(error) or repr(error)
-    return "check returned False" if passed is False else None
+        return CheckResult(str(error) or repr(error))
+    if said is False:
+        return CheckResult("check returned False")
+    return CheckResult(None, tuple(said.splitlines()) if isinstance(said, str) else ())
 
 
 def render(kind: str, results: CheckResults, *, verbose: bool) -> tuple[int, str]:
@@ -59,11 +77,12 @@ def render(kind: str, results: CheckResults, *, verbose: bool) -> tuple[int, str
 
     QUIRK (H7): controller-runtime withholds the reasons; whoever has to act on a failing check needs them.
     """
-    failed = [name for name, failure in results.items() if failure is not None]
+    failed = [name for name, result in results.items() if result.failure is not None]
     if not failed and not verbose:
         return 200, "ok"
-    lines = [
-        f"[+]{name} ok" if failure is None else f"[-]{name} failed: {failure}" for name, failure in results.items()
-    ]
+    lines: list[str] = []
+    for name, result in results.items():
+        lines.append(f"[+]{name} ok" if result.failure is None else f"[-]{name} failed: {result.failure}")
+        lines += [f"    {line}" for line in result.details]
     lines.append(f"{kind} check {'failed' if failed else 'passed'}")
     return (500 if failed else 200), "\n".join(lines) + "\n"

@@ -35,7 +35,7 @@ def metric_source(
         running = controllers()
         yield from reconcile_metrics([controller.stats for controller in running])
         yield from queue_metrics([controller.queue.stats() for controller in running], DURATION_BUCKETS)
-        yield from informer_metrics(informer for of in caches.all_informers().values() for informer in of.values())
+        yield from informer_metrics(caches.by_name().values())
         yield from client.metrics()
         yield counter("runtime_events_written", "Requests that stored an event.", (), {(): events.written})
         dropped: dict[tuple[str, ...], float] = {(cause,): float(count) for cause, count in events.dropped.items()}

@@ -113,6 +113,31 @@ def test_readiness_waits_for_the_caches_and_says_which(server: FakeAPIServer) ->
         eventually(lambda: http(manager.health_address, "/readyz") == (200, "ok"))
 
 
+def test_readiness_shows_how_fresh_each_cache_is(server: FakeAPIServer) -> None:
+    manager = Manager(server.client(), namespaces=["one", "two"], **ON)
+    manager.controller("maps").for_(CONFIGMAPS).complete(lambda *_: None)
+    with running(manager):
+        address = eventually(lambda: manager.health_address)
+        eventually(lambda: "\n    configmaps.v1 in one: connected, " in http(address, "/readyz?verbose")[1])
+        eventually(lambda: "\n    configmaps.v1 in two: connected, " in http(address, "/readyz?verbose")[1])
+        server.faults.add(resource="configmaps", status=403, message="configmaps is forbidden: no rule")
+        server.close_connections()
+        eventually(lambda: "not connected" in http(address, "/readyz?verbose")[1])
+        eventually(lambda: "configmaps is forbidden: no rule" in http(address, "/readyz?verbose")[1])
+        # Old, but complete: the controller works on.
+        assert http(address, "/readyz") == (200, "ok")
+
+
+def test_readiness_names_every_cache_that_waits(server: FakeAPIServer) -> None:
+    server.faults.add(resource="configmaps", status=403, message="configmaps is forbidden: no rule")
+    manager = Manager(server.client(), namespaces=["one", "two"], **ON)
+    manager.controller("maps").for_(CONFIGMAPS).complete(lambda *_: None)
+    with running(manager, wait=False):
+        address = eventually(lambda: manager.health_address)
+        eventually(lambda: "configmaps.v1 in one: Forbidden: " in http(address, "/readyz")[1])
+        eventually(lambda: "configmaps.v1 in two: Forbidden: " in http(address, "/readyz")[1])
+
+
 def test_a_crd_installed_later_is_watched_without_a_restart(server: FakeAPIServer) -> None:
     seen: list[str] = []
     manager = Manager(server.client(), **ON)
