@@ -1,0 +1,113 @@
+"""What a client counts of its requests (5.4)."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runtime.client import Client, ClientError, ConnectionFailed, NotFound
+from runtime.types import GVR
+from tests.support.scraping import scrape
+
+if TYPE_CHECKING:
+    from tests.runtime.client.conftest import Kit, ScriptedServer
+
+PODS = GVR("", "v1", "pods")
+COUNT = "rest_client_requests_total"
+
+
+def test_every_request_counts_by_code_method_and_host(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    pods = client.resource(PODS, "ns")
+    scripted.then(kit.answer(kit.pod("a")), kit.failure(404, "NotFound"), kit.answer(kit.pod("a"), 201))
+    pods.get("a")
+    with pytest.raises(NotFound):
+        pods.get("b")
+    pods.create(kit.pod("a"))
+    seen = scrape(client.metrics)
+    host = scripted.url.removeprefix("http://")
+    assert seen.value(COUNT, code="200", method="GET", host=host) == 1
+    assert seen.value(COUNT, code="404", method="GET", host=host) == 1
+    assert seen.value(COUNT, code="201", method="POST", host=host) == 1
+    assert sum(seen.values(COUNT)) == 3
+
+
+def test_repeats_count_each(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    scripted.then(kit.failure(429, "TooManyRequests", headers={"Retry-After": "0"}), kit.answer(kit.pod("a")))
+    client.resource(PODS, "ns").get("a")
+    seen = scrape(client.metrics)
+    assert seen.value(COUNT, code="429", method="GET") == 1
+    assert seen.value(COUNT, code="200", method="GET") == 1
+
+
+def test_what_gets_no_answer_counts_as_error(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    scripted.then(kit.drop, kit.drop)
+    with pytest.raises(ConnectionFailed):
+        client.resource(PODS, "ns").get("a")
+    assert scrape(client.metrics).value(COUNT, code="<error>", method="GET") == 2  # a broken read is sent once more
+
+
+def test_a_server_that_is_not_there_counts_as_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}") as client:
+        with pytest.raises(ConnectionFailed):
+            client.request("GET", "/version")
+        assert scrape(client.metrics).value(COUNT, code="<error>", method="GET", host=f"127.0.0.1:{port}") == 1
+
+
+def test_watches_and_derived_clients_count_too(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    scripted.then(kit.chunks(kit.line("ADDED", kit.pod("a", resourceVersion="5"))))
+    bound = client.bound()
+    with bound.resource(PODS, "ns").watch() as watch:
+        assert [event.type for event in watch] == ["ADDED"]
+    assert scrape(client.metrics).value(COUNT, code="200", method="GET") == 1
+
+
+def test_what_is_not_sent_does_not_count(client: Client) -> None:
+    client.close()
+    with pytest.raises(ClientError):
+        client.request("GET", "/version")
+    assert scrape(client.metrics).values(COUNT) == []
+
+
+def test_credentials_in_the_url_are_not_in_the_label(scripted: ScriptedServer, kit: type[Kit]) -> None:
+    scripted.then(kit.answer({}))
+    with Client(scripted.url.replace("http://", "http://someone:secret@")) as client:
+        client.request("GET", "/version")
+        assert scrape(client.metrics).value(COUNT, host=scripted.url.removeprefix("http://")) == 1
+
+
+def test_details_are_measured_from_measure_on(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    pods = client.resource(PODS, "ns")
+    busy = kit.failure(429, "TooManyRequests", headers={"Retry-After": "0"})
+    scripted.then(
+        kit.answer(kit.pod("a")), busy, kit.answer(b" " * 1000 + b'{"kind":"Pod"}'), kit.answer(kit.pod("b"), 201)
+    )
+    pods.get("a")
+    assert set(scrape(client.metrics).families) == {"rest_client_requests"}
+    client.measure()
+    client.measure()  # again is no reset
+    pods.get("a")
+    pods.create(kit.pod("b"))
+    seen = scrape(client.metrics)
+    host = scripted.url.removeprefix("http://")
+    assert seen.value("rest_client_request_duration_seconds_count", verb="GET", host=host) == 1
+    assert seen.value("rest_client_request_duration_seconds_sum", verb="GET", host=host) > 0
+    assert seen.value("rest_client_request_duration_seconds_count", verb="POST") == 1
+    assert seen.value("rest_client_request_size_bytes_sum", verb="GET") == 0
+    assert seen.value("rest_client_request_size_bytes_sum", verb="POST") == len(scripted.requests[-1].body)
+    assert seen.value("rest_client_response_size_bytes_count", verb="GET") == 2
+    assert seen.value("rest_client_response_size_bytes_bucket", verb="GET", le="1024.0") == 2
+    assert seen.value("rest_client_request_retries_total", code="429", verb="GET", host=host) == 1
+
+
+def test_a_call_that_fails_is_timed_too(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    client.measure()
+    scripted.then(kit.drop, kit.drop)
+    with pytest.raises(ConnectionFailed):
+        client.resource(PODS, "ns").get("a")
+    seen = scrape(client.metrics)
+    assert seen.value("rest_client_request_duration_seconds_count", verb="GET") == 1
+    assert seen.value("rest_client_request_retries_total", code="<error>", verb="GET") == 1
