@@ -26,6 +26,7 @@ The semantics are client-go's, by the rules R, Q, S, I and F that the docstrings
 
 from .backoff import Backoff, JitteredBackoff
 from .buffers import BufferPolicy
+from .expiration import ExpirationCache
 from .factory import SharedInformerFactory
 from .handlers import (
     Deleted,
@@ -36,7 +37,9 @@ from .handlers import (
 )
 from .informer import SharedIndexInformer
 from .ingest import Event, Replacement, Sink
+from .keys import index_func_to_key_func
 from .lister import Lister, NamespaceLister
+from .mutation import MutationCache
 from .projection import projection
 from .reflector import Reflector
 from .registration import Registration
@@ -44,22 +47,27 @@ from .source import ListPage, ResourceSource, Source, WatchStream
 from .state import SyncState
 from .store import NAMESPACE_INDEX, Indexer, IndexFunc, IndexFunctionError, key_of, split_key
 from .sync import wait_for_cache_sync
+from .synctrack import AsyncTracker, Lazy
 
 __all__ = [
     "NAMESPACE_INDEX",
+    "AsyncTracker",
     "Backoff",
     "BufferPolicy",
     "Deleted",
     "DeletedFinalStateUnknown",
     "Event",
     "EventHandler",
+    "ExpirationCache",
     "FilteringResourceEventHandler",
     "IndexFunc",
     "IndexFunctionError",
     "Indexer",
     "JitteredBackoff",
+    "Lazy",
     "ListPage",
     "Lister",
+    "MutationCache",
     "NamespaceLister",
     "Reflector",
     "Registration",
@@ -72,6 +80,7 @@ __all__ = [
     "Source",
     "SyncState",
     "WatchStream",
+    "index_func_to_key_func",
     "key_of",
     "projection",
     "split_key",
