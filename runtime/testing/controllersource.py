@@ -10,11 +10,12 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from runtime.client import ApiError, Cancelled, Unstructured
+from runtime.client import ApiError, Unstructured
 from runtime.client.errors import Target, from_status
 from runtime.client.lists import read_list
 from runtime.clock import SYSTEM, Clock
 from runtime.informer import ListPage, WatchStream, key_of
+from runtime.informer.source import VersionMatch
 from runtime.testing.controllerwatch import ScriptedWatch
 from runtime.types import JSONMapping, JSONObject
 
@@ -73,7 +74,8 @@ class FakeControllerSource:
     Faults are asked for: changes whose event is lost (``*_drop_watch``), watches that end or break
     (:meth:`drop_watches`), history that is forgotten (:meth:`reset_watch`), connections that fall silent
     (:meth:`stall`), errors within a watch (:meth:`send_error`) or instead of an answer (:meth:`fail`), and versions
-    from the future (:meth:`restore`). No bookmark comes by itself but the one that ends initial events.
+    from the
+    future (:meth:`restore`). No bookmark comes by itself but the one that ends initial events.
 
     All methods may be called from any thread, and from :attr:`on_request`.
 
@@ -84,7 +86,8 @@ class FakeControllerSource:
     :param watch_cache: answer a list at version ``"0"`` whole, whatever its limit, as servers with a cache do (R9).
     :param expire_at_start: answer a watch from a forgotten version with 410 at once, as client-go's does; real servers
         accept it and send an ERROR event.
-    :param idle_timeout: seconds of silence after which a watch raises ``IdleTimeout``, as ``ResourceSource`` takes it.
+    :param refuse_future: answer a watch from a version that is not reached yet with an error, as client-go's does; real
+        servers accept it, and say nothing until they get there.
     :param clock: of idle timeouts, and of the server's own end of a watch.
     :ivar on_request: called with each request before it is answered, in the thread that asks. It may block, change
         the content, or raise what the request then raises.
@@ -100,7 +103,7 @@ class FakeControllerSource:
         watch_list: bool = True,
         watch_cache: bool = True,
         expire_at_start: bool = False,
-        idle_timeout: float | None = None,
+        refuse_future: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.on_request: Callable[[SourceRequest], object] | None = None
@@ -109,7 +112,7 @@ class FakeControllerSource:
         self._watch_list = watch_list
         self._watch_cache = watch_cache
         self._expire_at_start = expire_at_start
-        self._idle_timeout = idle_timeout
+        self._refuse_future = refuse_future
         self._clock = clock or SYSTEM
         self._changed = threading.Condition()  # its lock guards everything below
         self._version = resource_version
@@ -121,7 +124,6 @@ class FakeControllerSource:
         self._open: list[ScriptedWatch] = []
         self._requests: list[SourceRequest] = []
         self._failures: list[_Failure] = []
-        self._closed = False
         for obj in objects:
             self.add(obj)
 
@@ -188,7 +190,10 @@ class FakeControllerSource:
             if version is not None and int(version) < self._version:
                 raise ValueError(f"version {version} is over: the source is at {self._version}")
             self._version = self._version if version is None else int(version)
-            self._broadcast(self._bookmark(initial_events_end))
+            for watch in self._open:
+                if self._version >= watch.after:
+                    watch.send(self._bookmark(initial_events_end))
+            self._changed.notify_all()
             return str(self._version)
 
     def send_error(self, status: int, reason: str, message: str = "", *, retry_after: int | None = None) -> None:
@@ -200,7 +205,9 @@ class FakeControllerSource:
     def send_line(self, line: bytes) -> None:
         """Send any line, without newline, to the open watches: nonsense, or types of event that do not exist."""
         with self._changed:
-            self._broadcast(line)
+            for watch in self._open:
+                watch.send(line)
+            self._changed.notify_all()
 
     def drop_watches(self, *, broken: bool = False) -> None:
         """End the open watches, behind what was sent before; history stays, so nothing need be lost.
@@ -314,7 +321,7 @@ class FakeControllerSource:
         return self._watch_list
 
     def list_page(
-        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: str = ""
+        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: VersionMatch = ""
     ) -> ListPage:
         self._asked(
             SourceRequest(
@@ -363,19 +370,22 @@ class FakeControllerSource:
             )
         )
         with self._changed:
-            idle_timeout = self._idle_timeout if idle_timeout is None else idle_timeout
-            watch = ScriptedWatch(self._changed, self._ended, timeout_seconds, idle_timeout, self._clock)
             if send_initial_events and not self._watch_list:
                 raise _api_error("watch", 422, "Invalid", "sendInitialEvents is forbidden here")
-            self._check_not_future("watch", resource_version)
+            if send_initial_events or self._refuse_future:
+                self._check_not_future("watch", resource_version)
+            watch = ScriptedWatch(
+                self._changed, self._ended, _number(resource_version), timeout_seconds, idle_timeout, self._clock
+            )
             if not send_initial_events and 0 < _number(resource_version) < self._forgotten:
                 error = _status(410, "Expired", f"too old resource version: {resource_version}")
                 if self._expire_at_start:
                     raise from_status(Target("watch"), error)
-                watch.send([_line("ERROR", orjson.dumps(error))])
+                watch.send(_line("ERROR", orjson.dumps(error)))
                 watch.end(broken=False)
             else:
-                watch.send(self._first_lines(resource_version, send_initial_events))
+                for line in self._first_lines(resource_version, send_initial_events):
+                    watch.send(line)
             self._open.append(watch)
             return watch
 
@@ -387,11 +397,7 @@ class FakeControllerSource:
         return None if found is None else Unstructured.from_bytes(orjson.dumps(found.to_dict()))
 
     def close(self) -> None:
-        """End the open watches for their readers; from now on requests raise ``Cancelled``. May be called again."""
-        with self._changed:
-            self._closed = True
-            for watch in list(self._open):
-                watch.close()
+        """Does nothing: the script outlives its readers, and the next informer may read it."""
 
     # Under the lock
 
@@ -415,8 +421,10 @@ class FakeControllerSource:
                 self._objects[key] = written
             line = _line(type_, raw)
             self._history.append((self._version, line))
-            if not lost:
-                self._broadcast(line)
+            for watch in self._open:
+                if not lost and self._version > watch.after:
+                    watch.send(line)
+            self._changed.notify_all()
             return written
 
     def _complete(self, given: JSONMapping | Unstructured) -> tuple[str, JSONObject]:
@@ -435,11 +443,6 @@ class FakeControllerSource:
         elif not metadata.get("uid"):
             self._uids += 1
             metadata["uid"] = f"uid-{self._uids}"
-
-    def _broadcast(self, line: bytes) -> None:
-        for watch in self._open:
-            watch.send([line])
-        self._changed.notify_all()
 
     def _first_lines(self, resource_version: str, send_initial_events: bool) -> list[bytes]:
         if not send_initial_events and _number(resource_version) > 0:
@@ -478,8 +481,6 @@ class FakeControllerSource:
                     self._failures.remove(failure)
         if self.on_request is not None:
             self.on_request(request)
-        if self._closed:
-            raise Cancelled(f"{request.verb}: the source is closed")
         if failure is not None:
             raise failure.error.with_traceback(None)  # it may be raised more than once
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from runtime.client import ConnectionFailed, IdleTimeout
 from runtime.clock import Clock
@@ -17,6 +17,7 @@ class ScriptedWatch:
 
     :param changed: notified when something may have come; its lock guards the watch.
     :param ended: called once, under the lock, when the watch is over for its reader.
+    :param after: the version it goes on from.
     :param server_timeout: seconds after which the server ends it; 0 never.
     :param idle_timeout: seconds of silence after which the reader takes the connection for dead.
     """
@@ -25,10 +26,12 @@ class ScriptedWatch:
         self,
         changed: threading.Condition,
         ended: Callable[[ScriptedWatch], None],
+        after: int,
         server_timeout: int,
         idle_timeout: float | None,
         clock: Clock,
     ) -> None:
+        self.after = after
         self.stalled = False
         self._changed = changed
         self._tell_ended = ended
@@ -43,9 +46,9 @@ class ScriptedWatch:
 
     # The script's side; the caller holds the lock, and notifies.
 
-    def send(self, lines: Iterable[bytes]) -> None:
+    def send(self, line: bytes) -> None:
         if not self._ended:
-            self._lines.extend(lines)
+            self._lines.append(line)
 
     def end(self, *, broken: bool) -> None:
         """Let it end behind what was sent, unless it is stalled: then the reader never hears of its end."""

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from runtime import GVR
-from runtime.client import ApiError, Cancelled, ConnectionFailed, Expired, IdleTimeout, ServerTimeout, TooManyRequests
+from runtime.client import ApiError, ConnectionFailed, Expired, IdleTimeout, ServerTimeout, TooManyRequests
 from runtime.informer import SharedIndexInformer, WatchStream
 from runtime.testing import FakeClock, FakeControllerSource, SourceRequest
 from tests.support.waiting import eventually
@@ -23,8 +23,14 @@ def thing(name: str, **body: Any) -> dict[str, Any]:
     return {"metadata": {"namespace": "ns", "name": name}, **body}
 
 
-def watching(source: FakeControllerSource, version: str, *, initial: bool = False) -> Iterator[list[bytes]]:
-    return iter(source.watch(resource_version=version, timeout_seconds=300, send_initial_events=initial))
+def watching(
+    source: FakeControllerSource, version: str, *, initial: bool = False, idle_timeout: float | None = None
+) -> Iterator[list[bytes]]:
+    return iter(
+        source.watch(
+            resource_version=version, timeout_seconds=300, send_initial_events=initial, idle_timeout=idle_timeout
+        )
+    )
 
 
 def told(lines: list[bytes]) -> list[tuple[str, str, str]]:
@@ -140,10 +146,20 @@ def test_a_version_from_the_future_is_refused_after_a_restore() -> None:
         assert [cause.reason for cause in raised.value.causes] == ["ResourceVersionTooLarge"]
 
 
+def test_a_real_server_is_silent_until_it_reaches_a_version_from_the_future() -> None:
+    source = FakeControllerSource([thing("a")], refuse_future=False)
+    lines = watching(source, "4")
+    source.bookmark(3)
+    source.add(thing("b"))
+    source.bookmark()
+    source.add(thing("c"))
+    assert told(next(lines)) == [("BOOKMARK", "", "4"), ("ADDED", "c", "5")]
+
+
 def test_a_stalled_watch_says_nothing_until_it_is_given_up_or_resumed() -> None:
     clock = FakeClock()
-    source = FakeControllerSource(idle_timeout=30, clock=clock)
-    first, second = watching(source, "1"), watching(source, "1")
+    source = FakeControllerSource(clock=clock)
+    first, second = watching(source, "1", idle_timeout=30), watching(source, "1")
     source.stall()
     source.add(thing("a"))
     source.drop_watches()
@@ -219,16 +235,6 @@ def test_a_get_answers_one_object() -> None:
     assert source.fetch("ns", "b") is None
 
 
-def test_once_closed_it_refuses_what_is_asked() -> None:
-    source = FakeControllerSource()
-    lines = watching(source, "1")
-    source.close()
-    source.close()
-    assert next(lines, None) is None
-    with pytest.raises(Cancelled):
-        listed(source)
-
-
 def test_an_exact_version_is_the_present_one_or_gone() -> None:
     source = FakeControllerSource([thing("a"), thing("b")])
 
@@ -284,6 +290,11 @@ def test_an_informer_follows_it() -> None:
     informer.stop()
     informer.join()
     assert source.watches == 0
+    again = SharedIndexInformer(source, GVR("", "v1", "configmaps"))
+    again.start()
+    assert again.wait_until(source.resource_version, timeout=15), "a source outlives its readers"
+    again.stop()
+    again.join()
 
 
 def test_the_examples_of_the_guide_run() -> None:
