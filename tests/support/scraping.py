@@ -20,13 +20,13 @@ class Scrape:
     def __init__(self, text: str) -> None:
         self.families: Mapping[str, Metric] = {family.name: family for family in text_string_to_metric_families(text)}
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """Of the one series with that name and these labels, and any others."""
         found = self.values(name, **labels)
         assert len(found) == 1, f"{len(found)} series {name} with {labels}: {found}"
         return found[0]
 
-    def values(self, name: str, **labels: str) -> list[float]:
+    def values(self, name: str, /, **labels: str) -> list[float]:
         return [
             sample.value
             for family in self.families.values()
