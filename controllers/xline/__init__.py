@@ -51,5 +51,5 @@ def register(
 
 def _cluster_of(obj: Unstructured) -> Iterable[Request]:
     """Members' Pods and claims belong to the StatefulSet, or to nobody: their labels say whose they are."""
-    request = known.cluster_of(obj.namespace, obj.labels_view)
+    request = known.cluster_of(obj.namespace, obj.labels)
     return (request,) if request else ()

@@ -1,19 +1,25 @@
 """One object of the API, kept as the bytes it came in.
 
 The cache holds tens of thousands of these. Each is its raw JSON plus a small decoded header of what machinery
-needs; the body is decoded when someone reads it, and only the part that is read. What is handed out is always
+needs; the rest is decoded when someone reads it, and only the part that is read. What is handed out is always
 a fresh copy, so a reader can do to it what it likes and nobody else sees it.
+
+Nothing of an object is known to the garbage collector, whose pauses therefore do not grow with the cache: objects are
+structs without ``gc``, and labels and owner references stay slices of the bytes (a dict or a tuple of each object would
+be visited by every full collection, from Python 3.14 on for as long as it lives).
 """
 
 from __future__ import annotations
 
-import sys
+import functools
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, overload
+from sys import intern
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import orjson
+from msgspec.structs import force_setattr
 
 from runtime.types import JSONMapping, JSONObject
 
@@ -68,24 +74,18 @@ class OwnerReference(msgspec.Struct, frozen=True, eq=False, gc=False):
         return hash((self.uid, self.name, self.kind))
 
 
-_NO_LABELS: Final[dict[str, str]] = {}  # shared by all objects without labels; never handed out
+_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Metadata(msgspec.Struct, gc=False):
-    name: str | None = None
-    namespace: str | None = None
-    uid: str | None = None
-    resource_version: str | None = msgspec.field(name="resourceVersion", default=None)
-    generation: int | None = None
-    deletion_timestamp: str | None = msgspec.field(name="deletionTimestamp", default=None)
-    labels: dict[str, str] | None = None
-    owner_references: tuple[OwnerReference, ...] | None = msgspec.field(name="ownerReferences", default=None)
-
-
-class _Header(msgspec.Struct, gc=False):
-    kind: str | None = None
-    api_version: str | None = msgspec.field(name="apiVersion", default=None)
-    metadata: _Metadata | None = None
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = msgspec.field(name="resourceVersion", default="")
+    generation: int = 0
+    deletion_timestamp: str = msgspec.field(name="deletionTimestamp", default="")
+    labels: msgspec.Raw = _NULL
+    owner_references: msgspec.Raw = msgspec.field(name="ownerReferences", default=_NULL)
 
 
 class _OnDemandMetadata(msgspec.Struct, gc=False):
@@ -100,12 +100,18 @@ class _OnDemand(msgspec.Struct, gc=False):
     metadata: _OnDemandMetadata | None = None
 
 
-_header_of = msgspec.json.Decoder(_Header).decode
-_on_demand_of = msgspec.json.Decoder(_OnDemand).decode
-_parts_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+class _Constructor(msgspec.StructMeta):
+    """Lets the decoder build the objects, and everybody else call ``Unstructured(dict)``."""
+
+    def __call__(cls, obj: JSONMapping | Unstructured) -> Unstructured:
+        if isinstance(obj, Unstructured):
+            return obj
+        if not isinstance(obj, Mapping):
+            raise TypeError(f"Unstructured takes a dict, not {type(obj).__name__}; for JSON text use from_bytes()")
+        return Unstructured.from_bytes(exact(encode(obj)))
 
 
-class Unstructured:
+class Unstructured(msgspec.Struct, metaclass=_Constructor, frozen=True, eq=False, gc=False):
     """An immutable view of one object of any kind.
 
     ``Unstructured({...})`` makes one of a dict (which is copied); :meth:`from_bytes` of JSON. Attributes give the
@@ -118,41 +124,17 @@ class Unstructured:
     Two objects are equal if their JSON is (whatever the order of its keys).
     """
 
-    __slots__ = (
-        "_api_version",
-        "_deletion_timestamp",
-        "_generation",
-        "_kind",
-        "_labels",
-        "_name",
-        "_namespace",
-        "_owner_references",
-        "_raw",
-        "_resource_version",
-        "_uid",
-    )
+    _kind: str = msgspec.field(name="kind", default="")
+    _api_version: str = msgspec.field(name="apiVersion", default="")
+    _metadata: _Metadata = msgspec.field(name="metadata", default_factory=_Metadata)
+    # Not of the JSON: both are set after decoding, whatever is there under these names.
+    _raw: bytes = msgspec.field(name="_raw", default=b"")
+    _key: str = msgspec.field(name="_key", default="")
 
-    _raw: bytes
-    _kind: str
-    _api_version: str
-    _name: str
-    _namespace: str
-    _uid: str
-    _resource_version: str
-    _generation: int
-    _deletion_timestamp: str | None
-    _labels: dict[str, str]
-    _owner_references: tuple[OwnerReference, ...]
+    if TYPE_CHECKING:
 
-    def __init__(self, obj: JSONMapping | Unstructured) -> None:
-        """:raises TypeError: ``obj`` is not a mapping, or holds something that JSON cannot say."""
-        if isinstance(obj, Unstructured):
-            raw = obj._raw
-        elif isinstance(obj, Mapping):
-            raw = exact(encode(obj))
-        else:
-            raise TypeError(f"Unstructured takes a dict, not {type(obj).__name__}; for JSON text use from_bytes()")
-        self._fill(raw)
+        def __init__(self, obj: JSONMapping | Unstructured) -> None:
+            """:raises TypeError: ``obj`` is not a mapping, or holds something that JSON cannot say."""
 
     @classmethod
     def from_bytes(cls, raw: bytes | bytearray | memoryview | msgspec.Raw) -> Unstructured:
@@ -163,8 +145,22 @@ class Unstructured:
 
         :raises ValueError: it is not a JSON object.
         """
-        self = cls.__new__(cls)
-        self._fill(raw if type(raw) is bytes else bytes(raw))
+        if type(raw) is not bytes:
+            raw = bytes(raw)
+        try:
+            self = _decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            self = _decode_leniently(raw)
+        metadata = self._metadata
+        key = metadata.name
+        # These few strings are the same in thousands of objects.
+        if metadata.namespace:
+            metadata.namespace = namespace = intern(metadata.namespace)
+            key = f"{namespace}/{key}"
+        force_setattr(self, "_kind", intern(self._kind))
+        force_setattr(self, "_api_version", intern(self._api_version))
+        force_setattr(self, "_key", key)
+        force_setattr(self, "_raw", raw)
         return self
 
     @classmethod
@@ -176,37 +172,18 @@ class Unstructured:
 
         :raises ValueError: it is not a JSON object.
         """
-        self = cls.__new__(cls)
-        self._fill(bytes(item))
-        if kind and not self._kind and not self._api_version:
-            identity = b'{"kind":%b,"apiVersion":%b' % (orjson.dumps(kind), orjson.dumps(api_version))
-            inner = self._raw.lstrip()[1:].lstrip()
-            self._raw = identity + (b"" if inner.startswith(b"}") else b",") + inner
-            self._kind, self._api_version = sys.intern(kind), sys.intern(api_version)
-        return self
-
-    def _fill(self, raw: bytes) -> None:
-        try:
-            header = _header_of(raw)
-        except msgspec.ValidationError:
-            header = _lenient_header(raw)
-        except msgspec.DecodeError as e:
-            raise ValueError(f"not a JSON object: {e}: {_excerpt(raw)}") from None
-        except RecursionError:
-            raise ValueError(f"nested too deep to be read: {_excerpt(raw)}") from None
-        self._raw = raw
-        # These few strings are the same in thousands of objects.
-        self._kind = sys.intern(header.kind) if header.kind else ""
-        self._api_version = sys.intern(header.api_version) if header.api_version else ""
-        metadata = header.metadata or _NO_METADATA
-        self._name = metadata.name or ""
-        self._namespace = sys.intern(metadata.namespace) if metadata.namespace else ""
-        self._uid = metadata.uid or ""
-        self._resource_version = metadata.resource_version or ""
-        self._generation = metadata.generation or 0
-        self._deletion_timestamp = metadata.deletion_timestamp
-        self._labels = metadata.labels or _NO_LABELS
-        self._owner_references = metadata.owner_references or ()
+        view = memoryview(item)
+        identity = _identity(kind, api_version) if kind else b""
+        if identity and bytes(view[: len(_BUILT_IN)]) == _BUILT_IN:
+            # As servers write built-in kinds; if it has a kind after all, that comes later in the bytes and counts.
+            obj = cls.from_bytes(b"".join((identity, b",", view[1:])))
+            if obj._kind == kind and obj._api_version == api_version:
+                return obj
+        obj = cls.from_bytes(bytes(item))
+        if not identity or obj._kind or obj._api_version:
+            return obj
+        inner = obj._raw.lstrip()[1:].lstrip()
+        return cls.from_bytes(identity + (b"" if inner.startswith(b"}") else b",") + inner)
 
     @property
     def raw(self) -> bytes:
@@ -223,41 +200,40 @@ class Unstructured:
 
     @property
     def name(self) -> str:
-        return self._name
+        return self._metadata.name
 
     @property
     def namespace(self) -> str:
         """``""`` for a cluster-scoped object."""
-        return self._namespace
+        return self._metadata.namespace
 
     @property
     def key(self) -> str:
         """``namespace/name``, or ``name`` for a cluster-scoped object: the key of informer stores."""
-        return f"{self._namespace}/{self._name}" if self._namespace else self._name
+        return self._key
 
     @property
     def uid(self) -> str:
-        return self._uid
+        return self._metadata.uid
 
     @property
     def resource_version(self) -> str:
         """Opaque; ``""`` if the object never came from a server."""
-        return self._resource_version
+        return self._metadata.resource_version
 
     @property
     def generation(self) -> int:
         """Counts the changes of the spec; 0 where the server keeps no count."""
-        return self._generation
+        return self._metadata.generation
 
     @property
     def labels(self) -> dict[str, str]:
-        """A fresh dict."""
-        return self._labels.copy()
-
-    @property
-    def labels_view(self) -> Mapping[str, str]:
-        """The labels without a copy, for machinery that matches selectors. Read only."""
-        return self._labels
+        """A fresh dict, decoded each time from the few bytes that say it."""
+        part = self._metadata.labels
+        try:
+            return _string_map_of(part) or {}
+        except msgspec.DecodeError:
+            return _lenient_string_map(orjson.loads(memoryview(part))) or {}
 
     @property
     def annotations(self) -> dict[str, str]:
@@ -271,12 +247,17 @@ class Unstructured:
 
     @property
     def owner_references(self) -> tuple[OwnerReference, ...]:
-        return self._owner_references
+        """Decoded each time from the few bytes that say them."""
+        part = self._metadata.owner_references
+        try:
+            return _owner_references_of(part) or ()
+        except msgspec.DecodeError:
+            return _lenient_owner_references(orjson.loads(memoryview(part)))
 
     @property
     def controller_owner(self) -> OwnerReference | None:
         """The one owner that manages this object (``controller: true``), if any."""
-        return next((ref for ref in self._owner_references if ref.controller), None)
+        return next((ref for ref in self.owner_references if ref.controller), None)
 
     @property
     def creation_timestamp(self) -> datetime | None:
@@ -286,7 +267,7 @@ class Unstructured:
     @property
     def deletion_timestamp(self) -> datetime | None:
         """Aware; None unless the object is being deleted."""
-        return parse_time(self._deletion_timestamp)
+        return parse_time(self._metadata.deletion_timestamp)
 
     def get(self, key: str, default: Any = None) -> Any:
         """A top-level field, decoded into a fresh value, or ``default`` if it is absent."""
@@ -320,15 +301,16 @@ class Unstructured:
         if self is other or self._raw == other._raw:
             return True
         # Equal documents have equal headers: most unequal objects are told apart without decoding them.
-        if self._resource_version != other._resource_version or self._uid != other._uid:
+        mine, its = self._metadata, other._metadata
+        if mine.resource_version != its.resource_version or mine.uid != its.uid:
             return False
         return self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash((self._kind, self._namespace, self._name, self._uid, self._resource_version))
+        return hash((self._kind, self._key, self._metadata.uid, self._metadata.resource_version))
 
     def __repr__(self) -> str:
-        return f"<{self._kind or 'object'} {self.key or '(no name)'}>"
+        return f"<{self._kind or 'object'} {self._key or '(no name)'}>"
 
     def __copy__(self) -> Unstructured:
         return self
@@ -401,45 +383,83 @@ def parse_time(text: str | None) -> datetime | None:
     return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
 
 
-_NO_METADATA: Final = _Metadata()
+_decode = msgspec.json.Decoder(Unstructured).decode
+_on_demand_of = msgspec.json.Decoder(_OnDemand).decode
+_parts_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_text_of = msgspec.json.Decoder(str).decode
+_number_of = msgspec.json.Decoder(int).decode
+_string_map_of = msgspec.json.Decoder(dict[str, str] | None).decode
+_owner_references_of = msgspec.json.Decoder(tuple[OwnerReference, ...] | None).decode
+
 _NO_ON_DEMAND: Final = _OnDemandMetadata()
+_BUILT_IN: Final = b'{"metadata":'  # how an item of a LIST begins that does not say its kind
 
 
-def _lenient_header(raw: bytes) -> _Header:
-    """The header of an object whose types are not as they should be: what is odd is left out or shown as text."""
-    obj = orjson.loads(raw)
-    if not isinstance(obj, dict):
-        raise ValueError(f"not a JSON object: {_excerpt(raw)}")
-    metadata = obj.get("metadata")
-    if not isinstance(metadata, dict):
+@functools.lru_cache(maxsize=128)
+def _identity(kind: str, api_version: str) -> bytes:
+    """Beginning of an object's JSON."""
+    return b'{"kind":%b,"apiVersion":%b' % (orjson.dumps(kind), orjson.dumps(api_version))
+
+
+def _decode_leniently(raw: bytes) -> Unstructured:
+    """An object whose header is not of the types it should be: what is odd is left out.
+
+    :raises ValueError: it is no JSON object at all.
+    """
+    try:
+        parts = _parts_of(raw)
+    except msgspec.DecodeError as e:
+        raise ValueError(f"not a JSON object: {e}: {_excerpt(raw)}") from None
+    except RecursionError:
+        raise ValueError(f"nested too deep to be read: {_excerpt(raw)}") from None
+    try:
+        metadata = _parts_of(parts.get("metadata", _NULL))
+    except msgspec.ValidationError:
         metadata = {}
-    generation = metadata.get("generation")
-    return _Header(
-        kind=_string(obj.get("kind")),
-        api_version=_string(obj.get("apiVersion")),
-        metadata=_Metadata(
-            name=_string(metadata.get("name")),
-            namespace=_string(metadata.get("namespace")),
-            uid=_string(metadata.get("uid")),
-            resource_version=_string(metadata.get("resourceVersion")),
-            generation=generation if type(generation) is int else None,
-            deletion_timestamp=_string(metadata.get("deletionTimestamp")),
-            labels=_string_map(metadata.get("labels")),
-            owner_references=_owner_references(metadata.get("ownerReferences")),
+    obj = _decode(b"{}")
+    force_setattr(obj, "_kind", _text(parts.get("kind")))
+    force_setattr(obj, "_api_version", _text(parts.get("apiVersion")))
+    force_setattr(
+        obj,
+        "_metadata",
+        _Metadata(
+            name=_text(metadata.get("name")),
+            namespace=_text(metadata.get("namespace")),
+            uid=_text(metadata.get("uid")),
+            resource_version=_text(metadata.get("resourceVersion")),
+            generation=_number(metadata.get("generation")),
+            deletion_timestamp=_text(metadata.get("deletionTimestamp")),
+            labels=metadata.get("labels", _NULL),
+            owner_references=metadata.get("ownerReferences", _NULL),
         ),
     )
+    return obj
+
+
+def _text(part: msgspec.Raw | None) -> str:
+    try:
+        return "" if part is None else _text_of(part)
+    except msgspec.ValidationError:
+        return ""
+
+
+def _number(part: msgspec.Raw | None) -> int:
+    try:
+        return 0 if part is None else _number_of(part)
+    except msgspec.ValidationError:
+        return 0
 
 
 def _lenient_on_demand(metadata: JSONObject) -> _OnDemandMetadata:
     finalizers = metadata.get("finalizers")
     return _OnDemandMetadata(
-        annotations=_string_map(metadata.get("annotations")),
+        annotations=_lenient_string_map(metadata.get("annotations")),
         finalizers=[f for f in finalizers if isinstance(f, str)] if isinstance(finalizers, list) else None,
         creation_timestamp=_string(metadata.get("creationTimestamp")),
     )
 
 
-def _owner_references(value: object) -> tuple[OwnerReference, ...]:
+def _lenient_owner_references(value: object) -> tuple[OwnerReference, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(
@@ -460,15 +480,11 @@ def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-@overload
-def _string(value: str) -> str: ...
-@overload
-def _string(value: object) -> str | None: ...
 def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _string_map(value: object) -> dict[str, str] | None:
+def _lenient_string_map(value: object) -> dict[str, str] | None:
     if not isinstance(value, dict):
         return None
     return {k: _as_text(v) for k, v in value.items()}

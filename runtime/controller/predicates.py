@@ -72,7 +72,7 @@ def resource_version_changed(change: Change) -> bool:
 
 def label_changed(change: Change) -> bool:
     """A label was added, changed or removed."""
-    return change.old is None or change.old.labels_view != change.obj.labels_view
+    return change.old is None or change.old.labels != change.obj.labels
 
 
 def annotation_changed(change: Change) -> bool:

@@ -93,4 +93,4 @@ def _matching(objects: Iterable[Unstructured], selector: str | LabelSelector | N
     parsed = LabelSelector.parse(selector)
     if parsed.empty:
         return [*objects]
-    return [obj for obj in objects if parsed.matches(obj.labels_view)]
+    return [obj for obj in objects if parsed.matches(obj.labels)]
