@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -86,6 +87,38 @@ class ResourceEventHandler:
     def on_delete(self, obj: Deleted, /) -> None:
         if self._on_delete is not None:
             self._on_delete(obj)
+
+
+Calls: TypeAlias = tuple[
+    Callable[[Unstructured, bool], object] | None,
+    Callable[[Unstructured, Unstructured], object] | None,
+    Callable[[Deleted], object] | None,
+]
+
+
+def calls_of(handler: EventHandler) -> Calls:
+    """What to call for an add, an update and a deletion; None where nothing would come of it.
+
+    A handler that is made of functions is left out of the way: they are called directly.
+    """
+    if type(handler) is ResourceEventHandler:
+        return handler._on_add, handler._on_update, handler._on_delete
+    return handler.on_add, handler.on_update, handler.on_delete
+
+
+def name_of(handler: EventHandler) -> str:
+    """What to call the handler in logs (I23): by its functions, or by its class."""
+    if isinstance(handler, FilteringResourceEventHandler):
+        return name_of(handler._handler)
+    if type(handler) is ResourceEventHandler:
+        function = next((call for call in calls_of(handler) if call is not None), None)
+        while isinstance(function, functools.partial):
+            function = function.func
+        name = getattr(function, "__qualname__", "")
+        if name:
+            # What is defined within a function is known by that function.
+            return str(name).replace(".<locals>", "")
+    return type(handler).__qualname__.replace(".<locals>", "")
 
 
 class FilteringResourceEventHandler:

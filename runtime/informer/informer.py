@@ -18,7 +18,7 @@ from .lister import Lister
 from .notes import Added, Note, Pending, Redelivered
 from .projection import FieldPath, Transform, projection
 from .reflector import Reflector, WatchErrorHandler
-from .registration import Registration, changes_only
+from .registration import Registration, distribute
 from .source import Source
 from .state import Health, SyncState
 from .store import NAMESPACE_INDEX, Indexer, IndexFunc, namespace_index
@@ -94,6 +94,7 @@ class SharedIndexInformer:
             wants_unchanged=lambda: any(r.redeliver_unchanged for r in self._registrations),
             committed=self._on_commit,
             quarantine_grew=self._timers.changed,
+            fetch=source.fetch,
             dispatch=self._dispatch,
             health=self._health,
             clock=self._clock,
@@ -156,7 +157,7 @@ class SharedIndexInformer:
     @property
     def sync_state(self) -> SyncState:
         """A snapshot of the informer's health."""
-        return self._health.snapshot(synced=self.has_synced(), quarantined=self._ingest.quarantined())
+        return self._health.snapshot(synced=self.has_synced(), quarantined=self._ingest.quarantine.errors())
 
     # Handlers
 
@@ -211,7 +212,7 @@ class SharedIndexInformer:
             self._registrations += (registration,)
             if self._thread is not None:
                 registration.start()
-            initial: list[Pending] = [Added(obj.key, obj, True) for obj in self._indexer.list()]
+            initial: list[Pending] = [Added(obj, True) for obj in self._indexer.list()]
             registration.deliver(initial)
             if self._synced:
                 registration.deliver_sync_mark()
@@ -325,9 +326,7 @@ class SharedIndexInformer:
     # What the ingest calls, under the dispatch lock
 
     def _distribute(self, notes: Sequence[Note]) -> None:
-        changes = changes_only(notes)
-        for registration in self._registrations:
-            registration.deliver(notes if registration.redeliver_unchanged else changes)
+        distribute(notes, self._registrations)
 
     def _on_commit(self) -> None:
         if self._synced:
@@ -385,7 +384,7 @@ class SharedIndexInformer:
         due = [r for r in self._registrations if r.resync_period and r.next_resync <= now]
         if not due:
             return
-        notes: list[Pending] = [Redelivered(obj.key, obj) for obj in self._indexer.list()]
+        notes: list[Pending] = [Redelivered(obj) for obj in self._indexer.list()]
         for registration in due:
             registration.next_resync = now + registration.resync_period
             registration.deliver(notes)

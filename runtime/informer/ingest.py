@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
-from runtime.client import Unstructured
+from runtime.client import ApiError, Unstructured
 from runtime.clock import Clock
 from runtime.logging import Logger
-from runtime.types import JSONObject
 
 from .notes import Added, Note, Redelivered, Removed, Updated
 from .projection import Transform
+from .quarantine import Failure, Held, Quarantine, key_in_quarantine
+from .shaping import shape
 from .state import Health
-from .store import Indexer, key_of
+from .store import Content, Indexer, Transaction, check_key
+from .versions import is_at_least, is_comparable, is_older
 
 ADDED = "ADDED"
 MODIFIED = "MODIFIED"
 DELETED = "DELETED"
 BOOKMARK = "BOOKMARK"
 
-_FIRST_RETRY = 1.0  # seconds until a quarantined object is tried again, doubled each time
-_LAST_RETRY = 300.0
-_IDENTITY = ("name", "namespace", "uid", "resourceVersion")
+_FETCHES = 20  # quarantined objects fetched in one go, so that a resync need not wait for thousands
+_SUPERSEDED = 1000  # versions that came and went within one replacement and may be kept until its end
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -58,32 +58,24 @@ class Sink(Protocol):
         """Changes, in order."""
 
 
-class _Try(NamedTuple):
-    """What the transform made of an object; ``key`` and ``obj`` are None as far as it failed, with ``error``."""
-
-    key: str | None
-    obj: Unstructured | None
-    error: BaseException | None
-
-
-@dataclass(slots=True)
-class _Quarantined:
-    obj: Unstructured  # as received
-    error: str
-    attempts: int
-    retry_at: float
-
-
 class Ingest:
     """The :class:`Sink` of an informer: transforms, diffs, stores, and then tells the handlers.
 
-    Every object goes through the transform once (R37); one that the transform, the key or an index function fails on
-    is quarantined: what the cache held of it stays, it is counted and shown, and it is tried again (R21).
+    Every object goes through the transform once (R37, Q6: that of a deletion event, too, but nothing that is inferred);
+    one that the transform, the key or an index function fails on is quarantined: what the cache held of it stays, it
+    is counted and shown, and it is fetched again (R21, Q14).
+
+    A batch is what came together (Q11). Readers of the store see it whole or not at all (Q12), with the version it
+    leads to; only then are the handlers told, change by change in the order of the batch, across all keys (Q1). So a
+    handler may find the store ahead of the change it is told of, never behind it (I3). The transforms run without a
+    lock; index functions under the store's; inline handlers under ``dispatch``, see :class:`Registration`.
 
     :param distribute: called with the changes in order, under ``dispatch``, after the store holds them.
     :param wants_unchanged: whether anybody wants objects that a list repeats unchanged (I9).
     :param committed: called after a complete content is in the store and distributed, under ``dispatch``.
+    :param fetch: reads one object, by namespace and name, from the server; None if it is not in the collection.
     :param dispatch: held while store and handlers' buffers are brought from one state to the next (I5).
+    :ivar on_version: called with the store's version, under ``dispatch``, after each batch and replacement.
     """
 
     def __init__(
@@ -95,6 +87,7 @@ class Ingest:
         wants_unchanged: Callable[[], bool],
         committed: Callable[[], None],
         quarantine_grew: Callable[[], None],
+        fetch: Callable[[str, str], Unstructured | None],
         dispatch: threading.RLock,
         health: Health,
         clock: Clock,
@@ -105,13 +98,20 @@ class Ingest:
         self._distribute = distribute
         self._wants_unchanged = wants_unchanged
         self._committed = committed
-        self._quarantine_grew = quarantine_grew
+        self._fetch = fetch
         self._dispatch = dispatch
         self._health = health
-        self._clock = clock
         self._log = log
         self._populated = False
-        self._quarantine: dict[str, _Quarantined] = {}  # changed under the dispatch lock only
+        self._quarantine = Quarantine(clock, quarantine_grew)
+        # Keys whose cached object was fetched, and its version: until the collection gets there, what it says of them
+        # is older than what the cache holds. Changed under the dispatch lock.
+        self._ahead: dict[str, str] = {}
+        self.on_version: Callable[[str], None] | None = None
+
+    def use_store(self, store: Indexer) -> None:
+        """Fill this store from now on. The caller holds ``dispatch``."""
+        self._store = store
 
     # What the reflector calls
 
@@ -120,234 +120,319 @@ class Ingest:
 
     def apply(self, events: Sequence[Event]) -> None:
         # Transforms are the user's code: they run before any lock is taken.
-        prepared = [(event, _NOTHING if event.type == BOOKMARK else self._try(event.object)) for event in events]
+        shaped: list[Unstructured | Failure] = (
+            [event.object if event.type == BOOKMARK else self._shape(event.object) for event in events]
+            if self._transforms
+            else [event.object for event in events]
+        )
         with self._dispatch:
             notes: list[Note] = []
-            with self._store.transaction():
-                for event, result in prepared:
-                    self._apply_one(event, result, notes)
-            if notes:
-                self._distribute(notes)
-
-    def _apply_one(self, event: Event, result: _Try, notes: list[Note]) -> None:
-        key, obj, error = result
-        if event.type == BOOKMARK:
-            self._store.bookmark(event.object.resource_version)
-        elif event.type == DELETED:
-            self._quarantine.pop(_name_in_quarantine(key, event.object), None)
-            if key is not None:  # what the transform says of it does not matter
-                self._remove(key, event.object, obj, notes)
-        elif key is not None and obj is not None:
-            self._put(key, event.object, obj, notes, initial=False)
-        elif error is not None:
-            # In its turn: what came before it in the same batch must not release it again.
-            self._quarantine_object(_name_in_quarantine(key, event.object), event.object, error)
+            with self._store.transaction() as transaction:
+                version = ""
+                for event, obj in zip(events, shaped, strict=True):
+                    received = event.object
+                    version = received.resource_version or version
+                    if event.type == BOOKMARK or (self._ahead and self._is_old_news(received)):
+                        continue
+                    if event.type == DELETED:
+                        self._delete(transaction, received, obj, notes)
+                    elif isinstance(obj, Failure):
+                        # In its turn: what came before it in the same batch must not release it again.
+                        self._quarantine.hold(obj)
+                    else:
+                        self._put(transaction, obj, notes)
+                transaction.reach(version)
+            self._tell(notes)
 
     # One object
 
-    def _try(self, obj: Unstructured) -> _Try:
-        key: str | None = None
+    def _shape(self, obj: Unstructured) -> Unstructured | Failure:
         try:
-            key = key_of(obj)
-            return _Try(key, self._transform(key, obj) if self._transforms else obj, None)
+            check_key(obj)
+            return shape(obj, self._transforms) if self._transforms else obj
         except (Exception, SystemExit) as error:  # the transform is the user's: it may raise anything
-            return _Try(key, None, error)
+            return self._failed(obj, error)
 
-    def _transform(self, key: str, obj: Unstructured) -> Unstructured:
-        result: JSONObject = obj.to_dict()
-        for transform in self._transforms:
-            result = transform(result)
-            if not isinstance(result, dict):
-                raise TypeError(f"the transform returned {type(result).__name__}, not the object as a dict")
-        metadata = result.setdefault("metadata", {})
-        if not isinstance(metadata, dict):
-            raise TypeError(f"the transform made metadata a {type(metadata).__name__}")
-        # The machinery lives on the identity, so a transform need not bother to keep it.
-        given = obj["metadata"]
-        for name in _IDENTITY:
-            if name in given:
-                metadata.setdefault(name, given[name])
-        transformed = Unstructured(result)
-        if key_of(transformed) != key or transformed.resource_version != obj.resource_version:
-            raise ValueError(f"the transform changed the identity to {key_of(transformed)}; it must leave it alone")
-        return transformed
+    def _failed(self, obj: Unstructured, error: BaseException) -> Failure:
+        failure = Failure.of(obj, error)
+        self._health.object_failed(f"{failure.key}: {failure.error}")
+        self._log.error(
+            "object cannot be cached: the cache keeps its last good version, and the object will be fetched again",
+            key=failure.key,
+            resource_version=failure.resource_version,
+            exc_info=error,
+        )
+        return failure
 
-    def _put(self, key: str, received: Unstructured, obj: Unstructured, notes: list[Note], *, initial: bool) -> None:
-        """Store the object and note what that is to a handler. The caller holds both locks."""
+    def _put(self, transaction: Transaction, obj: Unstructured, notes: list[Note]) -> bool:
+        """Store the object and note what that is to a handler; False if it went into quarantine instead."""
         try:
-            old = self._store.put(obj)
-        except ValueError as error:  # an index function
-            self._quarantine_object(key, received, error)
-            return
-        self._quarantine.pop(key, None)
+            old = transaction.put(obj)
+        except ValueError as error:  # it has no key, or an index function failed
+            self._quarantine.hold(self._failed(obj, error))
+            return False
+        if self._quarantine:
+            self._quarantine.release(obj)
         if old is None:
-            notes.append(Added(key, obj, initial))
-        elif old.uid != obj.uid:
-            # Deleted and created again while nobody looked: two objects, whatever their common name.
-            notes.append(Removed(key, old, None))
-            notes.append(Added(key, obj, initial))
-        elif old.resource_version == obj.resource_version and obj.resource_version:
-            notes.append(Redelivered(key, obj))
+            notes.append(Added(obj, False))
         else:
-            notes.append(Updated(key, old, obj))
+            self._note_change(old, obj, notes, initial=False)
+        return True
 
-    def _remove(self, key: str, received: Unstructured, final: Unstructured | None, notes: list[Note]) -> None:
-        """Remove what a deletion event named. The caller holds both locks.
+    def _note_change(self, old: Unstructured, obj: Unstructured, notes: list[Note], *, initial: bool) -> None:
+        if old.uid != obj.uid:
+            # Deleted and created again while nobody looked: two objects, whatever their common name (S1).
+            notes.append(Removed(old, None))
+            notes.append(Added(obj, initial))
+        elif old.resource_version != obj.resource_version or not obj.resource_version:
+            notes.append(Updated(old, obj))
+        elif self._wants_unchanged():
+            notes.append(Redelivered(obj))
+
+    def _delete(
+        self, transaction: Transaction, received: Unstructured, final: Unstructured | Failure, notes: list[Note]
+    ) -> None:
+        """Remove what a deletion event named, whatever the transform says of it.
 
         A key that is not in the store was never shown to a handler, so its deletion is not either (against Q15).
         """
-        old = self._store.delete(received)
-        if old is None:
-            return
-        known = final is not None and final.uid == old.uid
-        notes.append(Removed(key, old, final if known else None))
+        self._quarantine.release(received)
+        old = transaction.delete(received.namespace, received.name)
+        if old is not None:
+            if isinstance(final, Failure) or final.uid != old.uid:
+                notes.append(Removed(old, None))
+            else:
+                notes.append(Removed(old, final))
+
+    def _is_old_news(self, received: Unstructured) -> bool:
+        """Whether the cache holds something newer of that key, which was fetched."""
+        fetched = self._ahead.get(received.key)
+        if fetched is None:
+            return False
+        if is_older(received.resource_version, fetched):
+            return True
+        del self._ahead[received.key]
+        return False
+
+    def _tell(self, notes: list[Note]) -> None:
+        if notes:
+            self._distribute(notes)
+        if self._ahead:
+            version = self._store.resource_version
+            self._ahead = {key: fetched for key, fetched in self._ahead.items() if not is_at_least(version, fetched)}
+        if self.on_version is not None:
+            self.on_version(self._store.resource_version)
 
     # Quarantine
 
-    def _quarantine_object(self, key: str, obj: Unstructured, error: BaseException) -> None:
-        text = f"{type(error).__name__}: {error}"
-        with self._dispatch:
-            before = self._quarantine.get(key)
-            attempts = before.attempts + 1 if before is not None else 1
-            delay = min(_FIRST_RETRY * 2.0 ** min(attempts - 1, 20), _LAST_RETRY)
-            self._quarantine[key] = _Quarantined(obj, text, attempts, self._clock.monotonic() + delay)
-        self._health.object_failed(f"{key}: {text}")
-        self._log.error(
-            "object quarantined: the cache keeps its last good version; it will be tried again",
-            key=key,
-            resource_version=obj.resource_version,
-            retry_in=delay,
-            exc_info=error,
-        )
-        self._quarantine_grew()
-
-    def quarantined(self) -> Mapping[str, str]:
-        """Key -> error of what is in quarantine now. Never blocks."""
-        # Without the lock, which an inline handler may hold for long: who asks for the state wants it then above all.
-        # To copy a dict is one step for other threads.
-        return {key: entry.error for key, entry in self._quarantine.copy().items()}
+    @property
+    def quarantine(self) -> Quarantine:
+        return self._quarantine
 
     def next_retry(self) -> float | None:
         """When the first quarantined object is due, in the clock's time; None if there is none."""
         with self._dispatch:
-            return min((entry.retry_at for entry in self._quarantine.values()), default=None)
+            return self._quarantine.next_retry()
 
     def retry_quarantined(self) -> None:
-        """Try those again that are due. May be called by another thread than the reflector's."""
-        now = self._clock.monotonic()
-        with self._dispatch:
-            due = [(key, entry) for key, entry in self._quarantine.items() if entry.retry_at <= now]
-        for key, entry in due:
-            _, obj, error = self._try(entry.obj)
-            with self._dispatch:
-                # Meanwhile a newer version or its deletion may have come.
-                if self._quarantine.get(key) is not entry:
-                    continue
-                if obj is None:
-                    self._quarantine_object(key, entry.obj, error or ValueError("no object"))
-                else:
-                    self._put_late(key, entry.obj, obj)
+        """Fetch those again that are due. May be called by another thread than the reflector's.
 
-    def _put_late(self, key: str, received: Unstructured, obj: Unstructured) -> None:
-        notes: list[Note] = []
-        with self._store.transaction():
-            reached = self._store.resource_version
-            self._put(key, received, obj, notes, initial=False)
-            self._store.bookmark(reached)  # the object is older than what the store has reached since
-        if notes:
-            self._distribute(notes)
+        What is fetched is newer than what the collection has said of the object so far, or it is dropped: the cache
+        never goes back in time. That an object is not there is left for its deletion event, or a list, to tell.
+        """
+        with self._dispatch:
+            due = self._quarantine.due()
+        for number, held in enumerate(due[:_FETCHES]):
+            try:
+                obj = self._fetch(held.failure.namespace, held.failure.name)
+            except Exception as error:
+                self._log.warning(
+                    "quarantined object could not be fetched", key=held.failure.key, error=str(error), left=len(due)
+                )
+                # The server that failed on one would do so on all.
+                self._put_off(due[number:], (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
+                return
+            self._settle(held, None if obj is None else self._shape(obj))
+
+    def _put_off(self, due: Sequence[Held], at_least: float) -> None:
+        with self._dispatch:
+            for held in due:
+                if self._quarantine.get(held.failure.key) is held:
+                    self._quarantine.hold(held.failure, at_least)
+
+    def _settle(self, held: Held, fetched: Unstructured | Failure | None) -> None:
+        key = held.failure.key
+        with self._dispatch:
+            # Meanwhile a newer version or its deletion may have come, or the end.
+            if self._quarantine.get(key) is not held or self._store.closed:
+                return
+            if fetched is None or is_older(fetched.resource_version, held.failure.resource_version):
+                self._quarantine.hold(held.failure)
+            elif isinstance(fetched, Failure):
+                self._quarantine.hold(fetched)
+            else:
+                notes: list[Note] = []
+                with self._store.transaction() as transaction:
+                    # The store's version stays: of the rest of the collection nothing newer is known.
+                    stored = self._put(transaction, fetched, notes)
+                if stored and is_comparable(fetched.resource_version):
+                    self._ahead[key] = fetched.resource_version
+                self._tell(notes)
 
     # Replacing everything
 
-    def unchanged(self, obj: Unstructured) -> Unstructured | None:
-        """The cached object, if it is the same version of the same object."""
-        cached = self._store.get(obj.key)
-        if cached is None or not obj.resource_version:
-            return None
-        same = cached.uid == obj.uid and cached.resource_version == obj.resource_version
-        return cached if same else None
-
     def commit(
         self,
-        items: Mapping[str, tuple[Unstructured, Unstructured]],
-        failed: Mapping[str, tuple[Unstructured, BaseException]],
+        content: Content,
+        arrived: Sequence[Unstructured],
+        failed: dict[str, Failure],
         resource_version: str,
     ) -> None:
-        """Make ``items`` (key -> as received, as transformed) the content, telling the differences only.
+        """Make ``content`` the content, telling the differences only.
 
-        Deletions are told first, then the rest in the list's order (Q8). What ``failed`` is listed, too: what the
-        cache holds of it stays, and it goes into quarantine. That happens here and not while the list arrives, or a
-        retry might store an object which the list's end then takes for a stranger.
+        Deletions are told first, then the rest in the order of ``arrived`` (Q8); what stands there but is not in the
+        content was superseded. What ``failed`` is listed, too: what the cache holds of it stays, and it goes into
+        quarantine. That happens here and not while the list arrives, or a retry might store an object which the list's
+        end then takes for a stranger.
         """
         with self._dispatch:
             initial, self._populated = not self._populated, True
-            unchanged_too = self._wants_unchanged()
+            unchanged = self._wants_unchanged()
             notes: list[Note] = []
-            for key in self._quarantine.keys() - failed.keys():
-                del self._quarantine[key]
-            with self._store.transaction():
-                for key in self._store.list_keys():
-                    if key not in items and key not in failed:
-                        old = self._store.delete(key)
-                        assert old is not None
-                        notes.append(Removed(key, old, None))
-                for key, (received, obj) in items.items():
-                    if self._store.get(key) is not obj:
-                        self._put(key, received, obj, notes, initial=initial)
-                    elif unchanged_too:
-                        notes.append(Redelivered(key, obj))
-                for key, (received, error) in failed.items():
-                    self._quarantine_object(key, received, error)
-                self._store.bookmark(resource_version)
-            if notes:
-                self._distribute(notes)
+            self._quarantine.keep_only(failed)
+            with self._store.transaction() as transaction:
+                before = transaction.content
+                self._keep_what_is_better(before, content, failed, resource_version)
+                for namespace, objects in before.items():
+                    listed = content.get(namespace, {})
+                    gone = [obj for name, obj in objects.items() if name not in listed]
+                    notes += [Removed(obj, None) for obj in gone]
+                    for obj in gone:
+                        transaction.unfile(obj)
+                for obj in arrived:
+                    if content.get(obj.namespace, {}).get(obj.name) is not obj:
+                        continue
+                    old = before.get(obj.namespace, {}).get(obj.name)
+                    if old is not obj:
+                        self._take_over(transaction, content, old, obj, notes, initial=initial)
+                    elif unchanged:
+                        notes.append(Redelivered(obj))
+                transaction.swap(content)
+                transaction.reach(resource_version)
+            for failure in failed.values():
+                self._quarantine.hold(failure)
+            self._tell(notes)
             self._committed()
+
+    def _keep_what_is_better(
+        self, before: Content, content: Content, failed: dict[str, Failure], resource_version: str
+    ) -> None:
+        """Have the new content hold the cached object of what failed, and of what is newer than the list."""
+        for failure in failed.values():
+            _restore(before, content, failure.namespace, failure.name)
+        for key, fetched in self._ahead.items():
+            if is_older(resource_version, fetched):
+                namespace, _, name = key.rpartition("/")
+                _restore(before, content, namespace, name)
+
+    def _take_over(
+        self,
+        transaction: Transaction,
+        content: Content,
+        old: Unstructured | None,
+        obj: Unstructured,
+        notes: list[Note],
+        *,
+        initial: bool,
+    ) -> None:
+        """A new object of the new content: have the indices know it, and note what it is to a handler."""
+        try:
+            transaction.file(obj)
+        except ValueError as error:  # an index function failed
+            self._quarantine.hold(self._failed(obj, error))
+            _restore(transaction.content, content, obj.namespace, obj.name)
+            return
+        if old is None:
+            notes.append(Added(obj, initial))
+        else:
+            self._note_change(old, obj, notes, initial=initial)
 
 
 class _ListDiff:
     """A list on its way in, reduced page by page to what differs from the store.
 
     Of objects that have not changed the cached one is kept and the received one dropped, so the old content and
-    the new one never exist twice.
+    the new one never exist twice: what exists twice is references. The new content becomes the store's as it is.
     """
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
-        self._items: dict[str, tuple[Unstructured, Unstructured]] = {}
-        self._failed: dict[str, tuple[Unstructured, BaseException]] = {}
+        self._content: Content = {}
+        self._arrived: list[Unstructured] = []
+        self._failed: dict[str, Failure] = {}
 
     def add(self, objects: Iterable[Unstructured]) -> None:
+        ingest, content, cached = self._ingest, self._content, self._ingest._store
         for received in objects:
-            cached = self._ingest.unchanged(received)
-            if cached is not None:
-                self._items[cached.key] = (cached, cached)
-                self._failed.pop(cached.key, None)
+            namespace, name = received.namespace, received.name
+            known = cached.find(namespace, name)
+            obj: Unstructured | Failure
+            if known is not None and _same_version(known, received):
+                obj = known
+            else:
+                obj = ingest._shape(received)
+            if self._failed:
+                self._failed.pop(key_in_quarantine(received), None)
+            if isinstance(obj, Failure):
+                self._forget(namespace, name)
+                self._failed[obj.key] = obj
                 continue
-            key, obj, error = self._ingest._try(received)
-            if key is not None and obj is not None:
-                self._items[key] = (received, obj)
-                self._failed.pop(key, None)
-            elif error is not None:
-                self._items.pop(key or "", None)
-                self._failed[_name_in_quarantine(key, received)] = (received, error)
+            self._arrived.append(obj)
+            of_namespace = content.get(namespace)
+            if of_namespace is None:
+                content[namespace] = {obj.name: obj}
+            else:
+                of_namespace.pop(name, None)  # a key must be the name of the object it stands for
+                of_namespace[obj.name] = obj
 
     def apply(self, events: Iterable[Event]) -> None:
         for event in events:
             received = event.object
             if event.type == DELETED:
-                self._items.pop(received.key, None)
-                self._failed.pop(received.key, None)
-                self._failed.pop(_name_in_quarantine(None, received), None)
+                self._forget(received.namespace, received.name)
+                self._failed.pop(key_in_quarantine(received), None)
             elif event.type != BOOKMARK:
                 self.add((received,))
+        listed = sum(map(len, self._content.values()))
+        if len(self._arrived) > 2 * listed + _SUPERSEDED:
+            self._arrived = [obj for obj in self._arrived if self._listed(obj.namespace, obj.name) is obj]
 
     def commit(self, resource_version: str) -> None:
-        self._ingest.commit(self._items, self._failed, resource_version)
-        self._items, self._failed = {}, {}
+        content, arrived, failed = self._content, self._arrived, self._failed
+        self._content, self._arrived, self._failed = {}, [], {}
+        self._ingest.commit(content, arrived, failed, resource_version)
+
+    def _listed(self, namespace: str, name: str) -> Unstructured | None:
+        return self._content.get(namespace, {}).get(name)
+
+    def _forget(self, namespace: str, name: str) -> None:
+        objects = self._content.get(namespace)
+        if objects is not None and objects.pop(name, None) is not None and not objects:
+            del self._content[namespace]
 
 
-_NOTHING = _Try(None, None, None)
+def _same_version(cached: Unstructured, received: Unstructured) -> bool:
+    version = received.resource_version
+    return bool(version) and cached.resource_version == version and cached.uid == received.uid
 
 
-def _name_in_quarantine(key: str | None, obj: Unstructured) -> str:
-    return key or f"uid:{obj.uid}"
+def _restore(before: Content, content: Content, namespace: str, name: str) -> None:
+    """Have ``content`` hold under that name what ``before`` held, be it nothing."""
+    objects = content.get(namespace)
+    if objects is not None:
+        objects.pop(name, None)
+    old = before.get(namespace, {}).get(name)
+    if old is not None:
+        content.setdefault(namespace, {})[old.name] = old
+    elif objects is not None and not objects:
+        del content[namespace]

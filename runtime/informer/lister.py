@@ -10,7 +10,7 @@ from runtime.client.errors import Answer, Details, Target
 from runtime.selectors import LabelSelector
 from runtime.types import GVR, Request
 
-from .store import NAMESPACE_INDEX, Indexer
+from .store import Indexer
 
 _Objects: TypeAlias = list[Unstructured]  # the classes below have a method named list
 
@@ -20,10 +20,10 @@ class _Lister:
         self._indexer = indexer
         self._gvr = gvr
 
-    def _by_key(self, key: str) -> Unstructured:
-        obj = self._indexer.get(key)
+    def _find(self, namespace: str, name: str) -> Unstructured:
+        obj = self._indexer.find(namespace, name)
         if obj is None:
-            name = key.rpartition("/")[2]
+            key = f"{namespace}/{name}" if namespace else name
             answer = Answer(
                 404,
                 "NotFound",
@@ -49,8 +49,10 @@ class Lister(_Lister):
         :raises NotFound: it is not in the cache (S11).
         """
         if isinstance(name, Request):
-            return self._by_key(str(name))
-        return self._by_key(f"{namespace}/{name}" if namespace else name)
+            return self._find(name.namespace, name.name)
+        if not namespace and "/" in name:
+            namespace, _, name = name.rpartition("/")
+        return self._find(namespace, name)
 
     def list(self, selector: str | LabelSelector | None = None) -> _Objects:
         """The objects whose labels match; all without a selector. In no order.
@@ -61,7 +63,7 @@ class Lister(_Lister):
         return _matching(self._indexer.list(), selector)
 
     def namespace(self, namespace: str) -> NamespaceLister:
-        """The objects of one namespace; ``""`` for all (S10)."""
+        """The objects of one namespace; ``""`` for all (S10). Needs no index: the cache is kept by namespace."""
         return NamespaceLister(self._indexer, self._gvr, namespace)
 
 
@@ -77,7 +79,7 @@ class NamespaceLister(_Lister):
 
         :raises NotFound: it is not in the cache.
         """
-        return self._by_key(f"{self._namespace}/{name}" if self._namespace else name)
+        return self._find(self._namespace, name)
 
     def list(self, selector: str | LabelSelector | None = None) -> _Objects:
         """The objects whose labels match; all without a selector. In no order.
@@ -86,7 +88,7 @@ class NamespaceLister(_Lister):
         """
         if not self._namespace:
             return _matching(self._indexer.list(), selector)
-        return _matching(self._indexer.by_index(NAMESPACE_INDEX, self._namespace), selector)
+        return _matching(self._indexer.in_namespace(self._namespace), selector)
 
 
 def _matching(objects: Iterable[Unstructured], selector: str | LabelSelector | None) -> _Objects:

@@ -1,56 +1,68 @@
-"""What a change of the store becomes on its way to a handler, and how pending changes of one key merge."""
+"""What a change of the store becomes on its way to a handler, and how pending changes of one key merge.
+
+There is one for each change and they may wait by the thousands, so they are small and no concern of the garbage
+collector; a handler's key is the object's own.
+"""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from runtime.client import Unstructured
 
-from .handlers import Deleted, DeletedFinalStateUnknown, EventHandler
+from .handlers import Deleted, DeletedFinalStateUnknown
 
 
-class Added(NamedTuple):
-    key: str
+class Added(msgspec.Struct, frozen=True, gc=False):
+    """An object that was not there; ``initial`` if the first complete state had it (Q5)."""
+
     new: Unstructured
     initial: bool
 
-    def call(self, handler: EventHandler) -> None:
-        handler.on_add(self.new, self.initial)
+    @property
+    def key(self) -> str:
+        return self.new.key
 
 
-class Updated(NamedTuple):
-    key: str
+class Updated(msgspec.Struct, frozen=True, gc=False):
     old: Unstructured
     new: Unstructured
 
-    def call(self, handler: EventHandler) -> None:
-        handler.on_update(self.old, self.new)
+    @property
+    def key(self) -> str:
+        return self.new.key
 
 
-class Redelivered(NamedTuple):
+class Redelivered(msgspec.Struct, frozen=True, gc=False):
     """An object that did not change: listed again, or due for a resync (rules I9, I10)."""
 
-    key: str
     new: Unstructured
 
-    def call(self, handler: EventHandler) -> None:
-        handler.on_update(self.new, self.new)
+    @property
+    def key(self) -> str:
+        return self.new.key
 
 
-class Removed(NamedTuple):
-    key: str
+class Removed(msgspec.Struct, frozen=True, gc=False):
+    """:ivar final: the object as the deletion event carried it; None if no event did."""
+
     old: Unstructured
-    final: Unstructured | None  # the object as the deletion event carried it; None if no event did
+    final: Unstructured | None
 
-    def call(self, handler: EventHandler) -> None:
-        obj: Deleted = DeletedFinalStateUnknown(self.key, self.old) if self.final is None else self.final
-        handler.on_delete(obj)
+    @property
+    def key(self) -> str:
+        return self.old.key
+
+    @property
+    def told(self) -> Deleted:
+        """What a handler's ``on_delete`` is given (I16, Q10)."""
+        return DeletedFinalStateUnknown(self.key, self.old) if self.final is None else self.final
 
 
-class SyncMark(NamedTuple):
+class SyncMark(msgspec.Struct, frozen=True, gc=False):
     """Stands in the order of notifications behind the last initial add (rule I6)."""
-
-    key: None = None
 
 
 SYNC_MARK: Final = SyncMark()
@@ -72,9 +84,9 @@ def merge(pending: tuple[Note, ...], note: Note) -> tuple[Note, ...]:
     if isinstance(last, Removed):
         return (*pending, note)
     if isinstance(last, Added):
-        return (*head, last._replace(new=note.new))
+        return (*head, Added(note.new, last.initial))
     if isinstance(last, Updated):
-        return (*head, last._replace(new=note.new))
+        return (*head, Updated(last.old, note.new))
     return (*head, note)  # last only repeated what the handler knew
 
 

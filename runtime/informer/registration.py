@@ -9,14 +9,22 @@ from runtime.clock import Clock
 from runtime.logging import Logger
 
 from .buffers import Buffer, BufferPolicy
-from .handlers import EventHandler
-from .notes import SYNC_MARK, Pending, Redelivered, SyncMark
+from .handlers import EventHandler, calls_of
+from .notes import SYNC_MARK, Added, Note, Pending, Redelivered, Removed, SyncMark, Updated
 from .state import Health
 from .sync import Latch
+
+_LONG_BACKLOG = 1024  # notifications; a handler that keeps up is nobody's business (I23)
+_SLOW_CALL = 0.1  # seconds
+_BETWEEN_WARNINGS = 10.0  # seconds
 
 
 class Registration:
     """What :meth:`SharedIndexInformer.add_event_handler` returns: a handle on one handler.
+
+    A handler with a buffer is called in a thread of its own and without any lock (I4). An inline handler is called in
+    the thread that ingests, under the informer's dispatch lock: until it returns nothing else is ingested or delivered,
+    and adding or removing handlers from other threads waits. The cache can be read meanwhile.
 
     :ivar name: for logs and metrics, and the end of the thread's name.
     :ivar resync_period: seconds between redeliveries of the whole cache to this handler; 0.0 never (I10, I11).
@@ -39,13 +47,15 @@ class Registration:
         self.resync_period = resync_period
         self.redeliver_unchanged = redeliver_unchanged
         self.next_resync = clock.monotonic() + resync_period
-        self._handler = handler
+        self._on_add, self._on_update, self._on_delete = calls_of(handler)
         self._health = health
+        self._clock = clock
         self._log = log.bind(handler=name)
         self._synced = Latch()
         self._removed = False
         self._errors = 0
         self._buffer = None if inline else Buffer(policy, clock)
+        self._next_warning = 0.0
         self._thread: threading.Thread | None = None
 
     def has_synced(self) -> bool:
@@ -69,7 +79,7 @@ class Registration:
 
     @property
     def backlog_age(self) -> float:
-        """Seconds since nothing was waiting; 0.0 if nothing is."""
+        """Seconds for which the oldest of them has waited; 0.0 if none does."""
         return 0.0 if self._buffer is None else self._buffer.age()
 
     @property
@@ -119,32 +129,70 @@ class Registration:
     def _run(self) -> None:
         assert self._buffer is not None
         while (notes := self._buffer.take()) is not None:
-            self._call(notes)
+            if len(self._buffer) > _LONG_BACKLOG:
+                self._call_watched(notes)
+            else:
+                self._call(notes)
             del notes  # while this thread waits nothing may keep objects alive (Q3)
 
     def _call(self, notes: Sequence[Pending]) -> None:
-        handler = self._handler
         for note in notes:
             if self._removed:
                 return
-            if isinstance(note, SyncMark):
-                self._synced.set()
-                continue
             try:
-                note.call(handler)
+                if isinstance(note, Updated):
+                    if self._on_update is not None:
+                        self._on_update(note.old, note.new)
+                elif isinstance(note, Added):
+                    if self._on_add is not None:
+                        self._on_add(note.new, note.initial)
+                elif isinstance(note, Redelivered):
+                    if self._on_update is not None:
+                        self._on_update(note.new, note.new)
+                elif isinstance(note, Removed):
+                    if self._on_delete is not None:
+                        self._on_delete(note.told)
+                else:
+                    self._synced.set()
             except (Exception, SystemExit) as error:  # a handler may not end the informer's thread either
-                self._errors += 1
-                self._health.handler_failed()
-                self._log.exception(
-                    "event handler raised; going on with the next event",
-                    key=note.key,
+                self._raised(note, error)
+
+    def _raised(self, note: Pending, error: BaseException) -> None:
+        """Count and log it; the next call is made as if this one had returned (I8)."""
+        self._errors += 1
+        self._health.handler_failed()
+        self._log.exception(
+            "event handler raised; going on with the next event",
+            key="" if isinstance(note, SyncMark) else note.key,
+            event=type(note).__name__,
+            exc_info=error,
+        )
+
+    def _call_watched(self, notes: Sequence[Pending]) -> None:
+        """Call with an eye on how long each takes (I23)."""
+        for note in notes:
+            began = self._clock.monotonic()
+            self._call((note,))
+            ended = self._clock.monotonic()
+            if ended - began > _SLOW_CALL and ended >= self._next_warning and not self._removed:
+                self._next_warning = ended + _BETWEEN_WARNINGS
+                self._log.warning(
+                    "event handler is slow, and changes are waiting for it",
+                    seconds=round(ended - began, 3),
+                    backlog=self.backlog,
+                    oldest=round(self.backlog_age, 1),
                     event=type(note).__name__,
-                    exc_info=error,
                 )
 
 
-def changes_only(notes: Sequence[Pending]) -> Sequence[Pending]:
-    """Without what only repeats an object."""
-    if any(isinstance(note, Redelivered) for note in notes):
-        return [note for note in notes if not isinstance(note, Redelivered)]
-    return notes
+def distribute(notes: Sequence[Note], registrations: Sequence[Registration]) -> None:
+    """Deliver to each; what only repeats an object goes to those who asked for it (I9). Under the dispatch lock."""
+    changes: Sequence[Note] | None = None
+    for registration in registrations:
+        if not registration.redeliver_unchanged and changes is None:
+            changes = _changes_only(notes) if any(r.redeliver_unchanged for r in registrations) else notes
+        registration.deliver(notes if registration.redeliver_unchanged or changes is None else changes)
+
+
+def _changes_only(notes: Sequence[Note]) -> Sequence[Note]:
+    return [note for note in notes if not isinstance(note, Redelivered)]

@@ -10,6 +10,7 @@ from runtime.client import Interrupt, Unstructured
 from runtime.client.resource import ResourceClient
 
 LIST_TIMEOUT = 60.0  # seconds for one page; a list without paging may be long
+FETCH_TIMEOUT = 15.0  # seconds for one object
 WATCH_START_TIMEOUT = 30.0  # seconds until the server has accepted a watch
 
 
@@ -79,6 +80,12 @@ class Source(Protocol):
         :param idle_timeout: seconds of silence after which the stream raises ``IdleTimeout``; None: never.
         """
 
+    def fetch(self, namespace: str, name: str) -> Unstructured | None:
+        """The newest state of one object; None if it is not in the collection (any more).
+
+        :param namespace: ``""`` for a cluster-scoped object.
+        """
+
     def close(self) -> None:
         """End the calls that are under way, and refuse others with ``Cancelled``; from any thread. May be repeated.
 
@@ -144,6 +151,18 @@ class ResourceSource:
             resource_version_match="NotOlderThan" if send_initial_events else None,
             timeout=WATCH_START_TIMEOUT,
         )
+
+    def fetch(self, namespace: str, name: str) -> Unstructured | None:
+        # A list of one, and not a GET, which takes no selectors: an object that has left the selection is not ours.
+        fields = [f"metadata.name={name}"]
+        if namespace:
+            fields.append(f"metadata.namespace={namespace}")
+        if self._field_selector:
+            fields.append(self._field_selector)
+        page = self._resource.list_raw(
+            label_selector=self._label_selector, field_selector=",".join(fields), timeout=FETCH_TIMEOUT
+        )
+        return next(page.objects(), None)
 
     def close(self) -> None:
         self._closed.set()

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Self, TypeAlias
 
 from runtime.client import Unstructured
 from runtime.clock import SYSTEM, Clock
 
-from .versions import is_at_least
+from .indices import Index, IndexFunc, IndexFunctionError
+from .versions import Waiters, is_at_least
 
-IndexFunc: TypeAlias = Callable[[Unstructured], Iterable[str]]
-"""The values under which an object is found; none, one or many, duplicates merge (S4).
-
-It is given the cached object, whose body is decoded only where the function reads it. It must be a pure
-function of the object.
-"""
+__all__ = [
+    "NAMESPACE_INDEX",
+    "Content",
+    "IndexFunc",
+    "IndexFunctionError",
+    "Indexer",
+    "Transaction",
+    "check_key",
+    "key_of",
+    "namespace_index",
+    "split_key",
+]
 
 # In a class that has a method named list, the builtin type goes by other names.
 _Objects: TypeAlias = list[Unstructured]
 _Texts: TypeAlias = list[str]
 
+Content: TypeAlias = dict[str, dict[str, Unstructured]]
+"""Namespace -> name -> object. It is its own index by namespace, and keeps no key of any object: the names are the
+objects' own texts. No namespace is empty."""
+
 NAMESPACE_INDEX = "namespace"
 """The index every informer has (S15)."""
-
-
-class IndexFunctionError(ValueError):
-    """An index function failed on an object. The store still holds what it held before."""
 
 
 def namespace_index(obj: Unstructured) -> tuple[str, ...]:
@@ -36,69 +43,29 @@ def namespace_index(obj: Unstructured) -> tuple[str, ...]:
     return (obj.namespace,)
 
 
-class _Index:
-    """Value -> keys for one index function. Guarded by the store's lock."""
+class _NamespaceIndex(Index):
+    """What the content is by itself, in the shape of an index; nothing has to be filed."""
 
-    def __init__(self, name: str, func: IndexFunc) -> None:
-        self._name = name
-        self._func = func
-        self.keys_by_value: dict[str, set[str]] = {}
-        # What the function said when the object came in: asking again about the old object would decode its
-        # body once more, and a function that is not pure would leave stale entries. The namespace is at hand.
-        self._values_by_key: dict[str, tuple[str, ...]] | None = None if func is namespace_index else {}
+    def __init__(self, store: Indexer) -> None:
+        super().__init__(NAMESPACE_INDEX, namespace_index)
+        self._store = store
 
-    def values_of(self, key: str, obj: Unstructured) -> tuple[str, ...]:
-        """:raises IndexFunctionError: the function raised, or returned something else than texts."""
-        if self._values_by_key is None:  # our own function, on the path of every event
-            return namespace_index(obj)
-        try:
-            values: object = self._func(obj)  # what a user's function really returns is not what it says
-            if isinstance(values, str):
-                raise TypeError(f"returned the text {values!r}; return a list of values")
-            if not isinstance(values, Iterable):
-                raise TypeError(f"returned {values!r}; return a list of values")
-            texts: dict[str, None] = {}
-            for value in values:
-                if not isinstance(value, str):
-                    raise TypeError(f"returned {value!r}, a {type(value).__name__}; values are texts")
-                texts[value] = None
-        except (Exception, SystemExit) as e:  # the function is the user's: it may raise anything
-            raise IndexFunctionError(f"index {self._name!r} failed on {key}: {type(e).__name__}: {e}") from e
-        return tuple(texts)
+    def objects(self, value: str) -> list[Unstructured]:
+        return [*self._store._content.get(value, {}).values()]
 
-    def move(self, key: str, old: Unstructured | None, values: tuple[str, ...]) -> None:
-        """File ``key`` under ``values`` and nowhere else (S3)."""
-        before = self._filed(key, old)
-        if before == values:
-            return
-        for value in before:
-            if value not in values:
-                self._unfile(key, value)
-        for value in values:
-            self.keys_by_value.setdefault(value, set()).add(key)
-        if self._values_by_key is not None:
-            if values:
-                self._values_by_key[key] = values
-            else:
-                self._values_by_key.pop(key, None)
+    def keys(self, value: str) -> list[str]:
+        return [obj.key for obj in self.objects(value)]
 
-    def _filed(self, key: str, old: Unstructured | None) -> tuple[str, ...]:
-        if self._values_by_key is not None:
-            return self._values_by_key.get(key, ())
-        return () if old is None else (old.namespace,)
-
-    def _unfile(self, key: str, value: str) -> None:
-        keys = self.keys_by_value[value]
-        keys.discard(key)
-        if not keys:
-            del self.keys_by_value[value]
+    def values(self) -> list[str]:
+        return [*self._store._content]
 
 
 class Indexer:
     """Objects by key, with indices; every method may be called from any thread.
 
-    Each call answers from one state of the store (S2). Objects are immutable and shared. The key is
-    ``namespace/name``, or ``name`` for a cluster-scoped object (S1). Order is unspecified where not said.
+    Each call answers from one state of the store (S2), and what is written in one :meth:`transaction` is seen whole or
+    not at all. Objects are immutable and shared. The key is ``namespace/name``, or ``name`` for a cluster-scoped
+    object (S1). Order is unspecified where not said.
 
     :param indexers: name -> index function.
     :param clock: keeps the time of :meth:`wait_until`.
@@ -107,37 +74,48 @@ class Indexer:
     def __init__(self, indexers: Mapping[str, IndexFunc] | None = None, *, clock: Clock | None = None) -> None:
         self._clock = clock or SYSTEM
         self._lock = threading.RLock()  # guards everything below
-        self._moved = threading.Condition(self._lock)
-        self._waiters = 0
+        self._transaction = Transaction(self)
+        self._waiters = Waiters(self._lock)
         self._closed = False
-        self._items: dict[str, Unstructured] = {}
+        self._content: Content = {}
         self._resource_version = ""
-        self._indices = {name: _Index(name, func) for name, func in (indexers or {}).items()}
+        self._indices: dict[str, Index] = {}
+        self._kept_indices: tuple[Index, ...] = ()  # those in which objects have to be filed
+        self._add_indices({name: self._new_index(name, func) for name, func in (indexers or {}).items()})
 
     # Reading
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._items)
+            return sum(map(len, self._content.values()))
 
     def __contains__(self, key: object) -> bool:
-        with self._lock:
-            return key in self._items
+        return isinstance(key, str) and self.get(key) is not None
 
     def get(self, key: str) -> Unstructured | None:
         """The object under the key, or None."""
+        namespace, slash, name = key.rpartition("/")
+        return None if slash and not namespace else self.find(namespace, name)
+
+    def find(self, namespace: str, name: str) -> Unstructured | None:
+        """The object of that name, or None; the namespace is ``""`` for a cluster-scoped object."""
         with self._lock:  # not to see half of a transaction
-            return self._items.get(key)
+            objects = self._content.get(namespace)
+            return None if objects is None else objects.get(name)
 
     def list(self) -> _Objects:
         """All objects."""
         with self._lock:
-            return [*self._items.values()]
+            return [obj for objects in self._content.values() for obj in objects.values()]
 
     def list_keys(self) -> _Texts:
         """All keys."""
+        return [obj.key for obj in self.list()]
+
+    def in_namespace(self, namespace: str) -> _Objects:
+        """The objects of one namespace; cluster-scoped ones are in ``""``. Needs no index."""
         with self._lock:
-            return [*self._items]
+            return [*self._content.get(namespace, {}).values()]
 
     def by_index(self, index_name: str, value: str) -> _Objects:
         """The objects filed under the value; empty for an unknown value.
@@ -145,8 +123,7 @@ class Indexer:
         :raises KeyError: there is no such index; names those that exist.
         """
         with self._lock:
-            items = self._items
-            return [items[key] for key in self._index(index_name).keys_by_value.get(value, ())]
+            return self._index(index_name).objects(value)
 
     def index_keys(self, index_name: str, value: str) -> _Texts:
         """The keys filed under the value, sorted (S5).
@@ -154,7 +131,7 @@ class Indexer:
         :raises KeyError: there is no such index.
         """
         with self._lock:
-            return sorted(self._index(index_name).keys_by_value.get(value, ()))
+            return sorted(self._index(index_name).keys(value))
 
     def index(self, index_name: str, obj: Unstructured) -> _Objects:
         """All objects that share a value of the index with ``obj``, each once (S5).
@@ -164,16 +141,14 @@ class Indexer:
         """
         with self._lock:
             index = self._index(index_name)
-            keys: set[str] = set()
-            for value in index.values_of(obj.key, obj):
-                keys |= index.keys_by_value.get(value, set())
-            return [self._items[key] for key in keys]
+            found = {id(other): other for value in index.values_of(obj) for other in index.objects(value)}
+            return [*found.values()]
 
     def list_index_func_values(self, index_name: str) -> _Texts:
         """All values under which something is filed, sorted; empty for an unknown index (S5)."""
         with self._lock:
             index = self._indices.get(index_name)
-            return sorted(index.keys_by_value) if index else []
+            return sorted(index.values()) if index else []
 
     @property
     def index_names(self) -> _Texts:
@@ -185,7 +160,7 @@ class Indexer:
     def resource_version(self) -> str:
         """The version of the collection this store has reached; ``""`` before the first list (S8).
 
-        It moves in order with the content: with each written object, list and bookmark. The last one counts.
+        It moves in order with the content: with each written object, list and bookmark (Q13). The last one counts.
         """
         with self._lock:
             return self._resource_version
@@ -193,24 +168,28 @@ class Indexer:
     def wait_until(self, resource_version: str, timeout: float | None = None) -> bool:
         """Block until the store has reached the version: then it holds that write, or what came after it.
 
+        Versions are compared as numbers of any length (S9). A waiter costs the writer nothing until its version comes.
+
         :param timeout: seconds; None waits as long as it takes.
         :returns: False on timeout, or if the store is closed meanwhile.
         :raises ValueError: the version is not a positive decimal integer.
         """
         deadline = None if timeout is None else self._clock.monotonic() + timeout
         with self._lock:
-            self._waiters += 1
+            if is_at_least(self._resource_version, resource_version):
+                return True
+            waiter = self._waiters.add(resource_version)
             try:
-                while not is_at_least(self._resource_version, resource_version):
+                while not waiter.reached:
                     left = None if deadline is None else deadline - self._clock.monotonic()
                     if self._closed or (left is not None and left <= 0):
                         return False
-                    self._clock.wait(self._moved, left)
+                    self._clock.wait(waiter.condition, left)
                 return True
             finally:
-                self._waiters -= 1
+                self._waiters.remove(waiter)
 
-    # Writing. Within an informer only its own thread does.
+    # Writing. Within an informer only its own threads do.
 
     def add_indexers(self, indexers: Mapping[str, IndexFunc]) -> None:
         """Add indices; objects already here are filed too (S6). All or nothing.
@@ -221,11 +200,7 @@ class Indexer:
             taken = sorted(self._indices.keys() & indexers.keys())
             if taken:
                 raise ValueError(f"index {taken[0]!r} exists already; choose another name")
-            added = {name: _Index(name, func) for name, func in indexers.items()}
-            for index in added.values():
-                for key, obj in self._items.items():
-                    index.move(key, None, index.values_of(key, obj))
-            self._indices.update(added)
+            self._add_indices({name: self._new_index(name, func) for name, func in indexers.items()})
 
     def put(self, obj: Unstructured) -> Unstructured | None:
         """Add the object, or put it in the place of another of the same key.
@@ -233,16 +208,9 @@ class Indexer:
         :returns: what was there before.
         :raises ValueError: the object has no name, or an index function failed; the store is unchanged then.
         """
-        key = key_of(obj)
-        with self._lock:
-            # All functions are asked before anything is changed.
-            values = [(index, index.values_of(key, obj)) for index in self._indices.values()]
-            old = self._items.get(key)
-            self._items[key] = obj
-            for index, of_index in values:
-                index.move(key, old, of_index)
-            if obj.resource_version:
-                self._move_to(obj.resource_version)
+        with self._transaction as transaction:
+            old = transaction.put(obj)
+            transaction.reach(obj.resource_version)
             return old
 
     add = put
@@ -253,14 +221,13 @@ class Indexer:
 
         :returns: what was there, or None.
         """
-        key = obj if isinstance(obj, str) else key_of(obj)
-        with self._lock:
-            old = self._items.pop(key, None)
-            if old is not None:
-                for index in self._indices.values():
-                    index.move(key, old, ())
-            if not isinstance(obj, str) and obj.resource_version:
-                self._move_to(obj.resource_version)
+        if isinstance(obj, str):
+            namespace, slash, name = obj.rpartition("/")
+            with self._transaction as transaction:
+                return None if slash and not namespace else transaction.delete(namespace, name)
+        with self._transaction as transaction:
+            old = transaction.delete(obj.namespace, obj.name)
+            transaction.reach(obj.resource_version)
             return old
 
     def replace(self, objects: Iterable[Unstructured], resource_version: str = "") -> None:
@@ -268,42 +235,142 @@ class Indexer:
 
         :raises ValueError: an object has no name, or an index function failed; nothing has changed then.
         """
-        items = {key_of(obj): obj for obj in objects}
+        content: Content = {}
+        for obj in objects:
+            check_key(obj)
+            content.setdefault(obj.namespace, {})[obj.name] = obj
         with self._lock:
-            indices = {name: _Index(name, index._func) for name, index in self._indices.items()}
+            indices = {name: self._new_index(name, index.func) for name, index in self._indices.items()}
             for index in indices.values():
-                for key, obj in items.items():
-                    index.move(key, None, index.values_of(key, obj))
-            self._items, self._indices = items, indices
-            self._move_to(resource_version)
+                _file_all(index, content)
+            self._content, self._indices, self._kept_indices = content, {}, ()
+            self._set_indices(indices)
+            self._transaction.reach(resource_version)
 
     def bookmark(self, resource_version: str) -> None:
         """The collection has reached this version without a change to any object here."""
-        with self._lock:
-            self._move_to(resource_version)
+        with self._transaction as transaction:
+            transaction.reach(resource_version)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Several writes which readers see all or none of. Held by one thread at a time; keep it short."""
-        with self._lock:
-            yield
+    def transaction(self) -> Transaction:
+        """Several writes which readers see all or none of: ``with store.transaction() as transaction:``.
+
+        Held by one thread at a time, which may nest it; readers wait meanwhile, so keep it short.
+        """
+        return self._transaction
 
     def close(self) -> None:
         """Release those who wait for a version which will not come any more."""
         with self._lock:
             self._closed = True
-            self._moved.notify_all()
+            self._waiters.wake_all()
 
-    def _move_to(self, resource_version: str) -> None:
-        self._resource_version = resource_version
-        if self._waiters:
-            self._moved.notify_all()
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
-    def _index(self, name: str) -> _Index:
+    def _new_index(self, name: str, func: IndexFunc) -> Index:
+        if name == NAMESPACE_INDEX and func is namespace_index:
+            return _NamespaceIndex(self)
+        return Index(name, func)
+
+    def _add_indices(self, indices: Mapping[str, Index]) -> None:
+        for index in indices.values():
+            _file_all(index, self._content)
+        self._set_indices({**self._indices, **indices})
+
+    def _set_indices(self, indices: dict[str, Index]) -> None:
+        self._indices = indices
+        self._kept_indices = tuple(index for index in indices.values() if not isinstance(index, _NamespaceIndex))
+
+    def _index(self, name: str) -> Index:
         index = self._indices.get(name)
         if index is None:
             raise KeyError(f"no index {name!r}; there are: {', '.join(sorted(self._indices)) or 'none'}")
         return index
+
+
+class Transaction:
+    """Writes which readers of an :class:`Indexer` see all or none of; see :meth:`Indexer.transaction`.
+
+    Nothing is undone when its block is left by an exception: each call either takes effect or changes nothing.
+    """
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Indexer) -> None:
+        self._store = store
+
+    def __enter__(self) -> Self:
+        self._store._lock.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._store._lock.release()
+
+    @property
+    def content(self) -> Content:
+        """What there is now. Not to be changed, nor kept."""
+        return self._store._content
+
+    def put(self, obj: Unstructured) -> Unstructured | None:
+        """As :meth:`Indexer.put`, but the store's version stays; see :meth:`reach`.
+
+        :raises ValueError: the object has no name, or an index function failed; the store is unchanged then.
+        """
+        store = self._store
+        namespace, name = obj.namespace, obj.name
+        objects = store._content.get(namespace)
+        if objects is None or name not in objects:
+            check_key(obj)
+        if store._kept_indices:
+            self.file(obj)
+        if objects is None:
+            store._content[namespace] = {name: obj}
+            return None
+        # Not just overwritten: that would keep the old object's name as the key, and so the name twice.
+        old = objects.pop(name, None)
+        objects[name] = obj
+        return old
+
+    def delete(self, namespace: str, name: str) -> Unstructured | None:
+        """As :meth:`Indexer.delete`, but the store's version stays."""
+        store = self._store
+        objects = store._content.get(namespace)
+        old = None if objects is None else objects.pop(name, None)
+        if old is not None:
+            self.unfile(old)
+            if not objects:
+                del store._content[namespace]
+        return old
+
+    def reach(self, resource_version: str) -> None:
+        """The store's version is this one now, whatever it was (S8); ``""`` changes nothing."""
+        store = self._store
+        if resource_version:
+            store._resource_version = resource_version
+            if store._waiters:
+                store._waiters.reach(resource_version)
+
+    # For a new content as a whole: file what is new, unfile what is gone, then swap.
+
+    def file(self, obj: Unstructured) -> None:
+        """Have the indices know the object in place of another of that key.
+
+        :raises ValueError: an index function failed; no index has changed then.
+        """
+        # All functions are asked before anything is changed.
+        for index, values in [(index, index.values_of(obj)) for index in self._store._kept_indices]:
+            index.file(obj, values)
+
+    def unfile(self, obj: Unstructured) -> None:
+        """Have no index know that key any more."""
+        for index in self._store._kept_indices:
+            index.drop(obj.key)
+
+    def swap(self, content: Content) -> None:
+        """Make this the content, which is the store's own from now on (S7); the indices must fit it already."""
+        self._store._content = content
 
 
 def key_of(obj: Unstructured) -> str:
@@ -311,12 +378,17 @@ def key_of(obj: Unstructured) -> str:
 
     :raises ValueError: the object has no name, or a name or namespace that contains a slash.
     """
-    name, namespace = obj.name, obj.namespace
+    check_key(obj)
+    return obj.key
+
+
+def check_key(obj: Unstructured) -> None:
+    """:raises ValueError: as :func:`key_of`."""
+    name = obj.name
     if not name:
         raise ValueError(f"{obj.kind or 'object'} without metadata.name (uid {obj.uid or 'unknown'})")
-    if "/" in name or "/" in namespace:
-        raise ValueError(f"{obj.kind or 'object'} {namespace!r}/{name!r}: a slash in metadata.name or namespace")
-    return f"{namespace}/{name}" if namespace else name
+    if "/" in name or "/" in obj.namespace:
+        raise ValueError(f"{obj.kind or 'object'} {obj.namespace!r}/{name!r}: a slash in metadata.name or namespace")
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -328,3 +400,11 @@ def split_key(key: str) -> tuple[str, str]:
     if not name or "/" in namespace or (slash and not namespace):
         raise ValueError(f"{key!r} is not a key: it is neither namespace/name nor name")
     return namespace, name
+
+
+def _file_all(index: Index, content: Content) -> None:
+    if isinstance(index, _NamespaceIndex):
+        return
+    for objects in content.values():
+        for obj in objects.values():
+            index.file(obj, index.values_of(obj))

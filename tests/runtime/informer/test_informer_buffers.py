@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runtime.client import Unstructured
 from runtime.informer.buffers import Buffer, BufferPolicy
-from runtime.informer.notes import SYNC_MARK, Added, Note, Removed, SyncMark, Updated
+from runtime.informer.notes import SYNC_MARK, Added, Note, Removed, Updated
 from runtime.testing import FakeClock
 from tests.runtime.informer.informer_support import Recorder, unstructured
 
@@ -28,8 +28,13 @@ def drain(buffer: Buffer) -> list[Any]:
 def told(notes: list[Any]) -> list[tuple[Any, ...]]:
     recorder = Recorder()
     for note in notes:
-        if not isinstance(note, SyncMark):
-            note.call(recorder)
+        match note:
+            case Added(new, initial):
+                recorder.on_add(new, initial)
+            case Updated(old, new):
+                recorder.on_update(old, new)
+            case Removed():
+                recorder.on_delete(note.told)
     return recorder.calls
 
 
@@ -39,7 +44,7 @@ OTHER_A = unstructured("a", 4, uid="another")
 
 def test_unbounded_keeps_everything_in_order() -> None:
     buffer = Buffer("unbounded", FakeClock())
-    notes: list[Note] = [Added("ns/a", A1, True), Updated("ns/a", A1, A2), Removed("ns/a", A2, A3)] * 100
+    notes: list[Note] = [Added(A1, True), Updated(A1, A2), Removed(A2, A3)] * 100
     buffer.put(notes)
     assert drain(buffer) == notes
 
@@ -47,13 +52,13 @@ def test_unbounded_keeps_everything_in_order() -> None:
 @pytest.mark.parametrize(
     ("notes", "expected"),
     [
-        ([Added("ns/a", A1, True), Updated("ns/a", A1, A2)], [("add", "a", "2", True)]),
-        ([Added("ns/a", A1, False), Removed("ns/a", A1, A2)], []),
-        ([Updated("ns/a", A1, A2), Updated("ns/a", A2, A3)], [("update", "a", "1", "3")]),
-        ([Updated("ns/a", A1, A2), Removed("ns/a", A2, A3)], [("delete", "a", "3")]),
-        ([Removed("ns/a", A2, None), Added("ns/a", OTHER_A, False)], [("lost", "a", "2"), ("add", "a", "4", False)]),
+        ([Added(A1, True), Updated(A1, A2)], [("add", "a", "2", True)]),
+        ([Added(A1, False), Removed(A1, A2)], []),
+        ([Updated(A1, A2), Updated(A2, A3)], [("update", "a", "1", "3")]),
+        ([Updated(A1, A2), Removed(A2, A3)], [("delete", "a", "3")]),
+        ([Removed(A2, None), Added(OTHER_A, False)], [("lost", "a", "2"), ("add", "a", "4", False)]),
         (
-            [Removed("ns/a", A2, A3), Added("ns/a", OTHER_A, False), Removed("ns/a", OTHER_A, None)],
+            [Removed(A2, A3), Added(OTHER_A, False), Removed(OTHER_A, None)],
             [("delete", "a", "3")],
         ),
     ],
@@ -66,7 +71,7 @@ def test_latest_says_the_same_with_fewer_calls(notes: list[Note], expected: list
 
 
 def test_a_number_merges_only_beyond_it() -> None:
-    updates = [Updated("ns/a", unstructured("a", i), unstructured("a", i + 1)) for i in range(1, 5)]
+    updates = [Updated(unstructured("a", i), unstructured("a", i + 1)) for i in range(1, 5)]
     buffer = Buffer(3, FakeClock())
     buffer.put(updates[:3])
     assert len(buffer) == 3
@@ -80,15 +85,15 @@ def test_a_number_merges_only_beyond_it() -> None:
 
 def test_the_sync_mark_stays_behind_the_initial_adds() -> None:
     buffer = Buffer("latest", FakeClock())
-    buffer.put([Added("ns/a", A1, True), SYNC_MARK])
-    buffer.put([Updated("ns/a", A1, A2), Added("ns/b", unstructured("b"), False)])
+    buffer.put([Added(A1, True), SYNC_MARK])
+    buffer.put([Updated(A1, A2), Added(unstructured("b"), False)])
     assert [getattr(n, "key", None) for n in drain(buffer)] == ["ns/a", None, "ns/b"]
 
 
 def test_memory_is_bounded_by_the_objects_however_long_the_backlog() -> None:
     buffer = Buffer("latest", FakeClock())
     for version in range(1, 1000):
-        buffer.put([Updated("ns/a", unstructured("a", version), unstructured("a", version + 1))])
+        buffer.put([Updated(unstructured("a", version), unstructured("a", version + 1))])
     assert len(buffer) == 1
     assert told(drain(buffer)) == [("update", "a", "1", "1000")]
 
@@ -105,14 +110,37 @@ def test_close_drops_what_waits_and_frees_the_taker() -> None:
     assert len(buffer) == 0
 
 
-def test_age_counts_from_when_it_fell_behind() -> None:
+@pytest.mark.parametrize("policy", ["unbounded", "latest", 1, 10])
+def test_age_is_that_of_the_notification_that_waits_longest(policy: BufferPolicy) -> None:
+    clock = FakeClock()
+    buffer = Buffer(policy, clock)
+    b1 = unstructured("b", 1)
+    assert buffer.age() == 0.0
+    buffer.put([Added(A1, True)])
+    clock.advance(5)
+    buffer.put([Added(b1, False)])
+    assert buffer.age() == 5.0
+    clock.advance(2)
+    buffer.put([Updated(b1, unstructured("b", 2))])
+    assert buffer.age() == 7.0
+    while len(buffer) > 1:
+        buffer.take()
+    # Where b was merged it has waited since it first came.
+    assert buffer.age() == (0.0 if policy == "unbounded" else 0.0 if policy == 10 else 2.0)
+    drain(buffer)
+    assert buffer.age() == 0.0
+
+
+def test_a_buffer_that_keeps_up_is_never_old_though_it_is_never_empty() -> None:
     clock = FakeClock()
     buffer = Buffer("unbounded", clock)
-    assert buffer.age() == 0.0
-    buffer.put([Added("ns/a", A1, True)])
-    clock.advance(5)
-    buffer.put([Updated("ns/a", A1, A2)])
-    assert buffer.age() == 5.0
+    update = Updated(A1, A2)
+    buffer.put([update])
+    for _ in range(100):
+        buffer.put([update] * 64)
+        assert len(buffer.take() or []) == 64
+        clock.advance(1)
+        assert buffer.age() == 1.0
 
 
 @pytest.mark.parametrize("wrong", ["newest", 0, -1, True, 1.5, None])
@@ -137,14 +165,17 @@ def test_whatever_merges_the_handler_is_told_a_consistent_story(
     def hear(notes: list[Any]) -> None:
         for note in notes:
             match note:
-                case Added(key, new, _):
+                case Added(new, _):
+                    key = new.name
                     assert key not in heard
                     heard[key] = new
-                case Updated(key, old, new):
+                case Updated(old, new):
+                    key = new.name
                     assert heard[key] is old
                     assert old.uid == new.uid
                     heard[key] = new
-                case Removed(key, old, _):
+                case Removed(old, _):
+                    key = old.name
                     assert heard.pop(key).uid == old.uid
 
     for version, (name, step) in enumerate(steps, 1):
@@ -154,17 +185,17 @@ def test_whatever_merges_the_handler_is_told_a_consistent_story(
         elif step == "write" and old is None:
             uids += 1
             world[name] = unstructured(name, version, uid=f"u{uids}")
-            buffer.put([Added(name, world[name], False)])
+            buffer.put([Added(world[name], False)])
         elif step == "write" and old is not None:
             world[name] = unstructured(name, version, uid=old.uid)
-            buffer.put([Updated(name, old, world[name])])
+            buffer.put([Updated(old, world[name])])
         elif step == "delete" and old is not None:
             del world[name]
-            buffer.put([Removed(name, old, old)])
+            buffer.put([Removed(old, old)])
         elif step == "recreate" and old is not None:
             uids += 1
             world[name] = unstructured(name, version, uid=f"u{uids}")
-            buffer.put([Removed(name, old, None), Added(name, world[name], False)])
+            buffer.put([Removed(old, None), Added(world[name], False)])
         if policy != "unbounded":
             assert len(buffer) <= max(policy if isinstance(policy, int) else 0, 3)
     hear(drain(buffer))

@@ -531,27 +531,29 @@ def test_a_handler_may_stop_its_informer(script: Script, scripted: Make) -> None
     informer.join()
 
 
-def test_a_reader_sees_all_of_a_new_list_or_nothing(
-    script: Script, scripted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script.lists += [listing(10, obj("a", 1)), listing(20, obj("b", 15))]
+def test_a_reader_sees_all_of_a_new_list_or_nothing(script: Script, scripted: Callable[..., Any]) -> None:
+    """S7, Q8."""
+    script.lists += [listing(10, obj("a", 1)), listing(20, obj("b", 15), obj("c", 16))]
     script.watches.append(watching(error_event(410, "Expired")))
     informer = scripted(start=False)
-    seen: list[list[str]] = []
-    readers: list[threading.Thread] = []
-    delete = informer.indexer.delete
+    seen: list[tuple[list[str], str]] = []
 
-    def read_after(gone: Any) -> Any:
-        old = delete(gone)
-        readers.append(threading.Thread(target=lambda: seen.append(informer.indexer.list_keys())))
-        readers[-1].start()
-        readers[-1].join(0.3)  # it has to wait for the end of the replacement
-        return old
+    def read() -> None:
+        seen.append((sorted(informer.indexer.list_keys()), informer.indexer.resource_version))
 
-    monkeypatch.setattr(informer.indexer, "delete", read_after)
+    def read_within(o: Unstructured) -> list[str]:
+        if o.name == "b":  # the new content is half indexed now
+            reader = threading.Thread(target=read, name="reader")
+            reader.start()
+            reader.join(0.3)  # it has to wait for the end of the replacement
+        return []
+
+    informer.add_indexers({"hook": read_within})
     informer.start()
     until(lambda: seen)
-    assert seen == [["ns/b"]]
+    assert seen == [(["ns/b", "ns/c"], "20")]
+    informer.stop()
+    informer.join()
 
 
 def test_a_late_handler_has_not_synced_before_its_initial_calls_have_returned(

@@ -190,12 +190,100 @@ def test_wait_until_returns_when_the_version_is_reached(store: Indexer) -> None:
     results: list[bool] = []
     waiter = threading.Thread(target=lambda: results.append(store.wait_until("10", 20)), name="waiter")
     waiter.start()
-    until(lambda: store._waiters == 1)
+    until(lambda: store._waiters)
     store.put(widget("a", version=9))
+    assert results == []
     store.bookmark("11")
     waiter.join()
     assert results == [True]
     assert store.wait_until("10", 0)
+
+
+def test_each_waiter_is_woken_by_its_own_version_only() -> None:
+    """S9: as numbers, whatever their length; and one that gave up is forgotten."""
+    clock = FakeClock()
+    store = Indexer(clock=clock)
+    woken: list[str] = []
+
+    def wait(version: str, timeout: float | None) -> threading.Thread:
+        thread = threading.Thread(
+            target=lambda: woken.append(version) if store.wait_until(version, timeout) else None, name="waiter"
+        )
+        thread.start()
+        return thread
+
+    huge = "9" * 30
+    first, second, third = wait("9", None), wait("10", 5), wait(huge, None)
+    clock.wait_for_waiters(3)
+    store.bookmark("9")
+    first.join()
+    assert woken == ["9"]
+    clock.advance(6)
+    second.join()
+    assert clock.waiters == 1
+    store.bookmark("99999999")
+    store.bookmark("1" + "0" * 30)
+    store.bookmark("5")  # the store goes back; who was woken had seen it all the same
+    third.join()
+    assert woken == ["9", huge]
+    assert not store._waiters
+
+
+def test_a_transaction_is_seen_whole_or_not_at_all(store: Indexer) -> None:
+    half, seen = threading.Event(), threading.Event()
+    results: list[tuple[int, str, list[str]]] = []
+
+    def read() -> None:
+        half.wait(15)
+        seen.set()
+        results.append((len(store), store.resource_version, store.index_keys("colour", "red")))
+
+    reader = threading.Thread(target=read, name="reader")
+    reader.start()
+    with store.transaction() as transaction:
+        transaction.put(widget("a", "red"))
+        transaction.reach("7")
+        half.set()
+        assert seen.wait(15)
+        reader.join(0.2)  # it has to wait
+        transaction.put(widget("b", "red"))
+        transaction.reach("8")
+    reader.join()
+    assert results == [(2, "8", ["ns/a", "ns/b"])]
+
+
+def test_an_index_over_something_unique_keeps_no_container_for_each_object() -> None:
+    store = Indexer({"uid": lambda o: [o.uid]})
+    for i in range(50):
+        store.put(widget(f"o{i}", uid=f"u{i}"))
+    assert [o.name for o in store.by_index("uid", "u7")] == ["o7"]
+    store.put(widget("o8", uid="u7"))
+    assert store.index_keys("uid", "u7") == ["ns/o7", "ns/o8"]
+    assert store.by_index("uid", "u8") == []
+    newer = widget("o9", uid="u9", version=2)
+    store.put(newer)
+    assert store.by_index("uid", "u9") == [newer]
+    store.delete("ns/o7")
+    assert store.index_keys("uid", "u7") == ["ns/o8"]
+    store.delete("ns/o8")
+    assert "u7" not in store.list_index_func_values("uid")
+
+
+def test_a_slash_in_front_is_no_key_of_a_cluster_scoped_object(store: Indexer) -> None:
+    store.put(widget("n1", namespace=""))
+    assert store.get("/n1") is None
+    assert store.delete("/n1") is None
+    assert "/n1" not in store
+    assert store.find("", "n1") is store.get("n1")
+
+
+def test_an_updated_object_shares_no_text_with_the_one_it_replaced(store: Indexer) -> None:
+    """A dict keeps the key it was first given: then each update would leave one more copy of the name."""
+    store.put(widget("a"))
+    newer = Unstructured.from_bytes(widget("a", version=2).raw)
+    store.put(newer)
+    (objects,) = store._content.values()
+    assert next(iter(objects)) is newer.name
 
 
 def test_wait_until_ends_on_timeout_and_on_close() -> None:
