@@ -12,6 +12,7 @@ from runtime.manager.caches import Caches
 from runtime.manager.lifecycle import Lifecycle
 from runtime.metrics.registry import MetricSource
 from runtime.record import EventBroadcaster
+from runtime.record.sink import DROP_CAUSES
 from runtime.workqueue import DURATION_BUCKETS
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def metric_source(
         yield from informer_metrics(caches.by_name().values())
         yield from client.metrics()
         yield counter("runtime_events_written", "Requests that stored an event.", (), {(): events.written})
-        dropped: dict[tuple[str, ...], float] = {(cause,): float(count) for cause, count in events.dropped.items()}
-        yield counter("runtime_events_dropped", "Events not written, by cause.", ("cause",), dropped)
+        dropped = {**dict.fromkeys(DROP_CAUSES, 0), **events.dropped}
+        causes = {(cause,): count for cause, count in dropped.items()}
+        yield counter("runtime_events_dropped", "Events not written, by cause.", ("cause",), causes)
         election = lifecycle.election
         if election is not None:
             stats = election.elector.stats()

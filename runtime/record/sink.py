@@ -22,6 +22,7 @@ __all__ = ["Sink"]
 MAX_QUEUED: Final = 1000  # events waiting, those to be tried again included (E1)
 MAX_TRIES: Final = 12
 RETRY_PAUSE: Final = 10.0  # seconds; the first one is drawn from 0 to this (E8)
+DROP_CAUSES: Final = ("invalid", "queue_full", "spam", "rejected", "unreachable", "shutdown")
 _CALL_TIMEOUT: Final = 10.0  # seconds for one request
 _LAST_CALL: Final = 2.0  # seconds for the one that is on its way when the time to flush is over to be cut off
 
@@ -74,7 +75,7 @@ class Sink:
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Events that were not written, by cause: invalid, queue_full, spam, rejected, unreachable, shutdown."""
+        """Events that were not written, by cause (:data:`DROP_CAUSES`)."""
         with self._condition:
             return dict(self._dropped)
 
