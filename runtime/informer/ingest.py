@@ -75,7 +75,6 @@ class Ingest:
     :param committed: called after a complete content is in the store and distributed, under ``dispatch``.
     :param fetch: reads one object, by namespace and name, from the server; None if it is not in the collection.
     :param dispatch: held while store and handlers' buffers are brought from one state to the next (I5).
-    :ivar on_version: called with the store's version, under ``dispatch``, after each batch and replacement.
     """
 
     def __init__(
@@ -107,11 +106,11 @@ class Ingest:
         # Keys whose cached object was fetched, and its version: until the collection gets there, what it says of them
         # is older than what the cache holds. Changed under the dispatch lock.
         self._ahead: dict[str, str] = {}
-        self.on_version: Callable[[str], None] | None = None
 
-    def use_store(self, store: Indexer) -> None:
-        """Fill this store from now on. The caller holds ``dispatch``."""
-        self._store = store
+    @property
+    def populated(self) -> bool:
+        """Whether a complete content has been committed."""
+        return self._populated
 
     # What the reflector calls
 
@@ -220,8 +219,6 @@ class Ingest:
         if self._ahead:
             version = self._store.resource_version
             self._ahead = {key: fetched for key, fetched in self._ahead.items() if not is_at_least(version, fetched)}
-        if self.on_version is not None:
-            self.on_version(self._store.resource_version)
 
     # Quarantine
 
@@ -323,6 +320,21 @@ class Ingest:
                 self._quarantine.hold(failure)
             self._tell(notes)
             self._committed()
+
+    def seed_from(self, other: Ingest) -> None:
+        """Take over what another ingest of the same collection and with the same transforms holds, as a replacement.
+
+        The objects are shared, and not transformed again. What is in the other's quarantine is fetched anew for this one.
+        Nothing may be applied to the other one meanwhile.
+        """
+        with other._dispatch, other._store.transaction() as transaction:
+            content = {namespace: objects.copy() for namespace, objects in transaction.content.items()}
+            failed = {held.failure.key: held.failure for held in other._quarantine.held()}
+            version = other._store.resource_version
+            ahead = other._ahead.copy()
+        with self._dispatch:
+            self.commit(content, [obj for objects in content.values() for obj in objects.values()], failed, version)
+            self._ahead.update(ahead)
 
     def _keep_what_is_better(
         self, before: Content, content: Content, failed: dict[str, Failure], resource_version: str

@@ -89,6 +89,9 @@ class Quarantine:
         for key in [key for key in self._held if key not in keys]:
             del self._held[key]
 
+    def held(self) -> list[Held]:
+        return [*self._held.values()]
+
     def errors(self) -> Mapping[str, str]:
         """Key -> error. May be called by any thread, without the lock, and never blocks."""
         # An inline handler may hold the lock for long: who asks for the state wants it then above all.

@@ -187,12 +187,10 @@ class Registration:
 
 def distribute(notes: Sequence[Note], registrations: Sequence[Registration]) -> None:
     """Deliver to each; what only repeats an object goes to those who asked for it (I9). Under the dispatch lock."""
-    changes: Sequence[Note] | None = None
+    changes = notes
     for registration in registrations:
-        if not registration.redeliver_unchanged and changes is None:
-            changes = _changes_only(notes) if any(r.redeliver_unchanged for r in registrations) else notes
-        registration.deliver(notes if registration.redeliver_unchanged or changes is None else changes)
-
-
-def _changes_only(notes: Sequence[Note]) -> Sequence[Note]:
-    return [note for note in notes if not isinstance(note, Redelivered)]
+        if registration.redeliver_unchanged:  # else nobody asked, and there are none
+            changes = [note for note in notes if not isinstance(note, Redelivered)]
+            break
+    for registration in registrations:
+        registration.deliver(notes if registration.redeliver_unchanged else changes)

@@ -144,6 +144,15 @@ class Indexer:
             found = {id(other): other for value in index.values_of(obj) for other in index.objects(value)}
             return [*found.values()]
 
+    def index_values(self, index_name: str, obj: Unstructured) -> tuple[str, ...]:
+        """The values under which the index would file ``obj``, which need not be in the store.
+
+        :raises KeyError: there is no such index.
+        :raises ValueError: the index function fails on ``obj``.
+        """
+        with self._lock:
+            return self._index(index_name).values_of(obj)
+
     def list_index_func_values(self, index_name: str) -> _Texts:
         """All values under which something is filed, sorted; empty for an unknown index (S5)."""
         with self._lock:
