@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
 from runtime.clock import SYSTEM, Clock
-from runtime.metrics.values import Histogram, HistogramSnapshot
+from runtime.metrics.values import HistogramSnapshot
 
 RelistReason: TypeAlias = Literal["expired", "too_large", "error_event", "short_watch", "start_error", "bad_event"]
 """Why the reflector lists again: its version is too old or still to come, an ERROR event, a watch that ended at once
@@ -21,6 +22,8 @@ RELIST_REASONS: Final[tuple[RelistReason, ...]] = get_args(RelistReason)
 
 PROCESSING_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds, those of client-go (section 5.6 of client-go.md)."""
+
+_FIRST_BUCKET: Final = PROCESSING_BUCKETS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ class Health:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._monotonic = time.monotonic if clock is SYSTEM else clock.monotonic  # two reads per batch of changes
-        self._processing = Histogram(PROCESSING_BUCKETS)
+        self._processed = [0] * (len(PROCESSING_BUCKETS) + 1)
+        self._processing_seconds = 0.0
         self.queued = 0
         self._watch = self
         self._lock = threading.Lock()  # guards everything below
@@ -157,8 +161,13 @@ class Health:
     def applied(self, events: int) -> None:
         """So many of those that came last are in the cache, and on their way to the handlers."""
         self.queued = 0
-        if self._last_event is not None:
-            self._processing.observe(self._monotonic() - self._last_event, events)
+        if self._last_event is None:
+            return
+        # Without a lock, for one thread writes, and it does so for each change of a quiet collection. A reader may see
+        # the count of a batch without its time.
+        seconds = self._monotonic() - self._last_event
+        self._processed[0 if seconds <= _FIRST_BUCKET else bisect_left(PROCESSING_BUCKETS, seconds)] += events
+        self._processing_seconds += seconds * events
 
     def error_event(self, code: int) -> None:
         with self._lock:
@@ -213,7 +222,7 @@ class Health:
                 relist_reasons=dict(self._relist_reasons),
                 skipped_events=self._skipped_events,
                 queued=self.queued,
-                processing=self._processing.snapshot(),
+                processing=(PROCESSING_BUCKETS, tuple(self._processed), self._processing_seconds),
             )
 
     def _wall_clock(self, moment: float | None) -> datetime | None:

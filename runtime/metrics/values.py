@@ -45,12 +45,11 @@ class Histogram:
         self._sum = 0.0
         self._lock = threading.Lock()  # guards counts and sum: a scrape sees both of one moment
 
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count ``times`` observations of the same value."""
+    def observe(self, value: float) -> None:
         index = bisect_left(self._bounds, value)
         with self._lock:
-            self._counts[index] += times
-            self._sum += value * times
+            self._counts[index] += 1
+            self._sum += value
 
     def snapshot(self) -> HistogramSnapshot:
         with self._lock:
