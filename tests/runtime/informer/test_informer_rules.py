@@ -16,6 +16,7 @@ from runtime.informer import (
     DeletedFinalStateUnknown,
     Indexer,
     JitteredBackoff,
+    Lister,
     ResourceEventHandler,
     ResourceSource,
     SharedIndexInformer,
@@ -347,6 +348,15 @@ def test_an_index_that_nobody_is_filed_under_any_more_is_empty() -> None:
     assert store.list_index_func_values("by-app") == ["v99"]
     store.delete("ns/a")
     assert store.list_index_func_values("by-app") == []
+
+
+def test_a_namespace_is_listed_without_an_index_too() -> None:
+    """S10: never an error."""
+    store = Indexer()
+    store.put(unstructured("a"))
+    store.put(unstructured("b", namespace="other"))
+    assert [o.name for o in Lister(store, WIDGETS).namespace("ns").list()] == ["a"]
+    assert [o.name for o in Lister(store, WIDGETS).namespace("nowhere").list()] == []
 
 
 def test_a_reader_cannot_change_what_is_cached() -> None:
