@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
@@ -35,6 +36,13 @@ class Credentials:
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+class CredentialSource(Protocol):
+    """Where credentials come from."""
+
+    def get(self, refused: Credentials | None = None) -> Credentials:
+        """The present ones, and not the ``refused`` if there are others. The same object until they change."""
 
 
 class TokenFile:

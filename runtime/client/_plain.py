@@ -1,12 +1,14 @@
-"""A transport made of a URL and a token, for which the official client is not needed."""
+"""A transport made of a URL, a CA and a token, for which the official client is not needed: a Pod's, for one."""
 
 from __future__ import annotations
 
 import ssl
+import threading
 from urllib.parse import urlsplit
 
 import urllib3
 
+from runtime.client._credentials import Credentials, CredentialSource
 from runtime.client._http import Connection
 from runtime.client._interrupt import interruptible
 from runtime.client._pools import close_idle
@@ -17,28 +19,56 @@ POOL_SIZE = 256
 
 
 class PlainTransport:
-    """Connections to ``url`` with a bearer token that does not change. Environment proxies are not used."""
+    """Connections to ``url`` with a bearer token, or without. Environment proxies are not used.
 
-    def __init__(self, url: str, token: str | None, ca_file: str | None, insecure_skip_tls_verify: bool) -> None:
+    :param token: one that does not change.
+    :param source: where tokens come from that do; it may answer no client certificates.
+    :param ca_file: PEM file of the authorities to trust; read again for each connection, for it may be rotated.
+    :param ca_data: the same as PEM text.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        ca_file: str | None = None,
+        insecure_skip_tls_verify: bool = False,
+        *,
+        ca_data: str | None = None,
+        source: CredentialSource | None = None,
+    ) -> None:
+        """:raises ConfigError: the URL, the token or the authorities cannot be used."""
         self._base_url = _checked(url)
-        headers = {"Authorization": f"Bearer {_checked_token(token)}"} if token else {}
+        self._source = source
+        self._credentials = source.get() if source else Credentials(token=checked_token(token))
         context: ssl.SSLContext | None = None
         if self._base_url.startswith("https"):
-            context = _tls(ca_file, insecure_skip_tls_verify)
+            context = _tls(ca_file, ca_data, insecure_skip_tls_verify)
         pool = urllib3.PoolManager(
             num_pools=4,
             maxsize=POOL_SIZE,
             ssl_context=context,
+            ca_certs=None if insecure_skip_tls_verify else ca_file,
             assert_hostname=False if insecure_skip_tls_verify else None,
         )
-        self._connection = Connection(interruptible(pool), headers)
+        self._lock = threading.Lock()  # guards the credentials and the connection made of them
+        self._connection = Connection(interruptible(pool), self._credentials.headers)
 
     @property
     def base_url(self) -> str:
         return self._base_url
 
-    def connection(self, refused: Connection | None = None) -> Connection:  # noqa: ARG002 there is only one
-        return self._connection
+    def connection(self, refused: Connection | None = None) -> Connection:
+        if self._source is None:
+            return self._connection
+        with self._lock:
+            unwanted = self._credentials if refused is not None and refused is self._connection else None
+        credentials = self._source.get(unwanted)
+        with self._lock:
+            if credentials is not self._credentials:
+                self._credentials = credentials
+                self._connection = Connection(self._connection.pool, credentials.headers)
+            return self._connection
 
     def close(self) -> None:
         close_idle(self._connection.pool)
@@ -55,20 +85,24 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-def _checked_token(token: str) -> str:
+def checked_token(token: str | None) -> str:
+    """:raises ConfigError: no request can carry it."""
+    if not token:
+        return ""
     if not (token.isascii() and token.isprintable()):
         # Not shown: it is a secret. Most often it is a file that was read whole.
         raise ConfigError("the token holds a line end or another character that no HTTP header can carry; strip it")
     return token
 
 
-def _tls(ca_file: str | None, insecure_skip_tls_verify: bool) -> ssl.SSLContext:
+def _tls(ca_file: str | None, ca_data: str | None, insecure_skip_tls_verify: bool) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file, cadata=ca_data)
     except FileNotFoundError:
         raise ConfigError(f"the CA file {ca_file} does not exist") from None
     except ssl.SSLError as e:
-        raise ConfigError(f"the CA file {ca_file} holds no PEM certificate: {e}") from None
+        what = "certificate-authority-data" if ca_file is None else f"the CA file {ca_file}"
+        raise ConfigError(f"{what} holds no PEM certificate: {e}") from None
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # see _accept_what_kubectl_accepts() in _transport.py
     if insecure_skip_tls_verify:
         context.check_hostname = False

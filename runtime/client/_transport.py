@@ -1,7 +1,7 @@
 """The one module that touches the official client: its configuration, TLS and proxies, and its urllib3 pool.
 
-It is imported at the first :func:`runtime.client.load_client`, for importing ``kubernetes`` costs 0.2 s. The stubs know
-little of the classes used here, so they are cast to the protocols below, and nowhere else.
+It is imported by :func:`runtime.client.load_client` where a context needs it, for importing ``kubernetes`` costs 0.12 s
+and 15 MiB. The stubs know little of the classes used here, so they are cast to the protocols below, and nowhere else.
 
 What we do ourselves, because the official client does it wrongly: merging files (it lets the last current context win),
 exec plugins (it logs their failure and goes on without credentials, and knows neither renewed certificates nor a
@@ -27,19 +27,14 @@ from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.kube_config import load_kube_config_from_dict
 from urllib3.util.ssl_ import create_urllib3_context
 
-from runtime.client import _kubeconfig
-from runtime.client._credentials import Credentials, ExecPlugin, TokenFile
+from runtime.client._credentials import Credentials, CredentialSource
 from runtime.client._http import Connection
 from runtime.client._interrupt import interruptible
 from runtime.client._kubeconfig import KubeConfig
 from runtime.client._plain import POOL_SIZE
 from runtime.client._pools import close_idle
 from runtime.client.errors import ConfigError, ConnectionFailed
-from runtime.clock import Clock
 from runtime.types import JSONObject
-
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-DEFAULT_KUBECONFIG = "~/.kube/config"
 
 
 class _Configuration(Protocol):
@@ -63,12 +58,6 @@ class _Rest(Protocol):
 
 class _Api(Protocol):
     rest_client: _Rest
-
-
-class _Source(Protocol):
-    """Where credentials come from."""
-
-    def get(self, refused: Credentials | None = None) -> Credentials: ...
 
 
 class _Configured:
@@ -114,11 +103,10 @@ class _CertificateFiles:
 class ConfiguredTransport:
     """Connections as an official Configuration describes them, with credentials that may change."""
 
-    def __init__(self, configuration: _Configuration, source: _Source | None, namespace: str) -> None:
+    def __init__(self, configuration: _Configuration, source: CredentialSource | None) -> None:
         configuration.connection_pool_maxsize = POOL_SIZE
         self._configuration = configuration
         self._source = source or _Configured(configuration)
-        self.namespace = namespace
         self._lock = threading.Lock()  # guards the current connection
         self._credentials: Credentials | None = None
         self._connection: Connection | None = None
@@ -165,34 +153,12 @@ class ConfiguredTransport:
         return Connection(_pool(configuration), credentials.headers, files)
 
 
-def load_transport(kubeconfig: str | None, context: str | None, clock: Clock | None = None) -> ConfiguredTransport:
-    """See :func:`runtime.client.load_client`."""
-    named = kubeconfig or os.environ.get("KUBECONFIG")
-    if named:
-        paths = [path for path in named.split(os.pathsep) if path]
-        return _from_kubeconfig(_kubeconfig.load(paths, context), clock)
-    if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return _in_cluster()
-    if not Path(DEFAULT_KUBECONFIG).expanduser().exists():
-        raise ConfigError(
-            f"no cluster is configured: {DEFAULT_KUBECONFIG} does not exist, KUBECONFIG is not set, "
-            "and this is no Pod; name a kubeconfig with --kubeconfig or KUBECONFIG"
-        )
-    return _from_kubeconfig(_kubeconfig.load([DEFAULT_KUBECONFIG], context), clock)
+def official_transport(config: KubeConfig, user: JSONObject, source: CredentialSource | None) -> ConfiguredTransport:
+    """Connections as the official client would make them of this context, with ``user`` in place of its user.
 
-
-def _from_kubeconfig(config: KubeConfig, clock: Clock | None) -> ConfiguredTransport:
-    user = dict(config.user)
-    source: _Source | None = None
-    if "tokenFile" in user:
-        source = TokenFile(user["tokenFile"], config.user_where)
-    elif user.get("exec") is not None and not user.get("token"):
-        if not isinstance(user["exec"], dict):
-            raise ConfigError(f"{config.user_where}: exec must be a mapping")
-        source = ExecPlugin(user["exec"], config.cluster, config.directory, config.user_where, clock)
-    if source is not None:
-        for key in ("tokenFile", "token", "exec", "auth-provider"):
-            user.pop(key, None)
+    :param source: where credentials come from that the official client shall not deal with.
+    :raises ConfigError: naming the file and the field.
+    """
     configuration = _configuration()
     try:
         load_kube_config_from_dict(
@@ -203,29 +169,7 @@ def _from_kubeconfig(config: KubeConfig, clock: Clock | None) -> ConfiguredTrans
     if config.cluster.get("proxy-url"):
         configuration.no_proxy = None  # NO_PROXY is about the proxies of the environment, as in kubectl
     _check_tls(configuration, config)
-    return ConfiguredTransport(configuration, source, config.namespace)
-
-
-def _in_cluster() -> ConfiguredTransport:
-    host = os.environ["KUBERNETES_SERVICE_HOST"]
-    port = os.environ.get("KUBERNETES_SERVICE_PORT") or "443"
-    where = "the Pod's service account"
-    token, authority = SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt"
-    for file, what in ((token, "token"), (authority, "CA certificate")):
-        if not file.exists():
-            raise ConfigError(
-                f"{where}: the {what} {file} does not exist; KUBERNETES_SERVICE_HOST is set, so this looks like a Pod: "
-                "does it have automountServiceAccountToken: false? Outside of one, name a kubeconfig with --kubeconfig"
-            )
-    configuration = _configuration()
-    configuration.host = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    configuration.ssl_ca_cert = str(authority)
-    namespace = SERVICE_ACCOUNT / "namespace"
-    return ConfiguredTransport(
-        configuration,
-        TokenFile(str(token), where),
-        namespace.read_text(encoding="utf-8").strip() if namespace.exists() else "default",
-    )
+    return ConfiguredTransport(configuration, source)
 
 
 def _one_context(config: KubeConfig, user: JSONObject) -> JSONObject:

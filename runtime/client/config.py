@@ -24,12 +24,12 @@ def load_client(
     :param context: context of the kubeconfig; None: its current one.
     :raises ConfigError: says which file, context or field is wrong, and what to do.
     """
-    from runtime.client._transport import load_transport  # imports the official client: 0.2 s
+    from runtime.client._loading import load_transport  # imports a YAML reader
 
-    transport = load_transport(kubeconfig, context, clock)
+    transport, namespace = load_transport(kubeconfig, context, clock)
     return Client(
         transport=transport,
-        namespace=transport.namespace,
+        namespace=namespace,
         user_agent=user_agent,
         connect_timeout=connect_timeout,
         timeout=timeout,

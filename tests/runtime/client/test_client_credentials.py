@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import certifi
 import pytest
 import yaml
 
@@ -210,7 +211,7 @@ def pki(tmp_path_factory: Any) -> Any:
 
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2")
-    for name, san in (("server", "DNS:server.test"), ("one", "DNS:one"), ("two", "DNS:two")):
+    for name, san in (("server", "DNS:server.test"), ("local", "IP:127.0.0.1"), ("one", "DNS:one"), ("two", "DNS:two")):
         openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         (folder / "ext").write_text(f"subjectAltName={san}\n")
         openssl(
@@ -350,12 +351,12 @@ def test_the_proxy_of_the_environment_is_used_unless_it_is_excepted(
 def test_in_a_pod_the_rotated_token_is_used(
     secure: ScriptedServer, pki: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from runtime.client import _transport
+    from runtime.client import _loading
 
     host, port = secure.url.removeprefix("https://").split(":")
     shutil.copy(pki / "ca.crt", tmp_path / "ca.crt")
     (tmp_path / "token").write_text("one")
-    monkeypatch.setattr(_transport, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(_loading, "SERVICE_ACCOUNT", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
     client = load_client()
@@ -365,6 +366,29 @@ def test_in_a_pod_the_rotated_token_is_used(
     assert transport.connection().headers == {"Authorization": "Bearer second"}
     assert transport.connection().pool is transport.connection().pool
     client.close()
+
+
+@needs_openssl
+def test_a_rotated_authority_is_trusted_without_a_new_client(
+    kit: type[Kit], pki: Path, kubeconfig: Callable[..., str], tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki / "local.crt", pki / "local.key")
+    server = kit.Server(tls=context)
+    server.default = kit.answer(kit.pod("a"))
+    server.start()
+    authority = tmp_path / "ca.crt"
+    shutil.copy(certifi.where(), authority)
+    try:
+        with load_client(kubeconfig(server.url, {"token": "t"}, **{"certificate-authority": str(authority)})) as client:
+            pods = client.resource(PODS, "ns")
+            with pytest.raises(ConnectionFailed, match="no TLS"):
+                pods.get("a")
+            shutil.copy(pki / "ca.crt", authority)
+            assert pods.get("a").name == "a"
+    finally:
+        server.stop()
+    assert server.requests[-1].headers["authorization"] == "Bearer t"
 
 
 def test_expiry_is_read_with_its_timezone() -> None:

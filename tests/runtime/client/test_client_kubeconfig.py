@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import yaml
 
@@ -132,7 +136,7 @@ BAD = [
     (config(cluster={"certificate-authority-data": "%"}), "cluster 'one': certificate-authority-data is not base64"),
     (
         config("https://h:1", cluster={"certificate-authority-data": BASE64}),
-        "cluster 'one': certificate-authority holds no PEM certificate",
+        "cluster 'one': certificate-authority-data holds no PEM certificate",
     ),
     (
         config(cluster={"certificate-authority-data": BASE64, "insecure-skip-tls-verify": True}),
@@ -214,11 +218,11 @@ def test_a_plugin_section_that_is_wrong(write: Callable[..., str], plugin: dict[
 
 
 def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime.client import _transport
+    from runtime.client import _loading
 
     account = tmp_path / "account"
     account.mkdir()
-    monkeypatch.setattr(_transport, "SERVICE_ACCOUNT", account)
+    monkeypatch.setattr(_loading, "SERVICE_ACCOUNT", account)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
     with pytest.raises(ConfigError, match=r"the token .*/account/token does not exist; .*automountServiceAccountToken"):
@@ -230,8 +234,29 @@ def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"the token file .*/token is empty"):
         load_client()
     (account / "token").write_text("t\n")
+    with pytest.raises(ConfigError, match=r"service account: the CA file .*/ca.crt holds no PEM certificate"):
+        load_client()
+    shutil.copy(certifi.where(), account / "ca.crt")
     with load_client() as client:
         assert (client.url, client.namespace) == ("https://[fd00::1]:6443", "default")
     (account / "namespace").write_text("shop")
     with load_client() as client:
         assert client.namespace == "shop"
+
+
+@pytest.mark.parametrize(
+    ("user", "environment", "official"),
+    [
+        ({"token": "t"}, {}, False),
+        ({"username": "u", "password": "p"}, {}, True),
+        ({"token": "t"}, {"HTTP_PROXY": "http://127.0.0.1:1"}, True),
+    ],
+)
+def test_the_official_client_is_loaded_only_where_it_is_needed(
+    write: Callable[..., str], user: dict[str, str], environment: dict[str, str], official: bool
+) -> None:
+    """It takes longer to import than an operator needs for its first reconcile."""
+    program = "import runtime.client as c, sys; c.load_client(sys.argv[1]); print('kubernetes' in sys.modules)"
+    command = [sys.executable, "-c", program, write(config(user=user))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [str(official)]
