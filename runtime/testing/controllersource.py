@@ -89,6 +89,8 @@ class FakeControllerSource:
     :param refuse_future: answer a watch from a version that is not reached yet with an error, as client-go's does; real
         servers accept it, and say nothing until they get there.
     :param clock: of idle timeouts, and of the server's own end of a watch.
+    :ivar ends_initial_events: False: the bookmark that ends initial events does not come by itself, but by
+        ``bookmark(initial_events_end="true")``.
     :ivar on_request: called with each request before it is answered, in the thread that asks. It may block, change
         the content, or raise what the request then raises.
     """
@@ -107,6 +109,7 @@ class FakeControllerSource:
         clock: Clock | None = None,
     ) -> None:
         self.on_request: Callable[[SourceRequest], object] | None = None
+        self.ends_initial_events = True
         self._kind = kind
         self._api_version = api_version
         self._watch_list = watch_list
@@ -449,7 +452,9 @@ class FakeControllerSource:
             after = bisect_right(self._history, _number(resource_version), key=lambda entry: entry[0])
             return [line for _, line in self._history[after:]]
         lines = [_line("ADDED", orjson.dumps(obj.to_dict())) for obj in self._sorted()]
-        return [*lines, self._bookmark("true")] if send_initial_events else lines
+        if send_initial_events and self.ends_initial_events:
+            lines.append(self._bookmark("true"))
+        return lines
 
     def _sorted(self) -> list[Unstructured]:
         return [self._objects[key] for key in sorted(self._objects)]

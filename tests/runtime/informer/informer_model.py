@@ -256,7 +256,7 @@ class Listener:
         self.calls: list[Call] = []
         self.wrong: list[str] = []
         self.raised = 0
-        self.final: int | None = None  # calls when it was removed
+        self.final = 0  # calls when its removal was complete
         self.open = threading.Event()  # while it is not set, calls block
         self.open.set()
         self.registration: Registration | None = None

@@ -182,6 +182,34 @@ class InformerMachine(RuleBasedStateMachine):
     def bookmark(self, moved: int) -> None:
         self.source.bookmark(int(self.source.resource_version) + moved)
 
+    @rule()
+    def keep_initial_events_open(self) -> None:
+        self.source.ends_initial_events = False
+
+    @rule()
+    def end_initial_events(self) -> None:
+        self.source.ends_initial_events = True
+        self.source.bookmark(initial_events_end="true")
+
+    @rule(name=names, gone=st.sampled_from(["", "deleted", "lost", "recreated"]), reset=st.booleans())
+    def change_during_initial_events(self, name: str, gone: str, reset: bool) -> None:
+        """What changes before the end bookmark counts, too (R31)."""
+        self._become_quiet()
+        self.write(name, ["red"], False)
+        self.source.ends_initial_events = False
+        self.source.reset_watch()
+        asked = len(self.source.asked("watch"))
+        if self.source.supports_watch_list:
+            self._until(lambda: len(self.source.asked("watch")) > asked and self.source.caught_up, "a watch-list")
+        self.write(name, ["green"], False)
+        if gone == "recreated":
+            self.recreate(name, False, False)
+        elif gone:
+            self.delete(name, gone == "lost")
+        if reset:
+            self.source.drop_watches()
+        self.end_initial_events()
+
     @rule(error=st.sampled_from(ERRORS))
     def error_event(self, error: tuple[int, str]) -> None:
         self.source.send_error(*error)
@@ -224,6 +252,50 @@ class InformerMachine(RuleBasedStateMachine):
     @rule(name=names, where=st.sampled_from(["poison", "unfit"]))
     def spoil(self, name: str, where: str) -> None:
         (self.poison if where == "poison" else self.unfit).add(name)
+
+    @rule(
+        name=names,
+        where=st.sampled_from(["poison", "unfit"]),
+        then=st.sampled_from(["stay", "delete", "delete unseen", "recreate", "recover", "recover ahead"]),
+        relist=st.booleans(),
+        more=st.integers(1, 3),
+    )
+    def quarantine(self, name: str, where: str, then: str, relist: bool, more: int) -> None:
+        """An object goes bad: its last good version stays (R21) until it recovers, or is gone."""
+        self._become_quiet()
+        self.write(name, ["red"], False)
+        key = f"ns/{name}"
+        good = self.source.resource_version
+        self._until(lambda: self._cached(key) == good, "the good version")
+        (self.poison if where == "poison" and self.transforms else self.unfit).add(name)
+        self.write(name, ["green"], False)
+        self._until(lambda: key in self.informer.sync_state.quarantined, "the quarantine")
+        if relist:
+            self.source.reset_watch()
+            self._until(lambda: self.informer.indexer.resource_version == self.source.resource_version, "the list")
+            assert key in self.informer.sync_state.quarantined
+        assert self._cached(key) == good
+        if then.startswith("delete"):
+            self.delete(name, then == "delete unseen")
+            if then == "delete unseen":
+                self.source.reset_watch()
+            self._until(lambda: self._cached(key) is None, "the deletion")
+            self._until(lambda: key not in self.informer.sync_state.quarantined, "the end of the quarantine")
+        elif then == "recreate":
+            self.recreate(name, False, False)
+            self.cure()
+        elif then.startswith("recover"):
+            if then == "recover ahead":
+                # What is fetched now is newer than what the watch is going to tell.
+                self.source.stall()
+            for _ in range(more):
+                self.write(name, ["blue"], False)
+            self.cure()
+            self._until(lambda: self._cached(key) == self.source.objects[key].resource_version, "the recovery")
+
+    def _cached(self, key: str) -> str | None:
+        obj = self.informer.indexer.get(key)
+        return None if obj is None else obj.resource_version
 
     @rule()
     def cure(self) -> None:
@@ -286,11 +358,12 @@ class InformerMachine(RuleBasedStateMachine):
             return
         assert listener.registration is not None
         self.listeners.remove(listener)
+        blocked, before = not listener.open.is_set(), len(listener.calls)
         self.informer.remove_event_handler(listener.registration)
         listener.open.set()
         assert listener.registration.join(20)
-        if listener.registration.backlog == 0:
-            listener.final = len(listener.calls)
+        listener.final = len(listener.calls)
+        assert not blocked or listener.final <= before + 1, "more than the call in progress"
         self.removed.append(listener)
 
     def _one(self, number: int) -> Listener | None:
@@ -316,6 +389,7 @@ class InformerMachine(RuleBasedStateMachine):
         self.between_pages.clear()
         self.source.heal()
         self.source.resume()
+        self.end_initial_events()
         for listener in self.listeners:
             listener.open.set()
         if self.ends:
@@ -391,8 +465,7 @@ class InformerMachine(RuleBasedStateMachine):
             assert listener.wrong == []
             assert list(listener.story()) == []
             self._check_exact(listener, whole=False)
-            if listener.final is not None:
-                assert len(listener.calls) == listener.final, f"{listener.name} was called after its removal"
+            assert len(listener.calls) == listener.final, f"{listener.name} was called after its removal"
 
     def _check_exact(self, listener: Listener, *, whole: bool) -> None:
         if listener.name not in self.exact:

@@ -126,6 +126,11 @@ def test_the_initial_state_as_a_stream() -> None:
     lines = next(watching(source, "", initial=True))
     assert told(lines) == [("ADDED", "a", "3"), ("ADDED", "b", "2"), ("BOOKMARK", "", "3")]
     assert orjson.loads(lines[-1])["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    source.ends_initial_events = False
+    stream = watching(source, "", initial=True)
+    source.delete("ns/a")
+    source.bookmark(initial_events_end="true")
+    assert [entry[0] for entry in told(next(stream))] == ["ADDED", "ADDED", "DELETED", "BOOKMARK"]
     with pytest.raises(ApiError, match="sendInitialEvents"):
         watching(FakeControllerSource(watch_list=False), "", initial=True)
 
