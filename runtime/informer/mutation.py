@@ -10,7 +10,7 @@ from runtime.clock import Clock
 from .expiration import ExpirationCache
 from .handlers import Deleted, DeletedFinalStateUnknown
 from .store import Indexer, key_of
-from .versions import compare, is_comparable
+from .versions import is_older
 
 DEFAULT_SIZE = 100  # objects
 DEFAULT_TTL = 300.0  # seconds
@@ -89,6 +89,24 @@ class MutationCache:
             self._written.delete(key)
             return seen
 
+    def by_index(self, index_name: str, value: str) -> list[Unstructured]:
+        """The objects filed under the value in their newest state known; in no order.
+
+        QUIRK: what a write of ours moved to another value is found there at once, and no more under its old one.
+
+        :raises KeyError: the cache below has no such index.
+        :raises ValueError: the index function fails on an object written.
+        """
+        found = {obj.key: obj for obj in self._indexer.by_index(index_name, value)}
+        for written in self._written.list():
+            if self.get(written.key) is not written:
+                continue
+            if value in self._indexer.index_values(index_name, written):
+                found[written.key] = written
+            else:
+                found.pop(written.key, None)
+        return [*found.values()]
+
     # As a handler of the informer
 
     def on_add(self, obj: Unstructured, is_in_initial_list: bool, /) -> None:  # noqa: ARG002 - the handler's protocol
@@ -116,5 +134,4 @@ class MutationCache:
 
 
 def _is_newer(obj: Unstructured, other: Unstructured) -> bool:
-    version, of_other = obj.resource_version, other.resource_version
-    return is_comparable(version) and is_comparable(of_other) and compare(version, of_other) > 0
+    return is_older(other.resource_version, obj.resource_version)

@@ -238,6 +238,31 @@ def test_versions_that_cannot_be_compared_leave_the_store_right(version: str) ->
     assert version_of(cache) == "1"
 
 
+def in_app(app: str, name: str, version: int) -> Unstructured:
+    return unstructured(name, version, metadata={"labels": {"app": app}})
+
+
+@pytest.mark.parametrize("include", [True, False])
+def test_by_index_shows_what_our_writes_changed(include: bool) -> None:
+    store = Indexer({"by-app": lambda obj: [obj.labels["app"]]})
+    for name in ("stays", "leaves", "caught-up"):
+        store.put(in_app("web", name, 2))
+    store.put(in_app("db", "comes", 2))
+    cache = MutationCache(store, include_adds=include)
+    for written in (
+        in_app("web", "stays", 5),
+        in_app("db", "leaves", 5),
+        in_app("web", "comes", 5),
+        in_app("web", "new", 5),
+        in_app("db", "caught-up", 1),
+    ):
+        cache.mutation(written)
+    shown = {(obj.name, obj.resource_version) for obj in cache.by_index("by-app", "web")}
+    assert shown == {("stays", "5"), ("comes", "5"), ("caught-up", "2"), *([("new", "5")] if include else [])}
+    with pytest.raises(KeyError, match="by-app"):
+        cache.by_index("by-colour", "red")
+
+
 def test_an_object_without_a_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"metadata\.name"):
         MutationCache(below()).mutation(Unstructured({"metadata": {"uid": "u"}}))
