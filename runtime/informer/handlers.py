@@ -116,9 +116,13 @@ def name_of(handler: EventHandler) -> str:
             function = function.func
         name = getattr(function, "__qualname__", "")
         if name:
-            # What is defined within a function is known by that function.
-            return str(name).replace(".<locals>", "")
-    return type(handler).__qualname__.replace(".<locals>", "")
+            return _readable(name)
+    return _readable(type(handler).__qualname__)
+
+
+def _readable(qualname: str) -> str:
+    # What is defined within a function is known by that function.
+    return qualname.replace(".<locals>", "").replace("<lambda>", "lambda")
 
 
 class FilteringResourceEventHandler:

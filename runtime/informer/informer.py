@@ -12,13 +12,13 @@ from runtime.types import GVR
 from .backoff import Backoff
 from .buffers import BufferPolicy, fold_limit
 from .gate import ListGate
-from .handlers import EventHandler
+from .handlers import EventHandler, name_of
 from .ingest import Ingest
 from .lister import Lister
 from .notes import Added, Note, Pending, Redelivered
 from .projection import FieldPath, Transform, projection
 from .reflector import Reflector, WatchErrorHandler
-from .registration import Registration, distribute
+from .registration import Registration, distribute, free_name
 from .source import Source
 from .state import Health, SyncState
 from .store import NAMESPACE_INDEX, Indexer, IndexFunc, namespace_index
@@ -81,7 +81,6 @@ class SharedIndexInformer:
         self._dispatch = threading.RLock()
         self._registrations: tuple[Registration, ...] = ()  # replaced, never changed: it may be being iterated
         self._leaving: list[Registration] = []
-        self._handlers_named = 0
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._transforms: list[Transform] = [transform] if transform is not None else []
@@ -190,16 +189,15 @@ class SharedIndexInformer:
             see :data:`BufferPolicy`.
         :param redeliver_unchanged: also call ``on_update(obj, obj)`` for what a new list shows unchanged. client-go
             always does without resync (I9).
-        :param name: for logs and the thread; made up if empty.
+        :param name: for logs, metrics and the thread; that of the handler's functions or class if empty (I23).
         :raises RuntimeError: the informer has stopped (I2).
         """
         fold_limit(buffer)
         with self._dispatch:
             if self._stopped:
                 raise RuntimeError(f"{self._name} has stopped: it takes no handlers any more; make a new informer")
-            self._handlers_named += 1
             registration = Registration(
-                f"{self._name}/{name or f'handler-{self._handlers_named}'}",
+                free_name(f"{self._name}/{name or name_of(handler)}", self._registrations),
                 handler,
                 inline=inline,
                 policy=buffer,

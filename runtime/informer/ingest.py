@@ -138,8 +138,8 @@ class Ingest:
                     elif isinstance(obj, Failure):
                         # In its turn: what came before it in the same batch must not release it again.
                         self._quarantine.hold(obj)
-                    else:
-                        self._put(transaction, obj, notes)
+                    elif self._put(transaction, obj, notes) and self._quarantine:
+                        self._quarantine.release(obj)
                 transaction.reach(version)
             self._tell(notes)
 
@@ -170,8 +170,6 @@ class Ingest:
         except ValueError as error:  # it has no key, or an index function failed
             self._quarantine.hold(self._failed(obj, error))
             return False
-        if self._quarantine:
-            self._quarantine.release(obj)
         if old is None:
             notes.append(Added(obj, False))
         else:
@@ -275,6 +273,8 @@ class Ingest:
                 if stored and is_comparable(fetched.resource_version):
                     self._ahead[key] = fetched.resource_version
                 self._tell(notes)
+                if stored:  # only now: who sees the quarantine empty may rely on the handlers having been told
+                    self._quarantine.release(fetched)
 
     # Replacing everything
 
@@ -324,8 +324,8 @@ class Ingest:
     def seed_from(self, other: Ingest) -> None:
         """Take over what another ingest of the same collection and with the same transforms holds, as a replacement.
 
-        The objects are shared, and not transformed again. What is in the other's quarantine is fetched anew for this one.
-        Nothing may be applied to the other one meanwhile.
+        The objects are shared, and not transformed again. What is in the other's quarantine is fetched for this one,
+        too. Nothing may be applied to the other one meanwhile.
         """
         with other._dispatch, other._store.transaction() as transaction:
             content = {namespace: objects.copy() for namespace, objects in transaction.content.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from runtime.clock import Clock
 from runtime.logging import Logger
@@ -183,6 +184,13 @@ class Registration:
                     oldest=round(self.backlog_age, 1),
                     event=type(note).__name__,
                 )
+
+
+def free_name(wanted: str, registrations: Iterable[Registration]) -> str:
+    """The name, with a number behind it if one of them has it already."""
+    taken = {registration.name for registration in registrations}
+    names = itertools.chain((wanted,), (f"{wanted}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def distribute(notes: Sequence[Note], registrations: Sequence[Registration]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from runtime.informer import (
     SyncState,
     wait_for_cache_sync,
 )
+from runtime.informer.handlers import name_of
 from runtime.testing import FakeClock
 from tests.runtime.informer.informer_support import (
     CONFIGMAPS,
@@ -588,3 +590,69 @@ def test_the_version_moves_after_the_content(script: Script, scripted: Callable[
     informer.start()
     until(lambda: len(heard) == 2)
     assert heard == ["", "10"]
+
+
+# Names, and handlers that are too slow (I23)
+
+
+def reconcile_somewhere(*_: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("handler", "name"),
+    [
+        (ResourceEventHandler(on_add=reconcile_somewhere), "reconcile_somewhere"),
+        (ResourceEventHandler(on_delete=functools.partial(reconcile_somewhere, 1)), "reconcile_somewhere"),
+        (ResourceEventHandler(), "ResourceEventHandler"),
+        (Recorder(), "Recorder"),
+        (ResourceEventHandler(on_update=Recorder().on_update), "Recorder.on_update"),
+        (FilteringResourceEventHandler(bool, ResourceEventHandler(on_add=reconcile_somewhere)), "reconcile_somewhere"),
+        (ResourceEventHandler(on_add=lambda *_: None), "lambda"),
+    ],
+)
+def test_a_handler_is_named_after_its_functions(handler: Any, name: str) -> None:
+    assert name_of(handler) == name
+
+
+def test_handlers_of_one_name_are_told_apart(scripted: Make) -> None:
+    informer = scripted(start=False)
+    first, second, third = [informer.add_event_handler(Recorder()) for _ in range(3)]
+    named = informer.add_event_handler(Recorder(), name="mine")
+    start = "informer/widgets.v1.example.com/"
+    assert [r.name for r in (first, second, third)] == [start + n for n in ("Recorder", "Recorder-2", "Recorder-3")]
+    assert named.name == start + "mine"
+    informer.remove_event_handler(second)
+    assert informer.add_event_handler(Recorder()).name == second.name
+    informer.stop()
+    informer.join()
+
+
+def test_a_slow_handler_is_reported_only_while_many_changes_wait_for_it(
+    script: Script, scripted: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, calls, few = FakeClock(), 0, threading.Event()
+    script.lists.append(listing(10, obj("a", 1)))
+    script.watches.append(watching(b"".join(modified(obj("a", v)) for v in range(11, 1300))))
+
+    def slow(_old: Unstructured, _new: Unstructured) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            few.wait(15)
+        if calls % 3 == 0:
+            clock.advance(0.2)
+
+    informer = scripted(start=False, clock=clock, idle_timeout=None)
+    registration = informer.add_event_handler(ResourceEventHandler(on_update=slow), name="sleepy")
+    informer.start()
+    assert informer.wait_until("1299", 15)
+    until(lambda: registration.backlog > 1200)
+    few.set()
+    until(lambda: calls == 1289)
+    warnings = [record for record in caplog.records if "handler is slow" in record.message]
+    # One in ten seconds, and none any more when the backlog is short: 265 calls are watched, and take 17 seconds.
+    assert len(warnings) == 2
+    assert "sleepy" in caplog.text
+    informer.stop()
+    informer.join()
