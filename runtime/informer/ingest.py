@@ -341,7 +341,8 @@ class Ingest:
     ) -> None:
         """Have the new content hold the cached object of what failed, and of what is newer than the list."""
         for failure in failed.values():
-            _restore(before, content, failure.namespace, failure.name)
+            if failure.name not in content.get(failure.namespace, ()):
+                _restore(before, content, failure.namespace, failure.name)
         for key, fetched in self._ahead.items():
             if is_older(resource_version, fetched):
                 namespace, _, name = key.rpartition("/")
