@@ -47,7 +47,7 @@ generate: $(STAMP) ## write the CRD manifests and the gRPC messages again from t
 	@$(PY) -m cmd.crds print --output crds
 	@$(PY) tools/protos.py
 
-bench: $(STAMP) ## speed beside the official client, in one run
+bench: $(STAMP) ## speed beside its peers in one run, and whether the goals are met (10 minutes; ARGS=--quick: one)
 	@$(PY) -m bench $(ARGS)
 
 lock: $(STAMP) ## resolve requirements.lock again from pyproject.toml

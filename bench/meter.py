@@ -1,110 +1,136 @@
-"""Measures one client in its own process: the initial sync, then a burst of events.
+"""Measures one client in its own process, phase by phase.
 
-The adapters (``bench/adapters``) call, in this order: :meth:`Meter.begin`, :meth:`Meter.event` for each notification,
-with the key to reconcile, :meth:`Meter.synced`, :meth:`Meter.wait_events`, :meth:`Meter.finish`.
+What is timed begins just before the client starts, its imports excluded, and ends when the last key was enqueued.
+All clients enqueue into the same queue.
 """
 
 from __future__ import annotations
 
-import argparse
-import ctypes
 import gc
 import json
-import os
-import resource
-import sys
 import threading
 import time
 import urllib.request
-from pathlib import Path
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
+from bench.gauges import cpu_seconds, reset_peak, resident, settled
 from runtime.workqueue import Queue
 
-_DEADLINE = 300.0
+Measure: TypeAlias = Literal["cpu", "memory", "latency"]
+
+DEADLINE = 300.0
+_COLLECTIONS = 5
+_KEEP_SHORT = 256
 
 
-def cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def memory(field: str = "VmRSS") -> int:
-    """Bytes; ``VmHWM`` is the peak."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {field}")
+class NotReached(Exception):
+    """A client did not do its work in time. The message tells how far it came."""
 
 
 class Meter:
-    """Times from just before the client starts, its imports excluded. All peers add keys to the same queue."""
+    """Counts the notifications of a client and reads the gauges at the phases' ends.
 
-    def __init__(self) -> None:
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--url", required=True)
-        parser.add_argument("--objects", type=int, required=True)
-        parser.add_argument("--events", type=int, required=True)
-        options = parser.parse_args()
-        self.url: str = options.url
-        self.objects: int = options.objects
-        self._events: int = options.events
-        self._queue: Queue[tuple[str, str]] = Queue()
+    :ivar event: what a handler calls, with the key to reconcile; in one thread at a time.
+    :ivar result: the figures so far.
+    """
+
+    def __init__(self, url: str, measure: Measure) -> None:
+        self._url = url
+        self.measure: Measure = measure
+        # Where memory is measured, that of the client and not of the keys it has enqueued.
+        self.event: Callable[[str], None] = self._enqueue_and_drain if measure == "memory" else self._enqueue
+        self.result: dict[str, float] = {}
+        self._queue: Queue[str] = Queue()
+        self._latencies: list[int] = []
         self._count = 0
-        self._initial_done = threading.Event()
-        self._events_done = threading.Event()
-        self._target, self._reached = self.objects, self._initial_done
-        self._result: dict[str, float] = {}
+        self._target = -1
+        self._reached = threading.Event()
 
-    @property
-    def wants_no_events(self) -> bool:
-        return not self._events
-
-    @property
-    def seen_events(self) -> bool:
-        return self._events_done.is_set()
-
-    def begin(self) -> None:
-        gc.collect()
-        self._result["rss_before"] = memory()
-        self._cpu, self._wall = cpu_seconds(), time.perf_counter()
-
-    def event(self, namespace: str, name: str) -> None:
-        """One notification reached a handler."""
-        self._queue.add((namespace, name))
+    def _enqueue(self, key: str) -> None:
+        self._queue.add(key)
         self._count += 1
         if self._count == self._target:
             self._reached.set()
 
-    def wait_initial(self) -> None:
-        if not self._initial_done.wait(_DEADLINE):
-            sys.exit(f"only {self._count} of {self.objects} objects after {_DEADLINE} s")
+    def _enqueue_and_drain(self, key: str) -> None:
+        self._enqueue(key)
+        if len(self._queue) >= _KEEP_SHORT:
+            self.drain()
 
-    def synced(self) -> None:
-        """The cache holds every object; then the server sends the events."""
-        self._stop_watch("sync")
-        self._result["rss_peak"] = memory("VmHWM")
+    def arrived(self, now: int, sent: str, key: str) -> None:
+        """A notification reached its handler at ``now``; the server sent the event at ``sent`` (ns since 1970)."""
+        if sent.strip("0"):
+            self._latencies.append(now - int(sent))
+        self._enqueue(key)
+
+    def drain(self) -> None:
+        """Work off the queue."""
+        queue = self._queue
+        while len(queue):
+            queue.done(queue.get())
+
+    def begin(self, notifications: int) -> None:
+        """A phase begins; it ends after so many notifications."""
+        self.drain()
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what the allocator merely has not given back is nobody's cache
-        self._result["rss_synced"] = memory()
-        self._count, self._target, self._reached = 0, self._events, self._events_done
-        if not self._events:
-            self._events_done.set()
+        self._count, self._target = 0, notifications
+        self._reached.clear()
+        if not notifications:
+            self._reached.set()
         self._cpu, self._wall = cpu_seconds(), time.perf_counter()
-        with urllib.request.urlopen(f"{self.url}/_bench/go", timeout=30) as answer:
-            answer.read()
 
-    def wait_events(self) -> None:
-        if not self._events_done.wait(_DEADLINE):
-            sys.exit(f"only {self._count} of {self._events} events after {_DEADLINE} s")
+    def wait(self, also: Callable[[], bool] | None = None) -> None:
+        """Until the phase's notifications have come and ``also`` is true.
 
-    def finish(self, cached: int, resource_versions: int) -> None:
-        """Print the result; what the cache holds proves that the work was done. Ends the process."""
-        if self._events:
-            self._stop_watch("events")
-        self._result |= {"cached": cached, "resource_versions": resource_versions}
-        print(json.dumps(self._result), flush=True)
-        os._exit(0)  # no peer's way of stopping is measured
+        :raises NotReached: not within :data:`DEADLINE`.
+        """
+        if not self._reached.wait(DEADLINE):
+            raise NotReached(f"{self._count} of {self._target} notifications within {DEADLINE:.0f} s")
+        self.wait_for(also or (lambda: True), "a client that says it is ready")
 
-    def _stop_watch(self, part: str) -> None:
-        self._result[f"{part}_cpu"] = cpu_seconds() - self._cpu
-        self._result[f"{part}_wall"] = time.perf_counter() - self._wall
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        """:raises NotReached: not within :data:`DEADLINE`."""
+        ends = time.monotonic() + DEADLINE
+        while not condition():
+            if time.monotonic() > ends:
+                raise NotReached(f"no {what} within {DEADLINE:.0f} s; {self._count} notifications")
+            time.sleep(0.002)
+
+    def end(self, phase: str) -> None:
+        """Record what the phase took."""
+        self.result[f"{phase}_cpu"] = cpu_seconds() - self._cpu
+        self.result[f"{phase}_wall"] = time.perf_counter() - self._wall
+        if self.measure == "memory":
+            self.result[f"{phase}_peak"] = resident("VmHWM")
+            self.drain()
+            self.result[f"{phase}_rss"] = settled()
+            reset_peak()
+
+    def collect_garbage(self) -> None:
+        """Record how long a full collection stops the process: the median of a few."""
+        gc.collect()  # what came since the last one is not what is asked for
+        pauses = []
+        for _ in range(_COLLECTIONS):
+            began = time.perf_counter()
+            gc.collect()
+            pauses.append(time.perf_counter() - began)
+        self.result["gc_pause"] = sorted(pauses)[_COLLECTIONS // 2]
+
+    def latencies(self) -> None:
+        """Record the distribution of what :meth:`arrived` was told."""
+        ordered = sorted(self._latencies)
+        if len(ordered) != self._target:
+            raise NotReached(f"{len(ordered)} of {self._target} events carried the time they were sent")
+        for name, part in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)):
+            self.result[name] = ordered[int(part * (len(ordered) - 1))] / 1e9
+
+    def tell(self, verb: str) -> object:
+        """Ask the replay server for the next part of its script."""
+        return control(self._url, verb)
+
+
+def control(url: str, verb: str) -> object:
+    """One request to ``/_bench/`` of the replay server."""
+    with urllib.request.urlopen(f"{url}/_bench/{verb}", timeout=60) as answer:
+        return json.load(answer)

@@ -9,9 +9,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Protocol
 
-from bench.meter import cpu_seconds
+from bench.gauges import cpu_seconds
+from bench.profiling import profiled
 from runtime.workqueue import ItemExponentialFailureRateLimiter, PriorityQueue, Queue, RateLimitingQueue, ShutDown
 
 
@@ -48,13 +51,19 @@ class StandardQueue:
         self._queue.put(None)
 
 
+def _limiter() -> ItemExponentialFailureRateLimiter:
+    return ItemExponentialFailureRateLimiter(0.001, 1.0)
+
+
 PEERS: dict[str, Callable[[], Peer]] = {
     "queue.Queue": StandardQueue,
     "Queue": Queue[str],
-    "Queue, with metrics": lambda: Queue[str](name="bench"),
-    "RateLimitingQueue": RateLimitingQueue[str],
-    "PriorityQueue": PriorityQueue[str],
+    "Queue, named": lambda: Queue[str](name="bench"),
+    "RateLimitingQueue": lambda: RateLimitingQueue[str](_limiter()),
+    "PriorityQueue": lambda: PriorityQueue[str](_limiter()),
+    "PriorityQueue, named": lambda: PriorityQueue[str](_limiter(), name="bench"),
 }
+"""A named queue measures itself, for metrics."""
 
 
 def one_thread(peer: Peer, keys: list[str]) -> None:
@@ -93,21 +102,23 @@ def eight_threads(peer: Peer, keys: list[str]) -> None:
         thread.join()
 
 
-def rate_limited(_: Peer, keys: list[str]) -> None:
-    """add_rate_limited of each key, then all of them as they come due: ours alone, the peer has nothing like it."""
-    limited: RateLimitingQueue[str] = RateLimitingQueue(ItemExponentialFailureRateLimiter(0.001, 1.0))
+def rate_limited(peer: Peer, keys: list[str]) -> None:
+    """add_rate_limited of each key, then all of them as they come due; what has no such call cannot do it."""
+    if not isinstance(peer, RateLimitingQueue):
+        raise SystemExit(f"{type(peer).__name__} has no add_rate_limited")
+    add_rate_limited, get, forget, done = peer.add_rate_limited, peer.get, peer.forget, peer.done
     for key in keys:
-        limited.add_rate_limited(key)
-    for _key in keys:
-        key = limited.get()
-        limited.forget(key)
-        limited.done(key)
+        add_rate_limited(key)
+    for _ in keys:
+        key = get()
+        forget(key)
+        done(key)
 
 
 SHAPES: dict[str, Callable[[Peer, list[str]], None]] = {
-    "one thread": one_thread,
-    "eight threads": eight_threads,
-    "rate limited": rate_limited,
+    "one-thread": one_thread,
+    "eight-threads": eight_threads,
+    "rate-limited": rate_limited,
 }
 
 
@@ -116,12 +127,14 @@ def main() -> None:
     parser.add_argument("peer", choices=PEERS)
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--operations", type=int, default=200_000)
+    parser.add_argument("--profile", type=Path, help="write a profile there; what is measured is worth nothing then")
     options = parser.parse_args()
     keys = [f"default/object-{i:07d}" for i in range(options.operations)]
     peer = PEERS[options.peer]()
     gc.collect()
     cpu, wall = cpu_seconds(), time.perf_counter()
-    SHAPES[options.shape](peer, keys)
+    with profiled(options.profile) if options.profile else nullcontext():
+        SHAPES[options.shape](peer, keys)
     print(json.dumps({"cpu": cpu_seconds() - cpu, "wall": time.perf_counter() - wall, "operations": len(keys)}))
 
 

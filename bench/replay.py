@@ -1,9 +1,13 @@
 """A replay API server in its own process: everything it says is serialised before the first client comes.
 
-``python -m bench.replay --objects N --events M`` prints its URL. It serves one custom resource as kube-apiserver
-does: LIST with paging, watch-list, and a watch of M scripted events, one HTTP chunk each. The events are held back
-until somebody asks for ``/_bench/go``; ``/_bench/reset`` holds them back again, ``/_bench/expect`` tells what a
-client's cache has to hold at the end.
+``python -m bench.replay --kind silo --objects N --events M`` prints its URL. It serves one resource as kube-apiserver
+does: discovery, LIST with paging, watch-list, and a watch of M scripted events, one HTTP chunk each. The rest is
+told by :class:`Run`, which clients drive through ``/_bench/``:
+
+- ``go`` (``?rate=`` events per second, each stamped with its time): send the events, which are held back until then;
+- ``expire``: every watch gets an ERROR event 410, and whoever reads the collection again finds it changed;
+- ``reset``: from the beginning, for the next client;
+- ``expect``: what a client's cache has to hold at the end.
 """
 
 from __future__ import annotations
@@ -11,108 +15,94 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import random
 import socket
 import threading
-from dataclasses import dataclass
+import time
 from urllib.parse import parse_qsl, urlsplit
 
-import orjson
+from bench.discovery import Discovery
+from bench.manifests import SENT, UNSENT
+from bench.objects import KINDS, NAMESPACE, Kind
+from bench.script import END, EXPIRED, LIST_VERSION, Script
+from runtime.types import JSONObject
 
-from bench.objects import NAMESPACE, SILO_KIND, SILOS, silo
-
-LIST_RV = 1_000_000
-_LIST_CHUNK = 2048  # as kube-apiserver's response writer frames a list
 _HEADER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-_END = b"0\r\n\r\n"
+_STAMP_FROM = f'"{SENT}":"{UNSENT}"'.encode()
+_STAMP = f'"{SENT}":"%d"'.encode()
+_EVENTS_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
-class Expected:
-    """The cache of a client that has seen everything."""
+class Run:
+    """How far the script has come for the present client. Thread-safe."""
 
-    objects: int
-    final_objects: int
-    resource_versions: int  # their sum
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._released = False
+        self._over = False
+        self.rate = 0.0
+        self.generation = 0
+
+    def go(self, rate: float) -> None:
+        with self._changed:
+            self._released, self.rate = True, rate
+            self._changed.notify_all()
+
+    def expire(self) -> None:
+        with self._changed:
+            self.generation += 1
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def wait_released(self, generation: int) -> bool:
+        """Until the events may be sent; False if there will be none for who reads this generation."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._released or self._over or self.generation != generation)
+            return self._released and not self._over and self.generation == generation == 0
+
+    def wait_expired(self, generation: int) -> bool:
+        """Until this generation's history was forgotten; False if the run ended before."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self.generation != generation)
+            return not self._over
 
 
-class Script:
-    """All the bytes the server will send."""
+class Server:
+    """The script, and the run of the present client."""
 
-    def __init__(self, objects: int, events: int) -> None:
-        self.items = [orjson.dumps(silo(i, 1000 + i)) for i in range(objects)]
-        self.initial = b"".join(_frame(b'{"type":"ADDED","object":%b}\n' % item) for item in self.items)
-        self.bookmark = _frame(orjson.dumps(_bookmark()) + b"\n")
-        live = {i: (0, 1000 + i) for i in range(objects)}
-        self.events = [_frame(orjson.dumps(event) + b"\n") for event in _events(live, objects, events)]
-        self.expected = Expected(objects, len(live), sum(rv for _, rv in live.values()))
-        self._pages: dict[tuple[int, int], bytes] = {}
+    def __init__(self, kind: Kind, script: Script) -> None:
+        self.script = script
+        self.discovery = Discovery(kind)
+        self.run = Run()
+        self.collection = kind.collection(NAMESPACE)
 
-    def page(self, start: int, limit: int) -> bytes:
-        """The framed answer to a LIST."""
-        end = min(start + limit, len(self.items)) if limit else len(self.items)
-        page = self._pages.get((start, end))
-        if page is None:
-            rest = len(self.items) - end
-            metadata: dict[str, object] = {"resourceVersion": str(LIST_RV)}
-            if rest:
-                metadata |= {"continue": str(end), "remainingItemCount": rest}
-            head = orjson.dumps({"apiVersion": SILOS.api_version, "kind": f"{SILO_KIND}List", "metadata": metadata})
-            body = head[:-1] + b',"items":[' + b",".join(self.items[start:end]) + b"]}\n"
-            chunks = [_frame(body[i : i + _LIST_CHUNK]) for i in range(0, len(body), _LIST_CHUNK)]
-            page = self._pages[start, end] = b"".join(chunks) + _END
-        return page
-
-
-def _events(live: dict[int, tuple[int, int]], objects: int, count: int) -> list[dict[str, object]]:
-    """86 % MODIFIED, 7 % ADDED, 7 % DELETED; ``live`` becomes what is left: object -> (revision, version)."""
-    rng = random.Random(1)
-    order, following = list(range(objects)), objects
-    events: list[dict[str, object]] = []
-    for n in range(count):
-        version, dice = LIST_RV + 1 + n, rng.random()
-        if dice < 0.07 or not order:
-            kind, i, revision = "ADDED", following, 0
-            following += 1
-            order.append(i)
-        elif dice < 0.14:
-            place = rng.randrange(len(order))
-            order[place], order[-1] = order[-1], order[place]
-            kind, i = "DELETED", order.pop()
-            revision = live.pop(i)[0]
+    def control(self, verb: str, query: dict[str, str]) -> JSONObject:
+        if verb == "go":
+            self.run.go(float(query.get("rate", 0)))
+        elif verb == "expire":
+            if len(self.script.contents) < 2:
+                raise ValueError("this server was started without --relist")
+            self.run.expire()
+        elif verb == "reset":
+            self.run.end()
+            self.run = Run()
+        elif verb == "expect":
+            return {"expected": self.script.expected, "json_bytes": self.script.json_bytes}
         else:
-            kind, i = "MODIFIED", rng.choice(order)
-            revision = live[i][0] + 1
-        if kind != "DELETED":
-            live[i] = (revision, version)
-        events.append({"type": kind, "object": silo(i, version, revision)})
-    return events
-
-
-def _bookmark() -> dict[str, object]:
-    metadata = {
-        "resourceVersion": str(LIST_RV),
-        "creationTimestamp": None,
-        "annotations": {"k8s.io/initial-events-end": "true"},
-    }
-    return {
-        "type": "BOOKMARK",
-        "object": {"kind": SILO_KIND, "apiVersion": SILOS.api_version, "metadata": metadata},
-    }
-
-
-def _frame(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
+            raise ValueError(f"unknown request {verb!r}")
+        return {}
 
 
 class Connection:
     """Serves one client, in its own thread."""
 
-    def __init__(self, sock: socket.socket, script: Script, gate: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, server: Server) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
-        self._script = script
-        self._gate = gate
+        self._server = server
         self._buffer = b""
 
     def serve(self) -> None:
@@ -136,85 +126,93 @@ class Connection:
         """Returns whether the connection goes on."""
         url = urlsplit(target)
         query = dict(parse_qsl(url.query))
-        if url.path == "/_bench/go":
-            self._gate.set()
-            self._send_json({})
-        elif url.path == "/_bench/reset":
-            self._gate.clear()
-            self._send_json({})
-        elif url.path == "/_bench/expect":
-            self._send_json(vars(self._script.expected))
-        elif url.path in _COLLECTION_PATHS:
+        if url.path == self._server.collection:
+            run = self._server.run
             if query.get("watch", "").lower() in ("true", "1"):
-                self._watch(query)
+                self._watch(run, query)
                 return False
-            self._sock.sendall(_HEADER + self._script.page(int(query.get("continue", 0)), int(query.get("limit", 0))))
+            content = self._server.script.contents[run.generation]
+            page = content.page(int(query.get("continue") or 0), int(query.get("limit") or 0))
+            self._sock.sendall(_HEADER + page)
+        elif url.path.startswith("/_bench/"):
+            self._send_json(self._server.control(url.path.removeprefix("/_bench/"), query))
         else:
-            self._send_discovery(url.path)
+            self._send_json(*self._server.discovery.answer(url.path))
         return True
 
-    def _watch(self, query: dict[str, str]) -> None:
+    def _watch(self, run: Run, query: dict[str, str]) -> None:
+        generation = run.generation
+        content = self._server.script.contents[generation]
         version = query.get("resourceVersion", "")
+        seen = 0
         self._sock.sendall(_HEADER)
         if query.get("sendInitialEvents") in ("true", "1"):
-            self._sock.sendall(self._script.initial)
-            self._sock.sendall(self._script.bookmark)
+            self._sock.sendall(content.initial)
+            self._sock.sendall(content.bookmark)
         elif version in ("", "0"):
-            self._sock.sendall(self._script.initial)
-        seen = max(int(version or 0) - LIST_RV, 0)
-        threading.Thread(target=self._send_events, args=(seen,), name="events", daemon=True).start()
+            self._sock.sendall(content.initial)
+        elif int(version) < content.version:
+            self._sock.sendall(EXPIRED + END)
+            return
+        else:
+            seen = int(version) - LIST_VERSION
+        events = self._server.script.events[seen:]
+        sender = threading.Thread(target=self._follow, args=(run, generation, events), name="events", daemon=True)
+        sender.start()
         while self._sock.recv(4096):  # until the client closes
             pass
 
-    def _send_events(self, seen: int) -> None:
-        self._gate.wait()
+    def _follow(self, run: Run, generation: int, events: list[bytes]) -> None:
         try:
-            for start in range(seen, len(self._script.events), 256):
-                self._sock.sendall(b"".join(self._script.events[start : start + 256]))
+            if run.wait_released(generation):
+                if run.rate:
+                    self._send_paced(events, run.rate)
+                else:
+                    for start in range(0, len(events), _EVENTS_AT_ONCE):
+                        self._sock.sendall(b"".join(events[start : start + _EVENTS_AT_ONCE]))
+            if run.wait_expired(generation):
+                self._sock.sendall(EXPIRED + END)
+                self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
 
-    def _send_discovery(self, path: str) -> None:
-        resource = {
-            "name": SILOS.resource,
-            "singularName": "silo",
-            "namespaced": True,
-            "kind": SILO_KIND,
-            "verbs": ["get", "list", "watch"],
-        }
-        if path == f"/apis/{SILOS.api_version}":
-            self._send_json({"kind": "APIResourceList", "groupVersion": SILOS.api_version, "resources": [resource]})
-        else:
-            self._send_json(
-                {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": path},
-                b"404 Not Found",
-            )
+    def _send_paced(self, events: list[bytes], rate: float) -> None:
+        began = time.monotonic()
+        for number, event in enumerate(events):
+            early = began + number / rate - time.monotonic()
+            if early > 0:
+                time.sleep(early)
+            self._sock.sendall(event.replace(_STAMP_FROM, _STAMP % time.time_ns(), 1))
 
-    def _send_json(self, value: object, status: bytes = b"200 OK") -> None:
+    def _send_json(self, value: JSONObject, status: str = "200 OK") -> None:
         body = json.dumps(value).encode()
-        self._sock.sendall(
-            b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
-        )
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._sock.sendall(head.encode() + body)
 
 
-_COLLECTION_PATHS = {
-    f"{SILOS.prefix}/{SILOS.resource}",
-    f"{SILOS.prefix}/namespaces/{NAMESPACE}/{SILOS.resource}",
-}
+def serve(listener: socket.socket, server: Server) -> None:
+    """Accept connections until the listener is closed."""
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=Connection(sock, server).serve, name="connection", daemon=True).start()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", choices=KINDS, default="silo")
     parser.add_argument("--objects", type=int, default=10_000)
     parser.add_argument("--events", type=int, default=0)
+    parser.add_argument("--relist", action="store_true", help="be able to forget the history")
     options = parser.parse_args()
-    script, gate = Script(options.objects, options.events), threading.Event()
+    kind = KINDS[options.kind]
+    server = Server(kind, Script(kind, options.objects, options.events, relist=options.relist))
     gc.freeze()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        while True:
-            sock, _ = listener.accept()
-            threading.Thread(target=Connection(sock, script, gate).serve, name="connection", daemon=True).start()
+        serve(listener, server)
 
 
 if __name__ == "__main__":

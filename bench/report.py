@@ -1,51 +1,72 @@
-"""Tables of figures and ratios, for the terminal and for RESULTS.md."""
+"""Tables for the terminal and for RESULTS.md."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
+
+from bench.figures import Figure
+
+Cell: TypeAlias = tuple[Figure | None, Figure | None]
+"""A figure, and its ratio to the base."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Table:
-    """Rows of peers; every figure is followed by its ratio to the row called ``base``.
+    """Peers side by side.
 
     :ivar columns: one heading per figure, with its unit.
-    :ivar rows: peer -> figures; ``None`` where it has none.
+    :ivar rows: title of the peer -> figures; None where it has none.
     :ivar note: what one has to know to read it.
     """
 
     title: str
     columns: Sequence[str]
-    base: str
-    rows: dict[str, Sequence[float | None]] = field(default_factory=dict)
+    rows: Mapping[str, Sequence[Cell]]
     note: str = ""
 
     def markdown(self) -> str:
-        cells = [["", *self.columns], *([name, *self._figures(row)] for name, row in self.rows.items())]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-        rule = " | ".join("-" * width for width in widths)
-        table = "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
-        return f"## {self.title}\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
-
-    def _figures(self, row: Sequence[float | None]) -> list[str]:
-        return [_cell(value, base) for value, base in zip(row, self.rows[self.base], strict=True)]
+        rows = [[name, *(_cell(*cell) for cell in row)] for name, row in self.rows.items()]
+        text = f"### {self.title}\n\n{table(['', *self.columns], rows)}"
+        return f"{text}\n{self.note}\n" if self.note else text
 
 
-def machine(started: datetime) -> str:
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are also aligned in a terminal."""
+    cells = [heading, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(heading))]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    rule = " | ".join("-" * width for width in widths)
+    return "".join(f"| {line} |\n" for line in [lines[0], rule, *lines[1:]])
+
+
+def number(value: float) -> str:
+    """With about three significant digits."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+def machine(started: datetime, load_before: float) -> str:
     """What the figures were measured on."""
-    peers = ", ".join(f"{name} {version(name)}" for name in ("kubernetes", "orjson", "msgspec"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("kubernetes", "kopf", "orjson", "msgspec", "urllib3"))
     return (
         f"Measured {started.astimezone(UTC):%Y-%m-%d %H:%M} UTC on {_processor()}, {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f} at the end, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}; {peers}."
+        f"{_memory() / 2**30:.0f} GiB, load {load_before:.1f} before and {os.getloadavg()[0]:.1f} at the end, "
+        f"{platform.system()} {platform.release()}, {platform.python_implementation()} {platform.python_version()}; "
+        f"{packages}."
     )
+
+
+def _cell(value: Figure | None, ratio: Figure | None) -> str:
+    if value is None:
+        return ""
+    return number(value.median) + (f" ({number(ratio.median)} x)" if ratio is not None else "")
 
 
 def _processor() -> str:
@@ -55,8 +76,5 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _cell(value: float | None, base: float | None) -> str:
-    if value is None:
-        return ""
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}" + (f" ({value / base:.2f} x)" if base else "")
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,1 +1,69 @@
-"""One program per peer; each is run as a module by ``bench.ingest``."""
+"""One module per client; each has a class ``Client`` that is an :class:`Adapter`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bench.meter import Meter
+from bench.objects import Kind
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a client shall cache."""
+
+    url: str
+    kind: Kind
+    namespace: str
+
+
+class Adapter(Protocol):
+    """A client that caches one collection, and calls ``meter.event`` (or ``meter.arrived``) for each notification.
+
+    Everything it imports is imported with its module. It runs in threads of its own and is never stopped: its
+    process ends.
+    """
+
+    def __init__(self, target: Target, meter: Meter) -> None: ...
+
+    def start(self) -> None:
+        """Begin to list and watch; returns at once."""
+
+    def has_synced(self) -> bool:
+        """Whether the cache holds the initial state."""
+
+    def resource_versions(self) -> Iterable[int]:
+        """Those of the objects in the cache."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A client to measure.
+
+    :ivar relists: it reads the collection again when its history is forgotten.
+    :ivar coalesces: it may merge notifications, so their number tells nothing; the cache does.
+    """
+
+    title: str
+    module: str
+    relists: bool = True
+    coalesces: bool = False
+
+    def load(self) -> type[Adapter]:
+        module: Any = importlib.import_module(self.module)
+        adapter: type[Adapter] = module.Client
+        return adapter
+
+
+PEERS = {
+    "ours": Peer("runtime.informer", "bench.adapters.ours"),
+    "metrics": Peer("runtime.informer, metrics gathered", "bench.adapters.ours_metrics"),
+    "uncounted": Peer("runtime.informer, without counters", "bench.adapters.ours_uncounted"),
+    "floor": Peer("lazy floor (raw socket, no features)", "bench.adapters.floor", relists=False),
+    "informer": Peer("kubernetes.informer (official)", "bench.adapters.official_informer"),
+    "watch": Peer("kubernetes.watch (official) into a dict", "bench.adapters.official_watch", relists=False),
+    "kopf": Peer("kopf, index and on.event", "bench.adapters.kopf_index", relists=False, coalesces=True),
+}

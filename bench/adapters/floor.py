@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 import msgspec
 
+from bench import manifests
+from bench.adapters import Target
 from bench.meter import Meter
-from bench.objects import NAMESPACE, SILOS
 
 _QUERY = "?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
 
@@ -29,35 +32,60 @@ class _Object(msgspec.Struct, gc=False):
     metadata: _Metadata
 
 
-def main() -> None:
-    meter = Meter()
-    decode_event = msgspec.json.Decoder(_Event).decode
-    decode_object = msgspec.json.Decoder(_Object).decode
-    cache: dict[tuple[str, str], tuple[str, bytes]] = {}
-    meter.begin()
-    for line in _lines(meter.url):
-        event = decode_event(line)
-        raw = bytes(event.object)
-        metadata = decode_object(raw).metadata
-        if event.type == "BOOKMARK":
-            meter.synced()
-        else:
-            key = (metadata.namespace, metadata.name)
+class _Annotations(msgspec.Struct, gc=False):
+    annotations: dict[str, str] = {}
+
+
+class _Annotated(msgspec.Struct, gc=False):
+    metadata: _Annotations
+
+
+class Client:
+    def __init__(self, target: Target, meter: Meter) -> None:
+        self._target = target
+        self._meter = meter
+        self._cache: dict[str, tuple[str, bytes]] = {}
+        self._synced = False
+        self._thread = threading.Thread(target=self._run, name="floor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def has_synced(self) -> bool:
+        return self._synced
+
+    def resource_versions(self) -> Iterable[int]:
+        return (int(version) for version, _ in self._cache.values())
+
+    def _run(self) -> None:
+        decode_event = msgspec.json.Decoder(_Event).decode
+        decode_object = msgspec.json.Decoder(_Object).decode
+        decode_annotations = msgspec.json.Decoder(_Annotated).decode
+        cache, enqueue, stamped = self._cache, self._meter.event, self._meter.measure == "latency"
+        for line in _lines(self._target):
+            event = decode_event(line)
+            raw = bytes(event.object)
+            metadata = decode_object(raw).metadata
+            if event.type == "BOOKMARK":
+                self._synced = True
+                continue
+            key = f"{metadata.namespace}/{metadata.name}"
             if event.type == "DELETED":
                 cache.pop(key, None)
             else:
                 cache[key] = (metadata.resourceVersion, raw)
-            meter.event(*key)
-        if meter.seen_events:
-            break
-    meter.finish(len(cache), sum(int(version) for version, _ in cache.values()))
+            if stamped:
+                now = time.time_ns()
+                self._meter.arrived(now, decode_annotations(raw).metadata.annotations[manifests.SENT], key)
+            else:
+                enqueue(key)
 
 
-def _lines(url: str) -> Iterator[bytes]:
+def _lines(target: Target) -> Iterator[bytes]:
     """The lines of a watch-list; the server sends one chunk for each."""
-    host = urlsplit(url)
+    host = urlsplit(target.url)
     with socket.create_connection((str(host.hostname), host.port or 80)) as sock:
-        path = f"{SILOS.prefix}/namespaces/{NAMESPACE}/{SILOS.resource}{_QUERY}"
+        path = target.kind.collection(target.namespace) + _QUERY
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host.netloc}\r\n\r\n".encode())
         buffer = b""
         while b"\r\n\r\n" not in buffer:
@@ -75,7 +103,3 @@ def _lines(url: str) -> Iterator[bytes]:
             if not data:
                 return
             buffer = buffer[start:] + data
-
-
-if __name__ == "__main__":
-    main()

@@ -7,48 +7,56 @@ wrap the list function, and so does this.
 from __future__ import annotations
 
 import functools
+import logging
 import time
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
 from kubernetes import informer as kubernetes_informer
 
-from bench.adapters.official import custom_objects
+from bench import script
+from bench.adapters import Target
+from bench.adapters.official import key_of, list_function, sent_of, version_of
 from bench.meter import Meter
-from bench.objects import NAMESPACE, SILOS
 
 
-def main() -> None:
-    meter = Meter()
-    api = custom_objects(meter.url)
+class Client:
+    def __init__(self, target: Target, meter: Meter) -> None:
+        logging.getLogger("kubernetes.informer").setLevel(logging.ERROR)  # it warns of each 410
+        library: Any = kubernetes_informer  # it has no types
+        function, arguments = list_function(target)
 
-    # Wrapped, because the watch reads the docstring to learn what the function returns.
-    @functools.wraps(api.list_namespaced_custom_object)
-    def list_silos(**options: Any) -> Any:
-        answer = api.list_namespaced_custom_object(SILOS.group, SILOS.version, NAMESPACE, SILOS.resource, **options)
-        if options.get("watch"):
-            return answer
-        version = answer["metadata"]["resourceVersion"]
-        return SimpleNamespace(items=answer["items"], metadata=SimpleNamespace(resource_version=version))
+        # Wrapped, because the watch reads the docstring to learn what the function returns.
+        @functools.wraps(function)
+        def list_objects(**options: Any) -> Any:
+            answer = function(*arguments, **options)
+            if options.get("watch") or not isinstance(answer, dict):
+                return answer
+            version = answer["metadata"]["resourceVersion"]
+            return SimpleNamespace(items=answer["items"], metadata=SimpleNamespace(resource_version=version))
 
-    def handle(obj: Any) -> None:
-        metadata = obj["metadata"]
-        meter.event(metadata["namespace"], metadata["name"])
+        event = meter.event
 
-    library: Any = kubernetes_informer  # it has no types
-    informer = library.SharedInformer(list_silos)
-    for kind in (library.ADDED, library.MODIFIED, library.DELETED):
-        informer.add_event_handler(kind, handle)
-    meter.begin()
-    informer.start()
-    meter.wait_initial()
-    while informer._resource_version is None:
-        time.sleep(0.002)
-    meter.synced()
-    meter.wait_events()
-    objects = informer.cache.list()
-    meter.finish(len(objects), sum(int(obj["metadata"]["resourceVersion"]) for obj in objects))
+        def plain(obj: Any) -> None:
+            event(key_of(obj))
 
+        def stamped(obj: Any) -> None:
+            now = time.time_ns()
+            meter.arrived(now, sent_of(obj), key_of(obj))
 
-if __name__ == "__main__":
-    main()
+        self._informer = library.SharedInformer(list_objects)
+        for kind in (library.ADDED, library.MODIFIED, library.DELETED):
+            self._informer.add_event_handler(kind, stamped if meter.measure == "latency" else plain)
+
+    def start(self) -> None:
+        self._informer.start()
+
+    def has_synced(self) -> bool:
+        return self._informer._resource_version is not None
+
+    def has_relisted(self) -> bool:
+        return bool(self._informer._resource_version == str(script.RELIST_VERSION))
+
+    def resource_versions(self) -> Iterable[int]:
+        return (version_of(obj) for obj in self._informer.cache.list())

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 from kubernetes import watch as kubernetes_watch
 
-from bench.adapters.official import custom_objects
+from bench.adapters import Target
+from bench.adapters.official import key_of, list_function, version_of
 from bench.meter import Meter
-from bench.objects import NAMESPACE, SILOS
 
 
-def main() -> None:
-    meter = Meter()
-    api = custom_objects(meter.url)
-    where = (SILOS.group, SILOS.version, NAMESPACE, SILOS.resource)
-    cache: dict[tuple[str, str], Any] = {}
-    meter.begin()
-    listed = api.list_namespaced_custom_object(*where)
-    for obj in listed["items"]:
-        cache[_key(obj)] = obj
-        meter.event(*_key(obj))
-    version = listed["metadata"]["resourceVersion"]
-    del listed
-    meter.synced()
-    if not meter.wants_no_events:
-        watch: Any = kubernetes_watch  # its stubs are untyped
-        for event in watch.Watch().stream(api.list_namespaced_custom_object, *where, resource_version=version):
+class Client:
+    def __init__(self, target: Target, meter: Meter) -> None:
+        self._list, self._arguments = list_function(target)
+        self._event = meter.event
+        self._cache: dict[str, Any] = {}
+        self._synced = False
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def has_synced(self) -> bool:
+        return self._synced
+
+    def resource_versions(self) -> Iterable[int]:
+        return (version_of(obj) for obj in self._cache.values())
+
+    def _run(self) -> None:
+        version = self._read()
+        self._synced = True
+        library: Any = kubernetes_watch  # its stubs are untyped
+        for event in library.Watch().stream(self._list, *self._arguments, resource_version=version):
             obj = event["object"]
+            key = key_of(obj)
             if event["type"] == "DELETED":
-                cache.pop(_key(obj), None)
+                self._cache.pop(key, None)
             else:
-                cache[_key(obj)] = obj
-            meter.event(*_key(obj))
-            if meter.seen_events:
-                break
-    meter.finish(len(cache), sum(int(obj["metadata"]["resourceVersion"]) for obj in cache.values()))
+                self._cache[key] = obj
+            self._event(key)
 
-
-def _key(obj: Any) -> tuple[str, str]:
-    metadata = obj["metadata"]
-    return metadata["namespace"], metadata["name"]
-
-
-if __name__ == "__main__":
-    main()
+    def _read(self) -> str:
+        """The initial state; nothing of the answer outlives this."""
+        answer = self._list(*self._arguments)
+        custom = isinstance(answer, dict)
+        for obj in answer["items"] if custom else answer.items:
+            key = key_of(obj)
+            self._cache[key] = obj
+            self._event(key)
+        return str(answer["metadata"]["resourceVersion"] if custom else answer.metadata.resource_version)

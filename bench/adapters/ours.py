@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+
+from bench import manifests, script
+from bench.adapters import Target
 from bench.meter import Meter
-from bench.objects import NAMESPACE, SILOS
-from runtime.client import Client, Unstructured
-from runtime.informer import ResourceEventHandler, SharedInformerFactory
+from runtime.client import Client as KubernetesClient
+from runtime.client import Unstructured
+from runtime.informer import DeletedFinalStateUnknown, ResourceEventHandler, SharedInformerFactory
 
 
-def main() -> None:
-    meter = Meter()
-    client = Client(meter.url)
+class Client:
+    def __init__(self, target: Target, meter: Meter) -> None:
+        self._factory = SharedInformerFactory(KubernetesClient(target.url), namespace=target.namespace)
+        self._informer = self._factory.informer(target.kind.gvr)
+        self._informer.add_event_handler(_stamped(meter) if meter.measure == "latency" else _plain(meter), inline=True)
+
+    def start(self) -> None:
+        self._factory.start()
+
+    def has_synced(self) -> bool:
+        return self._informer.has_synced()
+
+    def has_relisted(self) -> bool:
+        return self._informer.last_sync_resource_version == str(script.RELIST_VERSION)
+
+    def resource_versions(self) -> Iterable[int]:
+        return (int(obj.resource_version) for obj in self._informer.indexer.list())
+
+
+def _plain(meter: Meter) -> ResourceEventHandler:
     event = meter.event
-    handler = ResourceEventHandler(
-        on_add=lambda obj, _initial: event(obj.namespace, obj.name),
-        on_update=lambda _old, new: event(new.namespace, new.name),
-        on_delete=lambda obj: event(obj.namespace, obj.name),
+    return ResourceEventHandler(
+        on_add=lambda obj, _initial: event(obj.key),
+        on_update=lambda _old, new: event(new.key),
+        on_delete=lambda obj: event(obj.key),
     )
-    meter.begin()
-    factory = SharedInformerFactory(client, namespace=NAMESPACE)
-    informer = factory.informer(SILOS)
-    informer.add_event_handler(handler, inline=True)
-    factory.start()
-    factory.wait_for_cache_sync(timeout=300)
-    meter.wait_initial()
-    meter.synced()
-    meter.wait_events()
-    objects: list[Unstructured] = informer.lister.list()
-    meter.finish(len(objects), sum(int(obj.resource_version) for obj in objects))
 
 
-if __name__ == "__main__":
-    main()
+def _stamped(meter: Meter) -> ResourceEventHandler:
+    def arrived(obj: Unstructured | DeletedFinalStateUnknown) -> None:
+        now = time.time_ns()
+        last = obj.obj if isinstance(obj, DeletedFinalStateUnknown) else obj
+        meter.arrived(now, last.annotations[manifests.SENT], obj.key)
+
+    return ResourceEventHandler(
+        on_add=lambda obj, _initial: arrived(obj), on_update=lambda _old, new: arrived(new), on_delete=arrived
+    )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -17,23 +19,52 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_suites() -> None:
     done = bench("--help")
     assert done.returncode == 0, done.stderr
-    assert "queue, ingest" in done.stdout
+    assert "ingest,memory,latency,queue,read,startup,metrics" in done.stdout.replace(" ", "").replace("\n", "")
 
 
 def test_an_unknown_suite_is_refused() -> None:
-    done = bench("speed")
+    done = bench("--suite", "speed")
     assert done.returncode == 2
-    assert "unknown suite 'speed': there are queue, ingest" in done.stderr
+    assert "invalid choice: 'speed'" in done.stderr
 
 
-def test_a_tiny_run_makes_both_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suite", "peers", "rows"),
+    [
+        (
+            "ingest",
+            ("kubernetes.informer", "kubernetes.watch", "kopf", "runtime.informer", "lazy floor"),
+            ("initial sync, custom resource", "initial sync, pod", "watch event up to an enqueued key"),
+        ),
+        (
+            "memory",
+            ("kubernetes.informer", "runtime.informer", "lazy floor"),
+            ("memory, pod", "peak of initial sync", "peak of a relist", "full garbage collection"),
+        ),
+        ("latency", ("kopf", "runtime.informer", "lazy floor"), ("event to handler at 200 events/s",)),
+        ("queue", ("queue.Queue", "PriorityQueue"), ("add+get+done, one thread", "4 producers and 4 consumers")),
+        ("metrics", ("Queue, add+get+done",), ("metrics: Queue", "metrics: watch event")),
+    ],
+)
+def test_a_tiny_run_makes_every_table(
+    tmp_path: Path, suite: str, peers: tuple[str, ...], rows: tuple[str, ...]
+) -> None:
     """Every peer does its work: a cache that is not what the server sent fails the run."""
     results = tmp_path / "RESULTS.md"
-    sizes = ("--rounds", "1", "--objects", "30", "--events", "50", "--operations", "400")
-    done = bench(*sizes, "--output", str(results))
+    done = bench("--suite", suite, "--rounds", "1", "--scale", "0.002", "--output", str(results))
     assert done.returncode == 0, done.stderr
     text = results.read_text()
     assert text in done.stdout
-    for peer in ("queue.Queue", "PriorityQueue", "kubernetes.informer", "runtime.informer", "lazy floor"):
-        assert f"| {peer}" in text
     assert "Measured 20" in text
+    for peer in peers:
+        assert f"| {peer}" in text
+    for row in rows:
+        assert f"{row}" in text
+    assert "NOT MEASURED" not in text
+
+
+def test_strict_fails_where_a_limit_is_not_met() -> None:
+    """A handful of objects cannot make up for what an informer costs by itself."""
+    done = bench("--suite", "memory", "--rounds", "1", "--scale", "0.001", "--strict")
+    assert "NOT MET" in done.stdout
+    assert done.returncode == 1

@@ -1,0 +1,50 @@
+"""What recording metrics costs a queue operation and an event."""
+
+from __future__ import annotations
+
+from bench.checks import Check
+from bench.counting import PEERS
+from bench.figures import Figure, figure, ratio
+from bench.report import Cell, Table
+from bench.rounds import Command, Session, replay_server
+from bench.suites import Outcome
+from bench.suites.clients import Workload
+
+_LIMIT = 1.05
+
+
+def metrics(session: Session) -> Outcome:
+    queues = _queues(session)
+    event, scraped = _events(session)
+    rows: dict[str, list[Cell]] = {f"{name}, add+get+done": [(found, None)] for name, found in queues.items()}
+    rows["watch event"] = [(event, None)]
+    rows["watch event, gathered every second"] = [(scraped, None)]
+    table = Table(
+        "Recording metrics",
+        ["x the same without"],
+        rows,
+        "Queues: named against unnamed ones, by turns in one process. Events: the informer against one whose counters "
+        "for metrics were replaced by nothing.",
+    )
+    checks = [Check(f"metrics: {name}", "x the same without", found, _LIMIT) for name, found in queues.items()]
+    return Outcome([table], [*checks, Check("metrics: watch event", "x the same without", event, _LIMIT)])
+
+
+def _queues(session: Session) -> dict[str, Figure | None]:
+    operations = str(session.size(400_000, 1_000))
+    commands = {name: Command(("bench.counting", name, "--operations", operations)) for name in PEERS}
+    measured = session.measure("metrics of a queue", commands)
+    return {name: figure(rounds, lambda result: result["ratio"]) for name, rounds in measured.items()}
+
+
+def _events(session: Session) -> tuple[Figure | None, Figure | None]:
+    objects, events = session.size(10_000), session.size(100_000)
+    work = Workload("silo", objects, events)
+    with replay_server("silo", objects, events) as server:
+        commands = {peer: work.command(peer, server) for peer in ("uncounted", "ours", "metrics")}
+        measured = session.measure("metrics of an event", commands)
+
+    def against_uncounted(peer: str) -> Figure | None:
+        return ratio(measured[peer], measured["uncounted"], lambda result: result["events_cpu"])
+
+    return against_uncounted("ours"), against_uncounted("metrics")
