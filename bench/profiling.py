@@ -1,7 +1,8 @@
-"""Where the threads of this process spend their time: samples of their stacks, as py-spy takes them from outside.
+"""Where the threads of this process spend CPU time: samples of their stacks, as py-spy takes them from outside.
 
-cProfile would slow down calls more than what they do, and sees one thread (up to Python 3.11) or mixes them up (after
-it). A C function shows as the line that calls it.
+Each sample weighs what the kernel says its thread has run since the one before, so waiting costs nothing. cProfile
+would slow down calls more than what they do, and sees one thread (up to Python 3.11) or mixes them up (after it). A C
+function shows as the line that calls it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from types import FrameType
 
 _INTERVAL = 0.001  # seconds
 _LINES = 45
-_IDLE = ("threading.py", "selectors.py")  # innermost frames of threads that wait
 
 
 @contextmanager
 def profiled(path: Path) -> Iterator[None]:
-    """Sample all threads but the sampler, and write to ``path`` which lines and functions were met how often; beside
-    it (``.folded``) the stacks, for flame graphs."""
+    """Sample all threads but the sampler, and write to ``path`` which lines and functions took how much; beside it
+    (``.folded``) the stacks with their microseconds, for flame graphs."""
     stacks: Counter[tuple[str, ...]] = Counter()
     stop = threading.Event()
     sampler = threading.Thread(target=_sample, args=(stacks, stop), name="sampler", daemon=True)
@@ -42,35 +42,49 @@ def profiled(path: Path) -> Iterator[None]:
 
 
 def report(stacks: Counter[tuple[str, ...]]) -> str:
-    """Tables of the lines met innermost, and of the functions met anywhere."""
+    """Tables of the innermost lines, and of the functions with what they call.
+
+    :param stacks: what was running -> microseconds.
+    """
     total = max(1, stacks.total())
     lines: Counter[str] = Counter()
     functions: Counter[str] = Counter()
-    for stack, times in stacks.items():
-        lines[stack[-1]] += times
+    for stack, spent in stacks.items():
+        lines[stack[-1]] += spent
         for function in {entry.rpartition(":")[0] for entry in stack}:
-            functions[function] += times
+            functions[function] += spent
     return (
-        f"{stacks.total()} samples of running threads, {_INTERVAL * 1e3:g} ms apart\n\n"
+        f"{stacks.total() / 1e6:.2f} s of CPU time, sampled every {_INTERVAL * 1e3:g} ms\n\n"
         f"innermost lines\n{_ranking(lines, total)}\nfunctions, with what they call\n{_ranking(functions, total)}"
     )
 
 
 def _ranking(counts: Counter[str], total: int) -> str:
-    return "".join(f"{times / total:7.1%}  {what}\n" for what, times in counts.most_common(_LINES))
+    return "".join(f"{spent / total:7.1%}  {what}\n" for what, spent in counts.most_common(_LINES))
 
 
 def _sample(stacks: Counter[tuple[str, ...]], stop: threading.Event) -> None:
-    me = threading.get_ident()
+    ran: dict[int, int] = {}
     while not stop.is_set():
+        natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
         for thread, frame in sys._current_frames().items():
-            if thread != me and not _waits(frame):
-                stacks[_stack(frame)] += 1
+            native = natives.get(thread)
+            if native is None or thread == threading.get_ident():
+                continue
+            now = _on_cpu(native)
+            spent = now - ran.get(native, now)
+            ran[native] = now
+            if spent > 0:
+                stacks[_stack(frame)] += spent
         time.sleep(_INTERVAL)
 
 
-def _waits(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.endswith(_IDLE)
+def _on_cpu(thread: int) -> int:
+    """Microseconds that it has run; 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[0]) // 1000
+    except FileNotFoundError:
+        return 0
 
 
 def _stack(frame: FrameType | None) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from bench.profiling import profiled, report
 
 
 def test_a_profile_names_lines_and_functions() -> None:
-    stacks = Counter({("a.py main:1", "b.py work:7"): 30, ("a.py main:2",): 10})
+    stacks = Counter({("a.py main:1", "b.py work:7"): 300_000, ("a.py main:2",): 100_000})
     text = report(stacks)
-    assert text.startswith("40 samples")
+    assert text.startswith("0.40 s of CPU time")
     lines, functions = text.split("functions, with what they call")
     assert "  75.0%  b.py work:7\n" in lines
     assert "  25.0%  a.py main:2\n" in lines
