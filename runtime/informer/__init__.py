@@ -19,7 +19,7 @@ The semantics are client-go's, by the rules R, Q, S, I and F that the docstrings
 - objects are immutable and never need to be copied before use;
 - deleted and created again is a deletion and an addition, never an update between two uids (S1);
 - what a relist shows unchanged is not delivered again unless asked for (I9);
-- an object the transform, key or an index function fails on is quarantined, visible and tried again (R21);
+- an object the transform, key or an index function fails on is quarantined, visible and fetched again (R21);
 - the deletion of what was never shown is not told (Q15); a raising handler still counts as synced (I7);
 - a connection that fell silent is noticed; back-off restarts only after quiet (R3); Retry-After is obeyed.
 """

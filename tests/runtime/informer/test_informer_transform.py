@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime.client import Client, Unstructured
 from runtime.informer import SharedIndexInformer, SharedInformerFactory, projection
@@ -245,6 +249,36 @@ def test_a_projection_keeps_the_identity_and_the_named_fields() -> None:
     assert projection(["spec", "spec.replicas"])(given)["spec"] == given["spec"]
     assert projection(["spec.replicas", "spec"])(given)["spec"] == given["spec"]
     assert projection(["spec.nothing.here"])({"spec": 5}) == {"spec": 5}
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c.d", "metadata"]), inner),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "metadata", "kind"]), _values),
+    st.lists(st.lists(st.sampled_from(["a", "b", "c.d", "metadata"]), min_size=1, max_size=4), max_size=4),
+)
+def test_a_projection_of_json_is_the_json_of_the_projection(body: dict[str, Any], paths: list[list[str]]) -> None:
+    keep = projection(paths)
+    raw = keep.of_json(orjson.dumps(body))
+    assert orjson.loads(raw) == keep(body)
+    assert sys.getsizeof(raw) == sys.getsizeof(bytes(bytearray(raw)))
+
+
+def test_a_projection_alone_is_one_decoding_that_skips_the_rest(script: Script, scripted: Make) -> None:
+    """What is not kept is not even looked at; what is kept stays as it was written."""
+    script.lists.append(
+        listing(10, obj("a", 1, spec={"n": 1.50, "x": [1]}, status={"y": {}}, metadata={"managedFields": [{}]}))
+    )
+    informer = synced(scripted(projection=["spec.n", "status"]))
+    kept = informer.indexer.get("ns/a")
+    assert kept is not None
+    assert kept.to_dict() == obj("a", 1, spec={"n": 1.5}, status={"y": {}})
+    assert informer.sync_state.quarantined == {}
 
 
 def test_a_factory_projects_after_the_transform(client: Client, api: FakeAPIServer) -> None:
