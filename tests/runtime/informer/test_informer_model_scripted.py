@@ -341,7 +341,7 @@ class InformerMachine(RuleBasedStateMachine):
     @rule(number=which)
     def block(self, number: int) -> None:
         listener = self._one(number)
-        if listener is not None and not listener.name.endswith("inline") and not listener.name.startswith("inline"):
+        if listener is not None and "inline" not in listener.name:
             listener.open.clear()
 
     @rule(number=which)
@@ -365,6 +365,19 @@ class InformerMachine(RuleBasedStateMachine):
         listener.final = len(listener.calls)
         assert not blocked or listener.final <= before + 1, "more than the call in progress"
         self.removed.append(listener)
+
+    @rule(number=which)
+    def remove_handler_that_is_behind(self, number: int) -> None:
+        """What waits for it is dropped, though it was handed over already."""
+        listener = self._one(number)
+        if listener is None or "inline" in listener.name or listener.name == "first":
+            return
+        self._become_quiet()
+        listener.open.clear()
+        for name in NAMES:
+            self.write(name, ["red"], False)
+        self._until(self._all_arrived, "the writes")
+        self.remove_handler(self.listeners.index(listener))
 
     def _one(self, number: int) -> Listener | None:
         return self.listeners[number % len(self.listeners)] if self.listeners else None
