@@ -1,4 +1,4 @@
-"""Failures on demand: what a client must survive."""
+"""Failures on demand: what a client must survive. Where client-go's fake has reactors, this has rules (T1)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ class Fault:
     delay: float = 0.0
     times: int | None = None
     hits: int = field(default=0, init=False)
+
+    def is_used_up(self) -> bool:
+        return self.times is not None and self.hits >= self.times
 
 
 class Faults:
@@ -107,10 +110,13 @@ class Faults:
         if not self._rules:
             return None
         with self._lock:
-            for fault in self._rules:
-                if fault.times is not None and fault.hits >= fault.times:
-                    continue
-                if fault.match(asked):
+            rules = [*self._rules]
+        for fault in rules:
+            # Without the lock: a test may ask the server something to decide.
+            if fault.is_used_up() or not fault.match(asked):
+                continue
+            with self._lock:
+                if fault in self._rules and not fault.is_used_up():
                     fault.hits += 1
                     return fault
         return None
