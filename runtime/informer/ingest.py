@@ -17,7 +17,7 @@ from .projection import Transform
 from .quarantine import Failure, Held, Quarantine, key_in_quarantine
 from .shaping import shape
 from .state import Health
-from .store import Content, Indexer, Transaction, check_key
+from .store import Content, Indexer, Transaction, can_be_key, check_key
 from .versions import is_at_least, is_comparable, is_older
 
 ADDED = "ADDED"
@@ -26,6 +26,7 @@ DELETED = "DELETED"
 BOOKMARK = "BOOKMARK"
 
 _FETCHES = 20  # quarantined objects fetched in one go, so that a resync need not wait for thousands
+_NOTHING: dict[str, Unstructured] = {}
 _SUPERSEDED = 1000  # versions that came and went within one replacement and may be kept until its end
 
 
@@ -138,7 +139,7 @@ class Ingest:
                     elif isinstance(obj, Failure):
                         # In its turn: what came before it in the same batch must not release it again.
                         self._quarantine.hold(obj)
-                    elif self._put(transaction, obj, notes) and self._quarantine:
+                    elif self._put(transaction, obj, notes) and self._quarantine.held:
                         self._quarantine.release(obj)
                 transaction.reach(version)
             self._tell(notes)
@@ -252,14 +253,14 @@ class Ingest:
     def _put_off(self, due: Sequence[Held], at_least: float) -> None:
         with self._dispatch:
             for held in due:
-                if self._quarantine.get(held.failure.key) is held:
+                if self._quarantine.held.get(held.failure.key) is held:
                     self._quarantine.hold(held.failure, at_least)
 
     def _settle(self, held: Held, fetched: Unstructured | Failure | None) -> None:
         key = held.failure.key
         with self._dispatch:
             # Meanwhile a newer version or its deletion may have come, or the end.
-            if self._quarantine.get(key) is not held or self._store.closed:
+            if self._quarantine.held.get(key) is not held or self._store.closed:
                 return
             if fetched is None or is_older(fetched.resource_version, held.failure.resource_version):
                 self._quarantine.hold(held.failure)
@@ -307,13 +308,19 @@ class Ingest:
                     for obj in gone:
                         transaction.unfile(obj)
                 for obj in arrived:
-                    if content.get(obj.namespace, {}).get(obj.name) is not obj:
+                    namespace, name = obj.namespace, obj.name
+                    if content.get(namespace, _NOTHING).get(name) is not obj:
                         continue
-                    old = before.get(obj.namespace, {}).get(obj.name)
-                    if old is not obj:
-                        self._take_over(transaction, content, old, obj, notes, initial=initial)
-                    elif unchanged:
-                        notes.append(Redelivered(obj))
+                    old = before.get(namespace, _NOTHING).get(name)
+                    if old is obj:
+                        if unchanged:
+                            notes.append(Redelivered(obj))
+                    elif not self._file(transaction, content, obj):
+                        continue
+                    elif old is None:
+                        notes.append(Added(obj, initial))
+                    else:
+                        self._note_change(old, obj, notes, initial=initial)
                 transaction.swap(content)
                 transaction.reach(resource_version)
             for failure in failed.values():
@@ -329,7 +336,7 @@ class Ingest:
         """
         with other._dispatch, other._store.transaction() as transaction:
             content = {namespace: objects.copy() for namespace, objects in transaction.content.items()}
-            failed = {held.failure.key: held.failure for held in other._quarantine.held()}
+            failed = {held.failure.key: held.failure for held in other._quarantine.held.values()}
             version = other._store.resource_version
             ahead = other._ahead.copy()
         with self._dispatch:
@@ -348,27 +355,15 @@ class Ingest:
                 namespace, _, name = key.rpartition("/")
                 _restore(before, content, namespace, name)
 
-    def _take_over(
-        self,
-        transaction: Transaction,
-        content: Content,
-        old: Unstructured | None,
-        obj: Unstructured,
-        notes: list[Note],
-        *,
-        initial: bool,
-    ) -> None:
-        """A new object of the new content: have the indices know it, and note what it is to a handler."""
+    def _file(self, transaction: Transaction, content: Content, obj: Unstructured) -> bool:
+        """Have the indices know a new object of the new content; False if one of them could not."""
         try:
             transaction.file(obj)
         except ValueError as error:  # an index function failed
             self._quarantine.hold(self._failed(obj, error))
             _restore(transaction.content, content, obj.namespace, obj.name)
-            return
-        if old is None:
-            notes.append(Added(obj, initial))
-        else:
-            self._note_change(old, obj, notes, initial=initial)
+            return False
+        return True
 
 
 class _ListDiff:
@@ -385,13 +380,18 @@ class _ListDiff:
         self._failed: dict[str, Failure] = {}
 
     def add(self, objects: Iterable[Unstructured]) -> None:
-        ingest, content, cached = self._ingest, self._content, self._ingest._store
+        ingest, content = self._ingest, self._content
+        # Only compared with, so no lock is needed: the commit looks again.
+        cached = ingest._store.transaction().content
+        as_it_is = not ingest._transforms
         for received in objects:
             namespace, name = received.namespace, received.name
-            known = cached.find(namespace, name)
+            known = cached.get(namespace, _NOTHING).get(name)
             obj: Unstructured | Failure
             if known is not None and _same_version(known, received):
                 obj = known
+            elif as_it_is and can_be_key(namespace, name):
+                obj = received
             else:
                 obj = ingest._shape(received)
             if self._failed:
@@ -401,12 +401,13 @@ class _ListDiff:
                 self._failed[obj.key] = obj
                 continue
             self._arrived.append(obj)
-            of_namespace = content.get(namespace)
-            if of_namespace is None:
+            listed = content.get(namespace)
+            if listed is None:
                 content[namespace] = {obj.name: obj}
             else:
-                of_namespace.pop(name, None)  # a key must be the name of the object it stands for
-                of_namespace[obj.name] = obj
+                if name in listed:  # a key must be the name of the object it stands for
+                    del listed[name]
+                listed[obj.name] = obj
 
     def apply(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -9,6 +9,8 @@ from typing import Self
 from runtime.client import Unstructured
 from runtime.clock import Clock
 
+from .store import can_be_key
+
 _FIRST_RETRY = 1.0  # seconds until a quarantined object is fetched, doubled each time
 _LAST_RETRY = 300.0
 
@@ -53,64 +55,54 @@ class Held:
 class Quarantine:
     """What is held, by key. Changed under the informer's dispatch lock only.
 
+    :ivar held: to be read.
     :param grew: called after something was put in or put off.
     """
 
     def __init__(self, clock: Clock, grew: Callable[[], None]) -> None:
         self._clock = clock
         self._grew = grew
-        self._held: dict[str, Held] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._held)
-
-    def get(self, key: str) -> Held | None:
-        return self._held.get(key)
+        self.held: dict[str, Held] = {}
 
     def hold(self, failure: Failure, at_least: float = 0.0) -> None:
         """Put in what failed, or failed again; it is due after a back-off that doubles with each attempt.
 
         :param at_least: seconds it is left alone in any case.
         """
-        before = self._held.get(failure.key)
+        before = self.held.get(failure.key)
         attempts = before.attempts + 1 if before is not None else 1
         delay = max(min(_FIRST_RETRY * 2.0 ** min(attempts - 1, 20), _LAST_RETRY), at_least)
         retry_at = self._clock.monotonic() + delay if failure.fetchable else None
-        self._held[failure.key] = Held(failure, attempts, retry_at)
+        self.held[failure.key] = Held(failure, attempts, retry_at)
         self._grew()
 
     def release(self, obj: Unstructured) -> None:
         """A version of it could be cached, or it is gone."""
-        if self._held:
-            self._held.pop(key_in_quarantine(obj), None)
+        if self.held:
+            self.held.pop(key_in_quarantine(obj), None)
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Release all but these."""
-        for key in [key for key in self._held if key not in keys]:
-            del self._held[key]
-
-    def held(self) -> list[Held]:
-        return [*self._held.values()]
+        for key in [key for key in self.held if key not in keys]:
+            del self.held[key]
 
     def errors(self) -> Mapping[str, str]:
         """Key -> error. May be called by any thread, without the lock, and never blocks."""
         # An inline handler may hold the lock for long: who asks for the state wants it then above all.
         # To copy a dict is one step for other threads.
-        return {key: held.failure.error for key, held in self._held.copy().items()}
+        return {key: held.failure.error for key, held in self.held.copy().items()}
 
     def next_retry(self) -> float | None:
         """When the first one is due, in the clock's monotonic time; None if none ever is."""
-        return min((held.retry_at for held in self._held.values() if held.retry_at is not None), default=None)
+        return min((held.retry_at for held in self.held.values() if held.retry_at is not None), default=None)
 
     def due(self) -> list[Held]:
         """Those whose time it is, the longest due first."""
         now = self._clock.monotonic()
-        due = [(held.retry_at, key) for key, held in self._held.items() if held.retry_at is not None]
-        return [self._held[key] for retry_at, key in sorted(due) if retry_at <= now]
+        due = [(held.retry_at, key) for key, held in self.held.items() if held.retry_at is not None]
+        return [self.held[key] for retry_at, key in sorted(due) if retry_at <= now]
 
 
 def key_in_quarantine(obj: Unstructured) -> str:
     """The object's key, if it can have one."""
-    if not obj.name or "/" in obj.name or "/" in obj.namespace:
-        return f"uid:{obj.uid}"
-    return obj.key
+    return obj.key if can_be_key(obj.namespace, obj.name) else f"uid:{obj.uid}"

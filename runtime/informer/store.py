@@ -20,6 +20,7 @@ __all__ = [
     "IndexFunctionError",
     "Indexer",
     "Transaction",
+    "can_be_key",
     "check_key",
     "key_of",
     "namespace_index",
@@ -332,8 +333,7 @@ class Transaction:
         objects = store._content.get(namespace)
         if objects is None or name not in objects:
             check_key(obj)
-        if store._kept_indices:
-            self.file(obj)
+        self.file(obj)
         if objects is None:
             store._content[namespace] = {name: obj}
             return None
@@ -358,7 +358,7 @@ class Transaction:
         store = self._store
         if resource_version:
             store._resource_version = resource_version
-            if store._waiters:
+            if store._waiters.heap:
                 store._waiters.reach(resource_version)
 
     # For a new content as a whole: file what is new, unfile what is gone, then swap.
@@ -368,6 +368,8 @@ class Transaction:
 
         :raises ValueError: an index function failed; no index has changed then.
         """
+        if not self._store._kept_indices:
+            return
         # All functions are asked before anything is changed.
         for index, values in [(index, index.values_of(obj)) for index in self._store._kept_indices]:
             index.file(obj, values)
@@ -393,11 +395,16 @@ def key_of(obj: Unstructured) -> str:
 
 def check_key(obj: Unstructured) -> None:
     """:raises ValueError: as :func:`key_of`."""
-    name = obj.name
+    namespace, name = obj.namespace, obj.name
     if not name:
         raise ValueError(f"{obj.kind or 'object'} without metadata.name (uid {obj.uid or 'unknown'})")
-    if "/" in name or "/" in obj.namespace:
-        raise ValueError(f"{obj.kind or 'object'} {obj.namespace!r}/{name!r}: a slash in metadata.name or namespace")
+    if not can_be_key(namespace, name):
+        raise ValueError(f"{obj.kind or 'object'} {namespace!r}/{name!r}: a slash in metadata.name or namespace")
+
+
+def can_be_key(namespace: str, name: str) -> bool:
+    """Whether they make a key that can be taken apart again."""
+    return bool(name) and "/" not in name and "/" not in namespace
 
 
 def split_key(key: str) -> tuple[str, str]:

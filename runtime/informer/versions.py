@@ -60,39 +60,38 @@ class Waiters:
     """Those who wait for a version, each woken once, when it comes: who waits for a later one sleeps on.
 
     Guarded by the lock it is given, which is also what the waiters wait with.
+
+    :ivar heap: the first one first; empty if nobody waits.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
-        self._heap: list[tuple[_Order, int, Waiter]] = []
+        self.heap: list[tuple[_Order, int, Waiter]] = []
         self._numbers = itertools.count()
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
 
     def add(self, version: str) -> Waiter:
         """:raises ValueError: the version is not comparable."""
         waiter = Waiter(self._lock)
-        heapq.heappush(self._heap, (_order(version), next(self._numbers), waiter))
+        heapq.heappush(self.heap, (_order(version), next(self._numbers), waiter))
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
         """Forget one that gave up; no effect on one that was woken."""
         if not waiter.reached:
-            self._heap = [entry for entry in self._heap if entry[2] is not waiter]
-            heapq.heapify(self._heap)
+            self.heap = [entry for entry in self.heap if entry[2] is not waiter]
+            heapq.heapify(self.heap)
 
     def reach(self, version: str) -> None:
         """Wake those whose version this is, or is past."""
         if not is_comparable(version):
             return
         now = _order(version)
-        while self._heap and self._heap[0][0] <= now:
-            waiter = heapq.heappop(self._heap)[2]
+        while self.heap and self.heap[0][0] <= now:
+            waiter = heapq.heappop(self.heap)[2]
             waiter.reached = True
             waiter.condition.notify_all()
 
     def wake_all(self) -> None:
         """Have all look again, reached or not."""
-        for _, _, waiter in self._heap:
+        for _, _, waiter in self.heap:
             waiter.condition.notify_all()

@@ -308,7 +308,7 @@ def test_of_an_object_in_quarantine_nothing_is_held() -> None:
     quarantine = Quarantine(clock, lambda: None)
     large = unstructured("a", 1, data="x" * 10_000_000)
     quarantine.hold(Failure.of(large, ValueError("no")))
-    (held,) = quarantine.held()
+    (held,) = quarantine.held.values()
     assert held.failure == Failure("ns/a", "ns", "a", "1", "ValueError: no")
 
 

@@ -190,7 +190,7 @@ def test_wait_until_returns_when_the_version_is_reached(store: Indexer) -> None:
     results: list[bool] = []
     waiter = threading.Thread(target=lambda: results.append(store.wait_until("10", 20)), name="waiter")
     waiter.start()
-    until(lambda: store._waiters)
+    until(lambda: store._waiters.heap)
     store.put(widget("a", version=9))
     assert results == []
     store.bookmark("11")
@@ -226,7 +226,7 @@ def test_each_waiter_is_woken_by_its_own_version_only() -> None:
     store.bookmark("5")  # the store goes back; who was woken had seen it all the same
     third.join()
     assert woken == ["9", huge]
-    assert not store._waiters
+    assert not store._waiters.heap
 
 
 def test_a_transaction_is_seen_whole_or_not_at_all(store: Indexer) -> None:
