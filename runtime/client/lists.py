@@ -21,8 +21,11 @@ class _ListEnvelope(msgspec.Struct):
     kind: str | None = None
     api_version: str | None = msgspec.field(name="apiVersion", default=None)
     metadata: _ListMeta | None = None
-    items: list[msgspec.Raw] | None = None
+    items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
 
+
+# Kinds of answers without items that, taken for an empty list, would empty a cache: a Table (R11), or what a proxy says.
+_NO_LISTS = frozenset(("", "Table", "Status"))
 
 _envelope_of = msgspec.json.Decoder(_ListEnvelope).decode
 
@@ -88,11 +91,17 @@ def read_list(body: bytes, target: Target) -> RawList:
     except RecursionError as e:
         what = "an item is nested too deep to be read; find and delete it, or leave it out with a selector"
         raise ConnectionFailed(f"{target}: {what}", sent=False, retryable=False) from e
-    metadata = envelope.metadata or _ListMeta()
     kind = envelope.kind or ""
+    items = envelope.items
+    if items is msgspec.UNSET:
+        if kind in _NO_LISTS:
+            what = f"the answer, of kind {kind or 'unknown'}, has no items: it is not a list"
+            raise ConnectionFailed(f"{target}: {what}", sent=False, retryable=False)
+        items = None
+    metadata = envelope.metadata or _ListMeta()
     item_kind = kind.removesuffix("List")
     return RawList(
-        items=envelope.items or [],
+        items=items or [],
         kind=item_kind if item_kind != kind else "",
         api_version=envelope.api_version or "",
         resource_version=metadata.resource_version or "",
