@@ -21,10 +21,10 @@ from runtime.client import (
 )
 from runtime.client.watch import BOOKMARK
 from runtime.clock import SYSTEM, Clock
+from runtime.informer.factory import DEFAULT_IDLE_TIMEOUT
 from runtime.logging import get_logger
 from runtime.selectors import FieldSelector, LabelSelector
 
-DEFAULT_IDLE_TIMEOUT = 90.0  # seconds; servers send a bookmark about once a minute
 MIN_RESTART = 1.0  # seconds from the beginning of one watch to that of the next
 _FINAL = (Expired, Unauthorized, Forbidden)  # trying again helps against none of them
 

@@ -10,6 +10,7 @@ from runtime.client import Cancelled, Interrupt, ResourceClient, WatchEvent
 from runtime.client.watch import ADDED
 from runtime.clock import Clock
 from runtime.informer import Indexer, ResourceSource, SharedIndexInformer, wait_for_cache_sync
+from runtime.informer.factory import DEFAULT_IDLE_TIMEOUT
 from runtime.selectors import FieldSelector, LabelSelector
 from runtime.watchtools.conditions import Condition
 from runtime.watchtools.informer_watcher import InformerWatcher
@@ -96,21 +97,20 @@ def until_with_sync(
     :returns: the event that met the last condition; None without conditions, or if ``precondition`` was met.
     """
     selected = _only(name, field_selector)
-    cut = Interrupt()  # a list that is never answered must not keep us
     informer = SharedIndexInformer(
         ResourceSource(
-            resource.bound(cut),
+            resource,
             label_selector=None if label_selector is None else str(label_selector),
             field_selector=None if selected is None else str(selected),
         ),
         resource.gvr,
+        idle_timeout=DEFAULT_IDLE_TIMEOUT,
         clock=clock,
     )
     watch = InformerWatcher(informer)
 
     def end() -> None:
         informer.stop()
-        cut.set()
         watch.close()
 
     try:
