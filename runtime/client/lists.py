@@ -24,7 +24,7 @@ class _ListEnvelope(msgspec.Struct):
     items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-# Kinds of answers without items that, taken for an empty list, would empty a cache: a Table (R11), or what a proxy says.
+# Kinds of answers that lack items. Taken for an empty list they would empty a cache: a Table (R11), a proxy's words.
 _NO_LISTS = frozenset(("", "Table", "Status"))
 
 _envelope_of = msgspec.json.Decoder(_ListEnvelope).decode
