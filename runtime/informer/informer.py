@@ -189,7 +189,8 @@ class SharedIndexInformer:
             see :data:`BufferPolicy`.
         :param redeliver_unchanged: also call ``on_update(obj, obj)`` for what a new list shows unchanged. client-go
             always does without resync (I9).
-        :param name: for logs, metrics and the thread; that of the handler's functions or class if empty (I23).
+        :param name: for logs, metrics and the thread. If empty it is made of the handler's functions or class (I23), with
+            a number if that is taken.
         :raises RuntimeError: the informer has stopped (I2).
         """
         fold_limit(buffer)
@@ -197,7 +198,7 @@ class SharedIndexInformer:
             if self._stopped:
                 raise RuntimeError(f"{self._name} has stopped: it takes no handlers any more; make a new informer")
             registration = Registration(
-                free_name(f"{self._name}/{name or name_of(handler)}", self._registrations),
+                f"{self._name}/{name}" if name else free_name(f"{self._name}/{name_of(handler)}", self._registrations),
                 handler,
                 inline=inline,
                 policy=buffer,
