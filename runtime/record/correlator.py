@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from runtime.clock import Clock
+from runtime.flowcontrol import TokenBucket
 from runtime.record.event import timestamp
 from runtime.types import JSONObject
 
@@ -64,12 +65,6 @@ class _Seen:
     stored: int = 0  # the count that the server has
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    refilled: float
-
-
 class Correlator:
     """One per sink. Not thread-safe: it belongs to the thread that writes.
 
@@ -89,7 +84,7 @@ class Correlator:
         size = self._options.cache_size
         self._similar: _Recent[_Similar] = _Recent(size)
         self._seen: _Recent[_Seen] = _Recent(size)
-        self._buckets: _Recent[_Bucket] = _Recent(size)
+        self._buckets: _Recent[TokenBucket] = _Recent(size)
 
     def correlate(self, event: JSONObject) -> Correlated | None:
         """What to write for a new event; None if the filter drops it, which counts it all the same (E6)."""
@@ -150,18 +145,12 @@ class Correlator:
 
     def _allowed(self, event: JSONObject) -> bool:
         """A token bucket per source, object and type (E6)."""
-        options, now = self._options, self._clock.monotonic()
         key = (*_source_key(event), *_object_key(event), event["type"])
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = _Bucket(float(options.burst), now)
+            bucket = TokenBucket(1.0 / self._options.refill_seconds, self._options.burst, clock=self._clock)
             self._buckets.put(key, bucket)
-        bucket.tokens = min(options.burst, bucket.tokens + (now - bucket.refilled) / options.refill_seconds)
-        bucket.refilled = now
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
+        return bucket.try_accept()
 
 
 class _Recent(Generic[V]):
