@@ -183,6 +183,19 @@ def test_pages_of_the_newest_state_say_nothing_of_the_watch_cache(script: Script
     assert asked == [("0", "500"), ("10", None), (None, "500"), (None, "500"), ("20", None)]
 
 
+def test_a_table_is_no_list(script: Script, scripted: Make) -> None:
+    """R11: it has no items, which must not be taken for an empty collection."""
+    table = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": "20"}, "rows": []}
+    script.lists += [listing(10, obj("a", 1)), lambda handler: handler.answer(200, table), listing(30, obj("b", 21))]
+    script.watches.append(watching(error_event(500, "InternalError")))
+    told: list[Exception] = []
+    informer = scripted(start=False)
+    informer.set_watch_error_handler(told.append)
+    informer.start()
+    until(lambda: "ns/b" in informer.indexer)
+    assert "Table" in str(told[0])
+
+
 def test_a_list_that_is_cut_off_by_the_end_is_no_error(script: Script, scripted_client: Client) -> None:
     """R14."""
     told: list[Exception] = []
