@@ -94,7 +94,7 @@ def informer_metrics(informers: Iterable[SharedIndexInformer]) -> Iterator[Metri
 def _handlers(rows: Sequence[_Row]) -> Iterator[Metric]:
     """The handlers of each informer; those of one name count as one.
 
-    client-go traces slow handlers instead (I23); the backlog and its age say the same at any time.
+    What the log says of a slow handler (I23) can be seen here at any time.
     """
     from runtime.metrics.families import counter, gauge
 
@@ -109,7 +109,12 @@ def _handlers(rows: Sequence[_Row]) -> Iterator[Metric]:
             errors[labels] = errors.get(labels, 0) + handler.errors
     by = (*_LABELS, "handler")
     yield gauge("runtime_informer_handler_backlog", "Notifications that wait for the handler.", by, backlog)
-    yield gauge("runtime_informer_handler_backlog_age_seconds", "Since nothing waited for the handler.", by, ages)
+    yield gauge(
+        "runtime_informer_handler_backlog_age_seconds",
+        "Of the notification that waits longest for the handler.",
+        by,
+        ages,
+    )
     yield counter("runtime_informer_handler_errors", "Calls of the handler that raised.", by, errors)
 
 
