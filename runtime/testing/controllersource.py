@@ -305,6 +305,11 @@ class FakeControllerSource:
         """The requests of one verb so far."""
         return [request for request in self.requests if request.verb == verb]
 
+    def forget_requests(self) -> None:
+        """Begin the record of requests anew."""
+        with self._changed:
+            self._requests.clear()
+
     @property
     def watches(self) -> int:
         """How many watches nobody has closed and whose reader has not come to their end (R25)."""

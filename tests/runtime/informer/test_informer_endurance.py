@@ -193,20 +193,20 @@ def live_and_die(
 def test_a_thousand_starts_and_stops_leave_nothing_behind(watch_list: bool) -> None:
     """I14: no thread, no watch, no object."""
     source = FakeControllerSource([thing(name) for name in "abc"], watch_list=watch_list)
-    lives: list[weakref.ref[SharedIndexInformer]] = []
+    alive: list[weakref.ref[SharedIndexInformer]] = []
+    sizes: list[int] = []
     with tracing():
-        size = 0
         for number in range(500):
-            lives.append(live_and_die(source, number, FakeClock() if number % 4 == 0 else None))
-            if number == 100:
-                size = traced()
-        assert ours() == []
-        assert source.watches == 0
-        gc.collect()
-        alive = [number for number, life in enumerate(lives) if life() is not None]
-        assert not alive, f"{len(alive)} informers are still there: {alive[:20]}"
-        grown = traced() - size
-    assert grown / 400 < 400, f"{grown} bytes more after 400 informers"
+            alive.append(live_and_die(source, number, FakeClock() if number % 4 == 0 else None))
+            if (number + 1) % 100 == 0:
+                gc.collect()
+                alive = [life for life in alive if life() is not None]
+                source.forget_requests()
+                sizes.append(traced())
+    assert ours() == []
+    assert source.watches == 0
+    assert len(alive) == 0
+    assert sizes[-1] - sizes[0] < 50_000, f"bytes held after each 100 informers: {sizes}"
 
 
 def test_starts_and_stops_over_http_leave_no_socket_behind() -> None:

@@ -534,7 +534,7 @@ def run(examples: int, steps: int) -> None:
 
 
 def test_whatever_the_script_cache_and_handlers_are_those_of_the_model() -> None:
-    run(examples=60, steps=30)
+    run(examples=40, steps=30)
 
 
 @pytest.mark.slow
