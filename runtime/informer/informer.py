@@ -189,8 +189,8 @@ class SharedIndexInformer:
             see :data:`BufferPolicy`.
         :param redeliver_unchanged: also call ``on_update(obj, obj)`` for what a new list shows unchanged. client-go
             always does without resync (I9).
-        :param name: for logs, metrics and the thread. If empty it is made of the handler's functions or class (I23), with
-            a number if that is taken.
+        :param name: for logs, metrics and the thread. If empty it is made of the handler's functions or class (I23),
+            with a number if that is taken.
         :raises RuntimeError: the informer has stopped (I2).
         """
         fold_limit(buffer)

@@ -103,7 +103,8 @@ class Ingest:
         self._health = health
         self._log = log
         self._populated = False
-        self._quarantine = Quarantine(clock, quarantine_grew)
+        self._quarantine = Quarantine(clock)
+        self._quarantine_grew = quarantine_grew
         # Keys whose cached object was fetched, and its version: until the collection gets there, what it says of them
         # is older than what the cache holds. Changed under the dispatch lock.
         self._ahead: dict[str, str] = {}
@@ -218,17 +219,23 @@ class Ingest:
         if self._ahead:
             version = self._store.resource_version
             self._ahead = {key: fetched for key, fetched in self._ahead.items() if not is_at_least(version, fetched)}
+        self._plan_retries()
 
     # Quarantine
+
+    def _plan_retries(self) -> None:
+        if self._quarantine.grew:
+            self._quarantine.grew = False
+            self._quarantine_grew()
 
     @property
     def quarantine(self) -> Quarantine:
         return self._quarantine
 
     def next_retry(self) -> float | None:
-        """When the first quarantined object is due, in the clock's time; None if there is none."""
+        """When the first quarantined object is fetched, in the clock's time; None if none is."""
         with self._dispatch:
-            return self._quarantine.next_retry()
+            return self._quarantine.next_due()
 
     def retry_quarantined(self) -> None:
         """Fetch those again that are due. May be called by another thread than the reflector's.
@@ -237,24 +244,24 @@ class Ingest:
         never goes back in time. That an object is not there is left for its deletion event, or a list, to tell.
         """
         with self._dispatch:
-            due = self._quarantine.due()
-        for number, held in enumerate(due[:_FETCHES]):
+            due = self._quarantine.take_due(_FETCHES)
+        for number, held in enumerate(due):
             try:
                 obj = self._fetch(held.failure.namespace, held.failure.name)
             except Exception as error:
-                self._log.warning(
-                    "quarantined object could not be fetched", key=held.failure.key, error=str(error), left=len(due)
-                )
+                self._log.warning("quarantined object could not be fetched", key=held.failure.key, error=str(error))
                 # The server that failed on one would do so on all.
                 self._put_off(due[number:], (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
                 return
             self._settle(held, None if obj is None else self._shape(obj))
 
     def _put_off(self, due: Sequence[Held], at_least: float) -> None:
+        """Try these, and all others that are due, later."""
         with self._dispatch:
-            for held in due:
+            for held in (*due, *self._quarantine.take_due()):
                 if self._quarantine.held.get(held.failure.key) is held:
                     self._quarantine.hold(held.failure, at_least)
+            self._plan_retries()
 
     def _settle(self, held: Held, fetched: Unstructured | Failure | None) -> None:
         key = held.failure.key
@@ -264,8 +271,10 @@ class Ingest:
                 return
             if fetched is None or is_older(fetched.resource_version, held.failure.resource_version):
                 self._quarantine.hold(held.failure)
+                self._plan_retries()
             elif isinstance(fetched, Failure):
                 self._quarantine.hold(fetched)
+                self._plan_retries()
             else:
                 notes: list[Note] = []
                 with self._store.transaction() as transaction:

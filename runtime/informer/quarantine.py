@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import heapq
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +15,7 @@ from .store import can_be_key
 
 _FIRST_RETRY = 1.0  # seconds until a quarantined object is fetched, doubled each time
 _LAST_RETRY = 300.0
+_STALE = 100  # entries of the agenda that may stand for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +42,33 @@ class Failure:
         return not self.key.startswith("uid:")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Held:
     """One object in quarantine.
 
     :ivar attempts: how often it has failed, or could not be fetched.
-    :ivar retry_at: when it is fetched, in the clock's monotonic time; None: never.
     """
 
     failure: Failure
     attempts: int
-    retry_at: float | None
 
 
 class Quarantine:
     """What is held, by key. Changed under the informer's dispatch lock only.
 
+    What it does for one object costs the same however many are held: when a transform is broken that is all of them.
+
     :ivar held: to be read.
-    :param grew: called after something was put in or put off.
+    :ivar grew: something was put in or put off since somebody set this to False.
     """
 
-    def __init__(self, clock: Clock, grew: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._grew = grew
         self.held: dict[str, Held] = {}
+        self.grew = False
+        # By time; of what was released or put off meanwhile entries stay until they come up, or are too many.
+        self._agenda: list[tuple[float, int, Held]] = []
+        self._numbers = itertools.count()
 
     def hold(self, failure: Failure, at_least: float = 0.0) -> None:
         """Put in what failed, or failed again; it is due after a back-off that doubles with each attempt.
@@ -71,10 +77,15 @@ class Quarantine:
         """
         before = self.held.get(failure.key)
         attempts = before.attempts + 1 if before is not None else 1
+        held = self.held[failure.key] = Held(failure, attempts)
+        self.grew = True
+        if not failure.fetchable:
+            return
         delay = max(min(_FIRST_RETRY * 2.0 ** min(attempts - 1, 20), _LAST_RETRY), at_least)
-        retry_at = self._clock.monotonic() + delay if failure.fetchable else None
-        self.held[failure.key] = Held(failure, attempts, retry_at)
-        self._grew()
+        heapq.heappush(self._agenda, (self._clock.monotonic() + delay, next(self._numbers), held))
+        if len(self._agenda) > 2 * len(self.held) + _STALE:
+            self._agenda = [entry for entry in self._agenda if self._stands(entry)]
+            heapq.heapify(self._agenda)
 
     def release(self, obj: Unstructured) -> None:
         """A version of it could be cached, or it is gone."""
@@ -92,15 +103,25 @@ class Quarantine:
         # To copy a dict is one step for other threads.
         return {key: held.failure.error for key, held in self.held.copy().items()}
 
-    def next_retry(self) -> float | None:
+    def next_due(self) -> float | None:
         """When the first one is due, in the clock's monotonic time; None if none ever is."""
-        return min((held.retry_at for held in self.held.values() if held.retry_at is not None), default=None)
+        while self._agenda and not self._stands(self._agenda[0]):
+            heapq.heappop(self._agenda)
+        return self._agenda[0][0] if self._agenda else None
 
-    def due(self) -> list[Held]:
-        """Those whose time it is, the longest due first."""
+    def take_due(self, limit: int | None = None) -> list[Held]:
+        """Those whose time it is, the longest due first. Each has to be held again, or released."""
         now = self._clock.monotonic()
-        due = [(held.retry_at, key) for key, held in self.held.items() if held.retry_at is not None]
-        return [self.held[key] for retry_at, key in sorted(due) if retry_at <= now]
+        due: list[Held] = []
+        while limit is None or len(due) < limit:
+            moment = self.next_due()
+            if moment is None or moment > now:
+                break
+            due.append(heapq.heappop(self._agenda)[2])
+        return due
+
+    def _stands(self, entry: tuple[float, int, Held]) -> bool:
+        return self.held.get(entry[2].failure.key) is entry[2]
 
 
 def key_in_quarantine(obj: Unstructured) -> str:

@@ -292,6 +292,19 @@ def test_thousands_are_fetched_in_small_goes(bench: Bench) -> None:
     assert len(bench.store) == 100
 
 
+def test_a_thousand_in_quarantine_plan_one_retry_and_keep_no_stale_plans(bench: Bench) -> None:
+    bench.listed(10, *[bad(f"o{i}", i + 1) for i in range(1000)])
+    assert bench.grew == 1
+    for version in range(2000, 3000):
+        bench.events(("MODIFIED", bad("o1", version)))
+    assert bench.grew == 1001
+    assert len(bench.ingest.quarantine._agenda) <= 2200
+    bench.retry(300)
+    assert len(bench.fetched) == 20
+    bench.listed(5000)
+    assert bench.ingest.next_retry() is None
+
+
 def test_what_has_no_name_is_shown_and_not_asked_for(bench: Bench) -> None:
     nameless = Unstructured({"kind": "Widget", "metadata": {"uid": "u7", "resourceVersion": "5"}})
     bench.listed(10, nameless)
@@ -305,7 +318,7 @@ def test_what_has_no_name_is_shown_and_not_asked_for(bench: Bench) -> None:
 
 def test_of_an_object_in_quarantine_nothing_is_held() -> None:
     clock = FakeClock()
-    quarantine = Quarantine(clock, lambda: None)
+    quarantine = Quarantine(clock)
     large = unstructured("a", 1, data="x" * 10_000_000)
     quarantine.hold(Failure.of(large, ValueError("no")))
     (held,) = quarantine.held.values()
