@@ -9,13 +9,14 @@ from collections.abc import Iterable
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.metrics import Counter, Histogram, ReconcileStats
+from runtime.metrics import Collector, Counter, Histogram, MetricSource, ReconcileStats
 from runtime.metrics.families import queue_metrics, reconcile_metrics
 from runtime.metrics.registry import Registry
 from runtime.workqueue import DURATION_BUCKETS, PriorityQueue, Queue
+from tests.support.scraping import scrape
 
 
 def samples(registry: Registry) -> dict[tuple[str, ...], float]:
@@ -128,6 +129,51 @@ def test_a_source_that_raises_costs_only_its_own_metrics() -> None:
     registry.add_source(broken)
     registry.add_source(lambda: [GaugeMetricFamily("fine", "Fine.", value=7)])
     assert samples(registry)["fine",] == 7
+
+
+def test_a_source_that_fails_halfway_loses_all_its_metrics() -> None:
+    def broken() -> Iterable[Metric]:
+        yield GaugeMetricFamily("half", "Half.", value=1)
+        raise RuntimeError("broken")
+
+    seen = scrape(broken, lambda: [GaugeMetricFamily("fine", "Fine.", value=7)])
+    assert set(seen.families) == {"fine"}
+
+
+def _family(kind: type[GaugeMetricFamily] | type[CounterMetricFamily], **values: float) -> MetricSource:
+    def source() -> Iterable[Metric]:
+        family = kind("jobs", "Jobs.", labels=["name"])
+        for name, value in values.items():
+            family.add_metric([name], value)
+        return [family]
+
+    return source
+
+
+def test_families_of_one_name_are_merged() -> None:
+    seen = scrape(_family(GaugeMetricFamily, a=1), _family(GaugeMetricFamily, b=2))
+    assert seen.value("jobs", name="a") == 1
+    assert seen.value("jobs", name="b") == 2
+
+
+def test_a_series_of_two_sources_is_published_once_and_complained_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    registry = CollectorRegistry()
+    collector = Collector(_family(GaugeMetricFamily, a=1))
+    collector.add_source(_family(GaugeMetricFamily, a=2, b=3))
+    registry.register(collector)
+    for _ in range(2):
+        assert registry.get_sample_value("jobs", {"name": "a"}) == 1
+        assert registry.get_sample_value("jobs", {"name": "b"}) == 3
+    (complaint,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "metrics are left out" in complaint.getMessage()
+    assert "'name': 'a'" in complaint.getMessage()
+
+
+def test_two_kinds_of_one_name_are_not_mixed(caplog: pytest.LogCaptureFixture) -> None:
+    seen = scrape(_family(GaugeMetricFamily, a=1), _family(CounterMetricFamily, b=2))
+    assert seen.values("jobs") == [1]
+    assert seen.values("jobs_total") == []
+    assert "one source says gauge, another says counter" in caplog.text
 
 
 def test_the_process_is_measured_too() -> None:
