@@ -21,13 +21,16 @@ The semantics are client-go's, by the rules R, Q, S, I and F that the docstrings
 - what a relist shows unchanged is not delivered again unless asked for (I9);
 - an object the transform, key or an index function fails on is quarantined, visible and fetched again (R21);
 - the deletion of what was never shown is not told (Q15); a raising handler still counts as synced (I7);
-- a connection that fell silent is noticed; back-off restarts only after quiet (R3); Retry-After is obeyed.
+- a connection that fell silent is noticed; back-off restarts only after quiet (R3); Retry-After is obeyed;
+- few informers of a process list at the same time, so that an API server can come back; one that came back with an
+  older state is noticed.
 """
 
 from .backoff import Backoff, JitteredBackoff
 from .buffers import BufferPolicy
 from .expiration import ExpirationCache
 from .factory import SharedInformerFactory
+from .gate import ListGate
 from .handlers import (
     Deleted,
     DeletedFinalStateUnknown,
@@ -65,6 +68,7 @@ __all__ = [
     "Indexer",
     "JitteredBackoff",
     "Lazy",
+    "ListGate",
     "ListPage",
     "Lister",
     "MutationCache",

@@ -284,7 +284,7 @@ class SharedIndexInformer:
                 return
             for registration in self._registrations:
                 registration.start()
-            self._thread = threading.Thread(target=self._reflector.run, name=self._name, daemon=True)
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         self._timers.start()
 
@@ -317,6 +317,12 @@ class SharedIndexInformer:
         finally:
             self.stop()
             self.join()
+
+    def _run(self) -> None:
+        try:
+            self._reflector.run()
+        finally:
+            self._synced.give_up()  # it will not sync any more, for whatever reason
 
     def _before_start(self, what: str) -> None:
         if self._thread is not None:

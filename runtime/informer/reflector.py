@@ -26,6 +26,7 @@ from .state import Health, RelistReason
 
 DEFAULT_WATCH_TIMEOUT = 300.0
 _SHORT_WATCH = 1.0  # seconds below which a watch without events is suspicious (R19) ...
+_EARLY = 1.0  # seconds by which a watch may end before its time
 _SHORT_WATCHES = 3  # ... and so many in a row with events: from there on it is one in that time
 
 WatchErrorHandler = Callable[[Exception], object]
@@ -54,8 +55,8 @@ class Reflector:
 
     A server may have been restored from a backup, and be behind the version seen: it would accept a watch from there
     and tell nothing until it has caught up. So before the next watch the server is asked whether it knows that version,
-    by a list of one object, whenever the last watch broke, could not be opened because nobody listened, or brought
-    nothing at all; if not, everything is listed anew. client-go hangs there (kubernetes#107457).
+    by a list of one object, whenever the last watch broke, ended before its time, could not be opened because nobody
+    listened, or brought nothing at all; if not, everything is listed anew. client-go hangs there (kubernetes#107457).
 
     :param name: names the collection in logs, as ``pods.v1``.
     :param page_size: objects per page. None takes 500 where the server would answer from etcd anyway, and lets the
@@ -109,6 +110,7 @@ class Reflector:
         self._version = ""
         self._version_unavailable = False  # the server refused it: ask for the newest (R5)
         self._in_doubt = False  # whether the server knows the version
+        self._watch_ends = 0.0  # when the server was asked to end the watch, in the clock's monotonic time
         self._listed = 0  # objects in the last list
         self._asked = 0.0  # seconds that the server asked to wait before the next list
         self._incomplete_streams = 0  # watch-lists in a row that ended before their bookmark
@@ -343,6 +345,7 @@ class Reflector:
             idle_timeout=self._silence.timeout(seconds),
         )
         feed = Feed(stream, version, self._clock, self._health, self._log)
+        self._watch_ends = feed.opened_at + seconds
         with self._open_lock:
             self._feed = feed
         failed_for = self._health.watch_opened()
@@ -382,10 +385,11 @@ class Reflector:
 
     def _after_end(self, feed: Feed) -> _Next:
         """What the plain end of a watch leads to: to the next one, but to no hot loop (R18, R19)."""
-        missing = feed.opened_at + _SHORT_WATCH - self._clock.monotonic()
+        now = self._clock.monotonic()
+        self._in_doubt |= feed.count == 0 or now < self._watch_ends - _EARLY
+        missing = feed.opened_at + _SHORT_WATCH - now
         if missing <= 0 or self._stop.is_set():
             self._short_watches = 0
-            self._in_doubt |= feed.count == 0
             return _Next.REWATCH
         if feed.count == 0:
             self._log.warning("the server ended a watch at once and without an event; listing again")

@@ -73,7 +73,7 @@ class Watch:
             if wanted < self._log.horizon:
                 refusal = too_old(wanted, self._log.horizon)
                 return _Start((), wanted, 0, 0, refusal)
-            # QUIRK: a version of the future is not refused; nothing is delivered until it has passed.
+            # QUIRK: a version of the future is not refused; until it has passed nothing is sent, not even a bookmark.
             return _Start((), wanted, self._log.since(wanted), wanted)
 
     def _from_now(self, *, initial: bool) -> _Start:
@@ -181,6 +181,8 @@ class Watch:
         if not self._options.bookmarks:
             return
         with self._context.store.locked():
+            if self._context.store.version < self._start.version:
+                return
             if self._log.end == index:
                 reached = max(reached, self._context.store.version)
         self._send(stream, [self._bookmark_line(reached, {})])

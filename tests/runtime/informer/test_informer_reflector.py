@@ -357,9 +357,9 @@ def test_the_initial_state_comes_by_one_stream_which_goes_on(
 def test_after_a_watch_list_the_next_watch_is_a_plain_one(script: Script, scripted: Make) -> None:
     script.watches += [watching(added(obj("a", 1)), bookmark(9, end="true"), then="end"), watching()]
     synced(scripted(watch_list=True))
-    until(lambda: len(script.asked) == 2)
-    assert not script.asked[1].is_watch_list
-    assert script.asked[1].query["resourceVersion"] == "9"
+    until(lambda: len(script.asked_watches) == 2)
+    assert not script.asked_watches[1].is_watch_list
+    assert script.asked_watches[1].query["resourceVersion"] == "9"
 
 
 def test_nothing_is_synced_before_the_bookmark(script: Script, scripted: Make) -> None:

@@ -164,6 +164,15 @@ def test_a_version_of_the_future_waits_for_it(api: Http, watch: Watch) -> None:
     assert watching.brief == [("ADDED", "c")]
 
 
+def test_a_version_of_the_future_gets_no_bookmark_before_it_is_there(api: Http, watch: Watch) -> None:
+    """So that a client does not take it for confirmed."""
+    now = int(version(api))
+    query = "watch=1&timeoutSeconds=1&allowWatchBookmarks=true"
+    assert watch(f"{CONFIGMAPS}?{query}&resourceVersion={now + 1}").wait_end() == []
+    (event,) = watch(f"{CONFIGMAPS}?{query}&resourceVersion={now}").wait_end()
+    assert event["object"]["metadata"]["resourceVersion"] == str(now)
+
+
 def test_a_watch_ends_after_its_timeout_with_a_bookmark(api: Http, watch: Watch) -> None:
     since = version(api)
     api.made("/api/v1/namespaces", "unrelated")
