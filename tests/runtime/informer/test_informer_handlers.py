@@ -95,6 +95,7 @@ def test_the_cache_already_holds_the_change_when_the_handler_hears_of_it(script:
 def test_a_late_handler_gets_everything_there_is_and_then_what_comes(
     factory: SharedInformerFactory, configmaps: ResourceClient, recorder: Recorder
 ) -> None:
+    """I5, I13: with the flag of the initial list set."""
     for name in "abc":
         configmaps.create({"metadata": {"name": name}})
     informer = factory.informer(CONFIGMAPS)
@@ -113,6 +114,7 @@ def test_a_late_handler_gets_everything_there_is_and_then_what_comes(
 def test_nothing_is_lost_or_doubled_for_handlers_added_while_changes_come(
     factory: SharedInformerFactory, configmaps: ResourceClient
 ) -> None:
+    """I5."""
     informer = factory.informer(CONFIGMAPS)
     factory.start()
     synced(informer)
@@ -129,6 +131,7 @@ def test_nothing_is_lost_or_doubled_for_handlers_added_while_changes_come(
 def test_a_registration_has_synced_only_when_its_own_initial_calls_have_returned(
     script: Script, scripted: Make
 ) -> None:
+    """I6."""
     gate = threading.Event()
     script.lists.append(listing(10, obj("a", 1), obj("b", 2)))
     informer = scripted(start=False)
@@ -151,6 +154,8 @@ def test_a_registration_has_synced_only_when_its_own_initial_calls_have_returned
 def test_a_raising_handler_is_survived_counted_and_still_syncs(
     script: Script, scripted: Make, recorder: Recorder, inline: bool, error: BaseException
 ) -> None:
+    """I7, I8."""
+
     def fail(*_: object) -> None:
         raise error
 
@@ -172,6 +177,7 @@ def test_a_raising_handler_is_survived_counted_and_still_syncs(
 def test_a_blocked_handler_delays_nobody_else_and_keeps_its_order(
     script: Script, scripted: Make, recorder: Recorder
 ) -> None:
+    """I3, I4."""
     gate = threading.Event()
     heard: list[str] = []
 
@@ -236,6 +242,7 @@ def test_the_state_can_be_read_while_an_inline_handler_blocks(script: Script, sc
 def test_a_removed_handler_hears_no_more_and_the_others_go_on(
     factory: SharedInformerFactory, configmaps: ResourceClient
 ) -> None:
+    """I13."""
     informer = factory.informer(CONFIGMAPS)
     kept, removed, twice = Recorder(), Recorder(), Recorder()
     informer.add_event_handler(kept)
@@ -260,6 +267,7 @@ def test_a_removed_handler_hears_no_more_and_the_others_go_on(
 
 
 def test_removal_does_not_wait_for_the_call_in_progress(script: Script, scripted: Make) -> None:
+    """I13: nor is what waited called any more."""
     gate, entered = threading.Event(), threading.Event()
     heard: list[str] = []
 
@@ -283,6 +291,7 @@ def test_removal_does_not_wait_for_the_call_in_progress(script: Script, scripted
 
 
 def test_a_handler_may_remove_and_add_handlers(script: Script, scripted: Make, recorder: Recorder) -> None:
+    """I13: from within, under the dispatch lock."""
     script.lists.append(listing(10, obj("a", 1)))
     script.watches.append(watching(added(obj("b", 11))))
     informer = scripted(start=False)
@@ -309,6 +318,7 @@ def relisting(script: Script, first: Any, second: Any) -> None:
 
 
 def test_a_relist_tells_only_what_changed_deletions_first(script: Script, scripted: Make, recorder: Recorder) -> None:
+    """Q8, I9."""
     relisting(
         script,
         listing(10, obj("same", 1), obj("changed", 2), obj("gone", 3), obj("again", 4, uid="u1")),
