@@ -385,7 +385,7 @@ class SharedIndexInformer:
                 self._resync(now)
 
     def _resync(self, now: float) -> None:
-        """Redeliver the cache to the handlers whose time it is; only while watching (R24)."""
+        """Redeliver the cache to the handlers whose time it is; only while watching (R24, Q9)."""
         due = [r for r in self._registrations if r.resync_period and r.next_resync <= now]
         if not due:
             return

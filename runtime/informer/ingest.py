@@ -297,8 +297,8 @@ class Ingest:
     ) -> None:
         """Make ``content`` the content, telling the differences only.
 
-        Deletions are told first, then the rest in the order of ``arrived`` (Q8); what stands there but is not in the
-        content was superseded. What ``failed`` is listed, too: what the cache holds of it stays, and it goes into
+        Deletions are told first, then the rest in the order of ``arrived`` (Q7, Q8); what stands there but is not in
+        the content was superseded. What ``failed`` is listed, too: what the cache holds of it stays, and it goes into
         quarantine. That happens here and not while the list arrives, or a retry might store an object which the list's
         end then takes for a stranger.
         """

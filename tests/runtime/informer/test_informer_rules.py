@@ -328,6 +328,16 @@ def test_the_last_watch_error_handler_counts_and_may_raise(script: Script, scrip
     assert ["first" in told[0], "second" in told[1], len(told)] == [True, True, 2]
 
 
+def test_a_source_that_cannot_stream_is_not_asked_to(script: Script, scripted: Make) -> None:
+    """R34: neither for the first state nor for a later one."""
+    script.lists += [listing(10, obj("a", 1)), listing(20, obj("b", 2))]
+    script.watches.append(watching(error_event(410, "Expired")))
+    informer = synced(scripted(watch_list=False))
+    until(lambda: informer.last_sync_resource_version == "20")
+    until(lambda: len(script.asked_watches) == 2)
+    assert not any(ask.is_watch_list for ask in script.asked)
+
+
 def test_after_a_list_in_its_place_the_stream_is_tried_again(script: Script, scripted: Make) -> None:
     """R32, R33: the fallback is for one cycle."""
     script.watches += [
