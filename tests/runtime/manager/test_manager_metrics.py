@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 
 from runtime.manager import Manager
 from runtime.metrics import ReconcileStats
@@ -73,8 +76,8 @@ PROMISED: list[tuple[str, str, str, Bounds]] = [
 
 
 @pytest.fixture(scope="module")
-def text() -> Iterator[str]:
-    """A scrape of a manager with one controller, election and detailed requests, after some trouble."""
+def address() -> Iterator[str]:
+    """Where a manager with one controller, election and detailed requests is scraped, after some trouble."""
     with FakeAPIServer() as server, server.client() as client:
         client.measure()
         server.faults.add(resource="configmaps", verb="list", status=429, retry_after=0, times=1)  # a retry
@@ -88,9 +91,8 @@ def text() -> Iterator[str]:
             eventually(lambda: informer.sync_state.relists and informer.sync_state.connected)
             assert informer.sync_state.error_events == {410: 1}
             assert informer.sync_state.last_error is not None
-            status, text = http(manager.metrics_address, "/metrics")
-            assert status == 200
-            yield text
+            assert manager.metrics_address is not None
+            yield manager.metrics_address
 
 
 def _expire_the_watch(server: FakeAPIServer) -> None:
@@ -103,6 +105,13 @@ def _expire_the_watch(server: FakeAPIServer) -> None:
         other.resource(CONFIGMAPS, "default").create(configmap("b"))
     server.compact()
     server.faults.remove(fault)
+
+
+@pytest.fixture(scope="module")
+def text(address: str) -> str:
+    status, text = http(address, "/metrics")
+    assert status == 200
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +150,16 @@ def test_the_text_is_well_formed(text: str, seen: Scrape) -> None:
                     rest = {key: value for key, value in sample.labels.items() if key != "le"}
                     count = [s.value for s in family.samples if s.name.endswith("_count") and s.labels == rest]
                     assert count == [sample.value]
+
+
+def test_what_prometheus_asks_for_is_well_formed_too(address: str, seen: Scrape) -> None:
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        assert reply.headers["Content-Type"].startswith("application/openmetrics-text")
+        parse: Any = openmetrics.text_string_to_metric_families  # has no types
+        families = list(parse(reply.read().decode()))
+    assert {family.name for family in families} == set(seen.families)
 
 
 def test_the_docs_list_exactly_what_is_published(seen: Scrape) -> None:
