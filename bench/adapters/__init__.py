@@ -61,7 +61,7 @@ class Peer:
 PEERS = {
     "ours": Peer("runtime.informer", "bench.adapters.ours"),
     "metrics": Peer("runtime.informer, metrics gathered", "bench.adapters.ours_metrics"),
-    "uncounted": Peer("runtime.informer, without counters", "bench.adapters.ours_uncounted"),
+    "toggled": Peer("runtime.informer, counters switched on and off", "bench.adapters.ours_toggled"),
     "floor": Peer("lazy floor (raw socket, no features)", "bench.adapters.floor", relists=False),
     "informer": Peer("kubernetes.informer (official)", "bench.adapters.official_informer"),
     "watch": Peer("kubernetes.watch (official) into a dict", "bench.adapters.official_watch", relists=False),
