@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,15 @@ PROMISED: list[tuple[str, str, str, Bounds]] = [
 ]
 
 
+OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # what Prometheus prefers
+
+
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Where a manager with one controller, election and detailed requests is scraped, after some trouble."""
+def scraped() -> dict[str, str]:
+    """What a manager with one controller, election and detailed requests answers, after some trouble.
+
+    By the Accept header. The manager has ended when the tests begin, for its threads come and go.
+    """
     with FakeAPIServer() as server, server.client() as client:
         client.measure()
         server.faults.add(resource="configmaps", verb="list", status=429, retry_after=0, times=1)  # a retry
@@ -91,8 +97,15 @@ def address() -> Iterator[str]:
             eventually(lambda: informer.sync_state.relists and informer.sync_state.connected)
             assert informer.sync_state.error_events == {410: 1}
             assert informer.sync_state.last_error is not None
-            assert manager.metrics_address is not None
-            yield manager.metrics_address
+            return {accept: _scrape(manager.metrics_address, accept) for accept in ("", OPENMETRICS)}
+
+
+def _scrape(address: str | None, accept: str) -> str:
+    request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        assert reply.headers["Content-Type"].startswith(accept.partition(";")[0] or "text/plain")
+        text: str = reply.read().decode()
+    return text
 
 
 def _expire_the_watch(server: FakeAPIServer) -> None:
@@ -108,10 +121,8 @@ def _expire_the_watch(server: FakeAPIServer) -> None:
 
 
 @pytest.fixture(scope="module")
-def text(address: str) -> str:
-    status, text = http(address, "/metrics")
-    assert status == 200
-    return text
+def text(scraped: dict[str, str]) -> str:
+    return scraped[""]
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +163,9 @@ def test_the_text_is_well_formed(text: str, seen: Scrape) -> None:
                     assert count == [sample.value]
 
 
-def test_what_prometheus_asks_for_is_well_formed_too(address: str, seen: Scrape) -> None:
-    accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
-    request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        assert reply.headers["Content-Type"].startswith("application/openmetrics-text")
-        parse: Any = openmetrics.text_string_to_metric_families  # has no types
-        families = list(parse(reply.read().decode()))
-    assert {family.name for family in families} == set(seen.families)
+def test_what_prometheus_asks_for_is_well_formed_too(scraped: dict[str, str], seen: Scrape) -> None:
+    parse: Any = openmetrics.text_string_to_metric_families  # has no types
+    assert {family.name for family in parse(scraped[OPENMETRICS])} == set(seen.families)
 
 
 def test_the_docs_list_exactly_what_is_published(seen: Scrape) -> None:
