@@ -42,6 +42,7 @@ from .informer import SharedIndexInformer
 from .ingest import Event, Replacement, Sink
 from .keys import index_func_to_key_func
 from .lister import Lister, NamespaceLister
+from .metrics import informer_metrics
 from .mutation import MutationCache
 from .projection import projection
 from .reflector import Reflector
@@ -85,6 +86,7 @@ __all__ = [
     "SyncState",
     "WatchStream",
     "index_func_to_key_func",
+    "informer_metrics",
     "key_of",
     "projection",
     "split_key",
