@@ -120,18 +120,16 @@ class Ingest:
         return _ListDiff(self)
 
     def apply(self, events: Sequence[Event]) -> None:
-        # Transforms are the user's code: they run before any lock is taken.
-        shaped: list[Unstructured | Failure] = (
-            [event.object if event.type == BOOKMARK else self._shape(event.object) for event in events]
-            if self._transforms
-            else [event.object for event in events]
-        )
+        shaped: list[Unstructured | Failure] | None = None
+        if self._transforms:  # they are the user's code, and run before any lock is taken
+            shaped = [event.object if event.type == BOOKMARK else self._shape(event.object) for event in events]
         with self._dispatch:
             notes: list[Note] = []
             with self._store.transaction() as transaction:
                 version = ""
-                for event, obj in zip(events, shaped, strict=True):
+                for number, event in enumerate(events):
                     received = event.object
+                    obj = received if shaped is None else shaped[number]
                     version = received.resource_version or version
                     if event.type == BOOKMARK or (self._ahead and self._is_old_news(received)):
                         continue
@@ -387,6 +385,7 @@ class _ListDiff:
         self._content: Content = {}
         self._arrived: list[Unstructured] = []
         self._failed: dict[str, Failure] = {}
+        self._compact_at = _SUPERSEDED
 
     def add(self, objects: Iterable[Unstructured]) -> None:
         ingest, content = self._ingest, self._content
@@ -419,16 +418,24 @@ class _ListDiff:
                 listed[obj.name] = obj
 
     def apply(self, events: Iterable[Event]) -> None:
+        written: list[Unstructured] = []
         for event in events:
             received = event.object
             if event.type == DELETED:
+                self.add(written)
+                written = []
                 self._forget(received.namespace, received.name)
                 self._failed.pop(key_in_quarantine(received), None)
             elif event.type != BOOKMARK:
-                self.add((received,))
-        listed = sum(map(len, self._content.values()))
-        if len(self._arrived) > 2 * listed + _SUPERSEDED:
-            self._arrived = [obj for obj in self._arrived if self._listed(obj.namespace, obj.name) is obj]
+                written.append(received)
+        self.add(written)
+        if len(self._arrived) > self._compact_at:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Let go of what later events superseded."""
+        self._arrived = [obj for obj in self._arrived if self._listed(obj.namespace, obj.name) is obj]
+        self._compact_at = 2 * len(self._arrived) + _SUPERSEDED
 
     def commit(self, resource_version: str) -> None:
         content, arrived, failed = self._content, self._arrived, self._failed

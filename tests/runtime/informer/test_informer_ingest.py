@@ -150,6 +150,22 @@ def test_changes_within_a_replacement_are_told_as_what_they_come_to() -> None:
     assert taker.store.list_index_func_values("colour") == ["blue"]
 
 
+def test_a_replacement_that_takes_long_does_not_hold_every_version_of_a_busy_object() -> None:
+    taker = Taker()
+    replacement = taker.ingest.begin_replace()
+    replacement.add([unstructured("busy", 1), unstructured("calm", 2)])
+    size = 10_000
+    tracemalloc.start(1)
+    try:
+        for version in range(3, 4000):
+            replacement.apply([Event("MODIFIED", unstructured("busy", version, data="x" * size))])
+        assert tracemalloc.get_traced_memory()[0] < 1200 * size
+    finally:
+        tracemalloc.stop()
+    replacement.commit("4000")
+    assert taker.told == [("add", "ns/calm", "2", True), ("add", "ns/busy", "3999", True)]
+
+
 def test_a_replacement_that_is_not_committed_changes_nothing() -> None:
     taker = Taker()
     taker.listed(10, [unstructured("a", 1)])
