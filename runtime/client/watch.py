@@ -13,7 +13,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from runtime.client import errors
-from runtime.client._chunked import LineSplitter, segments
+from runtime.client._chunked import LineReader
 from runtime.client.errors import ClientError, ConnectionFailed, IdleTimeout, Target
 from runtime.client.unstructured import Unstructured, decode_line
 
@@ -52,8 +52,7 @@ class RawWatch:
         self._response = response
         self._target = target
         self._idle_timeout = idle_timeout
-        self._segments = segments(response)
-        self._lines = LineSplitter()
+        self._reader = LineReader(response)
         self._state = threading.Lock()
         self._closed = False
         self._reading = False
@@ -63,11 +62,10 @@ class RawWatch:
 
     def __next__(self) -> list[bytes]:
         while True:
-            segment = self._next_segment()
-            if segment is None:
+            lines = self._read()
+            if lines is None:
                 self.close()
                 raise StopIteration
-            lines = self._lines.feed(segment)
             if lines:
                 return lines
 
@@ -97,18 +95,16 @@ class RawWatch:
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _next_segment(self) -> bytes | None:
-        """The next piece of the body; None at its end."""
+    def _read(self) -> list[bytes] | None:
+        """What the next read completes, perhaps nothing; None at the end."""
         with self._state:
             if self._closed:
                 return None
             self._reading = True
         failure: ClientError | None = None
-        segment: bytes | None = None
+        lines: list[bytes] | None = None
         try:
-            segment = next(self._segments, None)
-            if segment is None and self._lines.rest:
-                failure = ConnectionFailed(f"{self._target}: the stream ended within an event", sent=False)
+            lines = self._reader.read()
         except (HTTPError, OSError, EOFError, ValueError) as e:
             failure = self._translate(e)
             failure.__cause__ = e
@@ -118,7 +114,7 @@ class RawWatch:
             return None
         if failure is not None:
             raise failure
-        return segment
+        return lines
 
     def _read_ended(self, failed: bool) -> bool:
         """Whether :meth:`close` was called while the read went on, whose result means nothing then."""

@@ -23,11 +23,26 @@ from .state import Health
 
 _ERROR = "ERROR"
 _OBJECT_EVENTS = frozenset((ADDED, MODIFIED, DELETED))
-_OBJECT = b'","object":'
-_TYPES = {b'{"type":"%b' % type_.encode(): type_ for type_ in (*_OBJECT_EVENTS, BOOKMARK)}
-_OBJECT_WITHIN = max(map(len, _TYPES)) + len(_OBJECT)
 _END_OF_INITIAL_EVENTS = "k8s.io/initial-events-end"
 _TOO_LARGE = "Too large resource version"
+
+
+class _Shape(NamedTuple):
+    """How servers write events of one type: two fields, no spaces."""
+
+    head: bytes
+    type: str
+    object: slice
+
+
+_SHAPES = [
+    _Shape(head, type_, slice(len(head), -1))
+    for type_ in (ADDED, MODIFIED, DELETED, BOOKMARK)
+    for head in (b'{"type":"%b","object":' % type_.encode(),)
+]
+_NOTHING = slice(0)  # which is no object
+_NO_SHAPE = _Shape(b"\n", "", _NOTHING)  # no line begins so
+_BRACE = ord("}")
 
 
 class BadLine(ValueError):
@@ -91,60 +106,55 @@ class Feed:
 
     def _decode(self, lines: list[bytes]) -> Batch:
         events: list[Event] = []
-        bookmarks = 0
+        failure: ApiError | BadLine | None = None
+        bookmark = False
+        head, type_, cut = _NO_SHAPE
+        object_of = Unstructured.from_bytes
         for line in lines:
+            if not line.startswith(head):  # most lines are of the type of the line before
+                head, type_, cut = _shape_of(line)
             try:
-                event = _read(line)
-            except ValueError as error:
-                return Batch(events, BadLine(str(error)))
-            if isinstance(event, ApiError):
-                return Batch(events, event)
-            type_, obj = event.type, event.object
-            if type_ == BOOKMARK:
-                bookmarks += 1
-            elif type_ not in _OBJECT_EVENTS:
-                self._skip(type_, obj, "its type is unknown")
+                # Cutting saves one of two scans of each line. Nothing is taken on trust: what is cut out must be one
+                # whole object.
+                event = Event(type_, object_of(line[cut if line[-1] == _BRACE else _NOTHING]))
+            except ValueError:
+                try:
+                    event = _read(line)
+                except (ApiError, ValueError) as error:
+                    failure = error if isinstance(error, ApiError) else BadLine(str(error))
+                    break
+            if event.type == BOOKMARK:
+                bookmark = True
+            elif event.type not in _OBJECT_EVENTS:
+                self._skip(event, "its type is unknown")
                 continue
-            if not obj.resource_version:
-                self._skip(type_, obj, "it has no metadata.resourceVersion")
+            if not event.object.resource_version:
+                self._skip(event, "it has no metadata.resourceVersion")
                 continue
             events.append(event)
         if events:
-            self._health.heard(len(events), bookmark=bookmarks > 0)
-        return Batch(events)
+            self._health.heard(len(events), bookmark=bookmark)
+        return Batch(events, failure)
 
-    def _skip(self, type_: str, obj: Unstructured, why: str) -> None:
+    def _skip(self, event: Event, why: str) -> None:
         self._health.skipped_event()
-        self._log.warning("watch event skipped: " + why, type=type_, object=repr(obj))
+        self._log.warning("watch event skipped: " + why, type=event.type, object=repr(event.object))
 
 
-def _read(line: bytes) -> Event | ApiError:
-    """The event of a line, or the error that an ERROR event says.
+def _shape_of(line: bytes) -> _Shape:
+    return next((shape for shape in _SHAPES if line.startswith(shape.head)), _NO_SHAPE)
 
-    :raises ValueError: the line is no event.
+
+def _read(line: bytes) -> Event:
+    """The event of a line, however it is written.
+
+    :raises ApiError: it is an ERROR event.
+    :raises ValueError: it is no event.
     """
-    event = _cut_out(line)
-    if event is not None:
-        return event
     decoded = decode_line(line)
     if decoded.type == _ERROR:
-        return error_from_event(decoded.object, "watch")
+        raise error_from_event(decoded.object, "watch")
     return Event(decoded.type, Unstructured.from_bytes(decoded.object))
-
-
-def _cut_out(line: bytes) -> Event | None:
-    """The event of a line as servers write it, with two fields and no spaces; None if it is otherwise.
-
-    Cutting saves one of two scans of each line. Nothing is taken on trust: what is cut out must be one whole object.
-    """
-    at = line.find(_OBJECT, 0, _OBJECT_WITHIN)
-    type_ = _TYPES.get(line[:at])
-    if type_ is None or not line.endswith(b"}"):
-        return None
-    try:
-        return Event(type_, Unstructured.from_bytes(line[at + len(_OBJECT) : -1]))
-    except ValueError:
-        return None
 
 
 def ends_initial_events(event: Event) -> bool:

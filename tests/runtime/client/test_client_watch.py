@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
+import gzip
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from runtime import GVR
 from runtime import client as c
 from runtime.client import Client
-from runtime.client._chunked import LineSplitter, _dechunk
 
 if TYPE_CHECKING:
     from tests.runtime.client.conftest import Handler, Kit, ScriptedServer, Seen
@@ -246,41 +244,48 @@ def test_a_body_that_is_not_chunked_is_read_too(scripted: ScriptedServer, client
     assert [e.object.name for e in client.resource(PODS, "ns").watch()] == ["a", "b"]
 
 
-class Cut(io.RawIOBase):
-    """A socket that gives the bytes in pieces of these sizes."""
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_compressed_watch_is_read_as_it_comes(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], chunked: Any
+) -> None:
+    """No API server compresses a watch, but something on the way to it may."""
+    go = threading.Event()
 
-    def __init__(self, data: bytes, sizes: list[int]) -> None:
-        self.data, self.sizes = data, sizes
+    def compressed(handler: Handler, seen: Seen) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Connection", "close")))
+        handler.end_headers()
+        write = handler.chunk if chunked else handler.wfile.write
+        deflate = zlib.compressobj(wbits=31)
+        write(deflate.compress(kit.line("ADDED", kit.pod("a"))) + deflate.flush(zlib.Z_SYNC_FLUSH))
+        assert go.wait(30)
+        write(deflate.compress(kit.line("ADDED", kit.pod("b"))) + deflate.flush())
+        if chunked:
+            handler.wfile.write(b"0\r\n\r\n")
+        handler.close_connection = True
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        size = min(self.sizes.pop(0) if self.sizes else 7, len(buffer), len(self.data))
-        buffer[:size] = self.data[:size]
-        self.data = self.data[size:]
-        return size
+    scripted.then(compressed)
+    watch = client.resource(PODS, "ns").watch()
+    assert next(watch).object.name == "a"
+    go.set()
+    assert [e.object.name for e in watch] == ["b"]
 
 
-@settings(deadline=None)
-@given(
-    chunks=st.lists(st.binary(min_size=1, max_size=60), max_size=12),
-    sizes=st.lists(st.integers(1, 50), max_size=200),
-    extension=st.sampled_from([b"", b";x=y"]),
+@pytest.mark.parametrize(
+    ("cut", "says"), [(lambda body: body[:-12], "cut off"), (lambda body: b"{}" + body, "not gzip")]
 )
-def test_any_cut_of_the_network_gives_the_same_lines(chunks: Any, sizes: Any, extension: Any) -> None:
-    wire = b"".join(b"%x%b\r\n%b\r\n" % (len(p), extension, p) for p in chunks) + b"0\r\n\r\n"
-    splitter = LineSplitter()
-    lines = [line for segment in _dechunk(io.BufferedReader(Cut(wire, sizes))) for line in splitter.feed(segment)]
-    body = b"".join(chunks)
-    *whole, rest = body.split(b"\n")
-    assert lines == [line for line in whole if line]
-    assert splitter.rest == rest
+def test_a_compressed_watch_that_is_cut_or_none_has_failed(
+    scripted: ScriptedServer, client: Client, kit: type[Kit], cut: Any, says: Any
+) -> None:
+    def compressed(handler: Handler, seen: Seen) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.chunk(cut(gzip.compress(kit.line("ADDED", kit.pod("a")))))
+        handler.wfile.write(b"0\r\n\r\n")
 
-
-@settings(deadline=None)
-@given(cut=st.integers(0, 40), sizes=st.lists(st.integers(1, 50), max_size=20))
-def test_a_stream_that_stops_early_is_an_error(cut: Any, sizes: Any) -> None:
-    wire = b"10\r\n" + b"x" * 16 + b"\r\n" + b"10\r\n" + b"y" * 16 + b"\r\n0\r\n"
-    with pytest.raises(EOFError):
-        list(_dechunk(io.BufferedReader(Cut(wire[:cut], sizes))))
+    scripted.then(compressed)
+    with pytest.raises(c.ConnectionFailed, match=says):
+        list(client.resource(PODS, "ns").watch())
