@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 from runtime.clock import Clock
 from runtime.workqueue.limiters import RateLimiter, default_controller_rate_limiter
-from runtime.workqueue.queue import Queue
+from runtime.workqueue.queue import RETRY, Queue, ReadyOrder
 
 T = TypeVar("T", bound=Hashable)
 
@@ -21,18 +21,7 @@ class DelayingQueue(Queue[T]):
         Of several pending delays of one item the earliest counts, the others are dropped (W9). A delay that
         ends while the item is queued changes nothing. Pending delays are dropped at shut-down (W11).
         """
-        with self._lock:
-            self._retries += 1
-            if delay > 0 and not self._closed:
-                self._put_delayed(item, delay)
-                return
-        self.add(item)
-
-    def _put_delayed(self, item: T, delay: float) -> None:
-        self._delays.put(item, self._monotonic() + delay)
-        # Some get() must wake earlier than it planned.
-        if self._sleeping and self._delays.next_due() < self._next_wake:
-            self._ready_or_closed.notify()
+        self._leave_note(RETRY, item, 0, delay)
 
 
 class RateLimitingQueue(DelayingQueue[T]):
@@ -41,8 +30,15 @@ class RateLimitingQueue(DelayingQueue[T]):
     :param rate_limiter: shared with nobody else; ``None`` means :func:`default_controller_rate_limiter`.
     """
 
-    def __init__(self, rate_limiter: RateLimiter | None = None, name: str = "", clock: Clock | None = None) -> None:
-        super().__init__(name, clock)
+    def __init__(
+        self,
+        rate_limiter: RateLimiter | None = None,
+        name: str = "",
+        clock: Clock | None = None,
+        *,
+        order: Callable[[], ReadyOrder[T]] | None = None,
+    ) -> None:
+        super().__init__(name, clock, order=order)
         self._rate_limiter = rate_limiter or default_controller_rate_limiter(clock=clock)
 
     def add_rate_limited(self, item: T) -> None:

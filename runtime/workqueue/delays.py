@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from math import inf
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
 # What adding and subtracting floats may leave between a due time and the clock that reached it.
-_ROUNDING = 1e-9
-
-
-@dataclass(order=True, slots=True)
-class _Entry(Generic[T]):
-    due: float
-    sequence: int
-    item: T | None = field(compare=False)  # None: cancelled, so that the heap does not keep the item alive
+_ROUNDING: Final = 1e-9
 
 
 class Delays(Generic[T]):
@@ -28,52 +20,47 @@ class Delays(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self.due_at: dict[T, _Entry[T]] = {}  # live entries; the owner may test it for being empty
-        self._heap: list[_Entry[T]] = []
+        # A cell holds its item, or nothing once that is cancelled: the heap must not keep such an item alive.
+        self.due_at: dict[T, tuple[float, list[T]]] = {}  # live items; the owner may test it for being empty
+        self._heap: list[tuple[float, int, list[T]]] = []  # no two have the same number, so cells are never compared
         self._sequence = 0
 
-    def put(self, item: T, due: float) -> bool:
-        """Have ``item`` come out at ``due``; of two times for one item the earlier is kept (W9).
-
-        :returns: whether ``item`` is now the first to come out.
-        """
+    def put(self, item: T, due: float) -> None:
+        """Have ``item`` come out at ``due``; of two times for one item the earlier is kept (W9)."""
         known = self.due_at.get(item)
         if known is not None:
-            if known.due <= due:
-                return False
+            if known[0] <= due:
+                return
             self.cancel(item)
         self._sequence += 1
-        entry = self.due_at[item] = _Entry(due, self._sequence, item)
-        heapq.heappush(self._heap, entry)
-        return self._heap[0] is entry
+        cell = [item]
+        heapq.heappush(self._heap, (due, self._sequence, cell))
+        self.due_at[item] = due, cell
 
     def cancel(self, item: T) -> None:
-        entry = self.due_at.pop(item, None)
-        if entry is None:
+        """Drop ``item``, if it waits."""
+        known = self.due_at.pop(item, None)
+        if known is None:
             return
-        entry.item = None
+        known[1].clear()
         # Most entries come out by themselves; only many cancelled ones are worth a sweep.
         if len(self._heap) > 64 + 2 * len(self.due_at):
-            self._heap = [entry for entry in self._heap if entry.item is not None]
+            self._heap = [entry for entry in self._heap if entry[2]]
             heapq.heapify(self._heap)
 
-    def pop_due(self, now: float) -> list[T]:
-        """Remove and return what is due at ``now``, the earliest first."""
-        heap, due = self._heap, []
-        while heap and heap[0].due <= now + _ROUNDING:
-            item = heapq.heappop(heap).item
-            if item is not None:
-                del self.due_at[item]
-                due.append(item)
-        return due
+    def first_due(self, now: float) -> tuple[T, float] | None:
+        """The first item due at ``now``, with its time. It stays until the owner, who has taken it on, cancels it."""
+        due = self.next_due()
+        return (self._heap[0][2][0], due) if due <= now + _ROUNDING else None
 
     def next_due(self) -> float:
         """When the first item is due; ``inf`` if there is none."""
         heap = self._heap
-        while heap and heap[0].item is None:
+        while heap and not heap[0][2]:
             heapq.heappop(heap)
-        return heap[0].due if heap else inf
+        return heap[0][0] if heap else inf
 
     def clear(self) -> None:
+        """Drop them all."""
         self.due_at.clear()
         self._heap.clear()

@@ -1,23 +1,53 @@
-"""The queue itself: at most one worker per item, delays without a thread, counters for the metrics."""
+"""The queue itself: at most one worker per item, delays without a thread, counters for the metrics.
+
+Who may touch what, and why nothing is lost:
+
+* ``add`` and ``done`` never wait for a lock (P6): a thread that lost the CPU while it held one would hold up all
+  others. An add only leaves a note in ``_notes``; that one ``deque.append``, which is atomic, is the moment it happens.
+* All else belongs to the holder of ``_lock``, who first takes in the notes, in their order. So whoever looks at the
+  queue sees every add that returned before.
+* The one exception is ``done``: it removes its item from ``_processing``, then looks into ``_again``. The lock's
+  holder who takes in an add of an item being processed writes ``_again``, then looks into ``_processing``. Each writes
+  before it looks, so at least one sees the other; and only the holder moves the item on, so that is done once.
+* Only ``get`` puts an item into ``_processing``, with the lock, out of ``_queued``: never two workers.
+* A thread that finds nothing registers as sleeping and looks for notes once more; an add leaves its note and looks
+  for sleepers then. Again at least one sees the other: no wake-up is lost.
+* An exception may strike anywhere (a signal handler's, an item's own ``__eq__``). Then the order of the ready items and
+  the sleepers are made anew out of ``_queued``, ``_again`` and ``_processing``, each of which changes in one step.
+
+Items need an equality and a hash that agree. These may be written in Python: nothing above needs two operations
+on a dict to be atomic together, and of no dict two threads insert into it.
+"""
 
 from __future__ import annotations
 
 import queue as stdlib_queue
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.workqueue.delays import Delays
-from runtime.workqueue.stats import Durations, QueueStats
+from runtime.workqueue.locking import give_way
+from runtime.workqueue.sleepers import Sleepers
+from runtime.workqueue.stats import Measured, QueueStats
 
 _log = get_logger(__name__)
 
 T = TypeVar("T", bound=Hashable)
+
+_NOTHING: Final[Any] = object()
+_MANY_NOTES: Final = 1000  # more are taken in by the thread that adds: they may all be of one item
+
+# What a note tells.
+ADD: Final = 0
+RETRY: Final = 1
+RETURN: Final = 2  # the item is done, and was added meanwhile
 
 
 class ShutDown(Exception):
@@ -25,17 +55,20 @@ class ShutDown(Exception):
 
 
 class ReadyOrder(Protocol[T]):
-    """The order in which ready items are handed out. Called with the queue's lock held."""
+    """The order in which ready items are handed out (W17). Called by one thread at a time."""
 
-    def append(self, item: T, /) -> None: ...
+    def push(self, item: T, /) -> None:
+        """``item`` is ready; it is not among those pushed already."""
 
-    def popleft(self) -> T: ...
+    def touch(self, item: T, /) -> None:
+        """``item``, which was pushed, is added once more (W2)."""
 
-    def __len__(self) -> int: ...
+    def pop(self) -> T:
+        """Remove the next item and return it. Called only if there is one."""
 
 
 class Queue(Generic[T]):
-    """A FIFO of distinct items, each processed by at most one worker at a time (W1).
+    """Distinct items, FIFO unless told otherwise, each processed by at most one worker at a time (W1).
 
     ``add`` of an item that is queued changes nothing; of one that is being processed, queues it once more at
     the end when it is ``done`` (W2). Every ``get`` needs its ``done``. Items are compared by equality
@@ -43,30 +76,38 @@ class Queue(Generic[T]):
 
     :param name: of the queue in metrics and logs; without one no durations are recorded (W15).
     :param clock: the time to measure and wait in; ``None`` is the machine's.
+    :param order: makes the order in which ready items are handed out; ``None`` is FIFO (W17). Called at the start, and
+        again if an exception, say of a signal handler, struck while the order was at work.
     """
 
-    def __init__(self, name: str = "", clock: Clock | None = None) -> None:
+    def __init__(
+        self, name: str = "", clock: Clock | None = None, *, order: Callable[[], ReadyOrder[T]] | None = None
+    ) -> None:
         self.name = name
         self._clock = clock or SYSTEM
         self._monotonic: Callable[[], float] = time.monotonic if self._clock is SYSTEM else self._clock.monotonic
-        # A bare lock is entered in C, a Condition in Python: three times the cost of a whole add.
-        self._lock = threading.Lock()  # guards everything below
-        self._ready_or_closed = threading.Condition(self._lock)
+        self._lock = threading.Lock()
+        self._locked = self._lock.locked
         self._drained = threading.Condition(self._lock)
-        self._ready: ReadyOrder[T] = self._new_ready_order()
-        self._dirty: dict[T, float] = {}  # item that wants processing -> when it was added
+        self._notes: deque[tuple[int, T, float, int, float]] = deque()  # kind, item, time, priority, delay
+        self._queued: dict[T, float] = {}  # ready item -> since when
+        self._again: dict[T, float] = {}  # item that was added while being processed -> when
         self._processing: dict[T, float] = {}  # item -> when it was handed out
         self._delays: Delays[T] = Delays()
-        self._delayed = self._delays.due_at  # item -> when it is due; looked at by every add and get
-        self._sleeping = 0  # threads blocked in get()
-        self._next_wake = inf  # the earliest time a sleeping get() will look at the delays by itself
+        self._delayed = self._delays.due_at  # item -> when it is due
+        self._new_order = order
+        self._arrange()
+        self._sleepers = Sleepers()
+        self._asleep = self._sleepers.asleep
         self._closed = False
         self._drains = 0
-        self._adds = 0
+        self._handed_out = 0
         self._retries = 0
-        self._timed = bool(name)
-        self._queued_for = Durations()
-        self._worked_for = Durations()
+        self._suspected: object = None  # the note that raised when it was last tried
+        self._measured = Measured()
+        self._sampled = self._measured.running
+        # Measured next is the hand-out with this number, or the first after this time.
+        self._next_sample, self._next_sample_time = (1, -inf) if name else (sys.maxsize, inf)
 
     def add(self, item: T) -> None:
         """Have ``item`` processed. A delayed add of it that is still pending is cancelled.
@@ -74,18 +115,9 @@ class Queue(Generic[T]):
         Ignored after shut-down (W5). QUIRK (W10): client-go leaves the delayed add pending and processes the
         item again when it is due.
         """
-        with self._lock:
-            if self._delayed:
-                self._delays.cancel(item)
-            if item in self._dirty or self._closed:
-                return
-            self._dirty[item] = self._monotonic()
-            self._adds += 1
-            if item in self._processing:
-                return
-            self._ready.append(item)
-            if self._sleeping:
-                self._ready_or_closed.notify()
+        if item in self._queued and not (self._notes or self._delayed or self._touch):
+            return
+        self._leave_note(ADD, item, 0, 0.0)
 
     def get(self, timeout: float | None = None) -> T:
         """The next item; the caller owes a :meth:`done` for it. Blocks until there is one.
@@ -94,42 +126,65 @@ class Queue(Generic[T]):
         :raises ShutDown: the queue was shut down and nothing is queued any more (W5).
         :raises queue.Empty: nothing came within ``timeout``.
         """
-        with self._lock:
-            if self._delayed:
-                self._enqueue_due()
-            if not self._ready:
-                self._wait_until_ready(timeout)
-            item = self._ready.popleft()
-            added = self._dirty.pop(item)
-            now = self._processing[item] = self._monotonic()
-            if self._timed:
-                self._queued_for.add(now - added)
-            return item
+        notes, item, deadline = self._notes, _NOTHING, None
+        try:
+            while True:
+                if self._locked():
+                    give_way(self._lock)
+                with self._lock:
+                    if len(notes) == 1 and self._goes_straight(*notes[0]):
+                        _, item, since, _, _ = notes[0]
+                        now = self._processing[item] = self._monotonic()
+                        notes.popleft()
+                    else:
+                        if notes or self._delayed:
+                            self._take_in()
+                        if self._queued:
+                            item = self._pop()
+                            now = self._processing[item] = self._monotonic()
+                            since = self._queued.pop(item)
+                    if item is not _NOTHING:
+                        number = self._handed_out = self._handed_out + 1
+                        if number >= self._next_sample or now >= self._next_sample_time:
+                            self._measure(item, now - since, number, now)
+                        if deadline is not None:
+                            self._wake_another()
+                        return item  # type: ignore[no-any-return]
+                if deadline is None:
+                    deadline = inf if timeout is None else self._monotonic() + timeout
+                self._sleep(deadline)
+        except (ShutDown, stdlib_queue.Empty):
+            raise
+        except BaseException:
+            self._repair(item)
+            raise
 
     def done(self, item: T) -> None:
         """``item`` is processed; if it was added meanwhile it is queued again now, at the end (W2).
 
         QUIRK (W8): for an item nobody processes, client-go corrupts its order; here it is ignored and logged.
         """
-        with self._lock:
+        try:
             started = self._processing.pop(item, None)
             if started is None:
                 _log.warning("done() ignored: nobody is processing the item", queue=self.name, item=item)
                 return
-            if self._timed:
-                self._worked_for.add(self._monotonic() - started)
-            if item in self._dirty:
-                self._ready.append(item)
-                if self._sleeping:
-                    self._ready_or_closed.notify()
-            elif self._drains and self._is_drained():
-                self._drained.notify_all()
+            if self._sampled and item in self._sampled:
+                finished = self._handed_out - len(self._processing)
+                self._measured.finished(item, self._monotonic() - started, finished)
+            if item in self._again:
+                self._leave_note(RETURN, item, 0, 0.0)
+            elif self._drains:
+                self._notify_drained()
+        except BaseException:
+            self._repair()
+            raise
 
     def __len__(self) -> int:
         """Items that a ``get`` would return now; not the delayed nor those being processed (W4)."""
         with self._lock:
-            self._enqueue_due()
-            return len(self._ready)
+            self._take_in()
+            return len(self._queued)
 
     def shut_down(self) -> None:
         """Take no more items; ``get`` returns what is queued, then raises :class:`ShutDown` (W5).
@@ -146,7 +201,7 @@ class Queue(Generic[T]):
         """Shut down, and wait until all that is queued or being processed is done (W6).
 
         Somebody has to go on calling ``get`` and ``done`` for that. QUIRK: client-go waits only for items being
-        processed, so it may return between two items.
+        processed, so it may return between two items; and its delays end up to ten seconds later (W12).
 
         :param timeout: seconds; ``None`` waits for ever.
         :returns: True when drained; False on timeout, or if :meth:`shut_down` was called meanwhile.
@@ -155,12 +210,14 @@ class Queue(Generic[T]):
             deadline = None if timeout is None else self._monotonic() + timeout
             self._close()
             self._drains += 1
-            while not self._is_drained():
-                left = None if deadline is None else deadline - self._monotonic()
-                if not self._drains or (left is not None and left <= 0):
-                    break
-                self._clock.wait(self._drained, left)
-            self._drains = max(0, self._drains - 1)
+            try:
+                while self._drains and not self._is_drained():
+                    left = None if deadline is None else deadline - self._monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    self._clock.wait(self._drained, left)
+            finally:
+                self._drains = max(0, self._drains - 1)
             return self._is_drained()
 
     @property
@@ -171,91 +228,212 @@ class Queue(Generic[T]):
     def stats(self) -> QueueStats:
         """Figures for the metrics at this moment (W16). Costs one pass over the items being processed."""
         with self._lock:
-            self._enqueue_due()
+            self._take_in()
             now = self._monotonic()
-            ages = [now - started for started in self._processing.values()]
+            ages = [now - started for started in list(self._processing.values())]
+            depth = len(self._queued) + len(self._again)
+            measured = self._handed_out if self.name else 0
             return QueueStats(
                 name=self.name,
-                depth=len(self._dirty),
+                depth=depth,
                 depth_by_priority=self._depth_by_priority(),
                 delayed=len(self._delayed),
                 processing=len(ages),
-                adds=self._adds,
+                adds=self._handed_out + depth,
                 retries=self._retries,
                 unfinished_seconds=sum(ages, 0.0),
                 longest_running_seconds=max(ages, default=0.0),
-                queue_duration=self._queued_for.snapshot(),
-                work_duration=self._worked_for.snapshot(),
+                queue_duration=self._measured.queued_for.snapshot(measured),
+                work_duration=self._measured.worked_for.snapshot(measured - len(ages)),
                 shutting_down=self._closed,
             )
 
-    # All below is called with the lock held.
+    def _leave_note(self, kind: int, item: T, priority: int, delay: float) -> None:
+        """Tell whoever holds the lock next; wake somebody if nobody would look."""
+        if self._closed and kind != RETURN:
+            return
+        if kind:
+            hash(item)  # what cannot be an item is refused here and not in another thread; add() has looked it up
+        try:
+            now = self._monotonic()
+            if self._notes and len(self._notes) > _MANY_NOTES and not self._locked():
+                with self._lock:
+                    self._take_in()
+            self._notes.append((kind, item, now, priority, delay))
+            if self._asleep and (delay <= 0 or now + delay < self._sleepers.next_watch):
+                self._sleepers.wake_one()
+        except BaseException:
+            self._repair()
+            raise
 
-    def _new_ready_order(self) -> ReadyOrder[T]:
-        return deque()
+    # All below is called with the lock held, but for the last few.
+
+    def _goes_straight(self, kind: int, item: T, _since: float, priority: int, delay: float) -> bool:
+        """Whether all there is to do is to hand out the one item that was added: no need to queue it first."""
+        return not (
+            self._queued
+            or kind
+            or priority
+            or delay
+            or self._delayed
+            or self._again
+            or self._closed
+            or item in self._processing
+            or self._touch
+        )
+
+    def _take_in(self) -> None:
+        """Do what the notes tell, and queue the delayed items whose time has come: no thread does it."""
+        notes, queued = self._notes, self._queued
+        try:
+            while notes:
+                kind, item, now, priority, delay = notes[0]
+                if kind == RETURN:
+                    self._move_from_again(item)
+                elif not self._closed:
+                    if kind == RETRY:
+                        self._retries += 1
+                    if self._prioritize is not None:
+                        delay = self._prioritize(item, priority, delay)
+                    if delay > 0:
+                        self._delays.put(item, now + delay)
+                    else:
+                        if self._delayed:
+                            self._delays.cancel(item)
+                        if item in queued or item in self._processing or item in self._again:
+                            self._want_known(item, now)
+                        else:
+                            queued[item] = now
+                            self._push(item)
+                notes.popleft()  # only now: an exception must not lose it. To do it twice does no harm.
+        except BaseException:
+            self._suspect(notes[0] if notes else None)
+            self._arrange()
+            raise
+        if self._delayed:
+            self._take_in_due()
+
+    def _take_in_due(self) -> None:
+        now = self._monotonic()
+        while (first := self._delays.first_due(now)) is not None:
+            item, due = first
+            if item in self._queued or item in self._processing or item in self._again:
+                self._want_known(item, due)
+            else:
+                self._queued[item] = min(due, now)
+                self._push(item)
+            self._delays.cancel(item)
+            if len(self._queued) > 1:  # more than the caller, or the thread that watches, takes away
+                self._sleepers.wake_one()
+
+    def _want_known(self, item: T, now: float) -> None:
+        """``item``, which is to be processed, is queued, being processed, or was so a moment ago."""
+        if item in self._queued:
+            if self._touch is not None:
+                self._touch(item)
+        elif item not in self._again:
+            self._again[item] = now
+            if item not in self._processing:  # else whoever is done with it finds it in _again
+                self._move_from_again(item)
+
+    def _move_from_again(self, item: T) -> None:
+        since = self._again.get(item)
+        if since is None or item in self._processing:
+            return
+        if item not in self._queued:
+            self._queued[item] = since
+            self._push(item)
+        self._again.pop(item)
+
+    def _measure(self, item: T, waited: float, number: int, now: float) -> None:
+        self._next_sample, self._next_sample_time = self._measured.handed_out(item, waited, number, now)
+
+    def _wake_another(self) -> None:
+        """The calling thread leaves; somebody else must take what it leaves behind, and watch the delays."""
+        if self._queued or self._delays.next_due() < self._sleepers.next_watch:
+            self._sleepers.wake_one()
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._take_in()
+            self._closed = True
+            self._delays.clear()
+        self._sleepers.wake_all()
+
+    def _is_drained(self) -> bool:
+        return not self._processing and not self._queued and not self._again
 
     def _depth_by_priority(self) -> dict[int, int]:
         return {}
 
-    def _close(self) -> None:
-        if not self._closed:
-            self._enqueue_due()
-            self._closed = True
-            self._delays.clear()
-        self._ready_or_closed.notify_all()
+    # Notes the priority of an item that was added, and tells its delay; None: there are no priorities.
+    _prioritize: Callable[[T, int, float], float] | None = None
 
-    def _is_drained(self) -> bool:
-        return not self._processing and not self._ready
+    def _arrange(self) -> None:
+        """Make the order of the ready items anew."""
+        self._push: Callable[[T], None]
+        self._pop: Callable[[], T]
+        self._touch: Callable[[T], None] | None = None
+        if self._new_order is None:
+            fifo = deque(self._queued)
+            self._push, self._pop = fifo.append, fifo.popleft
+        else:
+            order = self._new_order()
+            self._push, self._pop, self._touch = order.push, order.pop, order.touch
+            for item in self._queued:
+                order.push(item)
 
-    def _enqueue_due(self) -> None:
-        """Queue the delayed items whose time has come. No thread does it: whoever looks at the queue does."""
-        if not self._delayed:
-            return
-        now = self._monotonic()
-        for item in self._delays.pop_due(now):
-            self._make_ready(item, now)
+    def _suspect(self, note: object) -> None:
+        """Taking in ``note`` raised. Once may be a signal; twice, the item is at fault, and would block all others."""
+        if note is not None and note is self._suspected:
+            self._notes.popleft()
+            _log.error("an item was dropped: it cannot be compared or ordered", queue=self.name, exc_info=True)
+        self._suspected = note
 
-    def _make_ready(self, item: T, now: float) -> None:
-        if item in self._dirty:
-            return
-        self._dirty[item] = now
-        self._adds += 1
-        if item not in self._processing:
-            self._ready.append(item)
-            if self._sleeping:
-                self._ready_or_closed.notify()
+    # Called without the lock.
 
-    def _wait_until_ready(self, timeout: float | None) -> None:
-        """Block until an item is ready, or raise.
-
-        Of many sleeping threads only one watches the delays (the one which set ``_next_wake``), lest all wake
-        for each due item. It hands that over by waking another when it leaves.
-        """
-        deadline = inf if timeout is None else self._monotonic() + timeout
-        self._sleeping += 1
+    def _sleep(self, deadline: float) -> None:
+        """Block until there may be an item; raises what ``get`` raises."""
+        sleeper = None
         try:
-            while True:
-                if self._closed:
-                    if self._ready:
-                        return
-                    raise ShutDown
-                now = self._monotonic()
-                if deadline <= now:
-                    raise stdlib_queue.Empty
-                due = self._delays.next_due()
-                watches = due < self._next_wake
-                wake = min(due, deadline) if watches else deadline
-                if watches:
-                    self._next_wake = due
-                try:
-                    self._clock.wait(self._ready_or_closed, None if wake == inf else max(wake - now, 0.0))
-                finally:  # also when a signal's handler raised: somebody else must watch the delays then
-                    if watches and self._next_wake == due:
-                        self._next_wake = inf
-                self._enqueue_due()
-                if self._ready:
+            with self._lock:
+                self._take_in()
+                if self._queued:
                     return
+                if self._closed:
+                    raise ShutDown
+                if deadline <= self._monotonic():
+                    self._wake_another()
+                    raise stdlib_queue.Empty
+                sleeper = self._sleepers.enter(self._delays.next_due())
+            if self._notes:
+                return  # whoever added that may not have seen the sleeper
+            until = min(sleeper.watches_until, deadline)
+            sleeper.sleep(self._clock, None if until == inf else max(until - self._monotonic(), 0.0))
         finally:
-            self._sleeping -= 1
-            if self._sleeping and (self._ready or self._delays.next_due() < self._next_wake):
-                self._ready_or_closed.notify()
+            if sleeper is not None:
+                give_way(self._lock)
+                with self._lock:
+                    self._sleepers.leave(sleeper)
+
+    def _notify_drained(self) -> None:
+        with self._lock:
+            if self._is_drained():
+                self._drained.notify_all()
+
+    def _repair(self, item: T = _NOTHING) -> None:
+        """An exception cut an operation short: complete or undo it.
+
+        :param item: was being handed out.
+        """
+        with self._lock:
+            if item is not _NOTHING and item in self._processing:
+                self._queued.setdefault(item, self._processing[item])
+                self._processing.pop(item)
+            for added in list(self._again):
+                if added not in self._processing:
+                    self._queued.setdefault(added, self._again[added])
+                    self._again.pop(added)
+            self._arrange()
+            self._sleepers.wake_all()
+            self._drained.notify_all()

@@ -141,9 +141,9 @@ class DelayingMachine(QueueMachine):
     @rule(item=items, delay=ticks)
     def add_after(self, item: int, delay: int) -> None:
         self.delaying_queue.add_after(item, delay * TICK)
-        self.retries += 1
         if self.closed:
             return
+        self.retries += 1
         if delay > 0:
             self.delay(item, delay, 0)
         else:
@@ -177,7 +177,7 @@ class PriorityMachine(QueueMachine):
     @rule(item=items, priority=priorities | st.none(), delay=ticks)
     def add_after(self, item: int, priority: int | None, delay: int) -> None:
         self.priority_queue.add_after(item, delay * TICK, priority=priority)
-        self.retries += 1
+        self.retries += not self.closed
         self.apply(item, self.running.get(item, 0) if priority is None else priority, delay)
 
 

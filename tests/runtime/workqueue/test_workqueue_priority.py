@@ -10,7 +10,7 @@ import pytest
 
 from runtime.testing.clock import FakeClock
 from runtime.workqueue import PriorityQueue, ShutDown
-from runtime.workqueue.priority import AGED, OVERDUE
+from runtime.workqueue.ageing import AGED, OVERDUE
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_entries_behind_a_starving_item_do_not_pile_up(q: PriorityQueue[Any]) ->
         q.add(i, priority=i % 500)
         assert take(q) == i
     order = q._order
-    assert len(order._since) == 1
+    assert len(q) == 1
     assert len(order._levels) < 40
     assert take(q) == "starving"
     assert sum(map(len, order._classes.values())) == 0

@@ -197,7 +197,7 @@ def test_a_delay_longer_than_the_platform_can_wait_does_not_end_the_worker(delay
     got: list[str] = []
     worker = threading.Thread(target=lambda: got.append(queue.get()), name="worker")
     worker.start()
-    while queue._sleeping < 1 and worker.is_alive():
+    while len(queue._sleepers) < 1 and worker.is_alive():
         time.sleep(0.001)
     queue.add("now")
     worker.join(10)
@@ -209,7 +209,7 @@ def test_a_get_that_a_signal_interrupts_hands_the_delays_to_another() -> None:
         def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
             if threading.current_thread() is threading.main_thread():
                 other.start()
-                while queue._sleeping < 2:  # it finds the delays watched already
+                while len(queue._sleepers) < 2:  # it finds the delays watched already
                     condition.wait(0.01)
                 raise KeyboardInterrupt
             return super().wait(condition, timeout)

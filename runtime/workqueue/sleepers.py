@@ -1,0 +1,80 @@
+"""The threads that are blocked in ``get()``: who is woken by an add, and who watches the delays."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from math import inf
+
+from runtime.clock import Clock
+
+
+class Sleeper:
+    """One blocked thread."""
+
+    __slots__ = ("_condition", "_woken", "watches_until")
+
+    def __init__(self, watches_until: float) -> None:
+        self.watches_until = watches_until  # the due time for which it watches the delays; inf: it does not
+        self._condition = threading.Condition(threading.Lock())  # its own: nobody else is held up when it wakes
+        self._woken = False
+
+    def wake(self) -> None:
+        with self._condition:
+            self._woken = True
+            self._condition.notify()
+
+    def sleep(self, clock: Clock, seconds: float | None) -> None:
+        """Block until woken or for ``seconds``; may return early."""
+        with self._condition:
+            if not self._woken:
+                clock.wait(self._condition, seconds)
+
+
+class Sleepers:
+    """All blocked threads, in the order they came.
+
+    Of those only one watches the delays, lest all wake for each item that becomes due.
+
+    Waking takes no lock of the queue. For a wake-up not to be lost, a thread enters first and looks for work
+    again then, and who makes work does that first and looks for sleepers then.
+    """
+
+    def __init__(self) -> None:
+        self.asleep: deque[Sleeper] = deque()  # those that nobody has woken yet; its truth may be looked at freely
+        self._all: set[Sleeper] = set()  # also those on their way out
+        self.next_watch = inf  # the earliest time one of them looks at the delays by itself
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def enter(self, next_due: float) -> Sleeper:
+        """Register the calling thread. Called with the queue's lock held, as is :meth:`leave`."""
+        sleeper = Sleeper(next_due if next_due < self.next_watch else inf)
+        self.next_watch = min(self.next_watch, next_due)
+        self._all.add(sleeper)
+        self.asleep.append(sleeper)
+        return sleeper
+
+    def leave(self, sleeper: Sleeper) -> None:
+        """The thread is awake, for whatever reason. Who watches the delays from now on is the caller's concern."""
+        if sleeper.watches_until == self.next_watch:
+            self.next_watch = inf
+        sleeper.watches_until = inf
+        self._all.discard(sleeper)
+        with contextlib.suppress(ValueError):  # somebody woke it
+            self.asleep.remove(sleeper)
+
+    def wake_one(self) -> None:
+        """Wake the thread that sleeps longest, if any does. Any thread may call it at any time."""
+        try:
+            sleeper = self.asleep.popleft()
+        except IndexError:
+            return
+        sleeper.wake()
+
+    def wake_all(self) -> None:
+        """Wake everybody, also whom an interrupted :meth:`wake_one` has forgotten. With the queue's lock held."""
+        for sleeper in self._all:
+            sleeper.wake()
