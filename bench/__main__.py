@@ -71,8 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output:
         output.write_text(text)
         print(f"written to {output}", file=sys.stderr)
-    unmet = options.strict and not all(check.met for check in checks)
-    return 1 if session.failures or unmet else 0
+    return exit_status(session.failures, checks, strict=options.strict)
+
+
+def exit_status(failures: Sequence[str], checks: Sequence[Check], *, strict: bool) -> int:
+    return 1 if failures or (strict and not all(check.met for check in checks)) else 0
 
 
 def _progress(began: float) -> Callable[[str], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.__main__ import exit_status
 from bench.checks import Check, checks_table
 from bench.figures import Figure, figure, ratio
 from bench.report import Cell, Table, number
@@ -93,3 +94,16 @@ def test_peers_are_shown_with_their_ratio() -> None:
 @pytest.mark.parametrize(("value", "text"), [(0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234")])
 def test_numbers_have_about_three_digits(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_missed_goal_fails_only_a_strict_run() -> None:
+    met, missed = Check("sync", "x", Figure((1.0,)), 2.0), Check("gc", "ms", Figure((60.0,)), 50.0)
+    assert exit_status([], [met, missed], strict=False) == 0
+    assert exit_status([], [met, missed], strict=True) == 1
+    assert exit_status([], [met], strict=True) == 0
+
+
+def test_what_could_not_be_measured_fails_every_run() -> None:
+    met, missing = Check("sync", "x", Figure((1.0,)), 2.0), Check("gc", "ms", None, 50.0)
+    assert exit_status(["sync, floor: it failed"], [met], strict=False) == 1
+    assert exit_status([], [met, missing], strict=True) == 1

@@ -36,14 +36,32 @@ def test_an_unknown_suite_is_refused() -> None:
             ("kubernetes.informer", "kubernetes.watch", "kopf", "runtime.informer", "lazy floor"),
             ("initial sync, custom resource", "initial sync, pod", "watch event up to an enqueued key"),
         ),
-        (
+        pytest.param(
             "memory",
             ("kubernetes.informer", "runtime.informer", "lazy floor"),
             ("memory, pod", "peak of initial sync", "peak of a relist", "full garbage collection"),
+            marks=pytest.mark.slow,
         ),
-        ("latency", ("kopf", "runtime.informer", "lazy floor"), ("event to handler at 200 events/s",)),
+        pytest.param(
+            "latency",
+            ("kopf", "runtime.informer", "lazy floor"),
+            ("event to handler at 200 events/s",),
+            marks=pytest.mark.slow,
+        ),
         ("queue", ("queue.Queue", "PriorityQueue"), ("add+get+done, one thread", "4 producers and 4 consumers")),
-        ("metrics", ("Queue, add+get+done",), ("metrics: Queue", "metrics: watch event")),
+        pytest.param(
+            "metrics",
+            ("Queue, add+get+done",),
+            ("metrics: Queue", "metrics: watch event"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "read",
+            ("dict of dicts", "runtime.informer"),
+            ("reading one object, custom resource", "reading one object, pod"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("startup", ("python -m cmd.controller",), ("spawn of an operator",), marks=pytest.mark.slow),
     ],
 )
 def test_a_tiny_run_makes_every_table(
@@ -61,10 +79,3 @@ def test_a_tiny_run_makes_every_table(
     for row in rows:
         assert f"{row}" in text
     assert "NOT MEASURED" not in text
-
-
-def test_strict_fails_where_a_limit_is_not_met() -> None:
-    """A handful of objects cannot make up for what an informer costs by itself."""
-    done = bench("--suite", "memory", "--rounds", "1", "--scale", "0.001", "--strict")
-    assert "NOT MET" in done.stdout
-    assert done.returncode == 1
