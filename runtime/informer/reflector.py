@@ -54,7 +54,7 @@ class Reflector:
     at least as long as a Retry-After asks for, whatever it came with.
 
     A server may have been restored from a backup, and be behind the version seen: it would accept a watch from there
-    and tell nothing until it has caught up. So before the next watch the server is asked whether it knows that version,
+    and tell nothing until it has caught up. So with the next watch the server is asked whether it knows that version,
     by a list of one object, whenever the last watch broke, ended before its time, could not be opened because nobody
     listened, or brought nothing at all; if not, everything is listed anew. client-go hangs there (kubernetes#107457).
 
@@ -302,9 +302,11 @@ class Reflector:
         """
         while True:
             try:
+                feed = self._open(self._version, initial_events=False)
+                # Not before: the server might be replaced between the two, and the watch be the new one's.
                 if self._in_doubt:
                     self._ask_for_the_version()
-                return self._open(self._version, initial_events=False)
+                return feed
             except ClientError as error:
                 self._check_stop()
                 if not is_overload(error):
