@@ -11,7 +11,6 @@ import urllib3
 _READ = 1 << 18
 _LARGE = 1 << 16
 _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
-GZIP = frozenset(("gzip", "x-gzip"))  # values of Content-Encoding
 
 
 class LineReader:
@@ -27,7 +26,7 @@ class LineReader:
         self._response = response
         self._reader = reader if isinstance(reader, io.BufferedReader) else None
         self._chunks = Chunks() if chunked else None
-        self._gunzip = Gunzip() if response.headers.get("Content-Encoding", "").strip().lower() in GZIP else None
+        self._gunzip = Gunzip() if is_gzip(response) else None
         self._splitter = LineSplitter()
 
     def read(self) -> list[bytes] | None:
@@ -90,6 +89,10 @@ def set_read_timeout(response: urllib3.BaseHTTPResponse, seconds: float | None) 
     sock = getattr(response.connection, "sock", None) or getattr(getattr(_reader(response), "raw", None), "_sock", None)
     if sock is not None:
         sock.settimeout(seconds)
+
+
+def is_gzip(response: urllib3.BaseHTTPResponse) -> bool:
+    return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
 
 
 def _reader(response: urllib3.BaseHTTPResponse) -> object:
@@ -174,9 +177,16 @@ def _take_lines(buffer: bytes) -> tuple[list[bytes], bytes]:
 
 def _chunk_size(line: bytes) -> int:
     digits = line.split(b";", 1)[0].strip()
-    if len(digits) > 16 or not digits.isalnum():  # int() would also take a sign and underscores
-        raise ValueError(f"the size of a chunk is {line[:40]!r}")
-    return int(digits, 16)
+    try:
+        if len(digits) <= 16 and digits.isalnum():  # int() would also take a sign and underscores
+            return int(digits, 16)
+    except ValueError:
+        pass
+    raise ValueError(f"the size of a chunk is {line[:40]!r}")
+
+
+class BadGzip(ValueError):
+    """What should be gzip is none."""
 
 
 class Gunzip:
@@ -189,7 +199,7 @@ class Gunzip:
         self._within = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """:raises ValueError: it is not gzip."""
+        """:raises BadGzip: it is none."""
         full = False
         while data or full:
             if self._inflate.eof:  # one member may follow another
@@ -198,7 +208,7 @@ class Gunzip:
             try:
                 piece = self._inflate.decompress(data, _READ)
             except zlib.error as e:
-                raise ValueError(f"the body is not gzip: {e}") from None
+                raise BadGzip(f"the body is not gzip: {e}") from None
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
             full = len(piece) == _READ and not self._inflate.eof  # there may be more without more input
             if piece:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import io
 import math
 import ssl
 import threading
@@ -35,7 +36,7 @@ from urllib3.exceptions import (
 )
 
 from runtime.client import errors
-from runtime.client._chunked import set_read_timeout
+from runtime.client._chunked import BadGzip, Gunzip, is_gzip, set_read_timeout
 from runtime.client._interrupt import Interrupt, ended_by
 from runtime.client.errors import (
     Cancelled,
@@ -248,25 +249,31 @@ class _Call:
             raise self._translate(e) from e
 
     def _body(self, raw: urllib3.BaseHTTPResponse) -> bytes:
-        segments: list[bytes] = []
+        body = io.BytesIO()  # which gives its buffer away: a joined list of segments would exist twice
+        gunzip = Gunzip() if is_gzip(raw) else None  # urllib3 takes compressed data that is cut off for all there is
         try:
             while True:
                 left = self._ends - self._clock.monotonic()
                 if left <= 0:
                     raise RequestTimeout(f"{self._request.target}: the answer did not end in time")
                 set_read_timeout(raw, left)
-                segment = raw.read1(_SEGMENT, decode_content=True)
+                segment = raw.read1(_SEGMENT, decode_content=gunzip is None)
                 if not segment:
                     break
-                segments.append(segment)
+                if gunzip is None:
+                    body.write(segment)
+                else:
+                    body.writelines(gunzip.feed(segment))
+            if gunzip is not None:
+                gunzip.end()
             raw.release_conn()
-        except (HTTPError, OSError) as e:
+        except (HTTPError, OSError, EOFError, BadGzip) as e:
             raw.close()
             raise self._translate(e) from e
         except BaseException:
             raw.close()
             raise
-        return segments[0] if len(segments) == 1 else b"".join(segments)
+        return body.getvalue()
 
     def _check(self) -> float:
         """Seconds that are left for this call; raises if it must not go on."""

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _APPLY_TYPE = "application/apply-patch+yaml"  # JSON is YAML
 _JSON = {"Content-Type": "application/json"}
+# Asked for lists, as client-go does: a twelfth of the bytes for 1 to 1.5 us of CPU per KB, which is less than sending
+# them takes below 10 Gbit/s. Servers compress nothing below 128 KB: it is not asked for single objects.
 _GZIP = {"Accept-Encoding": "gzip"}
 
 

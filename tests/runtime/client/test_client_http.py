@@ -344,6 +344,19 @@ def test_compressed_answers_are_read(scripted: ScriptedServer, client: Client) -
     assert scripted.requests[0].headers["accept-encoding"] == "gzip"
 
 
+@pytest.mark.parametrize(
+    ("cut", "says"), [(lambda body: body[:-12], "cut off"), (lambda body: b"{}" + body, "not gzip")]
+)
+def test_a_compressed_answer_that_is_cut_or_none_has_failed(
+    scripted: ScriptedServer, client: Client, cut: Any, says: Any
+) -> None:
+    body = cut(gzip.compress(orjson.dumps({"kind": "PodList", "items": [{"metadata": {"name": "a"}}] * 100})))
+    scripted.default = lambda h, seen: h.reply(200, body, {"Content-Encoding": "gzip"})
+    with pytest.raises(c.ConnectionFailed, match=says):
+        client.resource(PODS).list()
+    assert len(scripted.requests) == 2, "a read whose connection broke is repeated once"
+
+
 def test_headers_and_token_are_sent(scripted: ScriptedServer, kit: type[Kit]) -> None:
     scripted.default = kit.answer(b"ok")
     with Client(scripted.url + "/", token="secret", user_agent="me/1") as client:
