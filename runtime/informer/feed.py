@@ -109,7 +109,7 @@ class Feed:
         failure: ApiError | BadLine | None = None
         bookmark = False
         head, type_, cut = _NO_SHAPE
-        object_of = Unstructured.from_bytes
+        object_of, append = Unstructured.from_bytes, events.append
         for line in lines:
             if not line.startswith(head):  # most lines are of the type of the line before
                 head, type_, cut = _shape_of(line)
@@ -128,10 +128,13 @@ class Feed:
             elif event.type not in _OBJECT_EVENTS:
                 self._skip(event, "its type is unknown")
                 continue
+            elif not event.object.key and event.object.kind == "Table":
+                self._skip(event, "it is a Table, which is no object (R11)")
+                continue
             if not event.object.resource_version:
                 self._skip(event, "it has no metadata.resourceVersion")
                 continue
-            events.append(event)
+            append(event)
         if events:
             self._health.heard(len(events), bookmark=bookmark)
         return Batch(events, failure)
