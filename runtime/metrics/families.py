@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QueueNumbers", "counter", "gauge", "histogram", "queue_metrics", "reconcile_metrics", "request_metrics"]
 
-_MAX_PRIORITIES: Final = 25  # label values; above, one label stands for all (5.1)
+_MAX_PRIORITIES: Final = 25  # label values that a queue has ever had (5.1)
 _TOO_MANY: Final = "exceeded_cardinality_limit"
 _QUEUE_LABELS: Final = ("name", "controller")
 
@@ -96,13 +96,10 @@ def reconcile_metrics(all_stats: Iterable[ReconcileStats]) -> Iterator[Metric]:
     yield limit
 
 
-def queue_metrics(
-    all_stats: Iterable[QueueNumbers], bounds: Sequence[float], *, prioritized: bool = True
-) -> Iterator[Metric]:
-    """``workqueue_*`` (5.1).
+def queue_metrics(all_stats: Iterable[QueueNumbers], bounds: Sequence[float]) -> Iterator[Metric]:
+    """``workqueue_*`` (5.1, W16); the name of a queue is that of its controller, too.
 
     :param bounds: the buckets of the queues' durations.
-    :param prioritized: these are priority queues; the label ``priority`` of others is empty.
     """
     stats = list(all_stats)
     depth = GaugeMetricFamily("workqueue_depth", "Items queued.", labels=[*_QUEUE_LABELS, "priority"])
@@ -122,7 +119,7 @@ def queue_metrics(
     )
     for one in stats:
         names = [one.name, one.name]
-        for priority, items in _depths(one, prioritized).items():
+        for priority, items in _depths(one).items():
             depth.add_metric([*names, priority], items)
         adds.add_metric(names, one.adds)
         retries.add_metric(names, one.retries)
@@ -194,15 +191,13 @@ def _per_controller(name: str, text: str, stats: Sequence[ReconcileStats], attri
     return family
 
 
-def _depths(queue: QueueNumbers, prioritized: bool) -> dict[str, int]:
-    if not prioritized:
+def _depths(queue: QueueNumbers) -> dict[str, int]:
+    """Priority -> depth; one label for all once there were more priorities than Prometheus should tell apart."""
+    if not queue.depth_by_priority:
         return {"": queue.depth}
-    # The usual priority is always there: a gauge that vanishes with its last item breaks every alert on it.
-    depths: dict[str, int] = {"0": 0}
-    for index, (priority, items) in enumerate(sorted(queue.depth_by_priority.items(), reverse=True)):
-        label = str(priority) if index < _MAX_PRIORITIES else _TOO_MANY
-        depths[label] = depths.get(label, 0) + items
-    return depths
+    if len(queue.depth_by_priority) > _MAX_PRIORITIES:
+        return {_TOO_MANY: queue.depth}
+    return {str(priority): items for priority, items in queue.depth_by_priority.items()}
 
 
 def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

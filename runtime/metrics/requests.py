@@ -42,7 +42,7 @@ class RequestStats:
 
 
 class RequestDetails:
-    """Times, sizes and repeats of whole requests; not those of watches and other streams. By method. Thread-safe."""
+    """Times and sizes of whole requests, watches and other streams left out, and repeats of any. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the dicts; the histograms have their own

@@ -19,6 +19,7 @@ AGED: Final = 20.0
 OVERDUE: Final = 45.0
 _OVERDUE_IN_A_ROW: Final = 9
 _BETWEEN_LOOKS: Final = 1.0  # seconds; a look for aged items passes over those that are known to be
+_MOST_SEEN: Final = 26  # one more than the metrics tell apart (5.1)
 _LEVELS_KEPT: Final = 16  # empty classes of a few priorities are kept for the next item, of many are not
 
 
@@ -33,14 +34,21 @@ class AgeingOrder(Generic[T]):
     :param since: every ready item -> when it became so. The owner keeps it up to date, after a ``pop`` too.
     :param wanted: the priority of each item that is pushed; popping it moves that to ``running``.
     :param running: only priorities other than 0.
+    :param seen: gets the priorities there ever were, the first 26 of them.
     """
 
     def __init__(
-        self, since: Mapping[T, float], wanted: dict[T, int], running: dict[T, int], monotonic: Callable[[], float]
+        self,
+        since: Mapping[T, float],
+        wanted: dict[T, int],
+        running: dict[T, int],
+        seen: set[int],
+        monotonic: Callable[[], float],
     ) -> None:
         self._since = since
         self._wanted = wanted
         self._running = running
+        self._seen = seen
         self._monotonic = monotonic
         # FIFOs as OrderedDict: unlike a deque it can lose an item in the middle, unlike a dict its head is cheap.
         self._classes: dict[int, OrderedDict[T, None]] = {}
@@ -118,6 +126,8 @@ class AgeingOrder(Generic[T]):
             for level in [level for level in self._levels if not self._classes[level]]:
                 del self._classes[level]
             self._levels = [level for level in self._levels if level in self._classes]
+        if len(self._seen) < _MOST_SEEN:
+            self._seen.add(priority)
         fifo = self._classes[priority] = OrderedDict()
         insort(self._levels, priority, key=neg)
         return fifo

@@ -26,6 +26,7 @@ class PriorityQueue(RateLimitingQueue[T]):
     def __init__(self, rate_limiter: RateLimiter | None = None, name: str = "", clock: Clock | None = None) -> None:
         self._priorities: dict[T, int] = {}  # of the items that are ready, wanted again or delayed
         self._running_priorities: dict[T, int] = {}  # what those being processed were handed out with; not 0
+        self._seen: set[int] = set()
         super().__init__(rate_limiter, name, clock)
 
     def add(self, item: T, priority: int = 0, after: float = 0.0) -> None:
@@ -70,7 +71,7 @@ class PriorityQueue(RateLimitingQueue[T]):
 
     def _arrange(self) -> None:
         self._order: AgeingOrder[T] = AgeingOrder(
-            self._queued, self._priorities, self._running_priorities, self._monotonic
+            self._queued, self._priorities, self._running_priorities, self._seen, self._monotonic
         )
         self._push, self._pop, self._touch = self._order.push, self._order.pop, None
         for item in self._queued:
@@ -79,7 +80,13 @@ class PriorityQueue(RateLimitingQueue[T]):
             self._order.push(item)
 
     def _depth_by_priority(self) -> dict[int, int]:
-        return self._order.depths()
+        depths = dict.fromkeys(sorted(self._seen) or [0], 0)
+        for priority, items in self._order.depths().items():
+            depths[priority] = items
+        for item in list(self._again):
+            priority = self._priorities.get(item, 0)
+            depths[priority] = depths.get(priority, 0) + 1
+        return depths
 
     def _close(self) -> None:
         super()._close()

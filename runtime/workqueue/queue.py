@@ -26,16 +26,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from math import inf
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.workqueue.delays import Delays
 from runtime.workqueue.locking import give_way
 from runtime.workqueue.sleepers import Sleepers
-from runtime.workqueue.stats import Measured, QueueStats
+from runtime.workqueue.stats import DURATION_BUCKETS, Measured, QueueStats
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 _log = get_logger(__name__)
 
@@ -247,6 +250,12 @@ class Queue(Generic[T]):
                 work_duration=self._measured.worked_for.snapshot(measured - len(ages)),
                 shutting_down=self._closed,
             )
+
+    def metrics(self) -> Iterable[Metric]:
+        """``workqueue_*`` of this queue; a source for :class:`runtime.metrics.Collector`. Imports prometheus_client."""
+        from runtime.metrics.families import queue_metrics
+
+        return queue_metrics([self.stats()], DURATION_BUCKETS)
 
     def _leave_note(self, kind: int, item: T, priority: int, delay: float) -> None:
         """Tell whoever holds the lock next; wake somebody if nobody would look."""

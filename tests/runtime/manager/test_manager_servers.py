@@ -30,7 +30,7 @@ def test_metrics_are_served_under_the_known_names(server: FakeAPIServer) -> None
         'controller_runtime_reconcile_total{controller="maps",result="error"} 0.0',
         'controller_runtime_max_concurrent_reconciles{controller="maps"} 1.0',
         'workqueue_adds_total{controller="maps",name="maps"} 1.0',
-        'workqueue_depth{controller="maps",name="maps",priority="0"} 0.0',
+        'workqueue_depth{controller="maps",name="maps",priority="-100"} 0.0',
         'runtime_informer_synced{group="",name="manager",resource="configmaps",version="v1"} 1.0',
         'runtime_informer_connected{group="",name="manager",resource="configmaps",version="v1"} 1.0',
         'informer_store_resource_version{group="",name="manager",resource="configmaps",version="v1"} ',

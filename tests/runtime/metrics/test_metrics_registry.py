@@ -104,21 +104,41 @@ def test_queue_metrics_have_the_names_and_labels_of_controller_runtime() -> None
 def test_the_priority_label_of_a_plain_queue_is_empty() -> None:
     queue: Queue[str] = Queue(name="plain")
     queue.add("a")
-    registry = Registry()
-    registry.add_source(lambda: queue_metrics([queue.stats()], DURATION_BUCKETS, prioritized=False))
-    assert samples(registry)["workqueue_depth", "plain", "plain", ""] == 1
+    assert scrape(queue.metrics).value("workqueue_depth", name="plain", controller="plain", priority="") == 1
 
 
-def test_many_priorities_share_one_label() -> None:
+def test_a_priority_stays_when_its_last_item_goes() -> None:
+    queue: PriorityQueue[str] = PriorityQueue(name="few")
+    assert scrape(queue.metrics).value("workqueue_depth", name="few", priority="0") == 0  # an alert wants a series
+    queue.add("a", priority=-100)
+    assert scrape(queue.metrics).values("workqueue_depth", name="few") == [1]
+    assert queue.get() == "a"
+    queue.add("a", priority=-100)  # again, while it is being processed: it wants processing (W16)
+    assert scrape(queue.metrics).value("workqueue_depth", name="few", priority="-100") == 1
+    queue.done("a")
+    assert queue.get() == "a"
+    queue.done("a")
+    assert scrape(queue.metrics).value("workqueue_depth", name="few", priority="-100") == 0
+
+
+def test_many_priorities_ever_share_one_label_for_good() -> None:
     queue: PriorityQueue[int] = PriorityQueue(name="many")
-    for priority in range(1, 41):
+
+    def depths() -> dict[str, float]:
+        family = scrape(queue.metrics).families["workqueue_depth"]
+        return {sample.labels["priority"]: sample.value for sample in family.samples}
+
+    for priority in range(1, 26):  # one after another, never two at a time: seen is what counts
         queue.add(priority, priority=priority)
-    registry = Registry()
-    registry.add_source(lambda: queue_metrics([queue.stats()], DURATION_BUCKETS))
-    depths = {key[3]: value for key, value in samples(registry).items() if key[0] == "workqueue_depth"}
-    assert depths["40"] == 1
-    assert depths["exceeded_cardinality_limit"] == 15
-    assert len(depths) == 27  # 25, the usual 0, and the rest
+        assert queue.get() == priority
+        queue.done(priority)
+    assert depths() == {str(priority): 0 for priority in range(1, 26)}
+    queue.add(26, priority=26)
+    queue.add(1, priority=1)
+    assert depths() == {"exceeded_cardinality_limit": 2}
+    for _ in range(2):
+        queue.done(queue.get())
+    assert depths() == {"exceeded_cardinality_limit": 0}
 
 
 def test_a_source_that_raises_costs_only_its_own_metrics() -> None:
