@@ -20,7 +20,8 @@ class _Waiter:
 
 
 class FakeClock:
-    """Implements :class:`runtime.clock.Clock`; time stands still until :meth:`advance`.
+    """Implements :class:`runtime.clock.Clock`, which whatever keeps time takes (T6); it stands still until
+    :meth:`advance`.
 
     Waiting threads really block (no polling) and are woken by a notify, by their event, or by an advance
     past their deadline. An advance is one jump: a loop that sleeps one second wakes once from

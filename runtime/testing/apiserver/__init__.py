@@ -5,6 +5,10 @@ strikes, ``verbs`` does it (``reads``, ``watch``, ``writes``, ``patches``, ``app
 ``store`` keeps the objects and ``log`` their changes, ``lifecycle`` finishes deletions in the background. What differs
 between kinds is asked of :mod:`runtime.testing.kinds`.
 
+Where client-go has a fake client this is a server, so that a test sees what a real one does: conflicts are detected,
+and a deletion has a version of its own (against T2); a watch replays what came after its version and then goes on live
+(T3); apply knows managed fields (T4).
+
 Rules kept from the real server (v1.36), beside the obvious ones: a write that changes nothing has no version; a watch
 from a forgotten version gets an ERROR event with 410, one from a future version waits; pages of one list show one
 moment; removing the last finalizer of a deleted object answers it under its last version.

@@ -1,4 +1,4 @@
-"""What was asked of the server, for tests that count."""
+"""What was asked of the server, for tests that count: the actions of client-go's fake (T1), as they came over HTTP."""
 
 from __future__ import annotations
 
