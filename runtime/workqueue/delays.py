@@ -20,9 +20,10 @@ class Delays(Generic[T]):
     """
 
     def __init__(self) -> None:
-        # A cell holds its item, or nothing once that is cancelled: the heap must not keep such an item alive.
-        self.due_at: dict[T, tuple[float, list[T]]] = {}  # live items; the owner may test it for being empty
-        self._heap: list[tuple[float, int, list[T]]] = []  # no two have the same number, so cells are never compared
+        self.due_at: dict[T, tuple[float, int]] = {}  # live items; the owner may test it for being empty
+        # Entries are numbers only, so a cancelled one keeps no item alive and garbage collections pass them by.
+        self._heap: list[tuple[float, int]] = []  # due time, sequence number
+        self._items: dict[int, T] = {}  # live items by sequence number
         self._sequence = 0
 
     def put(self, item: T, due: float) -> None:
@@ -33,34 +34,42 @@ class Delays(Generic[T]):
                 return
             self.cancel(item)
         self._sequence += 1
-        cell = [item]
-        heapq.heappush(self._heap, (due, self._sequence, cell))
-        self.due_at[item] = due, cell
+        entry = due, self._sequence
+        heapq.heappush(self._heap, entry)
+        self._items[self._sequence] = item
+        self.due_at[item] = entry
 
     def cancel(self, item: T) -> None:
         """Drop ``item``, if it waits."""
         known = self.due_at.pop(item, None)
         if known is None:
             return
-        known[1].clear()
+        del self._items[known[1]]
         # Most entries come out by themselves; only many cancelled ones are worth a sweep.
-        if len(self._heap) > 64 + 2 * len(self.due_at):
-            self._heap = [entry for entry in self._heap if entry[2]]
+        if len(self._heap) > 64 + 2 * len(self._items):
+            self._heap = [entry for entry in self._heap if entry[1] in self._items]
             heapq.heapify(self._heap)
-
-    def first_due(self, now: float) -> tuple[T, float] | None:
-        """The first item due at ``now``, with its time. It stays until the owner, who has taken it on, cancels it."""
-        due = self.next_due()
-        return (self._heap[0][2][0], due) if due <= now + _ROUNDING else None
 
     def next_due(self) -> float:
         """When the first item is due; ``inf`` if there is none."""
         heap = self._heap
-        while heap and not heap[0][2]:
+        while heap and heap[0][1] not in self._items:
             heapq.heappop(heap)
         return heap[0][0] if heap else inf
+
+    def first_due(self, now: float) -> tuple[T, float] | None:
+        """The first item due at ``now``, with its time. It stays until :meth:`drop_first`."""
+        due = self.next_due()
+        return (self._items[self._heap[0][1]], due) if due <= now + _ROUNDING else None
+
+    def drop_first(self) -> None:
+        """The owner has taken on what :meth:`first_due` gave it."""
+        item = self._items.pop(self._heap[0][1])
+        heapq.heappop(self._heap)
+        self.due_at.pop(item, None)
 
     def clear(self) -> None:
         """Drop them all."""
         self.due_at.clear()
+        self._items.clear()
         self._heap.clear()

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Hashable
 from typing import Protocol
 
 from runtime.clock import SYSTEM, Clock
+from runtime.flowcontrol import TokenBucket
+from runtime.workqueue.locking import give_way
 
 _MIN_TTL = 600.0  # a slow reconcile must find its own count again, however short the delays are
 
@@ -33,47 +36,44 @@ class RateLimiter(Protocol):
 class _FailureCounts:
     """Failures per item; an item not seen for ``ttl`` seconds is forgotten.
 
-    The dict is ordered by last use, so the expired are at its front and each call drops a few of them:
-    no sweeper thread, and memory follows the items that still fail.
+    What expired is swept out in passing, every half ``ttl``: no sweeper thread, and memory follows the items that
+    still fail.
     """
 
     def __init__(self, ttl: float, clock: Clock) -> None:
         self._ttl = ttl
-        self._clock = clock
+        self._monotonic = time.monotonic if clock is SYSTEM else clock.monotonic
         self._counts: dict[Hashable, tuple[int, float]] = {}
+        self._next_sweep = self._monotonic() + ttl / 2
         self._counts_lock = threading.Lock()
 
     def increment(self, item: Hashable) -> int:
         """Count a failure; returns how many came before it."""
+        give_way(self._counts_lock)
         with self._counts_lock:
-            now = self._clock.monotonic()
-            self._drop_expired(now)
-            count, last = self._counts.pop(item, (0, now))
+            now = self._monotonic()
+            if now >= self._next_sweep:
+                self._sweep(now)
+            count, last = self._counts.get(item, (0, now))
             if now - last >= self._ttl:
                 count = 0
             self._counts[item] = (count + 1, now)
             return count
 
     def forget(self, item: Hashable) -> None:
-        with self._counts_lock:
-            self._counts.pop(item, None)
+        self._counts.pop(item, None)  # atomic
 
     def get(self, item: Hashable) -> int:
-        with self._counts_lock:
-            self._drop_expired(self._clock.monotonic())
-            count, last = self._counts.get(item, (0, 0.0))
-            return count if count and self._clock.monotonic() - last < self._ttl else 0
+        count, last = self._counts.get(item, (0, 0.0))
+        return count if count and self._monotonic() - last < self._ttl else 0
 
     def __len__(self) -> int:
-        with self._counts_lock:
-            return len(self._counts)
+        return len(self._counts)
 
-    def _drop_expired(self, now: float) -> None:
-        for _ in range(2):  # two per call: faster than they can be added, yet no call is long
-            oldest = next(iter(self._counts), None)
-            if oldest is None or now - self._counts[oldest][1] < self._ttl:
-                return
-            del self._counts[oldest]
+    def _sweep(self, now: float) -> None:
+        self._next_sweep = now + self._ttl / 2
+        for item in [item for item, (_, last) in self._counts.items() if now - last >= self._ttl]:
+            self._counts.pop(item, None)
 
 
 class ItemExponentialFailureRateLimiter:
@@ -150,21 +150,10 @@ class BucketRateLimiter:
     """
 
     def __init__(self, qps: float, burst: int, *, clock: Clock | None = None) -> None:
-        _require(qps > 0, f"qps must be > 0, got {qps}")
-        _require(burst >= 1, f"burst must be >= 1, got {burst}")
-        self._qps = qps
-        self._burst = burst
-        self._clock = clock or SYSTEM
-        self._tokens = float(burst)
-        self._refilled_at = self._clock.monotonic()
-        self._tokens_lock = threading.Lock()
+        self._bucket = TokenBucket(qps, burst, clock=clock)
 
     def when(self, item: Hashable) -> float:  # noqa: ARG002 - one bucket for all
-        with self._tokens_lock:
-            now = self._clock.monotonic()
-            self._tokens = min(self._burst, self._tokens + (now - self._refilled_at) * self._qps) - 1.0
-            self._refilled_at = now
-            return 0.0 if self._tokens >= 0 else -self._tokens / self._qps
+        return self._bucket.reserve()
 
     def forget(self, item: Hashable) -> None:
         """Nothing to forget: a reserved token is spent."""

@@ -16,7 +16,8 @@ def give_way(lock: threading.Lock) -> None:
     well: a convoy that does not dissolve, and costs two switches of threads for each microsecond of work. Who gives
     up the global lock instead lets the holder finish, and finds ``lock`` free.
     """
-    for _ in range(_PATIENCE):
-        if not lock.locked():
-            return
-        time.sleep(0)
+    if lock.locked():
+        for _ in range(_PATIENCE):
+            time.sleep(0)
+            if not lock.locked():
+                return

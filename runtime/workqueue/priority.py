@@ -18,7 +18,8 @@ class PriorityQueue(RateLimitingQueue[T]):
     """A :class:`RateLimitingQueue` that hands out the highest priority first, FIFO within one (P2).
 
     One entry per item, ready or waiting: adding it again keeps the higher priority and the earlier time, where no
-    delay means now; raising its priority moves it to the end of the higher class, lowering is ignored (P1, P3).
+    delay means now, so the smaller of two delays wins (P3, P7). Raising its priority moves it to the end of the higher
+    class, lowering is ignored (P1). Adders never wait for a lock (P6).
     A ready item is served within 60 s whatever is added above it. QUIRK (P4): controller-runtime has no ageing,
     and drops what is queued at shut-down; this one drains like the other queues (W5).
     """

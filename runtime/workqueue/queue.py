@@ -123,7 +123,9 @@ class Queue(Generic[T]):
         self._leave_note(ADD, item, 0, 0.0)
 
     def get(self, timeout: float | None = None) -> T:
-        """The next item; the caller owes a :meth:`done` for it. Blocks until there is one.
+        """The next item; the caller owes a :meth:`done` for it (W3). Blocks until there is one.
+
+        Nothing of the queue keeps an item alive once it is done (W7).
 
         :param timeout: seconds to wait at most; ``None`` waits for ever, 0 not at all.
         :raises ShutDown: the queue was shut down and nothing is queued any more (W5).
@@ -331,7 +333,7 @@ class Queue(Generic[T]):
             else:
                 self._queued[item] = min(due, now)
                 self._push(item)
-            self._delays.cancel(item)
+            self._delays.drop_first()
             if len(self._queued) > 1:  # more than the caller, or the thread that watches, takes away
                 self._sleepers.wake_one()
 
