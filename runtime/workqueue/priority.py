@@ -27,7 +27,7 @@ class PriorityQueue(RateLimitingQueue[T]):
     def __init__(self, rate_limiter: RateLimiter | None = None, name: str = "", clock: Clock | None = None) -> None:
         self._priorities: dict[T, int] = {}  # of the items that are ready, wanted again or delayed
         self._running_priorities: dict[T, int] = {}  # what those being processed were handed out with; not 0
-        self._seen: set[int] = set()
+        self._seen = {0}  # an item of priority 0 may go straight to a worker and leave no trace
         super().__init__(rate_limiter, name, clock)
 
     def add(self, item: T, priority: int = 0, after: float = 0.0) -> None:
@@ -81,7 +81,7 @@ class PriorityQueue(RateLimitingQueue[T]):
             self._order.push(item)
 
     def _depth_by_priority(self) -> dict[int, int]:
-        depths = dict.fromkeys(sorted(self._seen) or [0], 0)
+        depths = dict.fromkeys(sorted(self._seen), 0)
         for priority, items in self._order.depths().items():
             depths[priority] = items
         for item in list(self._again):

@@ -34,7 +34,7 @@ class QueueStats:
     closer than 0.2 ms to each other; in a burst for some, picked at random, which stand for those up to the next.
 
     :ivar depth: items that want processing: queued, or added again while being processed.
-    :ivar depth_by_priority: the same per priority, those that had items before at 0 (the first 26 of them); empty if
+    :ivar depth_by_priority: the same per priority, 0 and those that had items before included (the first 26); empty if
         the queue has no priorities.
     :ivar delayed: items waiting for their time.
     :ivar adds: items accepted since the start; duplicates do not count.

@@ -128,9 +128,9 @@ def test_depth_is_told_per_priority(q: PriorityQueue[Any]) -> None:
     for item, priority in (("a", 1), ("b", 1), ("c", -100)):
         q.add(item, priority=priority)
     q.add("d", after=10)
-    assert q.stats().depth_by_priority == {1: 2, -100: 1}
+    assert q.stats().depth_by_priority == {1: 2, 0: 0, -100: 1}
     drain(q)
-    assert q.stats().depth_by_priority == {1: 0, -100: 0}
+    assert q.stats().depth_by_priority == {1: 0, 0: 0, -100: 0}
 
 
 def test_it_drains_like_the_other_queues(q: PriorityQueue[Any]) -> None:
