@@ -56,6 +56,7 @@ class Buffer:
         self._stamps: deque[tuple[float, int]] = deque()
         self._came = 0
         self._went = 0
+        self._taken_since = 0.0
         # In place of the queue while the backlog is merged: what is told of a key, and since when it waits; a key keeps
         # the place and the time of its first notification.
         # Ordered, because taking from the front of a plain dict costs more with each key taken.
@@ -67,10 +68,15 @@ class Buffer:
         with self._changed:
             return self._length()
 
-    def age(self) -> float:
-        """Seconds for which the next notification to be taken has waited; 0.0 if none does."""
+    def age(self, *, with_taken: bool = False) -> float:
+        """Seconds for which the next notification to be taken has waited; 0.0 if none does.
+
+        :param with_taken: of what was taken last something still waits for its turn: count from when that came.
+        """
         with self._changed:
-            if self._folded:
+            if with_taken:
+                since = self._taken_since
+            elif self._folded:
                 since = next(iter(self._folded.values()))[0]
             elif self._stamps:
                 since = self._stamps[0][0]
@@ -109,10 +115,11 @@ class Buffer:
             if self._closed:
                 return None
             if self._folded:
-                key, (_, notes) = self._folded.popitem(last=False)
+                key, (self._taken_since, notes) = self._folded.popitem(last=False)
                 return [SYNC_MARK] if key is None else list(notes)
             many = min(_CHUNK if self._limit is None else 1, len(self._queue))
             self._went += many
+            self._taken_since = self._stamps[0][0]
             while self._stamps and self._stamps[0][1] <= self._went:
                 self._stamps.popleft()
             return [self._queue.popleft() for _ in range(many)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from runtime.clock import Clock
 from runtime.logging import Logger
@@ -56,6 +57,7 @@ class Registration:
         self._removed = False
         self._errors = 0
         self._buffer = None if inline else Buffer(policy, clock)
+        self._in_hand: Iterator[Pending] = iter(())  # what its thread has taken and is yet to be called for
         self._next_warning = 0.0
         self._thread: threading.Thread | None = None
 
@@ -75,13 +77,15 @@ class Registration:
 
     @property
     def backlog(self) -> int:
-        """Notifications that wait; 0 for an inline handler."""
-        return 0 if self._buffer is None else len(self._buffer)
+        """Notifications that wait; 0 for an inline handler. The one it is being called for does not wait."""
+        return 0 if self._buffer is None else len(self._buffer) + operator.length_hint(self._in_hand)
 
     @property
     def backlog_age(self) -> float:
         """Seconds for which the oldest of them has waited; 0.0 if none does."""
-        return 0.0 if self._buffer is None else self._buffer.age()
+        if self._buffer is None:
+            return 0.0
+        return self._buffer.age(with_taken=operator.length_hint(self._in_hand) > 0)
 
     @property
     def errors(self) -> int:
@@ -130,13 +134,15 @@ class Registration:
     def _run(self) -> None:
         assert self._buffer is not None
         while (notes := self._buffer.take()) is not None:
+            self._in_hand = iter(notes)
             if len(self._buffer) > _LONG_BACKLOG:
-                self._call_watched(notes)
+                self._call_watched(self._in_hand)
             else:
-                self._call(notes)
+                self._call(self._in_hand)
+            self._in_hand = iter(())
             del notes  # while this thread waits nothing may keep objects alive (Q3)
 
-    def _call(self, notes: Sequence[Pending]) -> None:
+    def _call(self, notes: Iterable[Pending]) -> None:
         for note in notes:
             if self._removed:
                 return
@@ -169,7 +175,7 @@ class Registration:
             exc_info=error,
         )
 
-    def _call_watched(self, notes: Sequence[Pending]) -> None:
+    def _call_watched(self, notes: Iterable[Pending]) -> None:
         """Call with an eye on how long each takes (I23)."""
         for note in notes:
             began = self._clock.monotonic()

@@ -666,3 +666,27 @@ def test_a_slow_handler_is_reported_only_while_many_changes_wait_for_it(
     assert "sleepy" in caplog.text
     informer.stop()
     informer.join()
+
+
+def test_what_waits_behind_the_call_in_progress_is_counted_though_it_was_taken(script: Script, scripted: Make) -> None:
+    clock, entered, release = FakeClock(), threading.Semaphore(0), threading.Semaphore(0)
+
+    def slow(*_: object) -> None:
+        entered.release()
+        assert release.acquire(timeout=15)
+
+    script.lists.append(listing(10, *[obj(f"o{i}", i + 1) for i in range(5)]))
+    informer = scripted(start=False, clock=clock, idle_timeout=None)
+    registration = informer.add_event_handler(ResourceEventHandler(on_add=slow))
+    informer.start()
+    synced(informer)
+    for waiting in (5, 4, 3, 2, 1):  # the mark that the list is complete is one of them
+        assert entered.acquire(timeout=15)
+        until(lambda: registration.backlog == waiting)  # noqa: B023
+        clock.advance(1)
+        assert registration.backlog_age == 6.0 - waiting
+        release.release()
+    until(lambda: registration.backlog == 0)
+    assert registration.backlog_age == 0.0
+    informer.stop()
+    informer.join()
