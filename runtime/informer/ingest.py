@@ -330,8 +330,9 @@ class Ingest:
                         self._note_change(old, obj, notes, initial=initial)
                 transaction.swap(content)
                 transaction.reach(resource_version)
-            for failure in failed.values():
-                self._quarantine.hold(failure)
+            for key, failure in failed.items():
+                if not is_older(failure.resource_version, self._ahead.get(key, "")):
+                    self._quarantine.hold(failure)
             self._tell(notes)
             self._committed()
 

@@ -204,6 +204,7 @@ def test_once_the_collection_has_passed_what_was_fetched_its_events_count_again(
         (15, [], {}),
         (20, [unstructured("a", 18)], {"a": "18"}),
         (20, [unstructured("a", 15)], {"a": "15"}),
+        (12, [bad("a", 11)], {"a": "15"}),
     ],
 )
 def test_a_list_counts_only_if_it_is_as_new_as_what_was_fetched(
@@ -213,6 +214,7 @@ def test_a_list_counts_only_if_it_is_as_new_as_what_was_fetched(
     poisoned.retry()
     poisoned.listed(version, *listed)
     assert poisoned.cached == cached
+    assert poisoned.quarantined == []
     reds = [o.resource_version for o in poisoned.store.by_index("colour", "red")]
     assert reds == [version for version in cached.values() if version == "15"]
 
