@@ -42,7 +42,7 @@ class Requirement:
     def matches(self, labels: Mapping[str, object]) -> bool:
         """Whether labels with this key satisfy the condition. ``!=`` and ``notin`` hold where it is absent."""
         value = labels.get(self.key)
-        if self.key in labels and not isinstance(value, str):
+        if type(value) is not str and self.key in labels:
             value = "" if value is None else str(value)
         return _TESTS[self.operator](value, self.values)  # type: ignore[arg-type]
 
@@ -121,7 +121,11 @@ class LabelSelector:
 
     def matches(self, labels: Mapping[str, object]) -> bool:
         """Whether labels satisfy every condition."""
-        return all(requirement.matches(labels) for requirement in self.requirements)
+        # A generator would cost more than the test, and this runs for each object of a cache.
+        for requirement in self.requirements:  # noqa: SIM110
+            if not requirement.matches(labels):
+                return False
+        return True
 
     def __str__(self) -> str:
         return ",".join(map(str, self.requirements))
