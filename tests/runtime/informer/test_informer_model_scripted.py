@@ -405,6 +405,11 @@ class InformerMachine(RuleBasedStateMachine):
         self.end_initial_events()
         for listener in self.listeners:
             listener.open.set()
+        # What leaves the quarantine is told whenever it could be fetched, not in the order of the events.
+        self._until(self._followed, "the cache to follow")
+        if self.informer.sync_state.quarantined.keys() - self.source.objects.keys():
+            self.source.reset_watch()  # its deletion was lost: only a list can tell
+        self._until(self._all_arrived, "an empty quarantine")
         if self.ends:
             self.script.deleted(self.source.delete(f"zz/end-{self.ends}"))
         self.ends += 1
@@ -416,13 +421,16 @@ class InformerMachine(RuleBasedStateMachine):
             assert listener.registration is not None
             self._until(listener.registration.has_synced, f"{listener.name} to sync")
 
+    def _followed(self) -> bool:
+        if not self.source.caught_up:
+            return False
+        if self.informer.indexer.resource_version == self.source.resource_version:
+            return True
+        self.source.bookmark()  # the last event was lost, or was no event
+        return False
+
     def _all_arrived(self) -> bool:
-        informer, source = self.informer, self.source
-        return (
-            source.caught_up
-            and informer.indexer.resource_version == source.resource_version
-            and not informer.sync_state.quarantined
-        )
+        return self._followed() and not self.informer.sync_state.quarantined
 
     def _until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for it, and when it does not come let some time pass for those who wait for that."""
