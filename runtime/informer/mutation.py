@@ -128,9 +128,6 @@ class MutationCache:
             written = self._written.get(obj.key)
             if written is not None and not _is_newer(written, obj):
                 self._written.delete(obj.key)
-            gone = self._deleted.get(obj.key)
-            if gone is not None and gone.uid != obj.uid:
-                self._deleted.delete(obj.key)
 
 
 def _is_newer(obj: Unstructured, other: Unstructured) -> bool:

@@ -38,10 +38,10 @@ def test_a_bucket_gives_its_burst_and_then_as_fast_as_it_fills() -> None:
 
 def test_rounding_costs_no_token() -> None:
     clock = FakeClock()
-    bucket = TokenBucket(60, 1, clock=clock)
+    bucket = TokenBucket(10, 1, clock=clock)
     assert bucket.try_accept()
     for _ in range(60):
-        clock.advance(1 / 60)
+        clock.advance(0.1)  # ten times the difference of two such times is often a little less than 1
         assert bucket.try_accept()
         assert not bucket.try_accept()
 
@@ -187,6 +187,19 @@ def test_what_is_quiet_is_forgotten_without_being_asked_for() -> None:
     for key in range(1000, 1500):
         backoff.next(key)
     assert len(backoff) == 500
+
+
+def test_a_key_that_fails_again_and_again_does_not_keep_the_quiet_ones() -> None:
+    clock = FakeClock()
+    backoff = Backoff(1.0, 10.0, clock=clock)
+    backoff.next("often")
+    backoff.next("once")
+    clock.advance(15.0)
+    backoff.next("often")
+    clock.advance(6.0)
+    backoff.next("new")
+    assert len(backoff) == 2
+    assert backoff.get("once") == 0.0
 
 
 def test_gc_drops_what_would_begin_anew_and_nothing_else() -> None:
