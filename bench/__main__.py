@@ -39,6 +39,9 @@ Written by `make bench`; do not edit. How to read it: [docs/benchmarks.md](../do
 memory of the client's process, medians of up to {rounds} interleaved rounds; every measurement is a process of its own,
 and what each cache holds at the end is compared with what was sent. Compare ratios: another machine has other figures.
 """
+_SCALED = (
+    "\n\n**All sizes were multiplied by {scale:g}: what a process costs by itself weighs more, and the verdicts less.**"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +92,7 @@ def _text(session: Session, where: str, tables: Sequence[Table], checks: Sequenc
     met = sum(check.met for check in checks)
     parts = [
         _INTRODUCTION.format(rounds=session.rounds),
-        where + (f" Sizes scaled by {session.scale:g}." if session.scale != 1 else "") + "\n",
+        where + (_SCALED.format(scale=session.scale) if session.scale != 1 else "") + "\n",
         f"## What it must reach: {met} of {len(checks)} met\n",
         checks_table(checks),
         "## Side by side\n",

@@ -47,8 +47,9 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """With about three significant digits."""
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    """With two or three significant digits."""
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3
     return f"{value:,.{digits}f}"
 
 

@@ -91,7 +91,7 @@ def test_peers_are_shown_with_their_ratio() -> None:
     assert text.endswith("\nA note.\n")
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234")])
+@pytest.mark.parametrize(("value", "text"), [(0.0123, "0.012"), (0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234")])
 def test_numbers_have_about_three_digits(value: float, text: str) -> None:
     assert number(value) == text
 
