@@ -45,15 +45,8 @@ from runtime.client.errors import (
 )
 from runtime.client.lists import ObjectList, RawList
 from runtime.client.resource import ResourceClient
-from runtime.client.unstructured import (
-    EventLine,
-    OwnerReference,
-    Unstructured,
-    decode_line,
-    exact,
-    parse_time,
-)
-from runtime.client.watch import RawWatch, Watch, WatchEvent, error_from_event
+from runtime.client.unstructured import OwnerReference, Unstructured, exact, parse_time
+from runtime.client.watch import EventLine, RawWatch, Watch, WatchEvent, decode_line, error_from_event
 
 __all__ = [
     "APIGroup",

@@ -12,7 +12,7 @@ be visited by every full collection, from Python 3.14 on for as long as it lives
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final
@@ -75,6 +75,7 @@ class OwnerReference(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 _NULL: Final = msgspec.Raw(b"null")
+_ABSENT: Final = msgspec.Raw()
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -271,11 +272,11 @@ class Unstructured(msgspec.Struct, metaclass=_Constructor, frozen=True, eq=False
 
     def get(self, key: str, default: Any = None) -> Any:
         """A top-level field, decoded into a fresh value, or ``default`` if it is absent."""
-        part = _parts_of(self._raw).get(key)
+        part = _part_of(self._raw, key)
         return default if part is None else orjson.loads(memoryview(part))
 
     def __getitem__(self, key: str) -> Any:
-        part = _parts_of(self._raw).get(key)
+        part = _part_of(self._raw, key)
         if part is None:
             raise KeyError(f"{self!r} has no field {key!r}")
         return orjson.loads(memoryview(part))
@@ -329,33 +330,6 @@ class Unstructured(msgspec.Struct, metaclass=_Constructor, frozen=True, eq=False
             return _lenient_on_demand(metadata if isinstance(metadata, dict) else {})
 
 
-class EventLine(msgspec.Struct, gc=False):
-    """One line of a watch, decoded as far as needed.
-
-    :ivar type: ``ADDED``, ``MODIFIED``, ``DELETED``, ``BOOKMARK`` or ``ERROR``.
-    :ivar object: the object's JSON; it pins the line: copy what is kept (``Unstructured.from_bytes`` does).
-    """
-
-    type: str
-    object: msgspec.Raw
-
-
-_line_of = msgspec.json.Decoder(EventLine).decode
-
-
-def decode_line(line: bytes | memoryview) -> EventLine:
-    """Split one line of a watch into its type and its object's bytes; the body is not decoded.
-
-    :raises ValueError: the line is not a watch event (garbled, or cut).
-    """
-    try:
-        return _line_of(line)
-    except msgspec.DecodeError as e:
-        raise ValueError(f"not a watch event: {e}: {_excerpt(bytes(line))}") from None
-    except RecursionError:
-        raise ValueError(f"a watch event nested too deep to be read: {_excerpt(bytes(line))}") from None
-
-
 def encode(obj: JSONMapping) -> bytes:
     """JSON of a dict; the result may sit in a larger buffer, see :func:`exact`.
 
@@ -386,6 +360,13 @@ def parse_time(text: str | None) -> datetime | None:
 _decode = msgspec.json.Decoder(Unstructured).decode
 _on_demand_of = msgspec.json.Decoder(_OnDemand).decode
 _parts_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+# What is read most, without a list of what else there is.
+_common_part_of: dict[str, Callable[[bytes], Any]] = {
+    key: msgspec.json.Decoder(
+        msgspec.defstruct("_Part", [("value", msgspec.Raw, msgspec.field(name=key, default=_ABSENT))], gc=False)
+    ).decode
+    for key in ("metadata", "spec", "status", "data")
+}
 _text_of = msgspec.json.Decoder(str).decode
 _number_of = msgspec.json.Decoder(int).decode
 _string_map_of = msgspec.json.Decoder(dict[str, str] | None).decode
@@ -401,6 +382,15 @@ def _identity(kind: str, api_version: str) -> bytes:
     return b'{"kind":%b,"apiVersion":%b' % (orjson.dumps(kind), orjson.dumps(api_version))
 
 
+def _part_of(raw: bytes, key: str) -> msgspec.Raw | None:
+    """JSON of a top-level field."""
+    decode = _common_part_of.get(key)
+    if decode is None:
+        return _parts_of(raw).get(key)
+    value: msgspec.Raw = decode(raw).value
+    return None if value is _ABSENT else value
+
+
 def _decode_leniently(raw: bytes) -> Unstructured:
     """An object whose header is not of the types it should be: what is odd is left out.
 
@@ -409,9 +399,9 @@ def _decode_leniently(raw: bytes) -> Unstructured:
     try:
         parts = _parts_of(raw)
     except msgspec.DecodeError as e:
-        raise ValueError(f"not a JSON object: {e}: {_excerpt(raw)}") from None
+        raise ValueError(f"not a JSON object: {e}: {excerpt(raw)}") from None
     except RecursionError:
-        raise ValueError(f"nested too deep to be read: {_excerpt(raw)}") from None
+        raise ValueError(f"nested too deep to be read: {excerpt(raw)}") from None
     try:
         metadata = _parts_of(parts.get("metadata", _NULL))
     except msgspec.ValidationError:
@@ -496,5 +486,6 @@ def _as_text(value: object) -> str:
     return "" if value is None else orjson.dumps(value).decode()
 
 
-def _excerpt(raw: bytes) -> str:
+def excerpt(raw: bytes) -> str:
+    """The beginning of what is not what it should be, for an error's text."""
     return repr(raw[:80]) + ("..." if len(raw) > 80 else "")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import msgspec
 import orjson
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
@@ -15,7 +16,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from runtime.client import errors
 from runtime.client._chunked import LineReader
 from runtime.client.errors import ClientError, ConnectionFailed, IdleTimeout, Target
-from runtime.client.unstructured import Unstructured, decode_line
+from runtime.client.unstructured import Unstructured, excerpt
 
 ADDED = "ADDED"
 MODIFIED = "MODIFIED"
@@ -178,6 +179,33 @@ class Watch:
                 except ClientError:
                     self._raw.close()
                     raise
+
+
+class EventLine(msgspec.Struct, gc=False):
+    """One line of a watch, decoded as far as needed.
+
+    :ivar type: ``ADDED``, ``MODIFIED``, ``DELETED``, ``BOOKMARK`` or ``ERROR``.
+    :ivar object: the object's JSON; it pins the line: copy what is kept (``Unstructured.from_bytes`` does).
+    """
+
+    type: str
+    object: msgspec.Raw
+
+
+_line_of = msgspec.json.Decoder(EventLine).decode
+
+
+def decode_line(line: bytes | memoryview) -> EventLine:
+    """Split one line of a watch into its type and its object's bytes; the body is not decoded.
+
+    :raises ValueError: the line is not a watch event (garbled, or cut).
+    """
+    try:
+        return _line_of(line)
+    except msgspec.DecodeError as e:
+        raise ValueError(f"not a watch event: {e}: {excerpt(bytes(line))}") from None
+    except RecursionError:
+        raise ValueError(f"a watch event nested too deep to be read: {excerpt(bytes(line))}") from None
 
 
 def error_from_event(status: bytes | memoryview, target: Target | str = "watch") -> errors.ApiError:

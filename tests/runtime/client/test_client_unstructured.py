@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import pickle
 import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -220,19 +222,106 @@ def test_cached_objects_own_exactly_their_bytes() -> None:
     assert exact(body) == body
 
 
+def like(i: int) -> bytes:
+    """Every one as large as a custom resource, with labels and owners that differ from the others'."""
+    owner = {**OWNER, "uid": f"{i:036}"}
+    more = {
+        "name": f"web-{i:06}",
+        "uid": f"{i:036}",
+        "ownerReferences": [owner],
+        "labels": {f"l{j}": f"{i}" for j in range(5)},
+    }
+    return exact(orjson.dumps({**POD, "metadata": {**POD["metadata"], **more}, "data": "x" * 800}))
+
+
 def test_memory_of_an_object_is_its_bytes_and_little_else() -> None:
-    import tracemalloc
-
-    def make(i: int) -> bytes:
-        metadata = {**POD["metadata"], "name": f"web-{i}", "uid": f"0b7ad9b8-{i:06}-4f9c-9a40-1b0d5c7f9a11"}
-        return exact(orjson.dumps({**POD, "metadata": metadata, "data": "x" * 800}))
-
     count = 2000
     tracemalloc.start()
     try:
-        objects = [Unstructured.from_bytes(make(i)) for i in range(count)]
+        objects = [Unstructured.from_bytes(like(i)) for i in range(count)]
         size = tracemalloc.get_traced_memory()[0] / count
     finally:
         tracemalloc.stop()
-    assert size - len(objects[0].raw) < 1200
+    assert {(o.key, o.namespace, o.kind) for o in objects} >= {("shop/web-000000", "shop", "Pod")}
+    assert size - len(objects[0].raw) < 650  # its key, name, uid and version among it
     assert not hasattr(objects[0], "__dict__")
+
+
+def test_objects_are_nothing_the_garbage_collector_knows() -> None:
+    raws = [like(i) for i in range(2000)]
+    objects: list[Unstructured] = []
+    gc.collect()
+    before = len(gc.get_objects())
+    objects.extend(map(Unstructured.from_bytes, raws))
+    assert len({obj.labels["l0"] for obj in objects}) == 2000  # read: what is read is not kept either
+    assert {obj.owner_references[0].name for obj in objects} == {"rs"}
+    assert objects[0].to_dict()["kind"] == "Pod"
+    gc.collect()
+    assert len(gc.get_objects()) - before < 50
+
+
+def test_what_thousands_of_objects_share_is_there_once() -> None:
+    one, other = Unstructured.from_bytes(like(1)), Unstructured.from_bytes(like(2))
+    assert one.namespace is other.namespace
+    assert one.kind is other.kind
+    assert one.api_version is other.api_version
+    assert one.key is one.key
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(odd_objects, odd_metadata | st.none(), st.sampled_from([(",", ":"), (" , ", " : ")]))
+def test_every_field_is_what_json_says(obj: Any, metadata: Any, separators: Any) -> None:
+    if metadata is not None:
+        obj = {**obj, "metadata": metadata}
+    raw = json.dumps(obj, separators=separators).encode()
+    one = Unstructured.from_bytes(raw)
+    model = json.loads(raw)
+    said = model.get("metadata")
+    said = said if isinstance(said, dict) else {}
+
+    def text(of: Any, name: str) -> str:
+        return of[name] if isinstance(of.get(name), str) else ""
+
+    assert one.raw == raw
+    assert one.to_dict() == model == dict(one)
+    assert (one.kind, one.api_version) == (text(model, "kind"), text(model, "apiVersion"))
+    assert (one.name, one.namespace) == (text(said, "name"), text(said, "namespace"))
+    assert (one.uid, one.resource_version) == (text(said, "uid"), text(said, "resourceVersion"))
+    assert one.key == (f"{one.namespace}/{one.name}" if one.namespace else one.name)
+    generation = said.get("generation")
+    assert one.generation == (generation if type(generation) is int else 0)
+    for name, shown in (("labels", one.labels), ("annotations", one.annotations)):
+        if isinstance(said.get(name), dict):
+            assert {k: v for k, v in said[name].items() if isinstance(v, str)}.items() <= shown.items()
+            assert shown.keys() == said[name].keys()
+        else:
+            assert shown == {}
+    owners = said.get("ownerReferences")
+    owners = [o for o in owners if isinstance(o, dict)] if isinstance(owners, list) else []
+    assert [o.name for o in one.owner_references] == [text(o, "name") for o in owners]
+    for field in ("kind", "metadata", "spec", "status", "elsewhere"):
+        assert one.get(field, "none") == model.get(field, "none")
+        assert (field in one) == (field in model)
+
+
+@pytest.mark.parametrize(
+    ("item", "shown"),
+    [
+        ({"metadata": {"name": "a"}, "spec": {}}, ("Pod", "v1")),
+        ({"spec": {}, "metadata": {"name": "a"}}, ("Pod", "v1")),
+        ({}, ("Pod", "v1")),
+        ({"metadata": {"name": "a"}, "kind": "Pod", "apiVersion": "v1"}, ("Pod", "v1")),
+        ({"metadata": {"name": "a"}, "kind": "Job", "apiVersion": "batch/v1"}, ("Job", "batch/v1")),
+        ({"metadata": {"name": "a"}, "kind": "Job"}, ("Job", "")),
+        ({"kind": "Job", "apiVersion": "batch/v1", "metadata": {"name": "a"}}, ("Job", "batch/v1")),
+    ],
+)
+def test_an_item_of_a_list_gets_the_kind_it_does_not_say(item: Any, shown: Any) -> None:
+    for blank in (b"", b" "):
+        (raw,) = msgspec.json.decode(b"[" + blank + orjson.dumps(item) + blank + b"]", type=list[msgspec.Raw])
+        obj = Unstructured.from_list_item(raw, "Pod", "v1")
+        assert (obj.kind, obj.api_version, obj.name) == (*shown, item.get("metadata", {}).get("name", ""))
+        assert {k: v for k, v in obj.to_dict().items() if k not in ("kind", "apiVersion")} == {
+            k: v for k, v in item.items() if k not in ("kind", "apiVersion")
+        }
+        assert obj.raw.count(b'"spec"') <= 1
