@@ -204,7 +204,7 @@ class ResourceClient:
         :param server_timeout: seconds after which the server ends the watch (rounded up to a whole second).
         :param idle_timeout: seconds of silence after which the connection is taken for dead. Real servers send
             a bookmark about once a minute if ``allow_bookmarks``. None waits for ever.
-        :param send_initial_events: with ``resource_version_match="NotOlderThan"``: a streaming list (rule R4).
+        :param send_initial_events: with ``resource_version_match="NotOlderThan"``: a streaming list (rule R28).
         :param timeout: seconds until the server has accepted the watch.
         :raises Expired: that version is too old. May also come while iterating.
         """

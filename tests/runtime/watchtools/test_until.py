@@ -163,6 +163,23 @@ def test_deleted() -> None:
     assert not is_deleted(event("MODIFIED", "a"))
 
 
+def test_a_plain_watch_will_do(configmaps: ResourceClient) -> None:
+    listed = configmaps.list().resource_version
+    configmaps.create({"metadata": {"name": "a"}})
+    configmaps.delete("a")
+    watch = configmaps.watch(resource_version=listed)
+    met = until_without_retry(watch, named("a"), is_deleted, timeout=20)
+    assert met is not None
+    assert met.type == "DELETED"
+    assert [*watch] == []
+
+
+def test_a_plain_watch_that_is_silent_is_left_in_time(configmaps: ResourceClient) -> None:
+    watch = configmaps.watch(resource_version=configmaps.list().resource_version)
+    with pytest.raises(WaitTimeout):
+        until_without_retry(watch, named("a"), timeout=0.2)
+
+
 # until
 
 
