@@ -55,3 +55,11 @@ def test_each_row_is_true(row: Row) -> None:
     found = re.search(rf"^def {re.escape(function)}\(.*?(?=^\S|\Z)", tests, re.MULTILINE | re.DOTALL)
     assert found, f"{file} has no {function}"
     assert _names(module, row.id) or _names(found[0], row.id), f"neither {row.module} nor {function} names {row.id}"
+
+
+def test_what_a_docstring_calls_a_quirk_is_no_same_here() -> None:
+    texts = (path.read_text() for path in (ROOT / "runtime").rglob("*.py"))
+    quirks = {id for text in texts for id in re.findall(r"QUIRK \((\w+)\)", text)}
+    same = {row.id for row in ROWS if row.how.startswith("same")}
+    assert quirks & {row.id for row in ROWS}, "the docstrings write QUIRK otherwise by now"
+    assert not quirks & same

@@ -40,7 +40,7 @@ def until_without_retry(
     Each condition is first tried on the event that met the one before it.
 
     :param timeout: seconds for all of it; None waits as long as it takes.
-    :param stop: ends the wait when it is set.
+    :param stop: ends the wait when it is set; looked at ten times a second.
     :returns: the event that met the last condition; None without conditions.
     :raises WaitTimeout: they were not met in time.
     :raises WatchClosed: the watch ended before.
