@@ -19,23 +19,23 @@ PEERS: dict[str, Callable[[str], Peer]] = {
     "Queue": lambda name: Queue[str](name=name),
     "PriorityQueue": lambda name: PriorityQueue[str](name=name),
 }
-_BLOCK = 20_000
+_BLOCK = 5_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peer", choices=PEERS)
-    parser.add_argument("--operations", type=int, default=400_000)
+    parser.add_argument("--operations", type=int, default=800_000)
     options = parser.parse_args()
     keys = [f"default/object-{i:07d}" for i in range(min(_BLOCK, options.operations))]
-    plain, named = PEERS[options.peer](""), PEERS[options.peer]("bench")
+    make = PEERS[options.peer]
     ratios, costs = [], []
     for turn in range(max(2, options.operations // len(keys) // 2)):
-        # Who begins changes, for what comes second finds warm caches.
-        first, second = (plain, named) if turn % 2 else (named, plain)
-        cost = {id(queue): _cost(queue, keys) for queue in (first, second)}
-        ratios.append(cost[id(named)] / cost[id(plain)])
-        costs.append(cost[id(plain)])
+        # New ones each time, for where they lie in memory matters, too; and who begins changes.
+        queues = [("", make("")), ("bench", make("bench"))]
+        cost = {name: _cost(queue, keys) for name, queue in (queues if turn % 2 else reversed(queues))}
+        ratios.append(cost["bench"] / cost[""])
+        costs.append(cost[""])
     print(json.dumps({"ratio": statistics.median(ratios), "plain": statistics.median(costs)}))
 
 
