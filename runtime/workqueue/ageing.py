@@ -32,8 +32,8 @@ class AgeingOrder(Generic[T]):
     is raised later is taken for aged then and there.
 
     :param since: every ready item -> when it became so. The owner keeps it up to date, after a ``pop`` too.
-    :param wanted: the priority of each item that is pushed; popping it moves that to ``running``.
-    :param running: only priorities other than 0.
+    :param wanted: the priority of each item that is pushed, if it is not 0; popping it moves that to ``running``.
+    :param running: the priorities of the items being processed.
     :param seen: gets the priorities there ever were, the first 26 of them.
     """
 
@@ -58,7 +58,7 @@ class AgeingOrder(Generic[T]):
         self._next_look = -inf  # for aged items
 
     def push(self, item: T) -> None:
-        priority = self._wanted[item]
+        priority = self._wanted.get(item, 0)
         fifo = self._classes.get(priority)
         if fifo is None:
             fifo = self._new_class(priority)
@@ -79,16 +79,15 @@ class AgeingOrder(Generic[T]):
         if len(fifo) != len(self._since) and self._is_turn_of_aged():
             self._aged_in_a_row += 1
             item = next(iter(self._aged))
-            fifo = self._classes[self._wanted[item]]
+            fifo = self._classes[self._wanted.get(item, 0)]
             del fifo[item], self._aged[item]
         else:
             self._aged_in_a_row = 0
             item = fifo.popitem(last=False)[0]
             if self._aged:
                 self._aged.pop(item, None)
-        priority = self._wanted.pop(item)
-        if priority:
-            self._running[item] = priority
+        if item in self._wanted:
+            self._running[item] = self._wanted.pop(item)
         return item
 
     def depths(self) -> dict[int, int]:

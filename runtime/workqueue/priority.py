@@ -25,14 +25,14 @@ class PriorityQueue(RateLimitingQueue[T]):
     """
 
     def __init__(self, rate_limiter: RateLimiter | None = None, name: str = "", clock: Clock | None = None) -> None:
-        self._priorities: dict[T, int] = {}  # of the items that are ready, wanted again or delayed
+        self._priorities: dict[T, int] = {}  # of what is ready, wanted again or delayed; if not 0
         self._running_priorities: dict[T, int] = {}  # what those being processed were handed out with; not 0
         self._seen = {0}  # an item of priority 0 may go straight to a worker and leave no trace
         super().__init__(rate_limiter, name, clock)
 
     def add(self, item: T, priority: int = 0, after: float = 0.0) -> None:
         """Have ``item`` processed in ``after`` seconds; higher ``priority`` first."""
-        if item in self._queued and not self._notes and self._priorities.get(item, priority - 1) >= priority:
+        if item in self._queued and not self._notes and self._priorities.get(item, 0) >= priority:
             return
         self._leave_note(ADD, item, priority, after)
 
@@ -59,16 +59,16 @@ class PriorityQueue(RateLimitingQueue[T]):
     # All below is called with the lock held.
 
     def _prioritize(self, item: T, priority: int, delay: float) -> float:
-        known = self._priorities.get(item)
-        if known is None:
+        ready = item in self._queued or item in self._again  # or will be, when it is done
+        if ready or item in self._delayed:
+            known = self._priorities.get(item, 0)
+            if priority > known:
+                self._priorities[item] = priority
+                if item in self._queued:
+                    self._order.raise_from(item, known)
+        elif priority:
             self._priorities[item] = priority
-            return delay
-        if priority > known:
-            self._priorities[item] = priority
-            if item in self._queued:
-                self._order.raise_from(item, known)
-        # One that is ready, or will be when it is done, has nothing to wait for.
-        return 0.0 if item in self._queued or item in self._again else delay
+        return 0.0 if ready else delay
 
     def _arrange(self) -> None:
         self._order: AgeingOrder[T] = AgeingOrder(
@@ -76,8 +76,8 @@ class PriorityQueue(RateLimitingQueue[T]):
         )
         self._push, self._pop, self._touch = self._order.push, self._order.pop, None
         for item in self._queued:
-            if item not in self._priorities:  # an exception interrupted its hand-out
-                self._priorities[item] = self._running_priorities.pop(item, 0)
+            if item in self._running_priorities:  # an exception interrupted its hand-out
+                self._priorities[item] = self._running_priorities.pop(item)
             self._order.push(item)
 
     def _depth_by_priority(self) -> dict[int, int]:

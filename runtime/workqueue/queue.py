@@ -3,12 +3,13 @@
 Who may touch what, and why nothing is lost:
 
 * ``add`` and ``done`` never wait for a lock (P6): a thread that lost the CPU while it held one would hold up all
-  others. An add only leaves a note in ``_notes``; that one ``deque.append``, which is atomic, is the moment it happens.
+  others. They only leave a note in ``_notes``; that one ``deque.append``, which is atomic, is the moment they happen.
 * All else belongs to the holder of ``_lock``, who first takes in the notes, in their order. So whoever looks at the
-  queue sees every add that returned before.
-* The one exception is ``done``: it removes its item from ``_processing``, then looks into ``_again``. The lock's
-  holder who takes in an add of an item being processed writes ``_again``, then looks into ``_processing``. Each writes
-  before it looks, so at least one sees the other; and only the holder moves the item on, so that is done once.
+  queue sees every add and done that returned before, and each finds the queue as its order demands.
+* The one exception is a ``done`` that finds no notes: nothing is pending that it would have to come after, so it
+  removes its item from ``_processing`` at once, and looks into ``_again`` then. The lock's holder who takes in an add
+  of an item being processed writes ``_again``, then looks into ``_processing``. Each writes before it looks, so at
+  least one sees the other; and only the holder moves the item on, so that is done once.
 * Only ``get`` puts an item into ``_processing``, with the lock, out of ``_queued``: never two workers.
 * A thread that finds nothing registers as sleeping and looks for notes once more; an add leaves its note and looks
   for sleepers then. Again at least one sees the other: no wake-up is lost.
@@ -34,7 +35,7 @@ from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.workqueue.delays import Delays
 from runtime.workqueue.locking import give_way
-from runtime.workqueue.sleepers import Sleepers
+from runtime.workqueue.sleepers import Sleeper, Sleepers
 from runtime.workqueue.stats import DURATION_BUCKETS, Measured, QueueStats
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ _MANY_NOTES: Final = 1000  # more are taken in by the thread that adds: they may
 # What a note tells.
 ADD: Final = 0
 RETRY: Final = 1
-RETURN: Final = 2  # the item is done, and was added meanwhile
+RETURN: Final = 2  # the item was added while being processed, and is not processed any more
+DONE: Final = 3
 
 
 class ShutDown(Exception):
@@ -106,7 +108,7 @@ class Queue(Generic[T]):
         self._drains = 0
         self._handed_out = 0
         self._retries = 0
-        self._suspected: object = None  # the note that raised when it was last tried
+        self._suspected: object = None  # the note that raised when last tried; True: something raised
         self._measured = Measured()
         self._sampled = self._measured.running
         # Measured next is the hand-out with this number, or the first after this time.
@@ -169,17 +171,17 @@ class Queue(Generic[T]):
 
         QUIRK (W8): for an item nobody processes, client-go corrupts its order; here it is ignored and logged.
         """
+        if item not in self._processing:
+            self._log_stray(item)
+            return
         try:
-            started = self._processing.pop(item, None)
-            if started is None:
-                _log.warning("done() ignored: nobody is processing the item", queue=self.name, item=item)
-                return
-            if self._sampled and item in self._sampled:
-                finished = self._handed_out - len(self._processing)
-                self._measured.finished(item, self._monotonic() - started, finished)
-            if item in self._again:
-                self._leave_note(RETURN, item, 0, 0.0)
-            elif self._drains:
+            if self._notes:
+                self._leave_note(DONE, item, 0, 0.0)
+            else:
+                self._finish(item, None)
+                if item in self._again:
+                    self._leave_note(RETURN, item, 0, 0.0)
+            if self._drains:
                 self._notify_drained()
         except BaseException:
             self._repair()
@@ -261,7 +263,7 @@ class Queue(Generic[T]):
 
     def _leave_note(self, kind: int, item: T, priority: int, delay: float) -> None:
         """Tell whoever holds the lock next; wake somebody if nobody would look."""
-        if self._closed and kind != RETURN:
+        if self._closed and kind <= RETRY:
             return
         if kind:
             hash(item)  # what cannot be an item is refused here and not in another thread; add() has looked it up
@@ -289,8 +291,9 @@ class Queue(Generic[T]):
             or self._delayed
             or self._again
             or self._closed
-            or item in self._processing
             or self._touch
+            or self._suspected
+            or item in self._processing
         )
 
     def _take_in(self) -> None:
@@ -299,7 +302,9 @@ class Queue(Generic[T]):
         try:
             while notes:
                 kind, item, now, priority, delay = notes[0]
-                if kind == RETURN:
+                if kind >= RETURN:
+                    if kind == DONE:
+                        self._finish(item, now)
                     self._move_from_again(item)
                 elif not self._closed:
                     if kind == RETRY:
@@ -317,10 +322,11 @@ class Queue(Generic[T]):
                             queued[item] = now
                             self._push(item)
                 notes.popleft()  # only now: an exception must not lose it. To do it twice does no harm.
-        except BaseException:
-            self._suspect(notes[0] if notes else None)
+        except BaseException as error:
+            self._suspect(notes[0] if notes and isinstance(error, Exception) else None)
             self._arrange()
             raise
+        self._suspected = None
         if self._delayed:
             self._take_in_due()
 
@@ -372,6 +378,7 @@ class Queue(Generic[T]):
         self._sleepers.wake_all()
 
     def _is_drained(self) -> bool:
+        self._take_in()
         return not self._processing and not self._queued and not self._again
 
     def _depth_by_priority(self) -> dict[int, int]:
@@ -401,11 +408,20 @@ class Queue(Generic[T]):
             _log.error("an item was dropped: it cannot be compared or ordered", queue=self.name, exc_info=True)
         self._suspected = note
 
-    # Called without the lock.
+    # Called without the lock, too.
+
+    def _finish(self, item: T, now: float | None) -> None:
+        """Nobody processes ``item`` any more, since ``now``."""
+        started = self._processing.pop(item, None)
+        if started is None:
+            self._log_stray(item)  # done twice at once
+        elif self._sampled and item in self._sampled:
+            worked = (self._monotonic() if now is None else now) - started
+            self._measured.finished(item, worked, self._handed_out - len(self._processing))
 
     def _sleep(self, deadline: float) -> None:
         """Block until there may be an item; raises what ``get`` raises."""
-        sleeper = None
+        sleeper = Sleeper()
         try:
             with self._lock:
                 self._take_in()
@@ -416,16 +432,18 @@ class Queue(Generic[T]):
                 if deadline <= self._monotonic():
                     self._wake_another()
                     raise stdlib_queue.Empty
-                sleeper = self._sleepers.enter(self._delays.next_due())
+                self._sleepers.enter(sleeper, self._delays.next_due())
             if self._notes:
                 return  # whoever added that may not have seen the sleeper
             until = min(sleeper.watches_until, deadline)
             sleeper.sleep(self._clock, None if until == inf else max(until - self._monotonic(), 0.0))
         finally:
-            if sleeper is not None:
-                give_way(self._lock)
-                with self._lock:
-                    self._sleepers.leave(sleeper)
+            give_way(self._lock)
+            with self._lock:
+                self._sleepers.leave(sleeper)
+
+    def _log_stray(self, item: T) -> None:
+        _log.warning("done() ignored: nobody is processing the item", queue=self.name, item=item)
 
     def _notify_drained(self) -> None:
         with self._lock:
@@ -445,6 +463,7 @@ class Queue(Generic[T]):
                 if added not in self._processing:
                     self._queued.setdefault(added, self._again[added])
                     self._again.pop(added)
+            self._suspected = self._suspected or True
             self._arrange()
             self._sleepers.wake_all()
             self._drained.notify_all()

@@ -15,8 +15,8 @@ class Sleeper:
 
     __slots__ = ("_condition", "_woken", "watches_until")
 
-    def __init__(self, watches_until: float) -> None:
-        self.watches_until = watches_until  # the due time for which it watches the delays; inf: it does not
+    def __init__(self) -> None:
+        self.watches_until = inf  # the due time for which it watches the delays; inf: it does not
         self._condition = threading.Condition(threading.Lock())  # its own: nobody else is held up when it wakes
         self._woken = False
 
@@ -49,19 +49,18 @@ class Sleepers:
     def __len__(self) -> int:
         return len(self._all)
 
-    def enter(self, next_due: float) -> Sleeper:
+    def enter(self, sleeper: Sleeper, next_due: float) -> None:
         """Register the calling thread. Called with the queue's lock held, as is :meth:`leave`."""
-        sleeper = Sleeper(next_due if next_due < self.next_watch else inf)
-        self.next_watch = min(self.next_watch, next_due)
+        if next_due < self.next_watch:
+            sleeper.watches_until = self.next_watch = next_due
         self._all.add(sleeper)
         self.asleep.append(sleeper)
-        return sleeper
 
     def leave(self, sleeper: Sleeper) -> None:
-        """The thread is awake, for whatever reason. Who watches the delays from now on is the caller's concern."""
+        """The thread is awake, for whatever reason, or was interrupted before it slept. Who watches the delays from now
+        on is the caller's concern."""
         if sleeper.watches_until == self.next_watch:
             self.next_watch = inf
-        sleeper.watches_until = inf
         self._all.discard(sleeper)
         with contextlib.suppress(ValueError):  # somebody woke it
             self.asleep.remove(sleeper)
