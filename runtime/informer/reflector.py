@@ -240,6 +240,7 @@ class Reflector:
                         self._incomplete_streams = 0
                         return feed
             except (ClientError, BadLine) as error:
+                self._close_feed()  # before any wait, and before a list in its place (R25)
                 self._check_stop()
                 if is_stale_version(error) and not self._version_unavailable:
                     self._version_unavailable = True
@@ -251,6 +252,7 @@ class Reflector:
                     self._log.info("no watch-list here; listing instead", error=str(error))
                     return None
             else:
+                self._close_feed()
                 self._check_stop()
                 # For a stream to end early once is nothing; a server that always does it must not be hammered.
                 self._incomplete_streams += 1

@@ -213,6 +213,25 @@ def test_a_watch_is_closed_when_it_has_brought_an_error(reflecting: Callable[...
     assert source.watches == 0
 
 
+@pytest.mark.parametrize("code", [429, 500])
+def test_a_stream_that_brought_an_error_before_its_end_is_closed_too(
+    code: int, reflecting: Callable[..., Reflector]
+) -> None:
+    """R25: before the wait (429), and before the list in its place (500)."""
+    clock, source = FakeClock(), FakeControllerSource([thing("a")])
+    source.ends_initial_events = False
+    open_at_list: list[int] = []
+    source.on_request = lambda ask: open_at_list.append(source.watches) if ask.verb == "list" else None
+    reflecting(source, Sunk(), clock=clock)
+    eventually(lambda: source.caught_up)
+    source.send_line(b'{"type":"ERROR","object":{"kind":"Status","code":%d}}' % code)
+    if code == 429:
+        eventually(lambda: source.watches == 0)
+    else:
+        eventually(lambda: open_at_list)
+        assert open_at_list == [0]
+
+
 def test_a_broken_watch_costs_no_new_list(following: Make) -> None:
     """R18: nor does one that ends, where it lived for a second; nothing that came meanwhile is lost."""
     clock = FakeClock()
