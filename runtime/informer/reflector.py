@@ -310,6 +310,7 @@ class Reflector:
                     self._ask_for_the_version()
                 return feed
             except ClientError as error:
+                self._close_feed()
                 self._check_stop()
                 if not is_overload(error):
                     self._health.relisting(_relist_reason(error))

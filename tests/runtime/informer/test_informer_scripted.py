@@ -232,6 +232,22 @@ def test_a_stream_that_brought_an_error_before_its_end_is_closed_too(
         assert open_at_list == [0]
 
 
+def test_a_watch_is_not_kept_open_while_its_version_is_in_doubt(reflecting: Callable[..., Reflector]) -> None:
+    """R25: the server accepts a watch, and is too busy to say whether it knows the version."""
+    clock, source = FakeClock(), FakeControllerSource([thing("a")])
+    reflecting(source, Sunk(), clock=clock)
+    eventually(lambda: source.caught_up)
+    clock.advance(2)
+    source.fail("list", status=429, reason="TooManyRequests")
+    source.drop_watches(broken=True)
+    clock.wait_for_waiters(1, timed=True)
+    assert [ask.resource_version_match for ask in source.asked("list")] == ["NotOlderThan"]
+    assert source.watches == 0
+    clock.advance(60)
+    eventually(lambda: source.caught_up)
+    assert [ask.resource_version_match for ask in source.asked("list")] == ["NotOlderThan"] * 2
+
+
 def test_a_broken_watch_costs_no_new_list(following: Make) -> None:
     """R18: nor does one that ends, where it lived for a second; nothing that came meanwhile is lost."""
     clock = FakeClock()
