@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlencode
@@ -76,6 +76,11 @@ class Client:
     def url(self) -> str:
         """Where the server is."""
         return self._sender.transport.base_url
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for clients over the same connections that are bound alike: what one is answered, so is the other."""
+        return self._sender, self._binding
 
     @property
     def clock(self) -> Clock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from runtime.client import Client
@@ -27,6 +27,12 @@ DEFAULT_IDLE_TIMEOUT = 90.0  # half as long again as real servers take between t
 class SharedInformerFactory:
     """Makes informers, at most one for each resource, and starts and stops them together (F1 to F5).
 
+    Informers of several factories which are to read the same in the same way, over one client, share one watch and the
+    objects it brings; only their indices and handlers are their own. The same way is: the same resource, namespace
+    and selectors, and equal options, except for names, resyncs and ``list_gate``.
+
+    Metadata-only informers (F6) are not offered; ``projection=[]`` keeps no more, though the server sends more.
+
     All methods may be called from any thread.
 
     :param client: talks to the API server.
@@ -44,10 +50,12 @@ class SharedInformerFactory:
     :param projection: cache only these fields, as ``["spec.replicas", "status"]``, besides the metadata that identifies
         an object.
     :param resync_periods: of single resources (F5).
+    :param transforms: of single resources, instead of ``transform``.
     :param watch_list: receive the initial state as a stream where the server can.
     :param backoff: makes the waits after failures, for each informer anew.
     :param list_gate: where informers wait for their turn to list. None: at the gate which all factories of this process
         have in common for that API server, where 4 list at a time; ``ListGate(slots)`` for another number.
+    :param share_watches: False: the informers share nothing with those of others.
     :param name: of its informers in the metrics; two factories of one process that publish theirs need two names (I24).
     """
 
@@ -70,6 +78,8 @@ class SharedInformerFactory:
         list_gate: ListGate | None = None,
         clock: Clock | None = None,
         name: str = "",
+        transforms: Mapping[GVR, Transform] | None = None,
+        share_watches: bool = True,
     ) -> None:
         self._client = client
         self._resync_period = resync_period
@@ -82,6 +92,8 @@ class SharedInformerFactory:
         self._page_size = page_size
         self._projection = None if projection is None else [*projection]
         self._resync_periods = dict(resync_periods or {})
+        self._transforms = dict(transforms or {})
+        self._share_watches = share_watches
         self._watch_list = watch_list
         self._backoff = backoff
         self._clock = clock or SYSTEM
@@ -161,7 +173,7 @@ class SharedInformerFactory:
             source,
             gvr,
             resync_period=self._resync_periods.get(gvr, self._resync_period),
-            transform=self._transform,
+            transform=self._transforms.get(gvr, self._transform),
             keep_fields=self._projection,
             page_size=self._page_size,
             watch_timeout=self._watch_timeout,
@@ -170,4 +182,28 @@ class SharedInformerFactory:
             backoff=self._backoff() if self._backoff is not None else None,
             clock=self._clock,
             name=self._name,
+            shared_as=self._same_watch(gvr) if self._share_watches else None,
         )
+
+    def _same_watch(self, gvr: GVR) -> Hashable:
+        """All that makes what an informer receives, and when, except for its transform."""
+        return (
+            self._client.identity,
+            gvr,
+            self._namespace,
+            self._label_selector,
+            self._field_selector,
+            self._watch_timeout,
+            self._idle_timeout,
+            self._page_size,
+            None
+            if self._projection is None
+            else tuple(path if isinstance(path, str) else tuple(path) for path in self._projection),
+            self._watch_list,
+            self._backoff,
+            self._clock,
+        )
+
+
+def _hashable(path: FieldPath) -> Hashable:
+    return path if isinstance(path, str) else tuple(path)

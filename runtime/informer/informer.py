@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
+from runtime.client import Unstructured
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.types import GVR
 
+from . import shared
 from .backoff import Backoff
 from .buffers import BufferPolicy, fold_limit
 from .gate import ListGate
 from .handlers import EventHandler, name_of
-from .ingest import Ingest
+from .ingest import Ingest, Sink
 from .lister import Lister
 from .notes import Added, Note, Pending, Redelivered
 from .projection import FieldPath, Transform, projection
@@ -43,6 +45,9 @@ class SharedIndexInformer:
     :param transform: changes each object before it is stored, once. It gets a dict of its own, may change it in place,
         and runs in the ingesting thread. When it raises, the object is quarantined.
     :param keep_fields: store only these fields, see :func:`projection`; applied after the transform.
+    :param shared_as: informers of this process which give equal values here, and have the same transform, share one
+        watch and the same objects from :meth:`start` on, though each has its own indices and handlers. So it must say
+        all that makes a difference: the collection, ``keep_fields``, and everything below. None: alone.
     :param page_size, watch_timeout, idle_timeout, gate, backoff: see :class:`Reflector`.
     :param name: of its series in the metrics, together with ``gvr``; one informer of a process publishes them (I24).
     """
@@ -63,6 +68,7 @@ class SharedIndexInformer:
         backoff: Backoff | None = None,
         clock: Clock | None = None,
         name: str = "",
+        shared_as: Hashable | None = None,
     ) -> None:
         self.gvr = GVR(*gvr)
         self.name = name
@@ -81,8 +87,13 @@ class SharedIndexInformer:
         self._dispatch = threading.RLock()
         self._registrations: tuple[Registration, ...] = ()  # replaced, never changed: it may be being iterated
         self._leaving: list[Registration] = []
-        self._thread: threading.Thread | None = None
+        self._shared_as = shared_as
+        self._started = False
+        self._seeding: threading.Thread | None = None
+        self._on_error: WatchErrorHandler | None = None
+        self.feeding = threading.RLock()  # for the hub, see shared.Member
         self._stopped = False
+        self._stopped_at: str | None = None
         self._transforms: list[Transform] = [transform] if transform is not None else []
         self._keep_fields = [projection(keep_fields)] if keep_fields is not None else []
         self._timers = Timers(f"{self._name}/timers", self._next_due, self._on_timer, self._clock)
@@ -93,25 +104,30 @@ class SharedIndexInformer:
             wants_unchanged=lambda: any(r.redeliver_unchanged for r in self._registrations),
             committed=self._on_commit,
             quarantine_grew=self._timers.changed,
-            fetch=source.fetch,
+            fetch=self._fetch,
             dispatch=self._dispatch,
             health=self._health,
             clock=self._clock,
             log=self._log,
         )
         self._transforms += self._keep_fields
-        self._reflector = Reflector(
-            source,
-            self._ingest,
-            name=str(self.gvr),
-            page_size=page_size,
-            watch_timeout=watch_timeout,
-            idle_timeout=idle_timeout,
-            gate=gate,
-            backoff=backoff,
-            health=self._health,
-            clock=self._clock,
-        )
+
+        def fill(sink: Sink, health: Health, on_error: WatchErrorHandler) -> Reflector:
+            return Reflector(
+                source,
+                sink,
+                name=str(self.gvr),
+                page_size=page_size,
+                watch_timeout=watch_timeout,
+                idle_timeout=idle_timeout,
+                gate=gate,
+                backoff=backoff,
+                on_error=on_error,
+                health=health,
+                clock=self._clock,
+            )
+
+        self._hub = shared.Hub(self._name, source, fill, self._clock, self._log)
 
     def __repr__(self) -> str:
         return f"<SharedIndexInformer {self.gvr}>"
@@ -139,7 +155,9 @@ class SharedIndexInformer:
     @property
     def last_sync_resource_version(self) -> str:
         """The version of the last list, event or bookmark; ``""`` before the first list (I21)."""
-        return self._reflector.last_sync_resource_version
+        if self._stopped_at is not None:
+            return self._stopped_at
+        return self._hub.reflector.last_sync_resource_version if self._ingest.populated else ""
 
     def wait_until(self, resource_version: str, timeout: float | None = None) -> bool:
         """Block until the cache has reached this version, as a write of one's own returned it.
@@ -152,6 +170,11 @@ class SharedIndexInformer:
         :raises ValueError: the version is not a positive decimal integer.
         """
         return self._indexer.wait_until(resource_version, timeout)
+
+    @property
+    def sharers(self) -> int:
+        """How many informers the watch of this one feeds; 0 when it does not run."""
+        return self._hub.sharers if self._started and not self._stopped else 0
 
     @property
     def sync_state(self) -> SyncState:
@@ -209,7 +232,7 @@ class SharedIndexInformer:
                 log=self._log,
             )
             self._registrations += (registration,)
-            if self._thread is not None:
+            if self._started:
                 registration.start()
             initial: list[Pending] = [Added(obj, True) for obj in self._indexer.list()]
             registration.deliver(initial)
@@ -262,14 +285,14 @@ class SharedIndexInformer:
         """
         with self._dispatch:
             self._before_start("a watch error handler")
-            self._reflector.set_error_handler(handler)
+            self._on_error = handler
 
     # Life
 
     @property
     def has_started(self) -> bool:
         """Stays True after the end (I1)."""
-        return self._thread is not None
+        return self._started
 
     @property
     def is_stopped(self) -> bool:
@@ -279,28 +302,42 @@ class SharedIndexInformer:
     def start(self) -> None:
         """Begin to fill the cache; returns at once. A second start has no effect but a warning (I1)."""
         with self._dispatch:
-            if self._thread is not None or self._stopped:
+            if self._started or self._stopped:
                 self._log.warning("informer not started: it was started or stopped before")
                 return
+            self._started = True
             for registration in self._registrations:
                 registration.start()
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            self._hub, has_begun = shared.enter(self._share_key(), self, self._hub)
+            self._health.follow(self._hub.health)
+            self._ingest.shape = self._hub.shapes
+            if has_begun:
+                # Not in this thread: the hub may be busy, and inline handlers are called.
+                self._seeding = threading.Thread(
+                    target=self._hub.seed, args=(self,), name=f"{self._name}/seed", daemon=True
+                )
+                self._seeding.start()
+        if self.is_stopped:  # whoever did it may not have known the hub
+            shared.leave(self._hub, self)
         self._timers.start()
 
     def stop(self) -> None:
         """Ask for the end; returns at once. The cache can still be read, but never changes again."""
         # Without the dispatch lock: an inline handler may hold it for as long as it likes.
+        if self._stopped_at is None:
+            self._stopped_at = self.last_sync_resource_version
         self._stopped = True
-        self._reflector.stop()
+        shared.leave(self._hub, self)
         self._timers.stop()
         self._synced.give_up()
         self._indexer.close()
 
     def join(self) -> None:
         """Wait, after :meth:`stop`, until all threads of the informer have ended (I14)."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self._started:
+            self._hub.join(self)
+            if self._seeding is not None and self._seeding is not threading.current_thread():
+                self._seeding.join()
         self._timers.join()
         with self._dispatch:
             leaving = [*self._registrations, *self._leaving]
@@ -318,15 +355,34 @@ class SharedIndexInformer:
             self.stop()
             self.join()
 
-    def _run(self) -> None:
+    def _fetch(self, namespace: str, name: str) -> Unstructured | None:
+        return self._hub.source.fetch(namespace, name)
+
+    def _share_key(self) -> Hashable | None:
+        transforms = [each for each in self._transforms if each not in self._keep_fields]
+        key = None if self._shared_as is None else (self._shared_as, *transforms)
         try:
-            self._reflector.run()
-        finally:
-            self._synced.give_up()  # it will not sync any more, for whatever reason
+            hash(key)
+        except TypeError:  # a transform that cannot be compared
+            return None
+        return key
 
     def _before_start(self, what: str) -> None:
-        if self._thread is not None:
+        if self._started:
             raise RuntimeError(f"{self._name} has started: {what} must be set before")
+
+    # What the hub calls
+
+    @property
+    def ingest(self) -> Ingest:
+        return self._ingest
+
+    def watch_failed(self, error: Exception) -> None:
+        if self._on_error is not None:
+            self._on_error(error)
+
+    def watch_ended(self) -> None:
+        self._synced.give_up()
 
     # What the ingest calls, under the dispatch lock
 
@@ -353,7 +409,7 @@ class SharedIndexInformer:
         if period <= 0:
             return 0.0
         period = max(period, MINIMUM_RESYNC_PERIOD)
-        if self._thread is None:
+        if not self._started:
             if self._resync_check_period == 0 or period < self._resync_check_period:
                 self._set_check_period(period)
             return period

@@ -95,6 +95,7 @@ class Ingest:
     ) -> None:
         self._store = store
         self._transforms = transforms
+        self.shape = shape  # what applies them; ingests that share a watch share this, too
         self._distribute = distribute
         self._wants_unchanged = wants_unchanged
         self._committed = committed
@@ -148,7 +149,7 @@ class Ingest:
     def _shape(self, obj: Unstructured) -> Unstructured | Failure:
         try:
             check_key(obj)
-            return shape(obj, self._transforms) if self._transforms else obj
+            return self.shape(obj, self._transforms) if self._transforms else obj
         except (Exception, SystemExit) as error:  # the transform is the user's: it may raise anything
             return self._failed(obj, error)
 

@@ -111,6 +111,7 @@ class Reflector:
         self._version_unavailable = False  # the server refused it: ask for the newest (R5)
         self._in_doubt = False  # whether the server knows the version
         self._watch_ends = 0.0  # when the server was asked to end the watch, in the clock's monotonic time
+        self._relist = False  # somebody asked for a new list
         self._listed = 0  # objects in the last list
         self._asked = 0.0  # seconds that the server asked to wait before the next list
         self._incomplete_streams = 0  # watch-lists in a row that ended before their bookmark
@@ -135,6 +136,14 @@ class Reflector:
         if turn is not None:
             turn.leave()
         self._source.close()
+
+    def relist(self) -> None:
+        """Make a new list soon, whatever is known already; from any thread."""
+        self._relist = True
+        with self._open_lock:
+            feed = self._feed
+        if feed is not None:
+            feed.close()
 
     def run(self) -> None:
         """List and watch until stopped (R1). Does not raise for what a server, network, transform or handler does.
@@ -164,6 +173,7 @@ class Reflector:
         feed = self._watch_list() if self._source.supports_watch_list else None
         try:
             if feed is None:
+                self._relist = False
                 with self._my_turn() as turn:
                     self._list(turn)
             self._watch(feed)
@@ -233,6 +243,7 @@ class Reflector:
     def _watch_list(self) -> Feed | None:
         """Receive the state by watch-list: the watch to go on with, or None if it has to be listed (R28 to R33)."""
         while True:
+            self._relist = False  # this is one
             try:
                 with self._my_turn() as turn:
                     feed = self._open("" if self._version_unavailable else self._version, initial_events=True)
@@ -290,7 +301,7 @@ class Reflector:
     def _watch(self, feed: Feed | None) -> None:
         """Watch until only a new list helps; ``feed`` is a watch that is open already."""
         what = _Next.REWATCH
-        while what is _Next.REWATCH:
+        while what is _Next.REWATCH and not self._relist:
             if feed is None:
                 feed = self._start_watch()
             what = self._consume(feed)
@@ -356,10 +367,12 @@ class Reflector:
         failed_for = self._health.watch_opened()
         if failed_for is not None:
             self._log.info("watching again", failed_for=round(failed_for, 1))
-        # Whoever stopped us before this watch was known could not close it.
+        # Whoever wanted it closed before it was known could not do so.
         if self._stop.is_set():
             self._close_feed()
             raise _Stopped
+        if self._relist:
+            feed.close()
         return feed
 
     def _consume(self, feed: Feed) -> _Next:
@@ -390,6 +403,8 @@ class Reflector:
 
     def _after_end(self, feed: Feed) -> _Next:
         """What the plain end of a watch leads to: to the next one, but to no hot loop (R18, R19)."""
+        if self._relist:
+            return _Next.RELIST
         now = self._clock.monotonic()
         self._in_doubt |= feed.count == 0 or now < self._watch_ends - _EARLY
         missing = feed.opened_at + _SHORT_WATCH - now
