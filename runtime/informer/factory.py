@@ -16,7 +16,7 @@ from .informer import SharedIndexInformer
 from .metrics import informer_metrics
 from .projection import FieldPath, Transform
 from .source import ResourceSource
-from .sync import wait_for_cache_sync
+from .sync import await_latch, warn_of_timeout
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -130,6 +130,8 @@ class SharedInformerFactory:
     def wait_for_cache_sync(self, timeout: float | None = None) -> dict[GVR, bool]:
         """Block until all started informers have synced; informers that were not started do not count (F3).
 
+        On timeout a warning names those that have not (I19).
+
         :param timeout: seconds; None waits as long as it takes, but no longer than until :meth:`shutdown`.
         :returns: for each resource whether it has. Why one has not says ``informer(gvr).sync_state.last_error``.
         """
@@ -137,7 +139,9 @@ class SharedInformerFactory:
         ends = None if timeout is None else self._clock.monotonic() + timeout
         for informer in started.values():
             left = None if ends is None else max(0.0, ends - self._clock.monotonic())
-            wait_for_cache_sync(informer, timeout=left, clock=self._clock)
+            await_latch(informer.sync_latch, left, self._clock)
+        if timeout and not self._shut_down:
+            warn_of_timeout([informer for informer in started.values() if not informer.is_stopped], timeout)
         return {gvr: informer.has_synced() for gvr, informer in started.items()}
 
     def shutdown(self) -> None:

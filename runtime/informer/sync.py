@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from runtime.clock import SYSTEM, Clock
+from runtime.logging import get_logger
+
+from .state import SyncState
 
 _POLL = 0.1  # seconds between two looks at what cannot tell by itself: foreign functions and stop events
 
@@ -67,6 +71,20 @@ class Syncing(Protocol):
     def sync_latch(self) -> Latch: ...
 
 
+@runtime_checkable
+class _Stateful(Protocol):
+    @property
+    def sync_state(self) -> SyncState: ...
+
+
+class _Waited(enum.Enum):
+    """How a wait ended."""
+
+    SYNCED = "all have synced"
+    TIMED_OUT = "not in time"
+    ENDED = "stopped, or one of them will never sync"
+
+
 Waitable: TypeAlias = Syncing | Callable[[], bool]
 
 
@@ -76,7 +94,7 @@ def wait_for_cache_sync(
     stop: threading.Event | None = None,
     clock: Clock | None = None,
 ) -> bool:
-    """Block until all of them have synced (I19).
+    """Block until all of them have synced (I19). On timeout a warning names those that have not, and why.
 
     :param synced: informers, handler registrations, or their ``has_synced`` methods: these wake the caller themselves.
         Any other function without parameters is asked ten times a second. An Event among them is a ``stop``, as
@@ -99,7 +117,39 @@ def wait_for_cache_sync(
             functions.append(each)
         else:
             raise TypeError(f"wait_for_cache_sync takes informers, registrations or functions, not {each!r}")
-    return _wait(latches, functions, stops, timeout, clock)
+    waited = _wait(latches, functions, stops, timeout, clock)
+    if waited is _Waited.TIMED_OUT and timeout:
+        warn_of_timeout([each for each in synced if not isinstance(each, threading.Event)], timeout)
+    return waited is _Waited.SYNCED
+
+
+def await_latch(latch: Latch, timeout: float | None, clock: Clock) -> bool:
+    """Block until it is set; False on timeout, or if it never will be."""
+    return _wait([latch], [], [], timeout, clock) is _Waited.SYNCED
+
+
+def warn_of_timeout(waited_for: Iterable[Waitable], timeout: float) -> None:
+    """Log which of them have not synced."""
+    waiting = [_described(each) for each in waited_for if not _is_synced(each)]
+    if waiting:
+        get_logger("runtime.informer").warning("caches have not synced in time", timeout=timeout, waiting_for=waiting)
+
+
+def _is_synced(syncing: Waitable) -> bool:
+    latch = _latch_of(syncing)
+    if latch is not None:
+        return bool(latch)
+    return callable(syncing) and syncing()
+
+
+def _described(syncing: object) -> str:
+    if _latch_of(syncing) is not None:
+        syncing = getattr(syncing, "__self__", syncing)  # the informer of a has_synced
+    name = getattr(syncing, "name", "") if not isinstance(syncing, _Stateful) else ""
+    text = name or getattr(syncing, "__qualname__", "") or str(syncing)
+    if isinstance(syncing, _Stateful) and syncing.sync_state.last_error is not None:
+        text += f": {syncing.sync_state.last_error}"
+    return str(text)
 
 
 def _latch_of(syncing: object) -> Latch | None:
@@ -117,7 +167,7 @@ def _wait(
     stops: Iterable[threading.Event],
     timeout: float | None,
     clock: Clock,
-) -> bool:
+) -> _Waited:
     latches, functions, stops = [*latches], [*functions], [*stops]
     deadline = None if timeout is None else clock.monotonic() + timeout
     settled = threading.Condition()
@@ -135,12 +185,12 @@ def _wait(
             seen = news
             # Not under the lock: a function may want one that an informer holds while it wakes us.
             if all(latches) and all(f() for f in functions):
-                return True
+                return _Waited.SYNCED
             left = None if deadline is None else deadline - clock.monotonic()
             if any(s.is_set() for s in stops) or any(latch.broken for latch in latches):
-                return False
+                return _Waited.ENDED
             if left is not None and left <= 0:
-                return False
+                return _Waited.TIMED_OUT
             if functions or stops:
                 left = _POLL if left is None else min(left, _POLL)
             with settled:

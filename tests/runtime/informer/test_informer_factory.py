@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from runtime.client import Client, NotFound, ResourceClient, Unstructured
-from runtime.informer import SharedInformerFactory, wait_for_cache_sync
+from runtime.informer import ResourceEventHandler, SharedIndexInformer, SharedInformerFactory, wait_for_cache_sync
 from runtime.informer.sync import Latch
-from runtime.testing import FakeAPIServer, FakeClock
+from runtime.testing import FakeAPIServer, FakeClock, FakeControllerSource
 from runtime.types import GVR, Request
 from tests.runtime.informer.informer_support import CONFIGMAPS, Script, obj, quick, until
 
@@ -43,6 +43,40 @@ def test_waiting_says_which_have_not_synced_and_why(factory: SharedInformerFacto
     assert factory.wait_for_cache_sync(0) == {CONFIGMAPS: True, SECRETS: False}
     until(lambda: secrets.sync_state.last_error)
     assert "not for you" in (secrets.sync_state.last_error or "")
+
+
+@pytest.mark.parametrize("by", ["factory", "informer", "has_synced"])
+def test_a_wait_that_times_out_names_what_has_not_synced_and_why(
+    factory: SharedInformerFactory, api: FakeAPIServer, caplog: pytest.LogCaptureFixture, by: str
+) -> None:
+    api.faults.add(resource="secrets", status=403, reason="Forbidden", message="not for you")
+    configmaps, secrets = factory.informer(CONFIGMAPS), factory.informer(SECRETS)
+    factory.start()
+    assert wait_for_cache_sync(configmaps, timeout=15)
+    until(lambda: secrets.sync_state.last_error)
+    caplog.clear()
+    if by == "factory":
+        assert not all(factory.wait_for_cache_sync(0.01).values())
+    else:
+        waited = [i if by == "informer" else i.has_synced for i in (configmaps, secrets)]
+        assert not wait_for_cache_sync(*waited, timeout=0.01)
+    (message,) = [message for message in caplog.messages if "have not synced in time" in message]
+    assert "secrets" in message
+    assert "not for you" in message
+    assert "configmaps" not in message
+
+
+def test_a_handler_or_function_that_is_not_synced_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    def my_function() -> bool:
+        return False
+
+    informer = SharedIndexInformer(FakeControllerSource(), CONFIGMAPS)
+    registration = informer.add_event_handler(ResourceEventHandler(), name="mine")
+    assert not wait_for_cache_sync(registration, my_function, timeout=0.01)
+    assert "configmaps.v1/mine" in caplog.text
+    assert "my_function" in caplog.text
+    assert not wait_for_cache_sync(registration, timeout=0)  # only looked
+    assert len(caplog.messages) == 1
 
 
 def test_after_shutdown_nothing_starts(client: Client) -> None:
