@@ -144,6 +144,11 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[_Row], float | None]], ...]] = (
     ("runtime_informer_synced", "1 once the cache holds a complete state.", lambda row: row.state.synced),
     ("runtime_informer_connected", "1 while a watch is open.", lambda row: row.state.connected),
     (
+        "runtime_informer_watch_sharers",
+        "Informers that this one's watch feeds; all of them report on it.",
+        lambda row: row.informer.sharers,
+    ),
+    (
         "runtime_informer_last_event_age_seconds",
         "Since the last change or bookmark came.",
         lambda row: row.state.event_age,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.client import Client, ClientError, ConnectionFailed, NotFound
+from runtime.client import Client, ClientError, ConnectionFailed, NotFound, load_client
 from runtime.types import GVR
 from tests.support.scraping import scrape
 
 if TYPE_CHECKING:
-    from tests.runtime.client.conftest import Kit, ScriptedServer
+    from tests.runtime.client.conftest import Handler, Kit, ScriptedServer, Seen
 
 PODS = GVR("", "v1", "pods")
 COUNT = "rest_client_requests_total"
@@ -101,6 +103,30 @@ def test_details_are_measured_from_measure_on(scripted: ScriptedServer, client: 
     assert seen.value("rest_client_response_size_bytes_count", verb="GET") == 2
     assert seen.value("rest_client_response_size_bytes_bucket", verb="GET", le="1024.0") == 2
     assert seen.value("rest_client_request_retries_total", code="429", verb="GET", host=host) == 1
+
+
+def test_a_repeat_with_renewed_credentials_counts(scripted: ScriptedServer, kit: type[Kit], tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("old")
+    config = tmp_path / "config"
+    cluster = {"name": "c", "cluster": {"server": scripted.url}}
+    user = {"name": "u", "user": {"tokenFile": str(token)}}
+    context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+    config.write_text(
+        json.dumps({"current-context": "x", "clusters": [cluster], "users": [user], "contexts": [context]})
+    )
+
+    def refuse(handler: Handler, seen: Seen) -> None:
+        token.write_text("new")
+        kit.failure(401, "Unauthorized")(handler, seen)
+
+    scripted.then(refuse, kit.answer(kit.pod("a")))
+    with load_client(str(config)) as client:
+        client.measure()
+        client.resource(PODS, "ns").get("a")
+        seen = scrape(client.metrics)
+    assert seen.value(COUNT, code="401", method="GET") == 1
+    assert seen.value("rest_client_request_retries_total", code="401", verb="GET") == 1
 
 
 def test_a_call_that_fails_is_timed_too(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:

@@ -53,6 +53,7 @@ def test_a_healthy_informer(script: Script, scripted: Make) -> None:
         "informer_processing_latency_seconds_sum": 0,
         "runtime_informer_synced": 1,
         "runtime_informer_connected": 1,
+        "runtime_informer_watch_sharers": 1,
         "runtime_informer_last_event_age_seconds": 7,
         "runtime_informer_last_bookmark_age_seconds": 7,
         "runtime_informer_watch_restarts_total": 0,
@@ -241,12 +242,19 @@ def test_one_informer_of_a_name_publishes_until_it_stops(client: Client, caplog:
         assert scrape(second.metrics).value("runtime_informer_synced", name="twice") == 1
 
 
-def test_names_and_resources_tell_informers_apart(script: Script, scripted: Make) -> None:
+def test_informers_that_share_a_watch_are_told_apart_by_name(script: Script, scripted: Make) -> None:
     script.then_list = listing(10)
+    script.watches.append(watching(bookmark(12)))
     one, two = synced(scripted(name="one")), synced(scripted(name="two"))
+    until(lambda: one.last_sync_resource_version == two.last_sync_resource_version == "12")
     seen = of(one, two)
-    assert seen.value("runtime_informer_synced", name="one") == 1
-    assert seen.value("runtime_informer_synced", name="two") == 1
+    for name in ("one", "two"):
+        assert seen.value("runtime_informer_synced", name=name) == 1
+        assert seen.value("runtime_informer_connected", name=name) == 1
+        assert seen.value("runtime_informer_watch_sharers", name=name) == 2
+        assert seen.value("informer_store_resource_version", name=name) == 12
+        assert seen.value("informer_processing_latency_seconds_count", name=name) == 1
+    assert len(script.asked_watches) == 1
 
 
 def test_what_does_not_run_publishes_nothing(client: Client) -> None:

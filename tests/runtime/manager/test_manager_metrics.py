@@ -200,6 +200,12 @@ def test_both_labels_of_a_queue_are_the_controllers_name(seen: Scrape) -> None:
     assert seen.value("workqueue_depth", name="maps", controller="maps", priority="0") == 0
 
 
+def test_the_handlers_of_a_controller_have_its_name(seen: Scrape) -> None:
+    assert (
+        seen.value("runtime_informer_handler_errors_total", name="manager", resource="configmaps", handler="maps") == 0
+    )
+
+
 def test_each_namespace_that_is_watched_has_its_series() -> None:
     with FakeAPIServer() as server, server.client() as client:
         manager = Manager(client, namespaces=["one", "two"], name="mine", **ON)
