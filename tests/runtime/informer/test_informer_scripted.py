@@ -267,6 +267,20 @@ def test_a_broken_watch_costs_no_new_list(following: Make) -> None:
     )
 
 
+def test_a_version_that_was_refused_is_not_asked_for_again_until_a_list_succeeds(following: Make) -> None:
+    """R5, R6: the newest state is asked for at once, and still after a wait; from then on versions count again."""
+    source = FakeControllerSource([thing("a")], watch_list=False)
+    informer = reached(following(source), source)
+    source.fail("list", status=410, reason="Expired")
+    source.fail("list", status=500, reason="InternalError")
+    source.reset_watch()
+    reached(informer, source)
+    source.reset_watch()
+    reached(informer, source)
+    whole = [ask.resource_version for ask in source.asked("list") if not ask.resource_version_match]
+    assert whole == ["0", "2", "", "", "3"]
+
+
 def test_one_watch_is_made_and_stopped(following: Make) -> None:
     """TestReflectorWatchStoppedAfter, TestRunUntil."""
     source = FakeControllerSource([thing("a")])
