@@ -132,7 +132,9 @@ class Connection:
                 self._watch(run, query)
                 return False
             content = self._server.script.contents[run.generation]
-            page = content.page(int(query.get("continue") or 0), int(query.get("limit") or 0))
+            # The watch cache, which answers for any version, knows no pages.
+            limit = 0 if query.get("resourceVersion") == "0" else int(query.get("limit") or 0)
+            page = content.page(int(query.get("continue") or 0), limit)
             self._sock.sendall(_HEADER + page)
         elif url.path.startswith("/_bench/"):
             self._send_json(self._server.control(url.path.removeprefix("/_bench/"), query))

@@ -60,6 +60,7 @@ class Peer:
 
 PEERS = {
     "ours": Peer("runtime.informer", "bench.adapters.ours"),
+    "list": Peer("runtime.informer, without watch-list", "bench.adapters.ours_list"),
     "metrics": Peer("runtime.informer, metrics gathered", "bench.adapters.ours_metrics"),
     "toggled": Peer("runtime.informer, counters switched on and off", "bench.adapters.ours_toggled"),
     "floor": Peer("lazy floor (raw socket, no features)", "bench.adapters.floor", relists=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import ClassVar
 
 from bench import manifests, script
 from bench.adapters import Target
@@ -14,8 +15,11 @@ from runtime.informer import DeletedFinalStateUnknown, ResourceEventHandler, Sha
 
 
 class Client:
+    watch_list: ClassVar[bool] = True
+
     def __init__(self, target: Target, meter: Meter) -> None:
-        self._factory = SharedInformerFactory(KubernetesClient(target.url), namespace=target.namespace)
+        client = KubernetesClient(target.url)
+        self._factory = SharedInformerFactory(client, namespace=target.namespace, watch_list=self.watch_list)
         self._informer = self._factory.informer(target.kind.gvr)
         self._informer.add_event_handler(_stamped(meter) if meter.measure == "latency" else _plain(meter), inline=True)
 

@@ -30,6 +30,7 @@ def _caches(session: Session, kind: str, objects: int, name: str, official: dict
     with replay_server(kind, objects, relist=True) as server:
         commands = {peer: work.command(peer, server, rounds=times) for peer, times in official.items()}
         commands |= {peer: work.command(peer, server, rounds=rounds) for peer in ("ours", "floor")}
+        commands["list"] = work.command("list", server, rounds=1)
         measured = session.measure(f"memory of {objects:,} {name}s", commands)
     readings: list[Reading] = [
         lambda result: _per_object(result, objects),

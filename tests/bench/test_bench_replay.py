@@ -192,3 +192,10 @@ def test_discovery_names_the_resource(server: Replay) -> None:
 def test_objects_have_the_size_they_are_said_to_have(kind: str, least: int, most: int) -> None:
     sizes = [len(json.dumps(KINDS[kind].make(i, 1_000_000 + i, i % 5), separators=(",", ":"))) for i in range(50)]
     assert least < sum(sizes) / len(sizes) < most
+
+
+def test_a_list_for_any_version_ignores_the_limit(server: Replay) -> None:
+    """As a real server's watch cache does; so a client cannot rely on pages to bound its memory."""
+    _, page = get(server, f"{PATH}?limit=120&resourceVersion=0")
+    assert len(page["items"]) == OBJECTS
+    assert "continue" not in page["metadata"]
