@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import socket
+import ssl
 import zlib
 from collections.abc import Iterator
 
@@ -10,6 +12,7 @@ import urllib3
 
 _READ = 1 << 18
 _LARGE = 1 << 16
+_RECORD = 1 << 14  # bytes that one TLS record holds at most
 _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 
 
@@ -23,6 +26,8 @@ class LineReader:
     def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
         reader = _reader(response)
         chunked = getattr(response, "chunked", False) and isinstance(reader, io.BufferedReader)
+        sock = _socket(response)
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._response = response
         self._reader = reader if isinstance(reader, io.BufferedReader) else None
         self._chunks = Chunks() if chunked else None
@@ -47,6 +52,8 @@ class LineReader:
             read = self._reader.read1(_READ)
             if not read:
                 raise EOFError("the connection ended within the stream")
+            if self._tls is not None:
+                read = self._with_what_is_ready(self._tls, self._reader, read)
         if not read:
             self._check_end()
             return None
@@ -55,6 +62,21 @@ class LineReader:
         if self._gunzip is not None:
             return self._split(chunks.feed(read))
         return self._split_chunks(chunks, read)
+
+    @staticmethod
+    def _with_what_is_ready(tls: ssl.SSLSocket, reader: io.BufferedReader, read: bytes) -> bytes:
+        """TLS gives one record at a time, and a server sends one for each event: take those that have come already."""
+        reads, size, timeout = [read], len(read), tls.gettimeout()
+        tls.settimeout(0.0)
+        try:
+            while size < _READ and (read := reader.read1(_RECORD)):
+                reads.append(read)
+                size += len(read)
+        except OSError:
+            pass  # nothing is ready; or the connection broke, which the next read meets again
+        finally:
+            tls.settimeout(timeout)
+        return b"".join(reads)
 
     def _split_chunks(self, chunks: Chunks, read: bytes) -> list[bytes]:
         before: list[bytes] = []
@@ -86,13 +108,18 @@ def set_read_timeout(response: urllib3.BaseHTTPResponse, seconds: float | None) 
     Where the server ends the connection with its answer, the connection has given up its socket already and only the
     reader still has it.
     """
-    sock = getattr(response.connection, "sock", None) or getattr(getattr(_reader(response), "raw", None), "_sock", None)
+    sock = _socket(response)
     if sock is not None:
         sock.settimeout(seconds)
 
 
 def is_gzip(response: urllib3.BaseHTTPResponse) -> bool:
     return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
+
+
+def _socket(response: urllib3.BaseHTTPResponse) -> socket.socket | None:
+    sock: socket.socket | None = getattr(response.connection, "sock", None)
+    return sock or getattr(getattr(_reader(response), "raw", None), "_sock", None)
 
 
 def _reader(response: urllib3.BaseHTTPResponse) -> object:
