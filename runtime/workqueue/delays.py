@@ -64,9 +64,10 @@ class Delays(Generic[T]):
 
     def drop_first(self) -> None:
         """The owner has taken on what :meth:`first_due` gave it."""
-        item = self._items.pop(self._heap[0][1])
+        number = self._heap[0][1]
+        self.due_at.pop(self._items[number], None)  # first: an exception must not leave it there with nothing to come
+        del self._items[number]
         heapq.heappop(self._heap)
-        self.due_at.pop(item, None)
 
     def clear(self) -> None:
         """Drop them all."""
