@@ -50,6 +50,7 @@ from .registration import Registration
 from .source import ListPage, ResourceSource, Source, WatchStream
 from .state import SyncState
 from .store import NAMESPACE_INDEX, Indexer, IndexFunc, IndexFunctionError, key_of, split_key
+from .storesink import StoreSink
 from .sync import wait_for_cache_sync
 from .synctrack import AsyncTracker, Lazy
 
@@ -83,6 +84,7 @@ __all__ = [
     "SharedInformerFactory",
     "Sink",
     "Source",
+    "StoreSink",
     "SyncState",
     "WatchStream",
     "index_func_to_key_func",
