@@ -74,8 +74,7 @@ class FakeControllerSource:
     Faults are asked for: changes whose event is lost (``*_drop_watch``), watches that end or break
     (:meth:`drop_watches`), history that is forgotten (:meth:`reset_watch`), connections that fall silent
     (:meth:`stall`), errors within a watch (:meth:`send_error`) or instead of an answer (:meth:`fail`), and versions
-    from the
-    future (:meth:`restore`). No bookmark comes by itself but the one that ends initial events.
+    from the future (:meth:`restore`). No bookmark comes by itself but the one that ends initial events.
 
     All methods may be called from any thread, and from :attr:`on_request`.
 

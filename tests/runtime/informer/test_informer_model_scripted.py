@@ -94,19 +94,25 @@ class InformerMachine(RuleBasedStateMachine):
             self.write(name, ["red"], False)
         self.tapped = Tapped(self.source, self.model)
         self.transforms = transform
-        self.informer = SharedIndexInformer(
-            self.tapped,
-            THINGS,
-            page_size=page_size,
-            transform=self._transform if transform else None,
-            indexers={"colour": self._colour_index},
-            idle_timeout=IDLE_TIMEOUT,
-            clock=self.clock,
-        )
+        self.page_size = page_size
+        self.followers: list[tuple[SharedIndexInformer, Listener]] = []
+        self.informer = self._new_informer()
         self.late_index = False
         self._listen(Listener("first", self.informer, self.script), "unbounded", inline=False)
         self._listen(Listener("first-inline", self.informer, self.script), "unbounded", inline=True)
         self.informer.start()
+
+    def _new_informer(self) -> SharedIndexInformer:
+        return SharedIndexInformer(
+            self.tapped,
+            THINGS,
+            page_size=self.page_size,
+            transform=self._transform if self.transforms else None,
+            indexers={"colour": self._colour_index},
+            idle_timeout=IDLE_TIMEOUT,
+            clock=self.clock,
+            shared_as=id(self),
+        )
 
     # What the user gives the informer
 
@@ -388,12 +394,34 @@ class InformerMachine(RuleBasedStateMachine):
         self.late_index = True
         self.informer.add_indexers({"number": lambda obj: [str(obj["spec"].get("number", ""))]})
 
+    # Informers that share the watch (complaint 9)
+
+    @precondition(lambda self: len(self.followers) < 2)
+    @rule()
+    def share_the_watch(self) -> None:
+        self.number += 1
+        informer = self._new_informer()
+        listener = Listener(f"follower-{self.number}", informer, self.script)
+        self.exact[listener.name] = (max(0, len(self.model.moments) - 130), False, False)
+        listener.registration = informer.add_event_handler(listener)
+        informer.start()
+        self.followers.append((informer, listener))
+
+    @precondition(lambda self: self.followers)
+    @rule(number=which)
+    def leave_the_watch(self, number: int) -> None:
+        informer, listener = self.followers.pop(number % len(self.followers))
+        informer.stop()
+        informer.join()
+        listener.final = len(listener.calls)
+        self.removed.append(listener)
+
     # Quiet moments
 
     @rule()
     def settle(self) -> None:
         self._become_quiet()
-        self._check_cache(self.model.store, except_for=self.script.spoilt)
+        self._check_caches(self.model.store, except_for=self.script.spoilt)
         self._check_handlers()
 
     def _become_quiet(self) -> None:
@@ -407,7 +435,8 @@ class InformerMachine(RuleBasedStateMachine):
             listener.open.set()
         # What leaves the quarantine is told whenever it could be fetched, not in the order of the events.
         self._until(self._followed, "the cache to follow")
-        if self.informer.sync_state.quarantined.keys() - self.source.objects.keys():
+        quarantined = {key for informer in self._informers() for key in informer.sync_state.quarantined}
+        if quarantined - self.source.objects.keys():
             self.source.reset_watch()  # its deletion was lost: only a list can tell
         self._until(self._all_arrived, "an empty quarantine")
         if self.ends:
@@ -416,7 +445,7 @@ class InformerMachine(RuleBasedStateMachine):
         end = f"zz/end-{self.ends}"  # behind all others, in each order: who has heard of it has heard all
         self.script.wrote(self.source.add(thing(f"end-{self.ends}", "zz")))
         self._until(self._all_arrived, "the cache to follow")
-        for listener in self.listeners:
+        for listener in [*self.listeners, *(listener for _, listener in self.followers)]:
             self._until(lambda: any(call.ref.key == end for call in reversed(listener.calls)), f"{listener.name}")  # noqa: B023
             assert listener.registration is not None
             self._until(listener.registration.has_synced, f"{listener.name} to sync")
@@ -424,13 +453,17 @@ class InformerMachine(RuleBasedStateMachine):
     def _followed(self) -> bool:
         if not self.source.caught_up:
             return False
-        if self.informer.indexer.resource_version == self.source.resource_version:
+        version = self.source.resource_version
+        if all(informer.indexer.resource_version == version for informer in self._informers()):
             return True
         self.source.bookmark()  # the last event was lost, or was no event
         return False
 
     def _all_arrived(self) -> bool:
-        return self._followed() and not self.informer.sync_state.quarantined
+        return self._followed() and not any(informer.sync_state.quarantined for informer in self._informers())
+
+    def _informers(self) -> list[SharedIndexInformer]:
+        return [self.informer, *(informer for informer, _ in self.followers)]
 
     def _until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for it, and when it does not come let some time pass for those who wait for that."""
@@ -447,18 +480,23 @@ class InformerMachine(RuleBasedStateMachine):
     def _story(self) -> str:
         return "\n".join(map(str, self.source.requests[-20:]))
 
-    def _check_cache(self, expected: dict[str, Ref], except_for: set[str]) -> None:
-        indexer = self.informer.indexer
+    def _check_caches(self, expected: dict[str, Ref], except_for: set[str]) -> None:
+        for informer in self._informers():
+            self._check_cache(informer, expected, except_for)
+        assert self.informer.sync_state.relists == self.model.commits - 1
+
+    def _check_cache(self, informer: SharedIndexInformer, expected: dict[str, Ref], except_for: set[str]) -> None:
+        indexer = informer.indexer
         cached = {obj.key: obj for obj in indexer.list()}
         found = {key: ref_of(obj) for key, obj in cached.items() if key not in except_for}
         assert found == {key: ref for key, ref in expected.items() if key not in except_for}
         assert sorted(indexer.list_keys()) == sorted(cached)
-        assert indexer.resource_version == self.informer.last_sync_resource_version == self.model.version
+        assert indexer.resource_version == informer.last_sync_resource_version == self.model.version
         functions: dict[str, Callable[[Unstructured], list[str]]] = {
             "colour": colours_of,
             "namespace": lambda obj: [obj.namespace],
         }
-        if self.late_index:
+        if self.late_index and informer is self.informer:
             functions["number"] = lambda obj: [str(obj["spec"].get("number", ""))]
         for index, function in functions.items():
             filed: dict[str, list[str]] = {}
@@ -471,11 +509,11 @@ class InformerMachine(RuleBasedStateMachine):
                 assert sorted(obj.key for obj in indexer.by_index(index, value)) == keys
         if self.transforms:
             assert {obj["transformed"] for obj in cached.values()} <= {1}
-        assert self.informer.sync_state.relists == self.model.commits - 1
 
     def _check_handlers(self) -> None:
-        world = {obj.key: ref_of(obj) for obj in self.informer.indexer.list()}
-        for listener in self.listeners:
+        of_all = [(self.informer, listener) for listener in self.listeners] + self.followers
+        for informer, listener in of_all:
+            world = {obj.key: ref_of(obj) for obj in informer.indexer.list()}
             assert listener.wrong == []
             assert list(listener.story()) == []
             assert listener.world() == world
@@ -518,13 +556,21 @@ class InformerMachine(RuleBasedStateMachine):
             self.settle()
             self.source.reset_watch()  # what was lost must now be found out
             self._become_quiet()
-            self._check_cache({key: ref_of(obj) for key, obj in self.source.objects.items()}, except_for=set())
+            self._check_caches({key: ref_of(obj) for key, obj in self.source.objects.items()}, except_for=set())
             self._check_handlers()
+            self.informer.stop()  # those who share its watch go on
+            self.informer.join()
+            self.informer = self.followers.pop()[0] if self.followers else self.informer
+            if not self.informer.is_stopped:
+                self.script.wrote(self.source.add(thing("last")))
+                self._until(self._all_arrived, "those who stayed")
+                assert "ns/last" in self.informer.indexer
         finally:
             for listener in [*self.listeners, *self.removed]:
                 listener.open.set()
-            self.informer.stop()
-            self.informer.join()
+            for informer in self._informers():
+                informer.stop()
+                informer.join()
         assert self.source.watches == 0
 
 
