@@ -9,7 +9,7 @@ from runtime.clock import Clock
 from runtime.workqueue.ageing import AgeingOrder
 from runtime.workqueue.delaying import RateLimitingQueue
 from runtime.workqueue.limiters import RateLimiter
-from runtime.workqueue.queue import ADD, RETRY
+from runtime.workqueue.queue import ADD, PLAIN, RETRY
 
 T = TypeVar("T", bound=Hashable)
 
@@ -34,7 +34,7 @@ class PriorityQueue(RateLimitingQueue[T]):
         """Have ``item`` processed in ``after`` seconds; higher ``priority`` first."""
         if item in self._queued and not self._notes and self._priorities.get(item, 0) >= priority:
             return
-        self._leave_note(ADD, item, priority, after)
+        self._leave_note(ADD if priority or after > 0 else PLAIN, item, priority, after)
 
     def add_after(self, item: T, delay: float, priority: int | None = None) -> None:
         """As :meth:`DelayingQueue.add_after`, except that a ready item stays ready and takes no delay.

@@ -49,10 +49,11 @@ _NOTHING: Final[Any] = object()
 _MANY_NOTES: Final = 1000  # more are taken in by the thread that adds: they may all be of one item
 
 # What a note tells.
-ADD: Final = 0
-RETRY: Final = 1
-RETURN: Final = 2  # the item was added while being processed, and is not processed any more
-DONE: Final = 3
+PLAIN: Final = 0  # an add without priority and delay
+ADD: Final = 1
+RETRY: Final = 2
+RETURN: Final = 3  # the item was added while being processed, and is not processed any more
+DONE: Final = 4
 
 
 class ShutDown(Exception):
@@ -122,7 +123,7 @@ class Queue(Generic[T]):
         """
         if item in self._queued and not (self._notes or self._delayed or self._touch):
             return
-        self._leave_note(ADD, item, 0, 0.0)
+        self._leave_note(PLAIN, item, 0, 0.0)
 
     def get(self, timeout: float | None = None) -> T:
         """The next item; the caller owes a :meth:`done` for it (W3). Blocks until there is one.
@@ -139,7 +140,7 @@ class Queue(Generic[T]):
                 if self._locked():
                     give_way(self._lock)
                 with self._lock:
-                    if len(notes) == 1 and self._goes_straight(*notes[0]):
+                    if len(notes) == 1 and self._goes_straight(notes[0]):
                         _, item, since, _, _ = notes[0]
                         now = self._processing[item] = self._monotonic()
                         notes.popleft()
@@ -171,12 +172,12 @@ class Queue(Generic[T]):
 
         QUIRK (W8): for an item nobody processes, client-go corrupts its order; here it is ignored and logged.
         """
-        if item not in self._processing:
-            self._log_stray(item)
-            return
         try:
             if self._notes:
-                self._leave_note(DONE, item, 0, 0.0)
+                if item in self._processing:
+                    self._leave_note(DONE, item, 0, 0.0)
+                else:
+                    self._log_stray(item)
             else:
                 self._finish(item, None)
                 if item in self._again:
@@ -281,19 +282,17 @@ class Queue(Generic[T]):
 
     # All below is called with the lock held, but for the last few.
 
-    def _goes_straight(self, kind: int, item: T, _since: float, priority: int, delay: float) -> bool:
+    def _goes_straight(self, note: tuple[int, T, float, int, float]) -> bool:
         """Whether all there is to do is to hand out the one item that was added: no need to queue it first."""
         return not (
-            self._queued
-            or kind
-            or priority
-            or delay
+            note[0]
+            or self._queued
             or self._delayed
             or self._again
             or self._closed
             or self._touch
             or self._suspected
-            or item in self._processing
+            or note[1] in self._processing
         )
 
     def _take_in(self) -> None:
@@ -414,7 +413,7 @@ class Queue(Generic[T]):
         """Nobody processes ``item`` any more, since ``now``."""
         started = self._processing.pop(item, None)
         if started is None:
-            self._log_stray(item)  # done twice at once
+            self._log_stray(item)
         elif self._sampled and item in self._sampled:
             worked = (self._monotonic() if now is None else now) - started
             self._measured.finished(item, worked, self._handed_out - len(self._processing))
