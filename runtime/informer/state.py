@@ -85,7 +85,7 @@ class Health:
         self._processed = [0] * (len(PROCESSING_BUCKETS) + 1)
         self._processing_seconds = 0.0
         self.queued = 0
-        self._watch = self
+        self._followed: Health | None = None
         self._lock = threading.Lock()  # guards everything below
         self._connected = False
         self._last_error: str | None = None
@@ -106,7 +106,7 @@ class Health:
 
         What is told to this one still counts here: its handlers' errors and its objects in quarantine.
         """
-        self._watch = watch
+        self._followed = watch
 
     def failed(self, error: Exception) -> float:
         """Something went wrong with the API server.
@@ -187,7 +187,7 @@ class Health:
 
     @property
     def connected(self) -> bool:
-        return self._watch._connected
+        return (self._followed or self)._connected
 
     def snapshot(self, *, synced: bool, quarantined: Mapping[str, str]) -> SyncState:
         with self._lock:
@@ -199,7 +199,7 @@ class Health:
                 handler_errors=self._handler_errors,
                 quarantines=self._quarantines,
             )
-        return self._watch._with_connection(own)
+        return (self._followed or self)._with_connection(own)
 
     def _with_connection(self, own: SyncState) -> SyncState:
         now = self._monotonic()
