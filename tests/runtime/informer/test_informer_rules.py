@@ -6,7 +6,7 @@ import itertools
 import queue
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -286,6 +286,39 @@ def test_after_the_stop_nothing_is_stored(script: Script, scripted: Make, record
     informer.join()
     assert informer.indexer.list() == []
     assert recorder.calls == []
+
+
+class Late:
+    """A watch that hands out one more batch after it was closed: what had been read by then."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        self.closed.wait(20)
+        yield [added(obj("a", 11)).strip()]
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Overtaken(ResourceSource):
+    def watch(self, **options: Any) -> Any:
+        return Late()
+
+
+def test_what_was_read_before_the_stop_is_not_stored_after_it(script: Script, scripted_client: Client) -> None:
+    """R25."""
+    script.lists.append(listing(10))
+    source = Overtaken(scripted_client.resource(WIDGETS), supports_watch_list=False)
+    informer = SharedIndexInformer(source, WIDGETS)
+    informer.start()
+    synced(informer)
+    until(lambda: informer.sync_state.connected)
+    informer.stop()
+    informer.join()
+    assert informer.indexer.list() == []
+    assert informer.last_sync_resource_version == "10"
 
 
 def test_a_resync_waits_for_the_watch(script: Script, scripted: Make) -> None:
