@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
-from bench.adapters import PEERS, Adapter, Peer, Target
+from bench.adapters import PEERS, Adapter, Peer, Relisting, Target
 from bench.gauges import reset_peak, settled
 from bench.meter import Measure, Meter, NotReached
 from bench.objects import KINDS, NAMESPACE
@@ -68,10 +68,10 @@ def _run(client: Adapter, peer: Peer, meter: Meter, options: argparse.Namespace)
     if meter.measure == "latency":
         meter.latencies()
     if options.relist:
-        relisting: Any = client
+        assert isinstance(client, Relisting), f"{peer.title} does not relist"
         meter.begin(0)
         meter.tell("expire")
-        meter.wait_for(relisting.has_relisted, "relist")
+        meter.wait_for(client.has_relisted, "relist")
         meter.end("relist")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bench.meter import Meter
 from bench.objects import Kind
@@ -39,11 +39,19 @@ class Adapter(Protocol):
         """Those of the objects in the cache."""
 
 
+@runtime_checkable
+class Relisting(Protocol):
+    """An adapter whose client reads the collection again when its history is forgotten."""
+
+    def has_relisted(self) -> bool:
+        """Whether the cache holds the second state."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """A client to measure.
 
-    :ivar relists: it reads the collection again when its history is forgotten.
+    :ivar relists: it is :class:`Relisting`.
     :ivar coalesces: it may merge notifications, so their number tells nothing; the cache does.
     """
 

@@ -38,9 +38,18 @@ def _caches(session: Session, kind: str, objects: int, name: str, official: dict
         lambda result: result["sync_rss"] / 2**20,
         _sync_peak,
         _relist_peak,
+        lambda result: result["relist_rss"] / 2**20,
         lambda result: result["gc_pause"] * 1e3,
     ]
-    columns = ["B/object", "above its JSON, B", "MiB after", "sync peak / after", "relist peak / after", "gc, ms"]
+    columns = [
+        "B/object",
+        "above its JSON, B",
+        "MiB after sync",
+        "sync peak / after",
+        "relist peak / after",
+        "MiB after relist",
+        "gc, ms",
+    ]
     table = Table(
         f"Memory: {objects:,} {name}s of {server.json_bytes:,.0f} B of JSON",
         columns,
