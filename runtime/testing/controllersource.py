@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class FakeControllerSource:
         informer = SharedIndexInformer(source, GVR("", "v1", "configmaps"))
         informer.start()
         source.modify({"metadata": {"namespace": "default", "name": "a"}, "data": {"colour": "red"}})
-        assert informer.wait_until(source.resource_version, timeout=10)
+        source.wait_until_caught_up()
+        assert informer.indexer.get("default/a")["data"] == {"colour": "red"}
         informer.stop()
         informer.join()
 
@@ -320,6 +322,18 @@ class FakeControllerSource:
         """Whether somebody watches, and all who do have taken what was sent, are done with it and wait for more."""
         with self._changed:
             return bool(self._open) and all(watch.exhausted for watch in self._open)
+
+    def wait_until_caught_up(self, timeout: float = 10.0) -> None:
+        """Block, in real time, until :attr:`caught_up`: then inline handlers have been called, others have it to do.
+
+        :param timeout: real seconds; then ``TimeoutError``, with the last request.
+        """
+        ends = time.monotonic() + timeout
+        while not self.caught_up:
+            if time.monotonic() > ends:
+                last = self.requests[-1:] or "nothing"
+                raise TimeoutError(f"not caught up after {timeout} s: {self.watches} watches open, asked last {last}")
+            time.sleep(0.001)
 
     # What a reflector calls: the Source protocol
 

@@ -287,14 +287,15 @@ def test_an_informer_follows_it() -> None:
     informer = SharedIndexInformer(source, GVR("", "v1", "configmaps"))
     informer.start()
     source.modify(thing("a", data={"colour": "red"}))
-    assert informer.wait_until(source.resource_version, timeout=15)
-    eventually(lambda: source.caught_up)
+    source.wait_until_caught_up()
     assert {obj.key: obj.to_dict() for obj in informer.indexer.list()} == {
         key: obj.to_dict() for key, obj in source.objects.items()
     }
     informer.stop()
     informer.join()
     assert source.watches == 0
+    with pytest.raises(TimeoutError, match="0 watches open"):
+        source.wait_until_caught_up(0.01)
     again = SharedIndexInformer(source, GVR("", "v1", "configmaps"))
     again.start()
     assert again.wait_until(source.resource_version, timeout=15), "a source outlives its readers"
