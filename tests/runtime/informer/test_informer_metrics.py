@@ -180,6 +180,17 @@ def test_what_is_received_but_not_stored_is_queued(script: Script, scripted: Mak
     assert of(informer).value("informer_queued_items", **WIDGET) == 0
 
 
+def test_what_a_stream_has_brought_is_queued_until_it_is_complete(script: Script, scripted: Make) -> None:
+    script.watches += [
+        watching(added(obj("a", 1)), added(obj("b", 2)), added(obj("c", 3)), then="end"),
+        watching(added(obj("a", 1)), added(obj("b", 2))),
+    ]
+    informer = scripted(name="w", watch_list=True)
+    # Not 5: what the first stream had brought was of no use.
+    until(lambda: of(informer).value("informer_queued_items", **WIDGET) == 2 and len(script.asked_watches) == 2)
+    assert of(informer).value("runtime_informer_synced", **WIDGET) == 0
+
+
 def test_changes_that_come_together_take_the_same_time_each() -> None:
     clock = FakeClock()
     health = Health(clock)
