@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import accumulate
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from runtime.testing.clock import FakeClock
 from runtime.workqueue import DURATION_BUCKETS, DelayingQueue, DurationStats, PriorityQueue, Queue, RateLimitingQueue
+from runtime.workqueue.stats import Durations, Sampling
 
 AnyQueue = DelayingQueue[Any]
 
@@ -118,3 +120,68 @@ def test_a_queue_without_a_name_records_no_durations(clock: FakeClock) -> None:
 def test_shut_down_shows(q: AnyQueue) -> None:
     q.shut_down()
     assert q.stats().shutting_down
+
+
+def bucket_counts(duration: DurationStats) -> dict[int, int]:
+    return {index: count for index, count in enumerate(duration.counts) if count}
+
+
+def test_a_burst_is_sampled_without_bias(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other item waits for ten seconds and is worked on for ten; what is measured must not fall into step."""
+    monkeypatch.setattr("runtime.workqueue.stats.random", random.Random(7).random)
+    measured = 0
+
+    def count(self: Durations, seconds: float, happened: int) -> None:
+        nonlocal measured
+        measured += 1
+        add(self, seconds, happened)
+
+    add = Durations.add
+    monkeypatch.setattr(Durations, "add", count)
+    waits, sampling = Durations(), Sampling()
+    number_to_measure, time_to_measure = 1, 0.0
+    for number in range(1, 100_001):
+        now = number * 1e-6
+        if number >= number_to_measure or now >= time_to_measure:
+            waits.add(10.0 if number % 2 else 1e-9, number)
+            number_to_measure, time_to_measure = sampling.next_after(number, now)
+    stats = waits.snapshot(100_000)
+    assert observed(stats) == 100_000
+    assert 100 <= measured < 1000
+    assert 0.35 < stats.total_seconds / 10 / 100_000 < 0.65
+
+
+def test_what_is_rare_after_a_burst_stands_for_itself_only(clock: FakeClock) -> None:
+    q: Queue[int] = Queue(name="test", clock=clock)
+    for i in range(1000):
+        q.add(i)
+        q.done(q.get())
+    q.add(-1)
+    clock.advance(500)
+    q.get()
+    clock.advance(500)
+    q.done(-1)
+    stats = q.stats()
+    assert bucket_counts(stats.queue_duration) == {0: 1000, 11: 1}
+    assert bucket_counts(stats.work_duration) == {0: 1000, 11: 1}
+    assert stats.queue_duration.total_seconds == stats.work_duration.total_seconds == 500
+
+
+def test_no_bucket_ever_counts_backwards(clock: FakeClock) -> None:
+    q: Queue[int] = Queue(name="test", clock=clock)
+    before = q.stats()
+    for i in range(3000):
+        q.add(i)
+        q.add(-i)
+        clock.advance(i % 7 * 1e-4)
+        for _ in range(1 + (i > 0)):
+            q.done(q.get())
+        after = q.stats()
+        for old, new in (
+            (before.queue_duration, after.queue_duration),
+            (before.work_duration, after.work_duration),
+        ):
+            assert all(a <= b for a, b in zip(old.counts, new.counts, strict=True))
+            assert old.total_seconds <= new.total_seconds
+        assert observed(after.queue_duration) == after.adds
+        before = after
