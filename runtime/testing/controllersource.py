@@ -11,12 +11,13 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from runtime.client import ApiError, Unstructured
+from runtime.client import Unstructured
 from runtime.client.errors import Target, from_status
 from runtime.client.lists import read_list
 from runtime.clock import SYSTEM, Clock
 from runtime.informer import ListPage, WatchStream, key_of
 from runtime.informer.source import VersionMatch
+from runtime.testing import controllerwire as wire
 from runtime.testing.controllerwatch import ScriptedWatch
 from runtime.types import JSONMapping, JSONObject
 
@@ -203,7 +204,7 @@ class FakeControllerSource:
     def send_error(self, status: int, reason: str, message: str = "", *, retry_after: int | None = None) -> None:
         """Send an ERROR event to the open watches, and end them."""
         with self._changed:
-            self.send_line(_line("ERROR", orjson.dumps(_status(status, reason, message, retry_after))))
+            self.send_line(wire.event("ERROR", orjson.dumps(wire.status(status, reason, message, retry_after))))
             self.drop_watches()
 
     def send_line(self, line: bytes) -> None:
@@ -266,7 +267,7 @@ class FakeControllerSource:
         :param error: raise this instead, as ``ConnectionFailed("refused", sent=False)``.
         :param times: how many requests; None for all until :meth:`heal`.
         """
-        failure = error or _api_error(verb or "request", status, reason, message, retry_after)
+        failure = error or wire.api_error(verb or "request", status, reason, message, retry_after)
 
         def fits(request: SourceRequest) -> bool:
             return verb in (None, request.verb) and (match is None or match(request))
@@ -356,12 +357,12 @@ class FakeControllerSource:
         with self._changed:
             if continue_token:
                 if continue_token not in self._pages:
-                    raise _api_error("list", 410, "Expired", "the continue token is too old")
+                    raise wire.api_error("list", 410, "Expired", "the continue token is too old")
                 version, rest = self._pages[continue_token]
             else:
                 self._check_not_future("list", resource_version)
                 if resource_version_match == "Exact" and _number(resource_version) != self._version:
-                    raise _api_error("list", 410, "Expired", f"version {resource_version} is not kept")
+                    raise wire.api_error("list", 410, "Expired", f"version {resource_version} is not kept")
                 version, rest = self._version, self._sorted()
                 if resource_version == "0" and self._watch_cache:
                     limit = 0
@@ -369,7 +370,7 @@ class FakeControllerSource:
             token = f"{version}/{rest[0].key}" if rest else ""
             if token:
                 self._pages[token] = (version, rest)
-        body = self._list_body(page, version, token)
+        body = wire.page(self._api_version, self._kind, page, version, token)
         answer = read_list(body, Target("list"))
         return ListPage(list(answer.objects()), answer.resource_version, answer.continue_)
 
@@ -392,17 +393,17 @@ class FakeControllerSource:
         )
         with self._changed:
             if send_initial_events and not self._watch_list:
-                raise _api_error("watch", 422, "Invalid", "sendInitialEvents is forbidden here")
+                raise wire.api_error("watch", 422, "Invalid", "sendInitialEvents is forbidden here")
             if send_initial_events or self._refuse_future:
                 self._check_not_future("watch", resource_version)
             watch = ScriptedWatch(
                 self._changed, self._ended, _number(resource_version), timeout_seconds, idle_timeout, self._clock
             )
             if not send_initial_events and 0 < _number(resource_version) < self._forgotten:
-                error = _status(410, "Expired", f"too old resource version: {resource_version}")
+                error = wire.status(410, "Expired", f"too old resource version: {resource_version}")
                 if self._expire_at_start:
                     raise from_status(Target("watch"), error)
-                watch.send(_line("ERROR", orjson.dumps(error)))
+                watch.send(wire.event("ERROR", orjson.dumps(error)))
                 watch.end(broken=False)
             else:
                 for line in self._first_lines(resource_version, send_initial_events):
@@ -440,7 +441,7 @@ class FakeControllerSource:
                 del self._objects[key]
             else:
                 self._objects[key] = written
-            line = _line(type_, raw)
+            line = wire.event(type_, raw)
             self._history.append((self._version, line))
             for watch in self._open:
                 if not lost and self._version > watch.after:
@@ -469,7 +470,7 @@ class FakeControllerSource:
         if not send_initial_events and _number(resource_version) > 0:
             after = bisect_right(self._history, _number(resource_version), key=lambda entry: entry[0])
             return [line for _, line in self._history[after:]]
-        lines = [_line("ADDED", obj.raw) for obj in self._sorted()]
+        lines = [wire.event("ADDED", obj.raw) for obj in self._sorted()]
         if send_initial_events and self.ends_initial_events:
             lines.append(self._bookmark("true"))
         return lines
@@ -478,19 +479,11 @@ class FakeControllerSource:
         return [self._objects[key] for key in sorted(self._objects)]
 
     def _bookmark(self, initial_events_end: str | None) -> bytes:
-        metadata: JSONObject = {"resourceVersion": str(self._version)}
-        if initial_events_end is not None:
-            metadata["annotations"] = {"k8s.io/initial-events-end": initial_events_end}
-        obj = {"apiVersion": self._api_version, "kind": self._kind, "metadata": metadata}
-        return _line("BOOKMARK", orjson.dumps(obj))
+        return wire.bookmark(self._api_version, self._kind, self._version, initial_events_end)
 
     def _check_not_future(self, verb: Verb, resource_version: str) -> None:
         if _number(resource_version) > self._version:
-            message = f"Too large resource version: {resource_version}, current: {self._version}"
-            causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-            status = _status(504, "Timeout", message, retry_after=1)
-            status["details"]["causes"] = causes
-            raise from_status(Target(verb), status)
+            raise wire.too_large(verb, resource_version, self._version)
 
     # Without the lock
 
@@ -512,36 +505,6 @@ class FakeControllerSource:
         if watch in self._open:
             self._open.remove(watch)
 
-    def _list_body(self, objects: list[Unstructured], version: int, token: str) -> bytes:
-        metadata = {"resourceVersion": str(version)} | ({"continue": token} if token else {})
-        head = orjson.dumps({"kind": f"{self._kind}List", "apiVersion": self._api_version, "metadata": metadata})
-        # As servers send them: items of built-in kinds name neither kind nor apiVersion, which are in front.
-        identity = orjson.dumps({"apiVersion": self._api_version, "kind": self._kind})
-        items = b",".join(b"{" + obj.raw[len(identity) :] for obj in objects)
-        return b'%b,"items":[%b]}' % (head[:-1], items)
-
 
 def _number(resource_version: str) -> int:
     return int(resource_version or 0)
-
-
-def _line(type_: str, obj: bytes) -> bytes:
-    return b'{"type":"%b","object":%b}' % (type_.encode(), obj)
-
-
-def _status(code: int, reason: str, message: str = "", retry_after: int | None = None) -> JSONObject:
-    details = {} if retry_after is None else {"retryAfterSeconds": retry_after}
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message or reason,
-        "reason": reason,
-        "details": details,
-        "code": code,
-    }
-
-
-def _api_error(verb: str, code: int, reason: str, message: str = "", retry_after: int | None = None) -> ApiError:
-    return from_status(Target(verb), _status(code, reason, message, retry_after))
