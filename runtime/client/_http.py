@@ -18,7 +18,7 @@ import io
 import math
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import NamedTuple, Protocol
@@ -99,6 +99,16 @@ class Binding:
         return any(isinstance(stop, Interrupt) and stop.is_set() for stop in self.stops)
 
 
+class BodyBuffer(Protocol):
+    """What an answer's body is collected in."""
+
+    def write(self, segment: bytes, /) -> object: ...
+
+    def writelines(self, segments: Iterable[bytes], /) -> object: ...
+
+    def getvalue(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """One request, without what belongs to the connection."""
@@ -109,6 +119,7 @@ class HttpRequest:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    collect: Callable[[], BodyBuffer] = io.BytesIO  # it gives its buffer away: joined segments would exist twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +260,7 @@ class _Call:
             raise self._translate(e) from e
 
     def _body(self, raw: urllib3.BaseHTTPResponse) -> bytes:
-        body = io.BytesIO()  # which gives its buffer away: a joined list of segments would exist twice
+        body = self._request.collect()
         gunzip = Gunzip() if is_gzip(raw) else None  # urllib3 takes compressed data that is cut off for all there is
         try:
             while True:

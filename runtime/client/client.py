@@ -213,4 +213,4 @@ def _with_query(request: HttpRequest) -> HttpRequest:
         return request
     joint = "&" if "?" in request.path else "?"
     path = f"{request.path}{joint}{urlencode(request.query)}"
-    return HttpRequest(request.target, request.method, path, {}, request.headers, request.body)
+    return HttpRequest(request.target, request.method, path, {}, request.headers, request.body, request.collect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -34,13 +34,13 @@ _envelope_of = msgspec.json.Decoder(_ListEnvelope).decode
 class RawList:
     """One page of a LIST, with its items still undecoded; for machinery.
 
-    :ivar items: each item's JSON. They are slices that pin the whole answer: copy what is kept, as
+    :ivar items: each item's JSON. Some are slices that pin the whole answer: copy what is kept, as
         :meth:`objects` does.
     :ivar kind: kind of the items, from the kind of the list; ``""`` where it does not tell (``List``).
     :ivar continue_: token of the next page; ``""`` on the last.
     """
 
-    items: list[msgspec.Raw]
+    items: list[msgspec.Raw | bytes]
     kind: str
     api_version: str
     resource_version: str
@@ -50,10 +50,13 @@ class RawList:
     def objects(self) -> Iterator[Unstructured]:
         """The items as objects of their own memory, with kind and apiVersion filled in.
 
+        Each is taken out of :attr:`items`, so that a long list is not there twice; what was read is gone from it.
+
         :raises ValueError: at an item that is not a JSON object; the iterator is finished then.
         """
-        for item in self.items:
-            yield Unstructured.from_list_item(item, self.kind, self.api_version)
+        self.items.reverse()
+        while self.items:
+            yield Unstructured.from_list_item(self.items.pop(), self.kind, self.api_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,10 @@ class ObjectList:
         return self.items[index]
 
 
-def read_list(body: bytes, target: Target) -> RawList:
+def read_list(body: bytes, target: Target, cut_out: Sequence[bytes] = ()) -> RawList:
     """The page that a LIST answered.
 
+    :param cut_out: the items that come before those in ``body``.
     :raises ConnectionFailed: it is none, so that what answered was no API server.
     """
     try:
@@ -101,7 +105,7 @@ def read_list(body: bytes, target: Target) -> RawList:
     metadata = envelope.metadata or _ListMeta()
     item_kind = kind.removesuffix("List")
     return RawList(
-        items=items or [],
+        items=[*cut_out, *(items or ())],
         kind=item_kind if item_kind != kind else "",
         api_version=envelope.api_version or "",
         resource_version=metadata.resource_version or "",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.client import pager
 from runtime.client._http import HttpRequest, Response
+from runtime.client._items import ListBody
 from runtime.client._requests import (
     PATCH_TYPES,
     FieldValidation,
@@ -183,8 +184,16 @@ class ResourceClient:
             resourceVersion=resource_version,
             resourceVersionMatch=resource_version_match,
         )
-        response = self._send("list", "GET", query=query, headers=_GZIP, timeout=timeout)
-        return read_list(response.body, self._target("list", ""))
+        bodies: list[ListBody] = []  # one for each time the request is sent
+
+        def collect() -> ListBody:
+            bodies.append(ListBody())
+            return bodies[-1]
+
+        target = self._target("list", "")
+        request = HttpRequest(target, "GET", self._path(), query, _GZIP, collect=collect)
+        response = self._client._send(request, timeout)
+        return read_list(response.body, target, bodies[-1].items)
 
     def watch(
         self,

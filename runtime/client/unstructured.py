@@ -165,7 +165,7 @@ class Unstructured(msgspec.Struct, metaclass=_Constructor, frozen=True, eq=False
         return self
 
     @classmethod
-    def from_list_item(cls, item: msgspec.Raw, kind: str, api_version: str) -> Unstructured:
+    def from_list_item(cls, item: msgspec.Raw | bytes, kind: str, api_version: str) -> Unstructured:
         """An object from an item of a LIST, which is copied out of the page.
 
         Items of built-in kinds carry neither kind nor apiVersion on the wire: the given ones are written into the
