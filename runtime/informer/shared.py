@@ -94,8 +94,13 @@ class Hub:
         return _SharedReplacement(self)
 
     def apply(self, events: Sequence[Event]) -> None:
+        def give(member: Member) -> None:
+            # Who has not been seeded yet gets these with the rest, and not before it.
+            if member.ingest.populated:
+                member.ingest.apply(events)
+
         with self._delivery:
-            self._each(lambda member: member.ingest.apply(events))
+            self._each(give)
 
     def _each(self, give: Callable[[Member], None]) -> None:
         members = self._members

@@ -512,6 +512,36 @@ def test_after_the_stop_there_are_no_new_indices_and_handlers(following: Make) -
         informer.add_event_handler(Recorder())
 
 
+def test_who_comes_to_share_a_watch_hears_what_there_is_before_what_comes(following: Make) -> None:
+    """I5, I6 over two informers: also what comes between the start of the second and what it takes over."""
+    source = FakeControllerSource([thing("a")])
+    busy, go_on = threading.Event(), threading.Event()
+
+    def hold(obj: Unstructured, _: bool) -> None:
+        if obj.name == "b":
+            busy.set()
+            go_on.wait(20)
+
+    first = following(source, start=False, shared_as="both")
+    first.add_event_handler(ResourceEventHandler(on_add=hold), inline=True)
+    first.start()
+    reached(first, source)
+    source.add(thing("b"))
+    assert busy.wait(20)
+    recorder = Recorder()
+    second = following(source, recorder, shared_as="both")
+    for name in "cdef":
+        source.add(thing(name))
+    assert not second.wait_until("3", 0)
+    go_on.set()
+    reached(second, source)
+    assert (first.sharers, source.watches) == (2, 1)
+    eventually(lambda: len(recorder.calls) == 6)
+    assert sorted(call[1] for call in recorder.calls) == list("abcdef")
+    initial = [call[3] for call in recorder.calls]
+    assert initial == sorted(initial, reverse=True)
+
+
 # What no upstream suite has (2.14)
 
 
