@@ -205,12 +205,7 @@ class Ingest:
     def _is_old_news(self, received: Unstructured) -> bool:
         """Whether the cache holds something newer of that key, which was fetched."""
         fetched = self._ahead.get(received.key)
-        if fetched is None:
-            return False
-        if is_older(received.resource_version, fetched):
-            return True
-        del self._ahead[received.key]
-        return False
+        return fetched is not None and is_older(received.resource_version, fetched)
 
     def _tell(self, notes: list[Note]) -> None:
         if notes:

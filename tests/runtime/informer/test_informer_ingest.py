@@ -166,6 +166,35 @@ def test_a_replacement_that_takes_long_does_not_hold_every_version_of_a_busy_obj
     assert taker.told == [("add", "ns/calm", "2", True), ("add", "ns/busy", "3999", True)]
 
 
+def test_a_namespace_without_objects_is_forgotten() -> None:
+    taker = Taker(number=lambda o: [str(o["number"])])
+    replacement = taker.ingest.begin_replace()
+    replacement.add([unstructured("a", 1, namespace="x", number=1), unstructured("b", 2, number=2)])
+    replacement.apply([Event("DELETED", unstructured("a", 3, namespace="x"))])
+    replacement.add([unstructured("c", 4, namespace="y")])  # the index function fails on it
+    replacement.commit("10")
+    assert taker.store.list_index_func_values(NAMESPACE_INDEX) == ["ns"]
+    taker.events(("DELETED", unstructured("b", 11)))
+    assert taker.store.list_index_func_values(NAMESPACE_INDEX) == []
+
+
+def test_the_deletion_of_another_object_of_that_name_is_a_missed_one() -> None:
+    """The object that is cached went away unseen, and so did the one the event tells of."""
+    taker = Taker()
+    taker.listed(10, [unstructured("a", 1, uid="u1")])
+    assert taker.events(("DELETED", unstructured("a", 15, uid="u2"))) == [("delete", "ns/a", None)]
+
+
+def test_a_replacement_keeps_no_text_of_what_was_superseded_in_it() -> None:
+    taker = Taker()
+    newer = Unstructured.from_bytes(unstructured("a", 2).raw)
+    replacement = taker.ingest.begin_replace()
+    replacement.add([unstructured("a", 1)])
+    replacement.apply([Event("MODIFIED", newer)])
+    replacement.commit("10")
+    assert next(iter(taker.store.transaction().content["ns"])) is newer.name
+
+
 def test_a_replacement_that_is_not_committed_changes_nothing() -> None:
     taker = Taker()
     taker.listed(10, [unstructured("a", 1)])

@@ -337,6 +337,28 @@ def test_another_ingest_takes_over_content_version_and_quarantine(poisoned: Benc
     assert sorted(other.told) == [("add", "a", "1"), ("add", "b", "2")]
     other.events(("DELETED", unstructured("b", 12)))
     assert "b" in poisoned.cached
+    poisoned.objects["a"] = unstructured("a", 15)
+    poisoned.retry()
+    third = Bench()
+    third.ingest.seed_from(poisoned.ingest)
+    third.events(("MODIFIED", unstructured("a", 12)))  # older than what the other one fetched
+    assert third.cached["a"] == "15"
+
+
+def test_what_fails_and_is_mended_within_one_replacement_is_not_held(bench: Bench) -> None:
+    replacement = bench.ingest.begin_replace()
+    replacement.add([bad("a", 1), bad("b", 2)])
+    replacement.apply([Event("MODIFIED", unstructured("a", 11)), Event("DELETED", bad("b", 12))])
+    replacement.commit("12")
+    assert (bench.cached, bench.quarantined) == ({"a": "11"}, [])
+
+
+def test_what_was_fetched_and_cannot_be_filed_stands_in_the_way_of_nothing(poisoned: Bench) -> None:
+    poisoned.objects["a"] = unstructured("a", 15, colour=7)  # the index function returns no list
+    poisoned.retry()
+    assert (poisoned.cached["a"], poisoned.quarantined) == ("1", ["ns/a"])
+    poisoned.events(("MODIFIED", unstructured("a", 12)))
+    assert (poisoned.cached["a"], poisoned.quarantined) == ("12", [])
 
 
 # With a server

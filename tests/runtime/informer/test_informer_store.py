@@ -72,6 +72,8 @@ def test_an_object_moving_between_values_leaves_nothing_behind(store: Indexer) -
     assert store.index_keys("colour", "red") == []
     store.put(widget("a"))
     assert store.list_index_func_values("colour") == []
+    index = store._indices["colour"]
+    assert (index._buckets, index._texts, index._filed) == ({}, {}, {})
 
 
 def test_index_by_object_gives_the_union_of_its_values_once(store: Indexer) -> None:
@@ -263,6 +265,7 @@ def test_an_index_over_something_unique_keeps_no_container_for_each_object() -> 
     newer = widget("o9", uid="u9", version=2)
     store.put(newer)
     assert store.by_index("uid", "u9") == [newer]
+    assert store._indices["uid"]._buckets["u9"] is newer
     store.delete("ns/o7")
     assert store.index_keys("uid", "u7") == ["ns/o8"]
     store.delete("ns/o8")
