@@ -48,8 +48,8 @@ class RetryWatcher:
 
     :param resource: of ``client.resource(gvr, namespace)``.
     :param resource_version: where to begin, from a list or an object.
-    :param idle_timeout: seconds of silence after which another watch is opened, for the connection may be dead; None waits
-        for ever. Most servers send a bookmark about once a minute; of others a quiet watch is opened anew that often.
+    :param idle_timeout: seconds of silence after which another watch is opened, for the connection may be dead; None
+        waits for ever. Most servers send a bookmark about once a minute; of others quiet watches are opened anew.
     :raises ValueError: ``resource_version`` is ``""`` or ``"0"``, which name no place to begin.
     """
 
