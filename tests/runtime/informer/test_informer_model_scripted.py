@@ -596,4 +596,4 @@ def test_whatever_the_script_cache_and_handlers_are_those_of_the_model() -> None
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_many_long_scripts() -> None:
-    run(examples=int(os.environ.get("MODEL_EXAMPLES", "500")), steps=60, shrink=True)
+    run(examples=int(os.environ.get("MODEL_EXAMPLES", "300")), steps=60, shrink=True)
