@@ -18,18 +18,17 @@ T = TypeVar("T", bound=Hashable)
 AGED: Final = 20.0
 OVERDUE: Final = 45.0
 _OVERDUE_IN_A_ROW: Final = 9
-_BETWEEN_LOOKS: Final = 1.0  # seconds; a look for aged items passes over those that are known to be
 _MOST_SEEN: Final = 26  # one more than the metrics tell apart (5.1)
 _LEVELS_KEPT: Final = 16  # empty classes of a few priorities are kept for the next item, of many are not
 
 
 class AgeingOrder(Generic[T]):
-    """FIFO within a priority; and of all priorities together, those that are aged, the oldest first.
+    """FIFO within a priority; and in turn the oldest of each priority that has aged ones.
 
-    A class is ordered by when its items came into it, which is when they became ready, unless their priority was
-    raised later. So the aged are found at the heads of the classes. One that was raised while it was young is found
-    when those before it are aged, at most AGED seconds after it was raised: before it is ``2 * AGED`` old. One that
-    is raised later is taken for aged then and there.
+    Each priority gets its turn, so those that are flooded cannot starve the others either. A class is ordered by when
+    its items came into it: when they became ready, or their priority was raised. One that is raised while young is
+    hence at the head when those before it are aged, at most AGED seconds later; one that is aged already keeps its
+    age and goes to the head at once. So before an item is ``2 * AGED`` old it is at the head of an aged class.
 
     :param since: every ready item -> when it became so. The owner keeps it up to date, after a ``pop`` too.
     :param wanted: the priority of each item that is pushed, if it is not 0; popping it moves that to ``running``.
@@ -53,9 +52,10 @@ class AgeingOrder(Generic[T]):
         # FIFOs as OrderedDict: unlike a deque it can lose an item in the middle, unlike a dict its head is cheap.
         self._classes: dict[int, OrderedDict[T, None]] = {}
         self._levels: list[int] = []  # the keys of _classes, the highest first
-        self._aged: OrderedDict[T, None] = OrderedDict()  # they are in their classes as well
         self._aged_in_a_row = 0
-        self._next_look = -inf  # for aged items
+        self._turns = 0
+        self._last_turns: dict[int, int] = {}  # when each class last had its turn
+        self._next_look = -inf  # for aged items: there are none before
 
     def push(self, item: T) -> None:
         priority = self._wanted.get(item, 0)
@@ -68,24 +68,22 @@ class AgeingOrder(Generic[T]):
         """``item``, pushed with the priority ``left``, is wanted with a higher one: to the end of that class (P1)."""
         del self._classes[left][item]
         self.push(item)
-        if self._monotonic() - self._since[item] >= AGED:
-            self._aged[item] = None
+        aged_at = self._since[item] + AGED
+        self._next_look = min(self._next_look, aged_at)
+        if self._monotonic() >= aged_at:
+            self._classes[self._wanted.get(item, 0)].move_to_end(item, last=False)
 
     def pop(self) -> T:
         for level in self._levels:
             fifo = self._classes[level]
             if fifo:
                 break
-        if len(fifo) != len(self._since) and self._is_turn_of_aged():
-            self._aged_in_a_row += 1
-            item = next(iter(self._aged))
-            fifo = self._classes[self._wanted.get(item, 0)]
-            del fifo[item], self._aged[item]
+        self._aged_in_a_row += 1
+        if len(fifo) != len(self._since) and (aged := self._aged_class(level)):
+            fifo = aged
         else:
             self._aged_in_a_row = 0
-            item = fifo.popitem(last=False)[0]
-            if self._aged:
-                self._aged.pop(item, None)
+        item = fifo.popitem(last=False)[0]
         if item in self._wanted:
             self._running[item] = self._wanted.pop(item)
         return item
@@ -94,36 +92,33 @@ class AgeingOrder(Generic[T]):
         """Ready items per priority."""
         return {level: len(fifo) for level, fifo in self._classes.items() if fifo}
 
-    def _is_turn_of_aged(self) -> bool:
-        """Whether the oldest item goes before the highest class."""
+    def _aged_class(self, highest: int) -> OrderedDict[T, None] | None:
+        """The class that goes before the highest one now, if any does."""
         now = self._monotonic()
-        if now >= self._next_look:
-            self._look_for_aged(now)
-        if not self._aged:
-            return False
-        age = now - self._since[next(iter(self._aged))]
-        return self._aged_in_a_row < (_OVERDUE_IN_A_ROW if age >= OVERDUE else 1)
-
-    def _look_for_aged(self, now: float) -> None:
-        found: list[T] = []
-        next_look = now + AGED
-        for fifo in self._classes.values():
-            for item in fifo:
-                if item in self._aged:
-                    continue
-                since = self._since[item]
-                if now - since < AGED:
-                    next_look = min(next_look, since + AGED)
-                    break
-                found.append(item)
-        found.sort(key=self._since.__getitem__)
-        self._aged.update(dict.fromkeys(found))
-        self._next_look = max(next_look, now + _BETWEEN_LOOKS)
+        if now < self._next_look:
+            return None
+        self._next_look = now + AGED
+        oldest = now
+        aged = []
+        for level, fifo in self._classes.items():
+            if fifo:
+                since = self._since[next(iter(fifo))]
+                self._next_look = min(self._next_look, since + AGED)
+                if now - since >= AGED and level != highest:
+                    oldest = min(oldest, since)
+                    aged.append(level)
+        if not aged or self._aged_in_a_row > (_OVERDUE_IN_A_ROW if now - oldest >= OVERDUE else 1):
+            return None
+        level = min(aged, key=lambda level: self._last_turns.get(level, 0))
+        self._turns += 1
+        self._last_turns[level] = self._turns
+        return self._classes[level]
 
     def _new_class(self, priority: int) -> OrderedDict[T, None]:
         if len(self._levels) >= _LEVELS_KEPT:
             for level in [level for level in self._levels if not self._classes[level]]:
                 del self._classes[level]
+                self._last_turns.pop(level, None)
             self._levels = [level for level in self._levels if level in self._classes]
         if len(self._seen) < _MOST_SEEN:
             self._seen.add(priority)

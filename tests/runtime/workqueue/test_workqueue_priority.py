@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import weakref
 from typing import Any
 
@@ -237,3 +238,36 @@ def test_entries_behind_a_starving_item_do_not_pile_up(q: PriorityQueue[Any]) ->
     assert len(order._levels) < 40
     assert take(q) == "starving"
     assert sum(map(len, order._classes.values())) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_starves_however_it_is_raised(q: PriorityQueue[Any], clock: FakeClock, seed: int) -> None:
+    """Three low items a second among a flood that one worker cannot keep up with; some are raised again and again."""
+    rng = random.Random(seed)
+    ready: dict[Any, int] = {}  # low items -> the tick they became ready
+    slowest = 0
+    for tick in range(3000):  # of a tenth of a second
+        for number in range(2):
+            q.add(("live", tick, number), priority=rng.choice((10, 10, 10, 5)))
+        if tick % 10 < 3 and tick < 2200:
+            q.add(("low", tick), priority=rng.randrange(-100, 0))
+            ready[("low", tick)] = tick
+        if ready and rng.random() < 0.3:
+            q.add(rng.choice(list(ready)), priority=rng.randrange(-100, 5))
+        item = take(q)
+        if item in ready:
+            slowest = max(slowest, tick - ready.pop(item))
+        clock.advance(0.1)
+    assert not ready
+    assert AGED * 10 <= slowest < 600
+
+
+def test_an_item_raised_when_aged_keeps_its_age_and_gets_its_new_place(q: PriorityQueue[Any], clock: FakeClock) -> None:
+    for i in range(100):
+        q.add(("low", i), priority=-100)
+    clock.advance(AGED)
+    q.add("live")
+    q.add(("low", 99), priority=0)
+    assert [take(q) for _ in range(4)] == [("low", 0), ("low", 99), ("low", 1), "live"]
+    assert q.stats().depth == len(q) == 97
+    assert len(drain(q)) == 97
