@@ -94,12 +94,21 @@ class Hub:
         return _SharedReplacement(self)
 
     def apply(self, events: Sequence[Event]) -> None:
-        def give(member: Member) -> None:
-            # Who has not been seeded yet gets these with the rest, and not before it.
-            if member.ingest.populated:
-                member.ingest.apply(events)
-
         with self._delivery:
+            members = self._members
+            if len(members) == 1:  # almost always, and it must cost no more than an ingest of one's own
+                member = members[0]
+                with member.feeding:
+                    ingest = member.ingest
+                    if ingest.populated and not member.is_stopped:
+                        ingest.apply(events)
+                return
+
+            def give(member: Member) -> None:
+                # Who has not been seeded yet gets these with the rest, and not before it.
+                if member.ingest.populated:
+                    member.ingest.apply(events)
+
             self._each(give)
 
     def _each(self, give: Callable[[Member], None]) -> None:
@@ -111,6 +120,7 @@ class Hub:
                     if not member.is_stopped:
                         give(member)
         finally:
+            self.shapes.remember = False
             self.shapes.forget()
 
     def _watch_failed(self, error: Exception) -> None:
