@@ -44,8 +44,9 @@ class _Next(enum.Enum):
 
 
 class Reflector:
-    """Fills a sink from a source until it is stopped (rules R1 to R36 of client-go.md). Of an event's object the kind is
-    not looked at (R20): the URL decides it.
+    """Fills a sink from a source until it is stopped (rules R1 to R36 of client-go.md).
+
+    The kind of an event's object is not looked at (R20): the URL decides it.
 
     :meth:`run` blocks and is called once, in a thread of its own; everything else may be called from any thread. The
     sink is called by that thread only; it lists in it, too, so there is nothing to carry errors over from (R14).
