@@ -143,6 +143,13 @@ def test_a_buffer_that_keeps_up_is_never_old_though_it_is_never_empty() -> None:
         assert buffer.age() == 1.0
 
 
+def test_a_backlog_that_came_at_once_is_stamped_once() -> None:
+    buffer = Buffer("unbounded", FakeClock())
+    for _ in range(1000):
+        buffer.put([Updated(A1, A2)])
+    assert len(buffer._stamps) == 1
+
+
 @pytest.mark.parametrize("wrong", ["newest", 0, -1, True, 1.5, None])
 def test_a_policy_that_does_not_exist_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="buffer="):
