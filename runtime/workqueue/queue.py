@@ -420,7 +420,7 @@ class Queue(Generic[T]):
 
     def _sleep(self, deadline: float) -> None:
         """Block until there may be an item; raises what ``get`` raises."""
-        sleeper = Sleeper()
+        sleeper: Sleeper | None = None
         try:
             with self._lock:
                 self._take_in()
@@ -431,15 +431,25 @@ class Queue(Generic[T]):
                 if deadline <= self._monotonic():
                     self._wake_another()
                     raise stdlib_queue.Empty
+                sleeper = self._sleepers.spare()
                 self._sleepers.enter(sleeper, self._delays.next_due())
             if self._notes:
                 return  # whoever added that may not have seen the sleeper
             until = min(sleeper.watches_until, deadline)
             sleeper.sleep(self._clock, None if until == inf else max(until - self._monotonic(), 0.0))
         finally:
-            give_way(self._lock)
-            with self._lock:
-                self._sleepers.leave(sleeper)
+            if sleeper is not None:
+                try:
+                    self._get_up(sleeper)
+                except BaseException:  # one that is registered but does not sleep would swallow a wake-up
+                    self._get_up(sleeper)
+                    raise
+        self._sleepers.spares.append(sleeper)
+
+    def _get_up(self, sleeper: Sleeper) -> None:
+        give_way(self._lock)
+        with self._lock:
+            self._sleepers.leave(sleeper)
 
     def _log_stray(self, item: T) -> None:
         _log.warning("done() ignored: nobody is processing the item", queue=self.name, item=item)

@@ -13,22 +13,22 @@ from runtime.clock import Clock
 class Sleeper:
     """One blocked thread."""
 
-    __slots__ = ("_condition", "_woken", "watches_until")
+    __slots__ = ("_condition", "watches_until", "woken")
 
     def __init__(self) -> None:
         self.watches_until = inf  # the due time for which it watches the delays; inf: it does not
         self._condition = threading.Condition(threading.Lock())  # its own: nobody else is held up when it wakes
-        self._woken = False
+        self.woken = False
 
     def wake(self) -> None:
         with self._condition:
-            self._woken = True
+            self.woken = True
             self._condition.notify()
 
     def sleep(self, clock: Clock, seconds: float | None) -> None:
         """Block until woken or for ``seconds``; may return early."""
         with self._condition:
-            if not self._woken:
+            if not self.woken:
                 clock.wait(self._condition, seconds)
 
 
@@ -44,13 +44,21 @@ class Sleepers:
     def __init__(self) -> None:
         self.asleep: deque[Sleeper] = deque()  # those that nobody has woken yet; its truth may be looked at freely
         self._all: set[Sleeper] = set()  # also those on their way out
+        self.spares: list[Sleeper] = []  # whose threads left as they should
         self.next_watch = inf  # the earliest time one of them looks at the delays by itself
 
     def __len__(self) -> int:
         return len(self._all)
 
+    def spare(self) -> Sleeper:
+        """One to :meth:`enter`. They are used again, for making one costs as much as a sleep; if somebody still wakes
+        the thread that had it before, that is one look at the queue for nothing."""
+        return self.spares.pop() if self.spares else Sleeper()
+
     def enter(self, sleeper: Sleeper, next_due: float) -> None:
-        """Register the calling thread. Called with the queue's lock held, as is :meth:`leave`."""
+        """Register the calling thread. Called with the queue's lock held, as are the others but for the waking."""
+        sleeper.woken = False
+        sleeper.watches_until = inf
         if next_due < self.next_watch:
             sleeper.watches_until = self.next_watch = next_due
         self._all.add(sleeper)
@@ -61,6 +69,7 @@ class Sleepers:
         on is the caller's concern."""
         if sleeper.watches_until == self.next_watch:
             self.next_watch = inf
+        sleeper.watches_until = inf
         self._all.discard(sleeper)
         with contextlib.suppress(ValueError):  # somebody woke it
             self.asleep.remove(sleeper)

@@ -173,7 +173,7 @@ def test_an_interrupt_in_a_sleeping_get_leaves_no_sleeper_behind(cls: Any) -> No
         interrupt = Interrupt(number)
         try:
             with interrupt, pytest.raises(queue.Empty):
-                q.get(timeout=1e-5)
+                q.get(timeout=0.02)
         except KeyboardInterrupt:
             assert len(q._sleepers) == 0, interrupt.struck
             assert not q._asleep, interrupt.struck
