@@ -77,17 +77,22 @@ class MutationCache:
 
         A write that the cache below has caught up with is forgotten here.
         """
-        seen = self._indexer.get(key)
-        with self._lock:
-            written = self._written.get(key)
+        while True:
+            with self._lock:
+                written = self._written.get(key)
+            # Only now: what was forgotten before this, because the cache below had caught up with it, is in there.
+            seen = self._indexer.get(key)
             if written is None:
                 return seen
-            if seen is None:
-                return written if self._include_adds else None
-            if _is_newer(written, seen):
-                return written
-            self._written.delete(key)
-            return seen
+            with self._lock:
+                if self._written.get(key) is not written:
+                    continue  # something came meanwhile that what was read below may lack
+                if seen is None:
+                    return written if self._include_adds else None
+                if _is_newer(written, seen):
+                    return written
+                self._written.delete(key)
+                return seen
 
     def by_index(self, index_name: str, value: str) -> list[Unstructured]:
         """The objects filed under the value in their newest state known; in no order.
@@ -97,14 +102,14 @@ class MutationCache:
         :raises KeyError: the cache below has no such index.
         :raises ValueError: the index function fails on an object written.
         """
+        remembered = [written.key for written in self._written.list()]
         found = {obj.key: obj for obj in self._indexer.by_index(index_name, value)}
-        for written in self._written.list():
-            if self.get(written.key) is not written:
-                continue
-            if value in self._indexer.index_values(index_name, written):
-                found[written.key] = written
+        for key in remembered:
+            newest = self.get(key)  # perhaps newer than what was just found: the cache below may have caught up
+            if newest is not None and value in self._indexer.index_values(index_name, newest):
+                found[key] = newest
             else:
-                found.pop(written.key, None)
+                found.pop(key, None)
         return [*found.values()]
 
     # As a handler of the informer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -261,6 +262,68 @@ def test_by_index_shows_what_our_writes_changed(include: bool) -> None:
     assert shown == {("stays", "5"), ("comes", "5"), ("caught-up", "2"), *([("new", "5")] if include else [])}
     with pytest.raises(KeyError, match="by-app"):
         cache.by_index("by-colour", "red")
+
+
+class Overtaken(Indexer):
+    """A store in which something happens right after it was read, before the reader goes on."""
+
+    def __init__(self) -> None:
+        super().__init__({"by-app": lambda obj: [obj.labels["app"]]})
+        self.happens: Callable[[], None] | None = None
+
+    def get(self, key: str) -> Unstructured | None:
+        found = super().get(key)
+        self._happen()
+        return found
+
+    def by_index(self, index_name: str, value: str) -> list[Unstructured]:
+        found = super().by_index(index_name, value)
+        self._happen()
+        return found
+
+    def _happen(self) -> None:
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            happens()
+
+
+@pytest.mark.parametrize("read", ["get", "by_index"])
+@pytest.mark.parametrize("told", [True, False], ids=["handler", "another reader"])
+@pytest.mark.parametrize("known", [True, False], ids=["update", "creation"])
+@pytest.mark.parametrize("include", [True, False])
+def test_a_store_that_catches_up_meanwhile_hides_no_write(read: str, told: bool, known: bool, include: bool) -> None:
+    store = Overtaken()
+    before, after = in_app("web", "a", 5), in_app("web", "a", 6)
+    if known:
+        store.put(before)
+    cache = MutationCache(store, include_adds=include)
+    cache.mutation(after)
+
+    def catch_up() -> None:
+        store.put(after)
+        if told:
+            cache.on_update(before, after)
+        else:
+            assert cache.get(KEY) is after
+
+    store.happens = catch_up
+    shown = cache.by_index("by-app", "web") if read == "by_index" else [cache.get(KEY)]
+    assert shown == [after]
+
+
+def test_a_deletion_meanwhile_is_seen() -> None:
+    store = Overtaken()
+    store.put(in_app("web", "a", 5))
+    cache = MutationCache(store, include_adds=True)
+    cache.mutation(in_app("web", "a", 6))
+
+    def delete() -> None:
+        gone = in_app("web", "a", 7)
+        store.delete(gone)
+        cache.on_delete(gone)
+
+    store.happens = delete
+    assert cache.get(KEY) is None
 
 
 def test_an_object_without_a_name_is_refused() -> None:
