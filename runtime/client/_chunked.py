@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import ssl
@@ -111,6 +112,16 @@ def set_read_timeout(response: urllib3.BaseHTTPResponse, seconds: float | None) 
     sock = _socket(response)
     if sock is not None:
         sock.settimeout(seconds)
+
+
+def cut(response: urllib3.BaseHTTPResponse) -> None:
+    """End the read of the body that another thread waits in."""
+    sock = _socket(response)
+    sock = getattr(sock, "socket", sock)  # TLS through a proxy that speaks TLS itself
+    if isinstance(sock, socket.socket):
+        # Not the method of SSLSocket, which takes the session from under the thread that reads.
+        with contextlib.suppress(OSError):  # it is closed already
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def is_gzip(response: urllib3.BaseHTTPResponse) -> bool:

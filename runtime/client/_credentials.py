@@ -45,11 +45,21 @@ class CredentialSource(Protocol):
         """The present ones, and not the ``refused`` if there are others. The same object until they change."""
 
 
+def checked_token(token: str | None) -> str:
+    """:raises ConfigError: no request can carry it."""
+    if not token:
+        return ""
+    if not (token.isascii() and token.isprintable()):
+        # Not shown: it is a secret. Most often it is a file that was read whole.
+        raise ConfigError("the token holds a line end or another character that no HTTP header can carry; strip it")
+    return token
+
+
 class TokenFile:
     """A file with a bearer token that someone else renews. Looked at for each request, read when it has changed."""
 
     def __init__(self, path: str, where: str) -> None:
-        """:raises ConfigError: the file cannot be read or is empty."""
+        """:raises ConfigError: the file cannot be read, is empty, or holds no token."""
         self._path = Path(path)
         self._lock = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
@@ -58,13 +68,17 @@ class TokenFile:
             self._look()
         except OSError as e:
             raise ConfigError(f"{where}: the token file {path} cannot be read: {e.strerror}") from None
+        except ConfigError as e:
+            raise ConfigError(f"{where}: the token file {path}: {e}") from None
         if not self._credentials.token:
             raise ConfigError(f"{where}: the token file {path} is empty")
 
     def get(self, refused: Credentials | None = None) -> Credentials:  # noqa: ARG002 it has no others
-        """The present token; the last good one while the file is missing or empty."""
+        """The present token; the last good one while the file is missing or empty, or holds no token."""
         with self._lock:
-            with contextlib.suppress(OSError):  # being replaced right now: the old token is still good for minutes
+            with contextlib.suppress(
+                OSError, ConfigError
+            ):  # being replaced right now: the old token is still good for minutes
                 self._look()
             return self._credentials
 
@@ -73,7 +87,7 @@ class TokenFile:
         seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
         if seen == self._seen:
             return
-        token = self._path.read_text(encoding="utf-8").strip()
+        token = checked_token(self._path.read_text(encoding="utf-8", errors="replace").strip())
         if token:
             self._seen = seen
             if token != self._credentials.token:
@@ -147,6 +161,8 @@ class ExecPlugin:
             raise ConfigError(f"{self._where}.command: {self._command[0]} is not found.{hint}") from None
         except PermissionError:
             raise ConfigError(f"{self._where}.command: {self._command[0]} may not be executed") from None
+        except OSError as e:  # a script without an interpreter, for one
+            raise ConfigError(f"{self._where}.command: {self._command[0]} cannot be run: {e.strerror}") from None
         except subprocess.TimeoutExpired:
             raise ConfigError(f"{self._where}: {self._command[0]} gave no answer in {_PLUGIN_TIMEOUT:.0f} s") from None
         if done.returncode != 0:
@@ -178,6 +194,10 @@ class ExecPlugin:
             raise ConfigError(f"{printed} one of clientCertificateData and clientKeyData without the other")
         if not token and not certificate:
             raise ConfigError(f"{printed} neither a token nor clientCertificateData")
+        try:
+            checked_token(token)
+        except ConfigError as e:
+            raise ConfigError(f"{printed} what cannot be used: {e}") from None
         return Credentials(token, certificate, key, parse_time(status.get("expirationTimestamp")))
 
     def _plan_renewal(self, credentials: Credentials) -> None:

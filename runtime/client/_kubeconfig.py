@@ -67,7 +67,7 @@ def load(paths: list[str], context: str | None) -> KubeConfig:
     """
     merged = _Merged()
     for path in paths:
-        file = Path(path).expanduser()
+        file = Path(os.path.expanduser(path))  # noqa: PTH111  # Path raises where there is no home
         if len(paths) > 1 and not file.exists():
             continue
         _merge(merged, file)
@@ -164,6 +164,8 @@ def _checked(what: str, body: JSONObject, where: str, file: Path) -> JSONObject:
         if not data:
             checked.pop(key, None)
             continue
+        if isinstance(data, str):
+            data = checked[key] = data.replace("\n", "").replace("\r", "")  # which kubectl skips, too
         try:
             base64.b64decode(data, validate=True)
         except (binascii.Error, TypeError, ValueError):
@@ -198,10 +200,15 @@ def _check_server(cluster: JSONObject, where: str) -> None:
     server = cluster.get("server")
     if not isinstance(server, str) or not server:
         raise ConfigError(f"{where}: server is not set")
-    parts = urlsplit(server)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(server)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # brackets that do not match
+        usable = False
+    if not usable:
         raise ConfigError(f"{where}: server {server!r} is not a URL like https://127.0.0.1:6443")
-    if cluster.get("insecure-skip-tls-verify") and any(
-        key in cluster for key in ("certificate-authority", "certificate-authority-data")
-    ):
+    insecure = cluster.get("insecure-skip-tls-verify")
+    if not isinstance(insecure, bool | None):  # "false" in quotes is true
+        raise ConfigError(f"{where}: insecure-skip-tls-verify is {insecure!r}; it must be true or false")
+    if insecure and any(key in cluster for key in ("certificate-authority", "certificate-authority-data")):
         raise ConfigError(f"{where}: insecure-skip-tls-verify together with a certificate-authority; drop one of both")

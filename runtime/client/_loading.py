@@ -9,10 +9,10 @@ from typing import NamedTuple
 from urllib.request import getproxies
 
 from runtime.client import _kubeconfig
-from runtime.client._credentials import CredentialSource, ExecPlugin, TokenFile
+from runtime.client._credentials import CredentialSource, ExecPlugin, TokenFile, checked_token
 from runtime.client._http import Transport
 from runtime.client._kubeconfig import KubeConfig
-from runtime.client._plain import PlainTransport, checked_token
+from runtime.client._plain import PlainTransport
 from runtime.client.errors import ConfigError
 from runtime.clock import Clock
 from runtime.types import JSONObject
@@ -25,6 +25,8 @@ _PLAIN_CLUSTER = frozenset(
     {"server", "certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify", "extensions"}
 )
 _PLAIN_USER = frozenset({"token", "tokenFile"})
+# Neither can do this, and the official client says nothing of it: requests would be those of another user.
+_IMPERSONATION = ("as", "as-uid", "as-groups", "as-user-extra")
 
 
 class Loaded(NamedTuple):
@@ -42,7 +44,7 @@ def load_transport(kubeconfig: str | None, context: str | None, clock: Clock | N
         return _from_kubeconfig(_kubeconfig.load(paths, context), clock)
     if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
         return _in_cluster()
-    if not Path(DEFAULT_KUBECONFIG).expanduser().exists():
+    if not os.path.exists(os.path.expanduser(DEFAULT_KUBECONFIG)):  # noqa: PTH110, PTH111  # Path raises without a home
         raise ConfigError(
             f"no cluster is configured: {DEFAULT_KUBECONFIG} does not exist, KUBECONFIG is not set, "
             "and this is no Pod; name a kubeconfig with --kubeconfig or KUBECONFIG"
@@ -52,6 +54,11 @@ def load_transport(kubeconfig: str | None, context: str | None, clock: Clock | N
 
 def _from_kubeconfig(config: KubeConfig, clock: Clock | None) -> Loaded:
     user = dict(config.user)
+    ignored = next((key for key in _IMPERSONATION if user.get(key)), None)
+    if ignored is not None:
+        raise ConfigError(
+            f"{config.user_where}: {ignored}: impersonation is not supported; use that user's credentials"
+        )
     source: CredentialSource | None = None
     if "tokenFile" in user:
         source = TokenFile(user["tokenFile"], config.user_where)
@@ -64,6 +71,11 @@ def _from_kubeconfig(config: KubeConfig, clock: Clock | None) -> Loaded:
 
 def _loaded(config: KubeConfig, user: JSONObject, source: CredentialSource | None) -> Loaded:
     """:param source: of credentials that change; then those of ``user`` do not count."""
+    if source is None:
+        try:
+            checked_token(_token(user))
+        except ConfigError as e:
+            raise ConfigError(f"{config.user_where}: {e}") from None
     # The official client alone knows the proxies of the environment.
     if config.cluster.keys() <= _PLAIN_CLUSTER and user.keys() <= _PLAIN_USER and not getproxies():
         return Loaded(_plain(config, user, source), config.namespace)
@@ -78,22 +90,22 @@ def _loaded(config: KubeConfig, user: JSONObject, source: CredentialSource | Non
 def _plain(config: KubeConfig, user: JSONObject, source: CredentialSource | None) -> PlainTransport:
     cluster = config.cluster
     authority = cluster.get("certificate-authority-data")
-    token = str(user["token"]) if user.get("token") else None
-    try:
-        checked_token(token)
-    except ConfigError as e:
-        raise ConfigError(f"{config.user_where}: {e}") from None
     try:
         return PlainTransport(
             cluster["server"],
-            token,
+            _token(user),
             cluster.get("certificate-authority"),
             bool(cluster.get("insecure-skip-tls-verify")),
-            ca_data=base64.b64decode(authority).decode("ascii", "replace") if authority else None,
+            # Comments beside the certificates may be in any language; ssl takes ASCII.
+            ca_data=base64.b64decode(authority).decode("ascii", "backslashreplace") if authority else None,
             source=source,
         )
     except ConfigError as e:
         raise ConfigError(f"{config.where}: {e}") from None
+
+
+def _token(user: JSONObject) -> str | None:
+    return str(user["token"]) if user.get("token") else None
 
 
 def _in_cluster() -> Loaded:
@@ -112,7 +124,7 @@ def _in_cluster() -> Loaded:
     namespace = SERVICE_ACCOUNT / "namespace"
     config = KubeConfig(
         context="in-cluster",
-        namespace=namespace.read_text(encoding="utf-8").strip() if namespace.exists() else "default",
+        namespace=(namespace.read_text(encoding="utf-8").strip() if namespace.exists() else "") or "default",
         cluster={"server": server, "certificate-authority": str(authority)},
         user={},
         where=where,

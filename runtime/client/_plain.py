@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from runtime.client._credentials import Credentials, CredentialSource
+from runtime.client._credentials import Credentials, CredentialSource, checked_token
 from runtime.client._http import Connection
 from runtime.client._interrupt import interruptible
 from runtime.client._pools import close_idle
@@ -85,16 +85,6 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-def checked_token(token: str | None) -> str:
-    """:raises ConfigError: no request can carry it."""
-    if not token:
-        return ""
-    if not (token.isascii() and token.isprintable()):
-        # Not shown: it is a secret. Most often it is a file that was read whole.
-        raise ConfigError("the token holds a line end or another character that no HTTP header can carry; strip it")
-    return token
-
-
 def _tls(ca_file: str | None, ca_data: str | None, insecure_skip_tls_verify: bool) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file, cadata=ca_data)
@@ -103,6 +93,8 @@ def _tls(ca_file: str | None, ca_data: str | None, insecure_skip_tls_verify: boo
     except ssl.SSLError as e:
         what = "certificate-authority-data" if ca_file is None else f"the CA file {ca_file}"
         raise ConfigError(f"{what} holds no PEM certificate: {e}") from None
+    except OSError as e:
+        raise ConfigError(f"the CA file {ca_file} cannot be read: {e.strerror}") from None
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # see _accept_what_kubectl_accepts() in _transport.py
     if insecure_skip_tls_verify:
         context.check_hostname = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from types import TracebackType
@@ -14,7 +13,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from runtime.client import errors
-from runtime.client._chunked import LineReader
+from runtime.client._chunked import LineReader, cut
 from runtime.client.errors import ClientError, ConnectionFailed, IdleTimeout, Target
 from runtime.client.unstructured import Unstructured, excerpt
 
@@ -73,17 +72,15 @@ class RawWatch:
     def close(self) -> None:
         """End the watch; a thread that waits in it wakes up and its iteration ends. May be called again."""
         with self._state:
-            already, self._closed = self._closed, True
-            reading = self._reading
-        if already:
-            return
-        if not reading:
-            self._response.close()
-            return
-        # The reader is in a system call on this socket. Closing the descriptor under it could make it read
-        # whatever connection gets that number next, so only wake it: it closes the response itself.
-        with contextlib.suppress(OSError, RuntimeError, ValueError):  # raised where the connection is gone already
-            self._response.shutdown()
+            if self._closed:
+                return
+            self._closed = True
+            if self._reading:
+                # The reader is in a system call on this socket. Closing the descriptor under it could make it read
+                # whatever connection gets that number next, so only wake it: it closes the response itself.
+                cut(self._response)
+                return
+        self._response.close()
 
     @property
     def closed(self) -> bool:

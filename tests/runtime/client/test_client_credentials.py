@@ -94,11 +94,12 @@ def test_a_token_file_is_read_again_when_it_changes(
         (tmp_path / "next").write_text("two")
         (tmp_path / "next").rename(file)  # as the kubelet does it
         pods.get("a")
-        file.write_text("")
-        pods.get("a")
+        for useless in (b"", b"a\nb", b"\xff"):
+            file.write_bytes(useless)
+            pods.get("a")
         file.unlink()
         pods.get("a")
-    assert authorizations(scripted) == ["Bearer one"] + ["Bearer two"] * 3
+    assert authorizations(scripted) == ["Bearer one"] + ["Bearer two"] * 5
 
 
 class Plugin:

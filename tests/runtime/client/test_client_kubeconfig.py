@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import certifi
 import pytest
 import yaml
 
-from runtime.client import ConfigError, load_client
+from runtime.client import Client, ConfigError, load_client
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +150,15 @@ BAD = [
         "user 'one': client-certificate and client-key are no pair of PEM files",
     ),
     (config(user={"exec": "x"}), "user 'one': exec must be a mapping"),
+    (config(server="https://[::1"), r"cluster 'one': server 'https://\[::1' is not a URL"),
+    (
+        config(cluster={"insecure-skip-tls-verify": "false"}),
+        "cluster 'one': insecure-skip-tls-verify is 'false'; it must be",
+    ),
+    (config(user={"as": "jane", "token": "t"}), "user 'one': as: impersonation is not supported"),
+    (config(user={"as-groups": ["a"], "token": "t"}), "user 'one': as-groups: impersonation is not supported"),
+    (config(user={"token": "a\nb"}), "user 'one': the token holds a line end"),
+    (config(user={"token": "a\nb"}, cluster={"tls-server-name": "x"}), "user 'one': the token holds a line end"),
     (config(user={"exec": {"command": "x"}}), r"user 'one': exec.apiVersion: '' is none of client.authentication"),
 ]
 
@@ -179,6 +189,10 @@ PLUGINS = [
     ("exit 3", "failed with exit code 3"),
     ("echo oops >&2; exit 1", "failed with exit code 1: oops"),
     ("echo hello", "printed something that is not JSON"),
+    (
+        f'echo \'{{"kind":"ExecCredential","apiVersion":"{V1}","status":{{"token":"a b\\u00e9"}}}}\'',
+        "what cannot be used: the token holds",
+    ),
     ("echo '{}'", "printed something that is no ExecCredential"),
     ('echo \'{"kind":"ExecCredential","apiVersion":"x"}\'', "printed apiVersion 'x', asked was 'client.auth"),
     (f'echo \'{{"kind":"ExecCredential","apiVersion":"{V1}"}}\'', "an ExecCredential without status"),
@@ -217,6 +231,46 @@ def test_a_plugin_section_that_is_wrong(write: Callable[..., str], plugin: dict[
         load_client(path)
 
 
+def test_a_plugin_that_is_no_program(write: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "plugin").write_text("neither a binary nor #!")
+    (tmp_path / "plugin").chmod(0o700)
+    path = write(config(user={"exec": {"apiVersion": V1, "command": "./plugin"}}))
+    with pytest.raises(ConfigError, match=r"user 'one': exec.command: .*/plugin cannot be run: Exec format error"):
+        load_client(path)
+
+
+@pytest.mark.parametrize("content", [b"a\nb", b"\xff\xfe"])
+def test_a_token_file_that_holds_no_token(write: Callable[..., str], tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"user 'one': the token file .*/token: the token holds a line end"):
+        load_client(write(config(user={"tokenFile": "token"})))
+
+
+def test_an_authority_as_people_write_it(write: Callable[..., str]) -> None:
+    """Comments in any language beside the certificates, and base64 in lines."""
+    text = "# Autorité de certification\n".encode() + Path(certifi.where()).read_bytes()
+    data = base64.encodebytes(text).decode()
+    assert "\n" in data.strip()
+    with load_client(write(config("https://h:1", cluster={"certificate-authority-data": data}))) as client:
+        context = client._sender.transport.connection().pool.connection_pool_kw["ssl_context"]
+        assert context.cert_store_stats()["x509_ca"] > 100
+
+
+def test_an_authority_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"the CA file {tmp_path} cannot be read: Is a directory"):
+        Client("https://h:1", ca_file=str(tmp_path))
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a number."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 987654)
+    with pytest.raises(ConfigError, match=r"no cluster is configured: ~/.kube/config does not exist"):
+        load_client()
+    with pytest.raises(ConfigError, match="the kubeconfig ~/x does not exist"):
+        load_client("~/x")
+
+
 def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from runtime.client import _loading
 
@@ -239,6 +293,9 @@ def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(certifi.where(), account / "ca.crt")
     with load_client() as client:
         assert (client.url, client.namespace) == ("https://[fd00::1]:6443", "default")
+    (account / "namespace").write_text("\n")
+    with load_client() as client:
+        assert client.namespace == "default"
     (account / "namespace").write_text("shop")
     with load_client() as client:
         assert client.namespace == "shop"

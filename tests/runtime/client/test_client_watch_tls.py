@@ -157,3 +157,19 @@ def test_close_wakes_the_reader(connect: Any, kit: type[Kit]) -> None:
     reader.join(30)
     assert not reader.is_alive()
     assert [names(batch) for batch in seen] == [["a"]]
+
+
+def test_close_leaves_the_reader_its_session(connect: Any, kit: type[Kit]) -> None:
+    """Without it the reader, woken between two of its steps, would take what is encrypted for the stream."""
+    watch, server = connect(None)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(next, watch, None)
+        server.send(server.event(kit.line("ADDED", kit.pod("a"))))
+        assert names(reading.result(30)) == ["a"]
+    sock = watch._response.connection.sock
+    watch._reading = True  # as it is while the reader is in the middle of a step
+    watch.close()
+    assert sock._sslobj is not None
+    watch._reading = False
+    assert next(watch, None) is None
+    watch._response.close()
