@@ -76,9 +76,8 @@ class TokenFile:
     def get(self, refused: Credentials | None = None) -> Credentials:  # noqa: ARG002 it has no others
         """The present token; the last good one while the file is missing or empty, or holds no token."""
         with self._lock:
-            with contextlib.suppress(
-                OSError, ConfigError
-            ):  # being replaced right now: the old token is still good for minutes
+            # It may be being replaced right now, and the old token is still good for minutes.
+            with contextlib.suppress(OSError, ConfigError):
                 self._look()
             return self._credentials
 

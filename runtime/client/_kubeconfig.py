@@ -67,7 +67,7 @@ def load(paths: list[str], context: str | None) -> KubeConfig:
     """
     merged = _Merged()
     for path in paths:
-        file = Path(os.path.expanduser(path))  # noqa: PTH111  # Path raises where there is no home
+        file = Path(os.path.expanduser(path))  # Path raises where there is no home
         if len(paths) > 1 and not file.exists():
             continue
         _merge(merged, file)

@@ -44,7 +44,7 @@ def load_transport(kubeconfig: str | None, context: str | None, clock: Clock | N
         return _from_kubeconfig(_kubeconfig.load(paths, context), clock)
     if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
         return _in_cluster()
-    if not os.path.exists(os.path.expanduser(DEFAULT_KUBECONFIG)):  # noqa: PTH110, PTH111  # Path raises without a home
+    if not os.path.exists(os.path.expanduser(DEFAULT_KUBECONFIG)):  # Path raises without a home
         raise ConfigError(
             f"no cluster is configured: {DEFAULT_KUBECONFIG} does not exist, KUBECONFIG is not set, "
             "and this is no Pod; name a kubeconfig with --kubeconfig or KUBECONFIG"
@@ -56,9 +56,7 @@ def _from_kubeconfig(config: KubeConfig, clock: Clock | None) -> Loaded:
     user = dict(config.user)
     ignored = next((key for key in _IMPERSONATION if user.get(key)), None)
     if ignored is not None:
-        raise ConfigError(
-            f"{config.user_where}: {ignored}: impersonation is not supported; use that user's credentials"
-        )
+        raise ConfigError(f"{config.user_where}: {ignored}: impersonation is not supported; log in as that user")
     source: CredentialSource | None = None
     if "tokenFile" in user:
         source = TokenFile(user["tokenFile"], config.user_where)

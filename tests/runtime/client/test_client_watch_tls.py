@@ -163,7 +163,7 @@ def test_close_leaves_the_reader_its_session(connect: Any, kit: type[Kit]) -> No
     """Without it the reader, woken between two of its steps, would take what is encrypted for the stream."""
     watch, server = connect(None)
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(next, watch, None)
+        reading = pool.submit(next, watch)
         server.send(server.event(kit.line("ADDED", kit.pod("a"))))
         assert names(reading.result(30)) == ["a"]
     sock = watch._response.connection.sock
