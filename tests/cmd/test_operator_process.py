@@ -115,7 +115,8 @@ def test_sigterm_ends_it_without_the_api_server(
             operator.process.terminate()
         for operator in (working, starting):
             assert operator.wait() == 0, operator.text
-            assert time.monotonic() - began < grace + 1.0, operator.text
+            # A call that hangs would last half a minute; what is above the grace is for a busy machine.
+            assert time.monotonic() - began < grace + 5.0, operator.text
             assert "Traceback" not in operator.text
 
 
