@@ -11,6 +11,7 @@ from runtime.client import (
     Cancelled,
     ClientError,
     ConnectionFailed,
+    DeadlineExceeded,
     Expired,
     Forbidden,
     Interrupt,
@@ -26,7 +27,7 @@ from runtime.logging import get_logger
 from runtime.selectors import FieldSelector, LabelSelector
 
 MIN_RESTART = 1.0  # seconds from the beginning of one watch to that of the next
-_FINAL = (Expired, Unauthorized, Forbidden)  # trying again helps against none of them
+_FINAL = (Expired, Unauthorized, Forbidden, Cancelled, DeadlineExceeded)  # trying again helps against none of them
 
 _log = get_logger("runtime.watchtools")
 
@@ -44,7 +45,8 @@ class RetryWatcher:
       the watch begins, client-go asks again and again;
     - :class:`Unauthorized`, :class:`Forbidden`: as they are;
     - :class:`ConnectionFailed`: an event has no resourceVersion, so that there is no place to go on from;
-    - :class:`Cancelled`: the client of ``resource`` is bound to a stop event, which is set.
+    - :class:`Cancelled`, :class:`DeadlineExceeded`: the client of ``resource`` is bound to a stop event or a deadline,
+      which another watch would have to obey; one that is open goes on.
 
     :param resource: of ``client.resource(gvr, namespace)``.
     :param resource_version: where to begin, from a list or an object.
@@ -112,7 +114,7 @@ class RetryWatcher:
             except ClientError as error:
                 if self._closed.is_set():
                     return
-                if isinstance(error, (*_FINAL, Cancelled, _NoVersion)):
+                if isinstance(error, (*_FINAL, _NoVersion)):
                     raise
                 asked = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
                 self._may_start_at = max(self._may_start_at, self._clock.monotonic() + asked)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
-from runtime.client import Cancelled, Interrupt, ResourceClient, WatchEvent
+from runtime.client import Cancelled, ClientError, DeadlineExceeded, Interrupt, ResourceClient, WatchEvent
 from runtime.client.watch import ADDED
 from runtime.clock import Clock
 from runtime.informer import Indexer, ResourceSource, SharedIndexInformer, wait_for_cache_sync
@@ -91,10 +91,15 @@ def until_with_sync(
     """:func:`until_without_retry` on an informer of its own, which survives everything; errors of the server are
     only seen as waiting.
 
+    What the client of ``resource`` is bound to ends it when the server is asked next; an open watch goes on meanwhile,
+    so give ``stop`` and ``timeout`` here, too.
+
     :param precondition: looks at the complete state before any event, and ends the wait if it is met already: for
         what no event will tell, as that something is not there.
     :param name: only this object counts.
     :returns: the event that met the last condition; None without conditions, or if ``precondition`` was met.
+    :raises Cancelled: also if the client of ``resource`` is closed, or bound to a stop event which is set.
+    :raises DeadlineExceeded: it is bound to a deadline, which has passed.
     """
     selected = _only(name, field_selector)
     informer = SharedIndexInformer(
@@ -108,11 +113,18 @@ def until_with_sync(
         clock=clock,
     )
     watch = InformerWatcher(informer)
+    final: list[ClientError] = []
 
     def end() -> None:
         informer.stop()
         watch.close()
 
+    def failed(error: Exception) -> None:
+        if isinstance(error, Cancelled | DeadlineExceeded):  # by what the caller's client is bound to: for good
+            final.append(error)
+            end()
+
+    informer.set_watch_error_handler(failed)
     try:
         with Limit(end, timeout, stop, clock) as limit:
             informer.start()
@@ -123,6 +135,10 @@ def until_with_sync(
                 if precondition(informer.indexer):
                     return None
             return _wait(watch, conditions, limit)
+    except WatchClosed:
+        if final:
+            raise final[0] from None
+        raise
     finally:
         end()
         informer.join()

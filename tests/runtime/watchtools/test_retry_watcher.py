@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from runtime.client import Cancelled, ConnectionFailed, Expired, Forbidden, ResourceClient, Unauthorized, WatchEvent
+from runtime.client import (
+    Cancelled,
+    ConnectionFailed,
+    DeadlineExceeded,
+    Expired,
+    Forbidden,
+    ResourceClient,
+    Unauthorized,
+    WatchEvent,
+)
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.watchtools import RetryWatcher
 from tests.runtime.informer.informer_support import (
@@ -238,6 +247,14 @@ def test_the_stop_event_of_the_client_is_told_apart_from_close(
     clock.advance(1.0)
     eventually(lambda: reader.ended)
     assert isinstance(reader.error, Cancelled)
+
+
+def test_the_deadline_of_the_client_ends_it(script: Script, widgets: ResourceClient, clock: FakeClock) -> None:
+    with RetryWatcher(widgets.bound(deadline=0.0), "5", clock=clock) as watcher:
+        reader = Reader(watcher)
+        eventually(lambda: reader.ended)
+    assert isinstance(reader.error, DeadlineExceeded)
+    assert script.asked == []
 
 
 def test_selectors_go_along(script: Script, reading: Watching) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime.client import Cancelled, Expired, ResourceClient, WatchEvent
+from runtime.client import Cancelled, Client, DeadlineExceeded, Expired, ResourceClient, WatchEvent
 from runtime.informer import Indexer
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.watchtools import (
@@ -23,6 +23,7 @@ from runtime.watchtools import (
     until_without_retry,
 )
 from tests.runtime.informer.informer_support import (
+    WIDGETS,
     Script,
     added,
     deleted,
@@ -320,3 +321,48 @@ def test_an_object_that_comes_and_goes(configmaps: ResourceClient, background: B
     assert seen.wait(20)  # what comes and goes while nobody looks is never shown
     configmaps.delete("a")
     assert waiting.result(20).object.name == "a"
+
+
+# What the caller's client is bound to
+
+
+def _after_precondition(*arguments: Any, **options: Any) -> Any:
+    return until_with_sync(*arguments, precondition=lambda store: False, **options)
+
+
+WAITS = pytest.mark.parametrize("wait", [until, until_with_sync, _after_precondition])
+
+
+@WAITS
+@pytest.mark.parametrize("bound", ["stop", "deadline", "closed"])
+def test_a_client_that_may_ask_nothing_any_more_ends_the_wait(
+    script: Script, scripted_client: Client, background: Background, wait: Any, bound: str
+) -> None:
+    stop = threading.Event()
+    client = scripted_client.bound(stop, scripted_client.clock.monotonic() if bound == "deadline" else None)
+    if bound == "stop":
+        stop.set()
+    elif bound == "closed":
+        client.close()
+    waiting = background(wait, client.resource(WIDGETS, "ns"), named("a"))
+    with pytest.raises(DeadlineExceeded if bound == "deadline" else Cancelled):
+        waiting.result(20)
+    assert script.asked == []
+
+
+@WAITS
+def test_a_client_that_is_stopped_before_the_watch_ends_the_wait(
+    script: Script, widgets: ResourceClient, background: Background, wait: Any
+) -> None:
+    stop = threading.Event()
+
+    def last_list(handler: Any) -> None:
+        stop.set()
+        listing(10)(handler)
+
+    script.then_watch = status(400, "BadRequest")  # no watch-list
+    script.lists.append(last_list)
+    waiting = background(wait, widgets.bound(stop), named("a"))
+    with pytest.raises(Cancelled):
+        waiting.result(20)
+    assert [ask for ask in script.asked_watches if not ask.is_watch_list] == []
