@@ -34,7 +34,8 @@ class PassiveRateLimiter(Protocol):
 class TokenBucket:
     """``qps`` things a second in the long run, ``burst`` of them at once (rule U3 of client-go.md).
 
-    It is full at the start and refills as time passes. Those who wait are served in the order they came.
+    It is full at the start and refills as time passes. Those who wait are served in the order they came, at the times
+    that were foreseen when they came: the token of one that gives up is for those who come later.
 
     :param qps: tokens a second, > 0.
     :param burst: most tokens it holds, >= 1.

@@ -92,8 +92,8 @@ class Lazy(Generic[T]):
     For what follows from the whole cache and is wanted less often than that changes: let handlers call ``notify``, and
     readers ``get``. May be used from any thread.
 
-    :param evaluate: computes it. Those who ask meanwhile wait for its result; what it raises they are told, and
-        the next one has it called again.
+    :param evaluate: computes it. Those who ask meanwhile wait for its result; what it raises is told to who had it
+        called, and the next one, who may have waited, has it called again. It must not ask for the value itself.
     """
 
     def __init__(self, evaluate: Callable[[], T]) -> None:

@@ -68,7 +68,8 @@ class Collector:
         there = {(sample.name, *sorted(sample.labels.items())) for sample in known.samples}
         for sample in more.samples:
             if (sample.name, *sorted(sample.labels.items())) in there:
-                self._complain(f"metric {more.name}: two sources have the series {sample.labels}; name them apart")
+                labels = {name: value for name, value in sample.labels.items() if name != "le"}  # not for each bucket
+                self._complain(f"metric {more.name}: two sources have the series {labels}; name them apart")
             else:
                 known.samples.append(sample)
 

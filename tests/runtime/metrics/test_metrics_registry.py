@@ -189,6 +189,16 @@ def test_a_series_of_two_sources_is_published_once_and_complained_about_once(cap
     assert "'name': 'a'" in complaint.getMessage()
 
 
+def test_a_histogram_of_two_sources_is_complained_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    one, other = Queue[str](name="same"), Queue[str](name="same")
+    one.add("a")
+    one.get()
+    seen = scrape(one.metrics, other.metrics)
+    assert seen.value("workqueue_queue_duration_seconds_count", name="same") == 1
+    complaints = [record.getMessage() for record in caplog.records if "queue_duration" in record.getMessage()]
+    assert len(complaints) == 1
+
+
 def test_two_kinds_of_one_name_are_not_mixed(caplog: pytest.LogCaptureFixture) -> None:
     seen = scrape(_family(GaugeMetricFamily, a=1), _family(CounterMetricFamily, b=2))
     assert seen.values("jobs") == [1]
