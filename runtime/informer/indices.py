@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 from runtime.client import Unstructured
 
+from .state import text_of
+
 IndexFunc: TypeAlias = Callable[[Unstructured], Iterable[str]]
 """The values under which an object is found; none, one or many, duplicates merge (S4).
 
@@ -51,7 +53,7 @@ class Index:
                 if not isinstance(value, str):
                     raise TypeError(f"returned {value!r}, a {type(value).__name__}; values are texts")
         except (Exception, SystemExit) as e:  # the function is the user's: it may raise anything
-            raise IndexFunctionError(f"index {self.name!r} failed on {obj.key}: {type(e).__name__}: {e}") from e
+            raise IndexFunctionError(f"index {self.name!r} failed on {obj.key}: {text_of(e)}") from e
         return texts if len(texts) < 2 else tuple(dict.fromkeys(texts))
 
     def file(self, obj: Unstructured, values: tuple[str, ...]) -> None:

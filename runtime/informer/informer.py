@@ -43,7 +43,8 @@ class SharedIndexInformer:
         0.0 never. It does not talk to the server (I10).
     :param indexers: more indices than that by namespace.
     :param transform: changes each object before it is stored, once. It gets a dict of its own, may change it in place,
-        and runs in the ingesting thread. When it raises, the object is quarantined.
+        and runs in the ingesting thread, or at the same time in the one that fetches what is quarantined. When it
+        raises, the object is quarantined.
     :param keep_fields: store only these fields, see :func:`projection`; applied after the transform.
     :param shared_as: informers of this process which give equal values here, and have the same transform, share one
         watch and the same objects from :meth:`start` on, though each has its own indices and handlers. So it must say

@@ -107,7 +107,8 @@ class Ingest:
         self._quarantine = Quarantine(clock)
         self._quarantine_grew = quarantine_grew
         # Keys whose cached object was fetched, and its version: until the collection gets there, what it says of them
-        # is older than what the cache holds. Changed under the dispatch lock.
+        # is older than what the cache holds. A list from before what the cache has seen is no such news: then the
+        # server was restored, and counts anew. Changed under the dispatch lock.
         self._ahead: dict[str, str] = {}
 
     @property
@@ -142,6 +143,7 @@ class Ingest:
                     elif self._put(transaction, obj, notes) and self._quarantine.held:
                         self._quarantine.release(obj)
                 transaction.reach(version)
+            self._forget_what_was_passed()
             self._tell(notes)
 
     # One object
@@ -210,10 +212,13 @@ class Ingest:
     def _tell(self, notes: list[Note]) -> None:
         if notes:
             self._distribute(notes)
+        self._plan_retries()
+
+    def _forget_what_was_passed(self) -> None:
+        """What was fetched and the collection has reached meanwhile is ahead of nothing any more."""
         if self._ahead:
             version = self._store.resource_version
             self._ahead = {key: fetched for key, fetched in self._ahead.items() if not is_at_least(version, fetched)}
-        self._plan_retries()
 
     # Quarantine
 
@@ -274,8 +279,9 @@ class Ingest:
                 with self._store.transaction() as transaction:
                     # The store's version stays: of the rest of the collection nothing newer is known.
                     stored = self._put(transaction, fetched, notes)
-                if stored and is_comparable(fetched.resource_version):
-                    self._ahead[key] = fetched.resource_version
+                version = fetched.resource_version
+                if stored and is_comparable(version) and not is_at_least(self._store.resource_version, version):
+                    self._ahead[key] = version
                 self._tell(notes)
                 if stored:  # only now: who sees the quarantine empty may rely on the handlers having been told
                     self._quarantine.release(fetched)
@@ -303,6 +309,8 @@ class Ingest:
             self._quarantine.keep_only(failed)
             with self._store.transaction() as transaction:
                 before = transaction.content
+                if is_older(resource_version, self._store.resource_version):
+                    self._ahead.clear()
                 self._keep_what_is_better(before, content, failed, resource_version)
                 for namespace, objects in before.items():
                     listed = content.get(namespace, {})
@@ -329,6 +337,7 @@ class Ingest:
             for key, failure in failed.items():
                 if not is_older(failure.resource_version, self._ahead.get(key, "")):
                     self._quarantine.hold(failure)
+            self._forget_what_was_passed()
             self._tell(notes)
             self._committed()
 

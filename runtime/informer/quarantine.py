@@ -11,6 +11,7 @@ from typing import Self
 from runtime.client import Unstructured
 from runtime.clock import Clock
 
+from .state import text_of
 from .store import can_be_key
 
 _FIRST_RETRY = 1.0  # seconds until a quarantined object is fetched, doubled each time
@@ -34,8 +35,7 @@ class Failure:
 
     @classmethod
     def of(cls, obj: Unstructured, error: BaseException) -> Self:
-        text = f"{type(error).__name__}: {error}"
-        return cls(key_in_quarantine(obj), obj.namespace, obj.name, obj.resource_version, text)
+        return cls(key_in_quarantine(obj), obj.namespace, obj.name, obj.resource_version, text_of(error))
 
     @property
     def fetchable(self) -> bool:

@@ -95,7 +95,8 @@ class Registration:
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no call of a removed handler runs any more; False on timeout.
 
-        From within the handler itself it returns False at once, where client-go would deadlock (I13).
+        From within the handler itself it returns False at once, where client-go would deadlock (I13). Of an inline
+        handler, which has no thread, no call runs once another thread has removed it: then it returns True at once.
         """
         thread = self._thread
         if thread is None:

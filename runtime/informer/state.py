@@ -73,6 +73,18 @@ class SyncState:
     processing: HistogramSnapshot = (PROCESSING_BUCKETS, (0,) * (len(PROCESSING_BUCKETS) + 1), 0.0)
 
 
+_LONGEST_TEXT = 1000  # characters kept of an error; it may quote a whole object
+
+
+def text_of(error: BaseException) -> str:
+    """Type and message in short; never raises, whatever the error is."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # users raise what they like
+        text = f"{type(error).__name__}: (it cannot say what)"
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
+
+
 class Health:
     """The counters behind :class:`SyncState`. Any thread may write and read.
 
@@ -114,7 +126,7 @@ class Health:
         :returns: for how many seconds it has failed by now, without a watch that opened.
         """
         # Only the text is kept: an exception would keep alive what its frames hold, whole answers included.
-        self._remember(f"{type(error).__name__}: {error}")
+        self._remember(text_of(error))
         now = self._clock.monotonic()
         with self._lock:
             if self._failing_since is None:

@@ -197,6 +197,31 @@ def test_once_the_collection_has_passed_what_was_fetched_its_events_count_again(
 
 
 @pytest.mark.parametrize(
+    ("listed", "cached"), [([unstructured("a", 3)], {"a": "3"}), ([], {}), ([bad("a", 3)], {"a": "15"})]
+)
+def test_what_was_fetched_before_the_server_was_restored_is_newer_than_nothing(
+    poisoned: Bench, listed: list[Unstructured], cached: dict[str, str]
+) -> None:
+    """A list older than the cache is of another history: versions may take months to get where they were."""
+    poisoned.objects["a"] = unstructured("a", 15)
+    poisoned.retry()
+    poisoned.listed(5, *listed)
+    assert poisoned.cached == cached
+    assert poisoned.quarantined == (["ns/a"] if cached == {"a": "15"} else [])
+    poisoned.events(("MODIFIED", unstructured("a", 6)))
+    assert poisoned.cached == {"a": "6"}
+    assert poisoned.quarantined == []
+
+
+def test_what_the_collection_has_passed_already_is_not_ahead_of_it(poisoned: Bench) -> None:
+    poisoned.objects["a"] = unstructured("a", 12)
+    poisoned.events(("BOOKMARK", unstructured("", 20)))
+    poisoned.retry()
+    assert poisoned.cached["a"] == "12"
+    assert poisoned.ingest._ahead == {}
+
+
+@pytest.mark.parametrize(
     ("version", "listed", "cached"),
     [
         (12, [unstructured("a", 12)], {"a": "15"}),
@@ -343,6 +368,45 @@ def test_another_ingest_takes_over_content_version_and_quarantine(poisoned: Benc
     third.ingest.seed_from(poisoned.ingest)
     third.events(("MODIFIED", unstructured("a", 12)))  # older than what the other one fetched
     assert third.cached["a"] == "15"
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("of this one cannot speak")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Unspeakable(), "Unspeakable: (it cannot say what)"),
+        (ValueError("x" * 1_000_000), "ValueError: " + "x" * 2000),
+    ],
+    ids=["unspeakable", "verbose"],
+)
+@pytest.mark.parametrize("where", ["transform", "index"])
+def test_whatever_users_raise_is_shown_in_short_and_holds_up_nobody(where: str, error: Exception, text: str) -> None:
+    bench = Bench()
+
+    def fail(name: str) -> list[str]:
+        if name != "good":
+            raise error
+        return []
+
+    def transform(o: dict[str, Any]) -> dict[str, Any]:
+        fail(o["metadata"]["name"])
+        return o
+
+    if where == "index":
+        bench.store.add_indexers({"failing": lambda o: fail(o.name)})
+    else:
+        bench.ingest._transforms = [transform]
+    bench.listed(10, unstructured("a", 1), unstructured("good", 2))
+    assert bench.cached == {"good": "2"}
+    (shown,) = bench.ingest.quarantine.errors().values()
+    if where == "index":
+        text = f"IndexFunctionError: index 'failing' failed on ns/a: {text}"
+    assert shown[:900] == text[:900]
+    assert len(shown) <= 1003
 
 
 def test_what_fails_and_is_mended_within_one_replacement_is_not_held(bench: Bench) -> None:
