@@ -590,7 +590,7 @@ def run(examples: int, steps: int, *, shrink: bool) -> None:
 
 
 def test_whatever_the_script_cache_and_handlers_are_those_of_the_model() -> None:
-    run(examples=40, steps=30, shrink=False)
+    run(examples=25, steps=30, shrink=False)
 
 
 @pytest.mark.slow
