@@ -7,6 +7,7 @@ Rules, all of them here:
   5xx with Retry-After only for reads. At most :data:`MAX_RETRIES` times, and never if the wait does not fit.
 - A read whose connection broke is repeated once: a kept-alive one may have been dropped long ago. A write never is: it
   may have taken effect, which only the caller can find out. Nor is what could not connect: waiting is for the caller.
+  Nor is a read whose answer was handed on while it came, from where that began.
 - After a 401 the credentials are renewed, and the request is repeated once if there were others to be had.
 """
 
@@ -18,7 +19,7 @@ import io
 import math
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import NamedTuple, Protocol
@@ -104,14 +105,16 @@ class BodyBuffer(Protocol):
 
     def write(self, segment: bytes, /) -> object: ...
 
-    def writelines(self, segments: Iterable[bytes], /) -> object: ...
-
     def getvalue(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request, without what belongs to the connection."""
+    """One request, without what belongs to the connection.
+
+    :ivar collect: makes what the body is written to as it comes, anew each time the request is sent; not for errors.
+    :ivar hands_on: it gives away what is written to it: once a body has begun, the request is not repeated.
+    """
 
     target: Target
     method: str
@@ -120,6 +123,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     collect: Callable[[], BodyBuffer] = io.BytesIO  # it gives its buffer away: joined segments would exist twice
+    hands_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,8 @@ class _Call:
             self._ends = min(self._ends, binding.deadline)
         self._stats = sender.stats
         self._read = request.method in READS
+        self._received = 0  # bytes of the last answer's body
+        self._handed_on = False  # what was received may be somewhere else by now
         self._retries = 0
         self._reconnected = False
         self._reauthenticated = False
@@ -209,7 +215,7 @@ class _Call:
                 continue
             if self._stats.details is not None:
                 self._stats.details.sent(self._request.method, len(self._request.body or b""))
-                self._stats.details.received(self._request.method, len(body))
+                self._stats.details.received(self._request.method, self._received)
             if raw.status < 400:
                 return Response(raw.status, raw.headers, body)
             self._after_error(raw, body)
@@ -260,8 +266,24 @@ class _Call:
             raise self._translate(e) from e
 
     def _body(self, raw: urllib3.BaseHTTPResponse) -> bytes:
-        body = self._request.collect()
+        try:
+            if raw.status < 400:
+                self._handed_on = self._request.hands_on
+                body = self._request.collect()
+            else:
+                body = io.BytesIO()
+            for segment in self._segments(raw):
+                body.write(segment)
+            raw.release_conn()
+        except BaseException:
+            raw.close()
+            raise
+        return body.getvalue()
+
+    def _segments(self, raw: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        """The body as it comes. What its reader raises passes by: it says nothing of the connection."""
         gunzip = Gunzip() if is_gzip(raw) else None  # urllib3 takes compressed data that is cut off for all there is
+        self._received = 0
         try:
             while True:
                 left = self._ends - self._clock.monotonic()
@@ -271,20 +293,13 @@ class _Call:
                 segment = raw.read1(_SEGMENT, decode_content=gunzip is None)
                 if not segment:
                     break
-                if gunzip is None:
-                    body.write(segment)
-                else:
-                    body.writelines(gunzip.feed(segment))
+                for piece in gunzip.feed(segment) if gunzip is not None else (segment,):
+                    self._received += len(piece)
+                    yield piece
             if gunzip is not None:
                 gunzip.end()
-            raw.release_conn()
         except (HTTPError, OSError, EOFError, BadGzip) as e:
-            raw.close()
             raise self._translate(e) from e
-        except BaseException:
-            raw.close()
-            raise
-        return body.getvalue()
 
     def _check(self) -> float:
         """Seconds that are left for this call; raises if it must not go on."""
@@ -301,7 +316,7 @@ class _Call:
     def _after_failure(self, error: ClientError) -> None:
         """Returns if the request may be repeated now; raises ``error`` otherwise."""
         broke = isinstance(error, ConnectionFailed) and error.sent and error.retryable
-        if not broke or not self._read or self._reconnected:
+        if not broke or not self._read or self._reconnected or self._handed_on:
             raise error
         self._reconnected = True
         self._retrying(NO_RESPONSE)

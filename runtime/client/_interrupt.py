@@ -56,19 +56,24 @@ _this_thread = _Thread()
 
 @contextlib.contextmanager
 def ended_by(stops: Iterable[threading.Event]) -> Iterator[None]:
-    """Requests sent in this block, in this thread, end when one of those that are an :class:`Interrupt` is set."""
+    """Requests sent in this block, in this thread, end when one of those that are an :class:`Interrupt` is set.
+
+    Blocks may stand in each other, for whom a list hands its objects to may send requests, too; the inner one counts.
+    """
     interrupts = tuple(stop for stop in stops if isinstance(stop, Interrupt))
-    if not interrupts:
+    thread = _this_thread
+    outer_interrupts, outer_sockets = thread.interrupts, thread.sockets
+    if not interrupts and not outer_interrupts:
         yield
         return
-    _this_thread.interrupts = interrupts
+    thread.interrupts, thread.sockets = interrupts, tuple[socket.socket, ...]()
     try:
         yield
     finally:
-        for sock in _this_thread.sockets:
+        for sock in thread.sockets:
             for interrupt in interrupts:
                 interrupt.discard(sock)
-        _this_thread.interrupts, _this_thread.sockets = (), ()
+        thread.interrupts, thread.sockets = outer_interrupts, outer_sockets
 
 
 def interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:

@@ -1,103 +1,173 @@
-"""The body of a LIST, its items cut out while it arrives: page and objects are never there at once (R13)."""
+"""The body of a LIST, its objects taken out while it arrives: answer and objects are never there at once (R13)."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import msgspec
 
+from runtime.client.unstructured import Unstructured
+from runtime.clock import Clock
+
+Receiver: TypeAlias = Callable[[list[Unstructured]], object]
+
+LONGEST_HANDING_ON = 10.0  # seconds in all that a receiver may keep the server waiting
 _ITEMS = b'"items":['
-_LONGEST_HEAD = 1 << 14  # bytes before the items; where there are more, the body is left whole
-_MOST_TRIES = 64  # ends of one item that were none; then the body is left whole
+_LONGEST_HEAD = 1 << 16  # bytes before the end of the first item's first key; where there are more, nothing is cut
+_LONGEST_ITEM = 1 << 25  # bytes; more than any server stores
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 
 
 class _Head(msgspec.Struct):
+    """What a list says of itself before its items."""
+
     items: list[msgspec.Raw]
+    kind: str = ""
+    api_version: str = msgspec.field(name="apiVersion", default="")
 
 
 _head_of = msgspec.json.Decoder(_Head).decode
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
+def kind_of_items(list_kind: str) -> str:
+    """``""`` where the kind of the list does not tell."""
+    kind = list_kind.removesuffix("List")
+    return kind if kind != list_kind else ""
+
+
 class ListBody:
-    """Collects a body; :meth:`getvalue` is the list without those items that could be cut out, :attr:`items`.
+    """Collects a body; :meth:`getvalue` is the list without those of its items that could be cut out.
 
-    Cut is where servers end an item: before ``},{"kind":`` or whatever the first item begins with. Nothing is taken on
-    trust: what is cut out must be one whole JSON value. A body that is written otherwise, or no list, stays whole.
+    An item is looked for where servers end one: before ``},{"kind":`` or whatever the first item begins with. Nothing
+    is taken on trust. An object's JSON ends where its braces close, so what begins where an item begins and is one
+    whole object is that item, whatever strings and lists in it look like; what is not is tried up to a later such
+    place. A body written otherwise stays as it is, from its beginning or from there on.
 
-    :ivar items: the JSON of each, in order.
+    :param receive: called with the objects in their order, those that have come together. What it raises ends the
+        call. It is no longer called when it has taken :data:`LONGEST_HANDING_ON` seconds: a server cuts off who takes
+        a minute to read its answer. None: :attr:`objects` has them.
+    :param block: look for items each time so many bytes more have come; a server may send each item by itself.
+    :ivar objects: what was cut out and not received.
     """
 
-    def __init__(self) -> None:
-        self.items: list[bytes] = []
-        self._head = b""  # up to the first item
-        self._rest = b""  # from the beginning of an item on
-        self._searched = 0  # bytes of the rest in which the item does not end
-        self._tries = 0
-        self._between = b""  # how one item ends and the next begins
-        self._whole = io.BytesIO()  # what is not looked into
-        self._cutting = True
+    def __init__(self, clock: Clock, receive: Receiver | None = None, block: int = 1 << 16) -> None:
+        self.objects: list[Unstructured] = []
+        self._receive = receive
+        self._clock = clock
+        self._receivers_time = 0.0
+        self._block = self._enough = block
+        self._front = b""  # up to the first item
+        self._head = _Head([])
+        self._rest = bytearray()  # from the beginning of an item on
+        self._searched = 0  # where in the rest the item may end
+        self._between = b""  # how one item ends and the next begins; empty before the first
+        self._whole: io.BytesIO | None = None  # what is not looked into
 
     def write(self, segment: bytes) -> None:
-        if self._cutting:
-            self._rest += segment
-            if self._between or self._begin():
-                self._cut()
-        else:
+        if self._whole is not None:
             self._whole.write(segment)
+            return
+        self._rest += segment
+        if len(self._rest) < self._enough:
+            return
+        if self._between or self._begin():
+            self._hand_on(self._cut())
+        self._enough = len(self._rest) + self._block
+        if len(self._rest) > _LONGEST_ITEM:
+            self._give_up()
 
     def writelines(self, segments: Iterable[bytes]) -> None:
         for segment in segments:
             self.write(segment)
 
     def getvalue(self) -> bytes:
-        if self._cutting:
-            return self._head + self._rest
-        return self._whole.getvalue()
+        return self._front + self._rest if self._whole is None else self._whole.getvalue()
 
     def _begin(self) -> bool:
         """Find the first item; False if it has not come, or is not where it should be."""
-        at = self._rest.find(_ITEMS, 0, _LONGEST_HEAD) + len(_ITEMS)
-        colon = self._rest.find(b'":', at)
-        if at < len(_ITEMS) or colon < 0:
-            if len(self._rest) >= _LONGEST_HEAD:
+        rest = self._rest
+        at = rest.find(_ITEMS, 0, _LONGEST_HEAD) + len(_ITEMS)
+        colon = rest.find(b'":', at, _LONGEST_HEAD) + 2
+        if at < len(_ITEMS) or colon < 2:
+            if len(rest) >= _LONGEST_HEAD:
                 self._give_up()
             return False
-        head, first = self._rest[:at], self._rest[at : colon + 2]
+        front, first = bytes(rest[:at]), bytes(rest[at:colon])
         try:
-            known = first.startswith(b'{"') and not _head_of(head + b"]}").items
-        except msgspec.DecodeError:
-            known = False
-        if not known:
+            head = _head_of(front + b"]}")  # which shows that these are not the items of something else
+        except (msgspec.DecodeError, RecursionError):
+            head = None
+        if head is None or not first.startswith(b'{"'):
             self._give_up()
             return False
-        self._head, self._rest, self._between = head, self._rest[at:], b"}," + first
+        self._front, self._head, self._between = front, head, b"}," + first
+        del rest[:at]
         return True
 
-    def _cut(self) -> None:
-        rest, between, at = self._rest, self._between, 0
-        end = rest.find(between, self._searched)
-        while end >= 0:
-            item = rest[at : end + 1]
+    def _cut(self) -> list[Unstructured]:
+        """The items that are complete; they are gone from the rest."""
+        objects: list[Unstructured] = []
+        rest, between, at, search = self._rest, self._between, 0, self._searched
+        find, read = rest.find, Unstructured.from_list_item
+        kind, api_version = kind_of_items(self._head.kind), self._head.api_version
+        told = bool(self._head.kind and api_version)
+        unclear = False
+        while not unclear and (end := find(between, search) + 1):
+            item = bytes(memoryview(rest)[at:end])
             try:
-                _check(item)
-            except (msgspec.DecodeError, RecursionError):
-                self._tries += 1
-                if self._tries > _MOST_TRIES:
-                    break
-                end = rest.find(between, end + 1)
+                obj = read(item, kind, api_version)
+            except ValueError:
+                length = _length_of_first(item)
+                if length > len(item):
+                    search = at + 2 * len(item)  # not the next such place: the cost would be the square of their number
+                elif 0 < length < len(item) and rest.startswith(between, at + length - 1):
+                    search = at + length - 1
+                else:
+                    unclear = True
             else:
-                self.items.append(item)
-                self._tries = 0
-                at = end + 2
-                end = rest.find(between, at)
-        self._rest = rest[at:]
-        self._searched = max(len(self._rest) - len(between) + 1, 0)
-        if self._tries > _MOST_TRIES:
+                if told or (obj.kind and obj.api_version):
+                    objects.append(obj)
+                    at = search = end + 1
+                else:
+                    unclear = True  # of what kind it is comes after the items
+        self._searched = max(search, len(rest) - len(between) + 1) - at
+        del rest[:at]
+        if unclear:
             self._give_up()
+        return objects
+
+    def _hand_on(self, objects: list[Unstructured]) -> None:
+        if self._receive is None:
+            self.objects += objects
+        elif objects:
+            began = self._clock.monotonic()
+            self._receive(objects)
+            self._receivers_time += self._clock.monotonic() - began
+            if self._receivers_time > LONGEST_HANDING_ON:
+                self._receive = None
 
     def _give_up(self) -> None:
-        self._cutting = False
-        self._whole.write(self._head + self._rest)
-        self._head = self._rest = b""
+        self._whole = io.BytesIO()
+        self._whole.write(self._front)
+        self._whole.write(self._rest)
+        self._front, self._rest = b"", bytearray()
+
+
+def _length_of_first(text: bytes) -> int:
+    """Length of the JSON value that this begins with; more than there is if it goes on behind it, 0 if it is none."""
+    try:
+        _check(text)
+    except msgspec.DecodeError as e:
+        # The one JSON parser written in C that tells where a value ends does so in its words. Were they others, longer
+        # lists would be left whole.
+        if str(e) == "Input data was truncated":
+            return len(text) + 1
+        end = _TRAILING.search(str(e))
+        return int(end[1]) - 1 if end else 0
+    except RecursionError:
+        return 0
+    return len(text)

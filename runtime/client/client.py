@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlencode
@@ -213,4 +214,4 @@ def _with_query(request: HttpRequest) -> HttpRequest:
         return request
     joint = "&" if "?" in request.path else "?"
     path = f"{request.path}{joint}{urlencode(request.query)}"
-    return HttpRequest(request.target, request.method, path, {}, request.headers, request.body, request.collect)
+    return replace(request, path=path, query={})

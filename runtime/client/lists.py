@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from runtime.client._items import kind_of_items
 from runtime.client.errors import ConnectionFailed, Target
 from runtime.client.unstructured import Unstructured
 
@@ -32,15 +33,15 @@ _envelope_of = msgspec.json.Decoder(_ListEnvelope).decode
 
 @dataclass(frozen=True, slots=True)
 class RawList:
-    """One page of a LIST, with its items still undecoded; for machinery.
+    """One page of a LIST; for machinery.
 
-    :ivar items: each item's JSON. Some are slices that pin the whole answer: copy what is kept, as
-        :meth:`objects` does.
+    :ivar items: what :meth:`objects` gives: the objects that were made while the answer arrived, and of the others
+        the JSON, slices that pin what came last of the answer.
     :ivar kind: kind of the items, from the kind of the list; ``""`` where it does not tell (``List``).
     :ivar continue_: token of the next page; ``""`` on the last.
     """
 
-    items: list[msgspec.Raw | bytes]
+    items: list[msgspec.Raw | Unstructured]
     kind: str
     api_version: str
     resource_version: str
@@ -56,7 +57,11 @@ class RawList:
         """
         self.items.reverse()
         while self.items:
-            yield Unstructured.from_list_item(self.items.pop(), self.kind, self.api_version)
+            item = self.items.pop()
+            if isinstance(item, Unstructured):
+                yield item
+            else:
+                yield Unstructured.from_list_item(item, self.kind, self.api_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,10 @@ class ObjectList:
         return self.items[index]
 
 
-def read_list(body: bytes, target: Target, cut_out: Sequence[bytes] = ()) -> RawList:
+def read_list(body: bytes, target: Target, before: Sequence[Unstructured] = ()) -> RawList:
     """The page that a LIST answered.
 
-    :param cut_out: the items that come before those in ``body``.
+    :param before: the objects that stood before the items of ``body``, see :class:`ListBody`.
     :raises ConnectionFailed: it is none, so that what answered was no API server.
     """
     try:
@@ -103,10 +108,9 @@ def read_list(body: bytes, target: Target, cut_out: Sequence[bytes] = ()) -> Raw
             raise ConnectionFailed(f"{target}: {what}", sent=False, retryable=False)
         items = None
     metadata = envelope.metadata or _ListMeta()
-    item_kind = kind.removesuffix("List")
     return RawList(
-        items=[*cut_out, *(items or ())],
-        kind=item_kind if item_kind != kind else "",
+        items=[*before, *(items or ())],
+        kind=kind_of_items(kind),
         api_version=envelope.api_version or "",
         resource_version=metadata.resource_version or "",
         continue_=metadata.continue_ or "",

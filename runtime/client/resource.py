@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.client import pager
 from runtime.client._http import HttpRequest, Response
-from runtime.client._items import ListBody
+from runtime.client._items import ListBody, Receiver
 from runtime.client._requests import (
     PATCH_TYPES,
     FieldValidation,
@@ -174,8 +174,15 @@ class ResourceClient:
         resource_version: str | None = None,
         resource_version_match: Literal["Exact", "NotOlderThan"] | None = None,
         timeout: float | None = None,
+        receive: Receiver | None = None,
     ) -> RawList:
-        """:meth:`list` without decoding the items; for machinery."""
+        """:meth:`list` for machinery: a long answer is taken apart while it arrives.
+
+        :param receive: called by this thread with objects as they come, so that they need not all be held at once; the
+            page has the rest, which is all of them where the answer cannot be taken apart. What is raised, by it or
+            by this method, ends the list: then it did not show the collection. The request is not repeated once it has
+            been called, nor is it called any more after 10 seconds of its own time: the server waits meanwhile.
+        """
         query = build_query(
             labelSelector=selector_text(label_selector),
             fieldSelector=selector_text(field_selector),
@@ -184,16 +191,17 @@ class ResourceClient:
             resourceVersion=resource_version,
             resourceVersionMatch=resource_version_match,
         )
-        bodies: list[ListBody] = []  # one for each time the request is sent
+        body = ListBody(self._client.clock, receive)
 
         def collect() -> ListBody:
-            bodies.append(ListBody())
-            return bodies[-1]
+            nonlocal body
+            body = ListBody(self._client.clock, receive)
+            return body
 
         target = self._target("list", "")
-        request = HttpRequest(target, "GET", self._path(), query, _GZIP, collect=collect)
+        request = HttpRequest(target, "GET", self._path(), query, _GZIP, collect=collect, hands_on=receive is not None)
         response = self._client._send(request, timeout)
-        return read_list(response.body, target, bodies[-1].items)
+        return read_list(response.body, target, body.objects)
 
     def watch(
         self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from runtime.client import Unstructured
+
 from .ingest import Replacement
 from .source import Source
 
@@ -36,15 +38,19 @@ class Pages:
     def receive(self, version: str, limit: int, replacement: Replacement, received: Callable[[int], None]) -> str:
         """Put all pages into ``replacement``; nothing is committed.
 
-        :param received: called after each page with the number of its objects; may raise to end the list.
+        :param received: called with the number of objects each time some have come; may raise to end the list.
         :returns: the version that was listed.
         """
+
+        def receive(objects: list[Unstructured]) -> None:
+            replacement.add(objects)
+            received(len(objects))
+
         token = listed_at = ""
         pages = 0
         while pages == 0 or token:
-            page = self._source.list_page(resource_version=version, limit=limit, continue_token=token)
-            replacement.add(page.objects)
-            received(len(page.objects))
+            page = self._source.list_page(resource_version=version, limit=limit, continue_token=token, receive=receive)
+            receive(page.objects)
             pages += 1
             listed_at = listed_at or page.resource_version
             token = page.continue_token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -15,13 +15,14 @@ WATCH_START_TIMEOUT = 30.0  # seconds until the server has accepted a watch
 
 
 VersionMatch: TypeAlias = Literal["", "NotOlderThan", "Exact"]
+Receiver: TypeAlias = Callable[[list[Unstructured]], object]
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
     """One answer to a list.
 
-    :param objects: copies; nothing of them pins the answer (R13).
+    :param objects: those that were not handed on while the answer arrived; nothing of them pins it (R13).
     :param resource_version: version of the collection; the same on all pages of a list.
     :param continue_token: asks for the next page; ``""`` on the last.
     """
@@ -55,7 +56,13 @@ class Source(Protocol):
         """False if a watch cannot stream the initial state (R34); then it is not even tried."""
 
     def list_page(
-        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: VersionMatch = ""
+        self,
+        *,
+        resource_version: str,
+        limit: int,
+        continue_token: str,
+        resource_version_match: VersionMatch = "",
+        receive: Receiver | None = None,
     ) -> ListPage:
         """One page of a list.
 
@@ -63,6 +70,9 @@ class Source(Protocol):
         :param limit: objects per page; 0 for all at once.
         :param continue_token: of the page before; then ``resource_version`` does not count.
         :param resource_version_match: how the version is meant, in the API's words; ``""`` leaves it to the server.
+        :param receive: may be called with objects of the page while the others are still to come, in order; the page
+            has those that come behind them. It is not called again for the same objects: if the answer breaks off, this
+            raises, and what was received is worth nothing.
         """
 
     def watch(
@@ -118,7 +128,13 @@ class ResourceSource:
         return self._supports_watch_list
 
     def list_page(
-        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: VersionMatch = ""
+        self,
+        *,
+        resource_version: str,
+        limit: int,
+        continue_token: str,
+        resource_version_match: VersionMatch = "",
+        receive: Receiver | None = None,
     ) -> ListPage:
         page = self._resource.list_raw(
             label_selector=self._label_selector,
@@ -129,6 +145,7 @@ class ResourceSource:
             resource_version=None if continue_token else resource_version or None,
             resource_version_match=None if continue_token else resource_version_match or None,
             timeout=LIST_TIMEOUT,
+            receive=receive,
         )
         return ListPage(list(page.objects()), page.resource_version, page.continue_)
 

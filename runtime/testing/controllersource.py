@@ -16,7 +16,7 @@ from runtime.client.errors import Target, from_status
 from runtime.client.lists import read_list
 from runtime.clock import SYSTEM, Clock
 from runtime.informer import ListPage, WatchStream, key_of
-from runtime.informer.source import VersionMatch
+from runtime.informer.source import Receiver, VersionMatch
 from runtime.testing import controllerwire as wire
 from runtime.testing.controllerwatch import ScriptedWatch
 from runtime.types import JSONMapping, JSONObject
@@ -343,7 +343,13 @@ class FakeControllerSource:
         return self._watch_list
 
     def list_page(
-        self, *, resource_version: str, limit: int, continue_token: str, resource_version_match: VersionMatch = ""
+        self,
+        *,
+        resource_version: str,
+        limit: int,
+        continue_token: str,
+        resource_version_match: VersionMatch = "",
+        receive: Receiver | None = None,  # noqa: ARG002 a page is not long enough to come in parts
     ) -> ListPage:
         self._asked(
             SourceRequest(
