@@ -143,6 +143,8 @@ def test_the_time_of_the_event_decides_about_quiet() -> None:
     failed_at = clock.monotonic() + 5.0
     clock.advance(100.0)
     assert backoff.next("a", failed_at) == 2.0  # noticed late, but not quiet in between
+    clock.advance(20.0)
+    assert backoff.next("a") == 4.0  # quiet counts from when it was noticed
 
 
 def test_another_rule_for_when_a_key_begins_anew() -> None:

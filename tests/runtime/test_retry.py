@@ -49,6 +49,7 @@ def test_the_numbers_are_client_gos() -> None:
 
 def test_a_cap_bounds_the_waits() -> None:
     assert [*Backoff(steps=5, duration=1.0, factor=3.0, cap=4.0).delays()] == [1.0, 3.0, 4.0, 4.0]
+    assert [*Backoff(steps=3, duration=5.0, cap=4.0).delays()] == [4.0, 4.0]
 
 
 def test_the_last_of_five_conflicts_comes_out() -> None:
@@ -141,7 +142,9 @@ def test_stopped_before_the_first_try_nothing_is_called() -> None:
     assert fn.calls == 0
 
 
-@pytest.mark.parametrize("numbers", [{"steps": 0}, {"duration": -1.0}, {"factor": 0.0}, {"jitter": -0.1}])
+@pytest.mark.parametrize(
+    "numbers", [{"steps": 0}, {"duration": -1.0}, {"factor": 0.0}, {"jitter": -0.1}, {"cap": -1.0}]
+)
 def test_numbers_that_make_no_sense_are_refused(numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         Backoff(**{"steps": 1, "duration": 1.0, **numbers})  # type: ignore[arg-type]

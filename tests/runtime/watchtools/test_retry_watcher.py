@@ -16,6 +16,7 @@ from runtime.client import (
     Forbidden,
     ResourceClient,
     Unauthorized,
+    Watch,
     WatchEvent,
 )
 from runtime.testing import FakeAPIServer, FakeClock
@@ -227,6 +228,27 @@ def test_close_ends_an_open_watch_a_wait_and_a_request(script: Script, reading: 
         reader.watcher.close()
         eventually(lambda r=reader: r.ended)  # type: ignore[misc]
         assert reader.error is None
+
+
+def test_closed_in_the_moment_the_watch_begins_it_ends(
+    script: Script, reading: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, closed, opens = threading.Event(), threading.Event(), ResourceClient.watch
+
+    def watch(self: ResourceClient, **options: Any) -> Watch:
+        watch = opens(self, **options)
+        opened.set()
+        assert closed.wait(20)
+        return watch
+
+    monkeypatch.setattr(ResourceClient, "watch", watch)
+    script.watches.append(watching())
+    reader = reading()
+    assert opened.wait(20)
+    reader.watcher.close()  # it knows of no watch yet that it could close
+    closed.set()
+    eventually(lambda: reader.ended)
+    assert reader.error is None
 
 
 def test_closed_before_the_first_look_nothing_is_asked(script: Script, widgets: ResourceClient) -> None:
