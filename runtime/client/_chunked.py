@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import select
 import socket
 import ssl
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import urllib3
 
 _READ = 1 << 18
+_FEW = 1 << 15  # read while little comes: for the buffer of a larger read the kernel is asked each time
 _LARGE = 1 << 16
 _RECORD = 1 << 14  # bytes that one TLS record holds at most
 _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
@@ -25,13 +29,19 @@ class LineReader:
     """
 
     def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        reader = _reader(response)
-        chunked = getattr(response, "chunked", False) and isinstance(reader, io.BufferedReader)
-        sock = _socket(response)
-        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
-        self._response = response
-        self._reader = reader if isinstance(reader, io.BufferedReader) else None
-        self._chunks = Chunks() if chunked else None
+        reader, sock = _reader(response), _socket(response)
+        self._response = response  # it closes what it reads from when nobody has it any more
+        self._first: Callable[[int], bytes] | None = None
+        self._next: Callable[[int], bytes] = functools.partial(response.read1, decode_content=False)
+        self._chunks: Chunks | None = None
+        if getattr(response, "chunked", False) and isinstance(reader, io.BufferedReader):
+            self._chunks = Chunks()
+            self._first = reader.read1  # takes what came with the head, and is empty from then on
+            if isinstance(sock, ssl.SSLSocket):
+                self._next = Records(sock).read
+            else:
+                self._next = reader.read1 if sock is None else sock.recv
+        self._size = _FEW  # bytes that the next read asks for; more than the reader's buffer holds
         self._gunzip = Gunzip() if is_gzip(response) else None
         self._splitter = LineSplitter()
 
@@ -44,40 +54,23 @@ class LineReader:
         :raises ValueError: it is not in the coding that its head says.
         """
         chunks = self._chunks
-        if chunks is None:
-            read = self._response.read1(_READ, decode_content=False)
-        elif chunks.ended:
+        if chunks is not None and chunks.ended:
             read = b""
+        elif self._first is None:
+            read = self._next(self._size)
         else:
-            assert self._reader is not None
-            read = self._reader.read1(_READ)
-            if not read:
-                raise EOFError("the connection ended within the stream")
-            if self._tls is not None:
-                read = self._with_what_is_ready(self._tls, self._reader, read)
+            read, self._first = self._first(self._size), None
         if not read:
+            if chunks is not None and not chunks.ended:
+                raise EOFError("the connection ended within the stream")
             self._check_end()
             return None
+        self._size = _READ if len(read) >= _FEW else _FEW
         if chunks is None:
             return self._split(read)
         if self._gunzip is not None:
             return self._split(chunks.feed(read))
         return self._split_chunks(chunks, read)
-
-    @staticmethod
-    def _with_what_is_ready(tls: ssl.SSLSocket, reader: io.BufferedReader, read: bytes) -> bytes:
-        """TLS gives one record at a time, and a server sends one for each event: take those that have come already."""
-        reads, size, timeout = [read], len(read), tls.gettimeout()
-        tls.settimeout(0.0)
-        try:
-            while size < _READ and (read := reader.read1(_RECORD)):
-                reads.append(read)
-                size += len(read)
-        except OSError:
-            pass  # nothing is ready; or the connection broke, which the next read meets again
-        finally:
-            tls.settimeout(timeout)
-        return b"".join(reads)
 
     def _split_chunks(self, chunks: Chunks, read: bytes) -> list[bytes]:
         before: list[bytes] = []
@@ -101,6 +94,53 @@ class LineReader:
             self._gunzip.end()
         if not self._splitter.empty:
             raise EOFError("the stream ended within an event")
+
+
+class Records:
+    """Reads TLS, which gives one record at a time, while a server sends one for each event: all that have come.
+
+    They are looked for before the wait and not behind it, so that a lone event is not held up by the search for more.
+    """
+
+    __slots__ = ("_poll", "_record", "_sock", "_timeout")
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self._sock = sock
+        self._record = sock.read
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._timeout: float | None = sock.gettimeout()
+
+    def read(self, _size: int) -> bytes:
+        """At least one record; nothing at the end.
+
+        :raises TimeoutError: none came, or none came whole.
+        """
+        if self._sock.gettimeout() != 0.0:
+            self._sock.settimeout(0.0)  # not before the reader has taken what came with the head
+        try:
+            reads = [read := self._record(_RECORD)]
+        except ssl.SSLWantReadError:
+            return self._wait()
+        size = len(read)
+        # Nothing more is ready, or the connection broke, which the next read meets again.
+        with contextlib.suppress(OSError):
+            while read and size < _READ:
+                reads.append(read := self._record(_RECORD))
+                size += len(read)
+        return b"".join(reads)
+
+    def _wait(self) -> bytes:
+        left, ends = self._timeout, 0.0
+        if left is not None:
+            ends = time.monotonic() + left
+        while self._poll.poll(None if left is None else left * 1000):
+            try:
+                return self._record(_RECORD)
+            except ssl.SSLWantReadError:  # a record that has come in part
+                if left is not None:
+                    left = max(ends - time.monotonic(), 0.0)
+        raise TimeoutError("nothing came in time")
 
 
 def set_read_timeout(response: urllib3.BaseHTTPResponse, seconds: float | None) -> None:
@@ -157,10 +197,27 @@ class Chunks:
         return read[: max(missing - 2, 0)], read[missing:]
 
     def take_lines(self, read: bytes) -> tuple[list[bytes], bytes]:
-        """Lines of ``read``, which begins with a chunk and a line, and what is left of it for :meth:`feed`."""
-        lines, rest = _take_lines(self._buffer + read if self._buffer else read)
+        """Lines of ``read``, which begins with a chunk and a line, and what is left of it for :meth:`feed`.
+
+        That is as far as each chunk is one line, as servers write events. Looking for line ends is what a burst of
+        events costs before decoding. Both searches run at the speed of memchr, and each line is copied once.
+        """
+        lines: list[bytes] = []
+        buffer = self._buffer + read if self._buffer else read
+        find, at, whole = buffer.find, 0, len(buffer) - 3
+        try:
+            while (size := find(b"\n", at) + 1) and 0 <= (end := find(b"\n", size)) <= whole:
+                # The chunk's size counts the line's end, but not its own.
+                if int(buffer[at:size], 16) != end + 1 - size:
+                    break
+                if end != size:
+                    lines.append(buffer[size:end])
+                at = end + 3
+        except ValueError:
+            pass  # no size: left to those who know more about chunks
+        rest = buffer[at:]
         # The beginning of a line is better kept until it is whole; unless its chunk is the last, or large.
-        keep = rest.count(b"\n") < 2 and len(rest) < _LARGE and not rest.startswith(b"0")
+        keep = not rest or (rest.count(b"\n") < 2 and len(rest) < _LARGE and not rest.startswith(b"0"))
         self._buffer = rest if keep else b""
         return lines, b"" if keep else rest
 
@@ -190,27 +247,6 @@ class Chunks:
         self.missing = max(self.missing, at - size)
         self._buffer = buffer[at:]
         return data[0] if len(data) == 1 else b"".join(data)
-
-
-def _take_lines(buffer: bytes) -> tuple[list[bytes], bytes]:
-    """The lines of the first chunks, as long as each chunk is one line, as servers write events; and what is left.
-
-    Looking for line ends is what a burst of events costs before decoding. Both searches run at the speed of memchr, and
-    each line is copied once.
-    """
-    lines: list[bytes] = []
-    find, at, whole = buffer.find, 0, len(buffer) - 3
-    try:
-        while (size := find(b"\n", at) + 1) and 0 <= (end := find(b"\n", size)) <= whole:
-            # The chunk's size counts the line's end, but not its own.
-            if int(buffer[at:size], 16) != end + 1 - size:
-                break
-            if end != size:
-                lines.append(buffer[size:end])
-            at = end + 3
-    except ValueError:
-        pass  # no size: left to those who know more about chunks
-    return lines, buffer[at:]
 
 
 def _chunk_size(line: bytes) -> int:

@@ -61,13 +61,33 @@ class RawWatch:
         return self
 
     def __next__(self) -> list[bytes]:
-        while True:
-            lines = self._read()
-            if lines is None:
-                self.close()
-                raise StopIteration
+        lines: list[bytes] | None = []
+        while lines is not None:
+            with self._state:
+                closed = self._closed
+                self._reading = not closed
+            if closed:
+                break
+            failure: ClientError | None = None
+            try:
+                lines = self._reader.read()
+            except (HTTPError, OSError, EOFError, ValueError) as e:
+                failure = self._translate(e)
+                failure.__cause__ = e
+            finally:
+                with self._state:
+                    self._reading = False
+                    closed = self._closed
+                    self._closed = ended = closed or failure is not None or lines is None
+                if ended:
+                    self._response.close()
+            if closed:
+                break  # what was read meanwhile means nothing
+            if failure is not None:
+                raise failure
             if lines:
                 return lines
+        raise StopIteration
 
     def close(self) -> None:
         """End the watch; a thread that waits in it wakes up and its iteration ends. May be called again."""
@@ -92,38 +112,6 @@ class RawWatch:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-    def _read(self) -> list[bytes] | None:
-        """What the next read completes, perhaps nothing; None at the end."""
-        with self._state:
-            if self._closed:
-                return None
-            self._reading = True
-        failure: ClientError | None = None
-        lines: list[bytes] | None = None
-        try:
-            lines = self._reader.read()
-        except (HTTPError, OSError, EOFError, ValueError) as e:
-            failure = self._translate(e)
-            failure.__cause__ = e
-        finally:
-            closed = self._read_ended(failure is not None)
-        if closed:
-            return None
-        if failure is not None:
-            raise failure
-        return lines
-
-    def _read_ended(self, failed: bool) -> bool:
-        """Whether :meth:`close` was called while the read went on, whose result means nothing then."""
-        with self._state:
-            self._reading = False
-            closed = self._closed
-            self._closed = closed or failed
-            ended = self._closed
-        if ended:
-            self._response.close()
-        return closed
 
     def _translate(self, error: Exception) -> ClientError:
         if isinstance(error, TimeoutError | ReadTimeoutError):

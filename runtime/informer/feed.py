@@ -75,6 +75,7 @@ class Feed:
         self._stream = stream
         self._lines = iter(stream)
         self._put_back: Batch | None = None
+        self._shape = _NO_SHAPE  # of the last line
         self._health = health
         self._log = log
 
@@ -108,11 +109,11 @@ class Feed:
         events: list[Event] = []
         failure: ApiError | BadLine | None = None
         bookmark = False
-        head, type_, cut = _NO_SHAPE
+        head, type_, cut = shape = self._shape
         object_of, append = Unstructured.from_bytes, events.append
         for line in lines:
             if not line.startswith(head):  # most lines are of the type of the line before
-                head, type_, cut = _shape_of(line)
+                head, type_, cut = shape = _shape_of(line)
             try:
                 # Cutting saves one of two scans of each line. Nothing is taken on trust: what is cut out must be one
                 # whole object.
@@ -135,6 +136,7 @@ class Feed:
                 self._skip(event, "it has no metadata.resourceVersion")
                 continue
             append(event)
+        self._shape = shape
         if events:
             self._health.heard(len(events), bookmark=bookmark)
         return Batch(events, failure)

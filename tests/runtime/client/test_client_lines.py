@@ -175,3 +175,21 @@ def test_a_small_compressed_body_does_not_become_a_huge_one_at_once() -> None:
         tracemalloc.stop()
     assert largest < size / 100
     assert peak < size / 10
+
+
+def test_a_flood_is_read_in_large_pieces_and_a_trickle_in_small_ones() -> None:
+    asked: list[int] = []
+
+    class Measured(Wire):
+        def readinto(self, buffer: Any) -> int:
+            asked.append(len(buffer))
+            return super().readinto(buffer)
+
+    lines = [b"x" * 999 + b"\n"] * 1000
+    sizes = [1 << 20, 1 << 20, 500, 500, 1 << 20]
+    reader, wire = open_body(chunked(lines), sizes, Transfer_Encoding="chunked")
+    wire.__class__ = Measured
+    read_all(reader)
+    small, large = min(asked), max(asked)
+    assert asked[:5] == [small, large, large, small, small]
+    assert large >= 8 * small

@@ -130,6 +130,38 @@ def test_an_event_does_not_wait_for_a_record_that_has_come_in_part(connect: Any,
         assert names(waiting.result(30)) == ["b"]
 
 
+def test_a_record_that_never_comes_whole_is_silence(connect: Any, kit: type[Kit]) -> None:
+    watch, server = connect(0.3)
+    first, second = (server.event(kit.line("ADDED", kit.pod(name))) for name in "ab")
+    server.send(first + second[:50])
+    assert names(next(watch)) == ["a"]
+    with pytest.raises(c.IdleTimeout):
+        next(watch)
+
+
+def test_records_that_come_in_parts_do_not_start_the_time_anew(connect: Any, kit: type[Kit]) -> None:
+    watch, server = connect(1.0)
+    first, second = (server.event(kit.line("ADDED", kit.pod(name))) for name in "ab")
+    server.send(first)
+    assert names(next(watch)) == ["a"]
+    ended = threading.Event()
+
+    def trickle() -> None:
+        for at in range(len(second) - 1):  # its last byte never comes
+            server.send(second[at : at + 1])
+            if ended.wait(0.2):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        trickling = pool.submit(trickle)
+        try:
+            with pytest.raises(c.IdleTimeout):
+                next(watch)
+            assert not trickling.done()
+        finally:
+            ended.set()
+
+
 def test_what_came_before_the_connection_broke_is_handed_out(connect: Any, kit: type[Kit]) -> None:
     watch, server = connect(None)
     server.send(server.event(kit.line("ADDED", kit.pod("a"))))
