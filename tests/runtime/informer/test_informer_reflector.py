@@ -282,12 +282,13 @@ def test_events_that_are_no_objects_are_skipped_and_do_not_move_the_version(scri
         watching(
             b'{"type":"ADDED","object":{"kind":"Table","rows":[]}}\n',
             b'{"type":"PONG","object":{"metadata":{"name":"x","resourceVersion":"99"}}}\n',
+            b'{"type":"ADDED","object":{"kind":"Widget","metadata":{"name":"y"}}}\n',
             then="end",
         ),
         watching(added(obj("a", 11))),
     ]
     informer = synced(scripted(clock=FakeClock(), backoff=quick_after_short_watch))
-    until(lambda: informer.sync_state.skipped_events == 2)
+    until(lambda: informer.sync_state.skipped_events == 3)
     assert informer.last_sync_resource_version == "10"
 
 
