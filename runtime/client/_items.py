@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -17,7 +17,7 @@ Receiver: TypeAlias = Callable[[list[Unstructured]], object]
 LONGEST_HANDING_ON = 10.0  # seconds in all that a receiver may keep the server waiting
 _ITEMS = b'"items":['
 _LONGEST_HEAD = 1 << 16  # bytes before the end of the first item's first key; where there are more, nothing is cut
-_LONGEST_ITEM = 1 << 25  # bytes; more than any server stores
+_LONGEST_ITEM = 1 << 24  # bytes; more than any server stores
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 
 
@@ -60,9 +60,11 @@ class ListBody:
         self._clock = clock
         self._receivers_time = 0.0
         self._block = self._enough = block
+        self._coming: list[bytes] = []  # what came behind the rest
+        self._come = 0  # its bytes
         self._front = b""  # up to the first item
         self._head = _Head([])
-        self._rest = bytearray()  # from the beginning of an item on
+        self._rest = b""  # from the beginning of an item on
         self._searched = 0  # where in the rest the item may end
         self._between = b""  # how one item ends and the next begins; empty before the first
         self._whole: io.BytesIO | None = None  # what is not looked into
@@ -71,21 +73,22 @@ class ListBody:
         if self._whole is not None:
             self._whole.write(segment)
             return
-        self._rest += segment
-        if len(self._rest) < self._enough:
+        self._coming.append(segment)
+        self._come += len(segment)
+        if self._come < self._enough:
             return
+        self._rest = b"".join((self._rest, *self._coming))
+        self._coming, self._come = [], 0
         if self._between or self._begin():
             self._hand_on(self._cut())
-        self._enough = len(self._rest) + self._block
+        self._enough = max(self._block, len(self._rest))  # or the cost of a long item would be its square
         if len(self._rest) > _LONGEST_ITEM:
             self._give_up()
 
-    def writelines(self, segments: Iterable[bytes]) -> None:
-        for segment in segments:
-            self.write(segment)
-
     def getvalue(self) -> bytes:
-        return self._front + self._rest if self._whole is None else self._whole.getvalue()
+        if self._whole is not None:
+            return self._whole.getvalue()
+        return b"".join((self._front, self._rest, *self._coming))
 
     def _begin(self) -> bool:
         """Find the first item; False if it has not come, or is not where it should be."""
@@ -96,7 +99,7 @@ class ListBody:
             if len(rest) >= _LONGEST_HEAD:
                 self._give_up()
             return False
-        front, first = bytes(rest[:at]), bytes(rest[at:colon])
+        front, first = rest[:at], rest[at:colon]
         try:
             head = _head_of(front + b"]}")  # which shows that these are not the items of something else
         except (msgspec.DecodeError, RecursionError):
@@ -104,8 +107,7 @@ class ListBody:
         if head is None or not first.startswith(b'{"'):
             self._give_up()
             return False
-        self._front, self._head, self._between = front, head, b"}," + first
-        del rest[:at]
+        self._front, self._rest, self._head, self._between = front, rest[at:], head, b"}," + first
         return True
 
     def _cut(self) -> list[Unstructured]:
@@ -117,7 +119,7 @@ class ListBody:
         told = bool(self._head.kind and api_version)
         unclear = False
         while not unclear and (end := find(between, search) + 1):
-            item = bytes(memoryview(rest)[at:end])
+            item = rest[at:end]
             try:
                 obj = read(item, kind, api_version)
             except ValueError:
@@ -135,7 +137,7 @@ class ListBody:
                 else:
                     unclear = True  # of what kind it is comes after the items
         self._searched = max(search, len(rest) - len(between) + 1) - at
-        del rest[:at]
+        self._rest = rest[at:]
         if unclear:
             self._give_up()
         return objects
@@ -154,7 +156,7 @@ class ListBody:
         self._whole = io.BytesIO()
         self._whole.write(self._front)
         self._whole.write(self._rest)
-        self._front, self._rest = b"", bytearray()
+        self._front = self._rest = b""
 
 
 def _length_of_first(text: bytes) -> int:

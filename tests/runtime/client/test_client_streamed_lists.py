@@ -158,7 +158,12 @@ def test_an_interrupt_ends_it_also_after_the_receiver_has_sent_requests(
     looked_up = threading.Event()
     scripted.then(half_then(lambda _: scripted.ended.wait(30)))
     scripted.default = lambda handler, seen: handler.reply(200, b"{}")
-    stopper = threading.Thread(target=lambda: looked_up.wait(20) and stop.set(), name="stopper")
+
+    def stop_then() -> None:
+        looked_up.wait(20)
+        stop.set()
+
+    stopper = threading.Thread(target=stop_then, name="stopper")
     stopper.start()
     with pytest.raises(Cancelled):
         pods.list_raw(receive=Received(look_up), timeout=25)

@@ -51,20 +51,19 @@ def test_a_list_that_is_cut_off_changes_nothing_and_is_made_again(
 ) -> None:
     """Its first objects are changed ones, and half of those that were there are missing."""
     seen: list[list[str]] = []
+
+    def look_and_list(handler: Handler) -> None:
+        objects = informer.indexer.list()
+        seen.append([o.resource_version for o in objects] + [informer.indexer.resource_version])
+        listing(30, *widgets(11, range(2)), *widgets(1, range(2, 299)))(handler)
+
     script.lists += [
         listing(10, *widgets(1, range(300))),
         half(20, *widgets(11, range(200))),
-        lambda handler: (
-            seen.append(versions()),
-            listing(30, *widgets(11, range(2)), *widgets(1, range(2, 299)))(handler),
-        )[1],
+        look_and_list,
     ]
     script.watches += [watching(EXPIRED), watching()]
     informer = scripted(recorder)
-
-    def versions() -> list[str]:
-        return [o.resource_version for o in informer.indexer.list()] + [informer.indexer.resource_version]
-
     until(lambda: informer.last_sync_resource_version == "30")
     assert seen == [["1"] * 300 + ["10"]]
     assert len(script.asked_lists) == 3, "the page is not asked for again by itself"
