@@ -298,7 +298,7 @@ class Ingest:
         """Make ``content`` the content, telling the differences only.
 
         Deletions are told first, then the rest in the order of ``arrived`` (Q7, Q8); what stands there but is not in
-        the content was superseded. What ``failed`` is listed, too: what the cache holds of it stays, and it goes into
+        the content was superseded. What ``failed`` is listed, too: its last good version stays, and it goes into
         quarantine. That happens here and not while the list arrives, or a retry might store an object which the list's
         end then takes for a stranger.
         """
@@ -359,7 +359,8 @@ class Ingest:
     def _keep_what_is_better(
         self, before: Content, content: Content, failed: dict[str, Failure], resource_version: str
     ) -> None:
-        """Have the new content hold the cached object of what failed, and of what is newer than the list."""
+        """Have the new content hold the cached object of what failed and never was good in it, and of what is newer
+        than the list."""
         for failure in failed.values():
             if failure.name not in content.get(failure.namespace, ()):
                 _restore(before, content, failure.namespace, failure.name)
@@ -411,7 +412,6 @@ class _ListDiff:
             if self._failed:
                 self._failed.pop(key_in_quarantine(received), None)
             if isinstance(obj, Failure):
-                self._forget(namespace, name)
                 self._failed[obj.key] = obj
                 continue
             self._arrived.append(obj)

@@ -309,6 +309,36 @@ def test_a_handler_may_remove_and_add_handlers(script: Script, scripted: Make, r
     informer.join()
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_handler_may_use_its_informer_and_end_it(script: Script, scripted: Make, inline: bool) -> None:
+    script.lists.append(listing(10, obj("a", 1)))
+    script.watches.append(watching(added(obj("b", 11))))
+    informer = scripted(start=False)
+    heard: list[tuple[object, ...]] = []
+
+    def on_add(o: Unstructured, _initial: bool) -> None:
+        informer.add_indexers({o.name: lambda each: [each.uid]})
+        heard.append(
+            (
+                o.name,
+                informer.lister.get("a", "ns").name,
+                informer.indexer.index_keys(o.name, o.uid),
+                informer.sync_state.handler_errors,
+                informer.wait_until(o.resource_version, 0),
+            )
+        )
+        if o.name == "b":
+            informer.stop()
+
+    registration = informer.add_event_handler(ResourceEventHandler(on_add=on_add), inline=inline)
+    informer.start()
+    until(lambda: informer.is_stopped or registration.errors)
+    informer.join()
+    assert heard == [("a", "a", ["ns/a"], 0, True), ("b", "a", ["ns/b"], 0, True)]
+    assert not registration.active
+    assert not informer.wait_until("99")
+
+
 # What a relist tells
 
 

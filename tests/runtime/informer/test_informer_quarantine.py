@@ -219,6 +219,12 @@ def test_what_the_collection_has_passed_already_is_not_ahead_of_it(poisoned: Ben
     poisoned.retry()
     assert poisoned.cached["a"] == "12"
     assert poisoned.ingest._ahead == {}
+    poisoned.events(("MODIFIED", bad("a", 21)))
+    poisoned.objects["a"] = unstructured("a", 25)
+    poisoned.retry()
+    assert poisoned.ingest._ahead == {"ns/a": "25"}
+    poisoned.listed(25, unstructured("a", 25))
+    assert poisoned.ingest._ahead == {}
 
 
 @pytest.mark.parametrize(
@@ -415,6 +421,23 @@ def test_what_fails_and_is_mended_within_one_replacement_is_not_held(bench: Benc
     replacement.apply([Event("MODIFIED", unstructured("a", 11)), Event("DELETED", bad("b", 12))])
     replacement.commit("12")
     assert (bench.cached, bench.quarantined) == ({"a": "11"}, [])
+
+
+@pytest.mark.parametrize("cached", [[], [unstructured("a", 1)]], ids=["nothing before", "an older one before"])
+def test_of_what_goes_bad_within_a_replacement_its_last_good_version_stays(
+    bench: Bench, cached: list[Unstructured]
+) -> None:
+    bench.listed(10, *cached)
+    replacement = bench.ingest.begin_replace()
+    replacement.add([unstructured("a", 11, colour=["red"])])
+    replacement.apply([Event("MODIFIED", bad("a", 12)), Event("MODIFIED", bad("a", 13))])
+    replacement.commit("14")
+    assert (bench.cached, bench.quarantined) == ({"a": "11"}, ["ns/a"])
+    assert bench.told[-1] == (("update", "a", "1", "11") if cached else ("add", "a", "11"))
+    assert bench.store.index_keys("colour", "red") == ["ns/a"]
+    bench.objects["a"] = unstructured("a", 13)
+    bench.retry()
+    assert (bench.cached, bench.quarantined) == ({"a": "13"}, [])
 
 
 def test_what_was_fetched_and_cannot_be_filed_stands_in_the_way_of_nothing(poisoned: Bench) -> None:
