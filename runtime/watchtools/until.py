@@ -186,7 +186,6 @@ class _ListAndWatch:
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._clock = clock
-        self._lock = threading.Lock()  # guards the next one
         self._watch: RetryWatcher | None = None
         if resource_version is not None:
             self._watch = self._watch_from(resource_version)
@@ -195,17 +194,14 @@ class _ListAndWatch:
         if self._watch is None:
             found = self._resource.list_all(label_selector=self._label_selector, field_selector=self._field_selector)
             yield from (WatchEvent(ADDED, obj) for obj in found)
-            with self._lock:
-                self._watch = self._watch_from(found.resource_version)
-        if not self._closed.is_set():
-            yield from self._watch
+            # Closed before this was known, it begins no watch either: it is bound to the same event.
+            self._watch = self._watch_from(found.resource_version)
+        yield from self._watch
 
     def close(self) -> None:
         self._closed.set()
-        with self._lock:
-            watch = self._watch
-        if watch is not None:
-            watch.close()
+        if self._watch is not None:
+            self._watch.close()
 
     def _watch_from(self, version: str) -> RetryWatcher:
         return RetryWatcher(

@@ -85,10 +85,10 @@ def test_without_a_time_nothing_expires(clock: FakeClock, ttl: float) -> None:
 
 
 def test_deleting_and_replacing(clock: FakeClock) -> None:
-    cache = cache_of(clock, "a", "b")
+    cache = cache_of(clock, "a", "b", "not-replaced")
     cache.delete(KEY)
     cache.delete("unknown")
-    assert cache.list_keys() == ["ns/b"]
+    assert cache.list_keys() == ["ns/b", "ns/not-replaced"]
     clock.advance(8.0)
     cache.replace([unstructured("b"), unstructured("c")])
     clock.advance(8.0)
@@ -102,6 +102,11 @@ def test_of_too_many_the_longest_unused_goes(clock: FakeClock) -> None:
     assert cache.get("ns/a") is not None
     cache.put(unstructured("c"))
     assert sorted(cache.list_keys()) == ["ns/a", "ns/c"]
+    cache.put(unstructured("a", 2))
+    cache.put(unstructured("d"))
+    assert sorted(cache.list_keys()) == ["ns/a", "ns/d"]
+    cache.replace(map(unstructured, "abc"))
+    assert sorted(cache.list_keys()) == ["ns/b", "ns/c"]
     with pytest.raises(ValueError, match="max_entries"):
         ExpirationCache(key_of, 10.0, max_entries=0)
 
@@ -203,6 +208,13 @@ def test_an_answer_that_comes_after_the_deletion_revives_nothing(
 def test_a_deletion_ends_what_was_written_before_it() -> None:
     cache = MutationCache(below(), include_adds=True)
     cache.mutation(unstructured("a", 5))
+    cache.on_delete(unstructured("a", 6))
+    assert version_of(cache) is None
+
+
+def test_a_deletion_ends_what_was_written_of_an_object_before_it() -> None:
+    cache = MutationCache(below(), include_adds=True)
+    cache.mutation(unstructured("a", 5, uid="former"))
     cache.on_delete(unstructured("a", 6))
     assert version_of(cache) is None
 

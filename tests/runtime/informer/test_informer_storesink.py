@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -22,19 +23,20 @@ from tests.runtime.informer.informer_support import (
     modified,
     obj,
     quick,
+    status,
     until,
     watching,
 )
 
-Run = Callable[[ResourceSource, Sink], Reflector]
+Run = Callable[..., Reflector]
 
 
 @pytest.fixture
 def run() -> Iterator[Run]:
     running: list[tuple[Reflector, threading.Thread]] = []
 
-    def start(source: ResourceSource, sink: Sink) -> Reflector:
-        reflector = Reflector(source, sink, name="mine", backoff=quick())
+    def start(source: ResourceSource, sink: Sink, **options: Any) -> Reflector:
+        reflector = Reflector(source, sink, name="mine", backoff=quick(), **options)
         thread = threading.Thread(target=reflector.run, name="my-reflector")
         running.append((reflector, thread))
         thread.start()
@@ -82,6 +84,21 @@ def test_nothing_is_written_after_the_end(script: Script, scripted_client: Clien
     reflector.run()
     assert seen == ["list"]
     assert store.list_keys() == []
+
+
+def test_an_error_handler_that_raises_does_not_end_it(run: Run, script: Script, scripted_client: Client) -> None:
+    """R26."""
+    told: list[Exception] = []
+
+    def raising(error: Exception) -> None:
+        told.append(error)
+        raise SystemExit(1)
+
+    script.lists += [status(500, "InternalError"), listing(10)]
+    sink = StoreSink(Indexer())
+    run(ResourceSource(scripted_client.resource(WIDGETS), supports_watch_list=False), sink, on_error=raising)
+    assert wait_for_cache_sync(sink, timeout=15)
+    assert len(told) == 1
 
 
 def test_transform_and_fields(run: Run, script: Script, scripted_client: Client) -> None:

@@ -65,8 +65,17 @@ def test_close_ends_it_after_what_had_come(script: Script, informer: SharedIndex
     watcher = InformerWatcher(informer)
     watcher.close()
     watcher.close()
+    assert not informer.handlers
     assert [event.object.name for event in watcher] == ["a"]
     assert [[*watcher] for _ in range(5)] == [[]] * 5
+
+
+def test_a_resync_is_no_change(scripted_client: Client) -> None:
+    with SharedInformerFactory(scripted_client, resync_period=60.0) as factory:
+        informer = factory.informer(WIDGETS)
+        with InformerWatcher(informer):
+            (registration,) = informer.handlers
+            assert registration.resync_period == 0.0
 
 
 def test_close_wakes_who_waits(informer: SharedIndexInformer) -> None:

@@ -187,11 +187,13 @@ def test_a_plain_watch_that_is_silent_is_left_in_time(configmaps: ResourceClient
 def test_the_list_counts_and_then_the_watch(script: Script, widgets: ResourceClient) -> None:
     script.lists.append(listing(10, obj("a", 1)))
     script.watches.append(watching(modified(obj("a", 11)), added(obj("b", 12))))
-    met = until(widgets, named("a"), of_type("MODIFIED"), name="a", label_selector="x=y", timeout=20)
+    met = until(
+        widgets, named("a"), of_type("MODIFIED"), name="a", label_selector="x=y", field_selector="spec.x=1", timeout=20
+    )
     assert met is not None
     assert met.object.resource_version == "11"
     (listed, watched) = script.asked
-    assert listed.query["fieldSelector"] == watched.query["fieldSelector"] == "metadata.name=a"
+    assert listed.query["fieldSelector"] == watched.query["fieldSelector"] == "metadata.name=a,spec.x=1"
     assert listed.query["labelSelector"] == watched.query["labelSelector"] == "x=y"
     assert watched.query["resourceVersion"] == "10"
 
@@ -231,6 +233,32 @@ def test_the_time_is_up_wherever_the_server_hangs(
     clock.advance(5.0)
     with pytest.raises(WaitTimeout):
         waiting.result(20)
+
+
+@pytest.mark.parametrize("wait", [until, until_with_sync])
+def test_the_time_is_up_although_a_watch_is_open(
+    script: Script, widgets: ResourceClient, background: Background, wait: Any
+) -> None:
+    clock, looked = FakeClock(), threading.Event()
+
+    def never(event: WatchEvent) -> bool:
+        if event.type == "MODIFIED":
+            looked.set()
+        return False
+
+    script.then_watch = status(400, "BadRequest")  # no watch-list
+    script.lists.append(listing(10, obj("a", 1)))
+    script.watches += [] if wait is until else [script.then_watch]
+    script.watches.append(watching(modified(obj("a", 11))))
+    waiting = background(wait, widgets, never, timeout=5.0, clock=clock)
+    assert looked.wait(20)  # so the watch is open, and nothing else comes
+    clock.wait_for_waiters(timed=True)
+    clock.advance(5.0)
+    with pytest.raises(WaitTimeout, match="MODIFIED Widget ns/a at 11"):
+        waiting.result(20)
+    assert [
+        thread.name for thread in threading.enumerate() if thread.name.startswith(("informer/", "watchtools/"))
+    ] == []
 
 
 def test_until_with_a_real_server(api: FakeAPIServer, configmaps: ResourceClient, background: Background) -> None:
