@@ -124,7 +124,7 @@ class Ingest:
     def apply(self, events: Sequence[Event]) -> None:
         shaped: list[Unstructured | Failure] | None = None
         if self._transforms:  # they are the user's code, and run before any lock is taken
-            shaped = [event.object if event.type == BOOKMARK else self._shape(event.object) for event in events]
+            shaped = [self._shape_event(event) for event in events]
         with self._dispatch:
             notes: list[Note] = []
             with self._store.transaction() as transaction:
@@ -154,6 +154,18 @@ class Ingest:
             return self.shape(obj, self._transforms) if self._transforms else obj
         except (Exception, SystemExit) as error:  # the transform is the user's: it may raise anything
             return self._failed(obj, error)
+
+    def _shape_event(self, event: Event) -> Unstructured | Failure:
+        if event.type == BOOKMARK:
+            return event.object
+        if event.type != DELETED:
+            return self._shape(event.object)
+        try:
+            return self.shape(event.object, self._transforms)
+        except (Exception, SystemExit) as error:
+            what = "the transform failed on a deleted object: handlers are told of what the cache held"
+            self._log.warning(what, key=event.object.key, exc_info=error)
+            return Failure.of(event.object, error)
 
     def _failed(self, obj: Unstructured, error: BaseException) -> Failure:
         failure = Failure.of(obj, error)
@@ -306,7 +318,6 @@ class Ingest:
             initial, self._populated = not self._populated, True
             unchanged = self._wants_unchanged()
             notes: list[Note] = []
-            self._quarantine.keep_only(failed)
             with self._store.transaction() as transaction:
                 before = transaction.content
                 if is_older(resource_version, self._store.resource_version):
@@ -326,7 +337,7 @@ class Ingest:
                     if old is obj:
                         if unchanged:
                             notes.append(Redelivered(obj))
-                    elif not self._file(transaction, content, obj):
+                    elif not self._file(transaction, content, obj, failed):
                         continue
                     elif old is None:
                         notes.append(Added(obj, initial))
@@ -334,6 +345,7 @@ class Ingest:
                         self._note_change(old, obj, notes, initial=initial)
                 transaction.swap(content)
                 transaction.reach(resource_version)
+            self._quarantine.keep_only(failed)
             for key, failure in failed.items():
                 if not is_older(failure.resource_version, self._ahead.get(key, "")):
                     self._quarantine.hold(failure)
@@ -369,12 +381,12 @@ class Ingest:
                 namespace, _, name = key.rpartition("/")
                 _restore(before, content, namespace, name)
 
-    def _file(self, transaction: Transaction, content: Content, obj: Unstructured) -> bool:
-        """Have the indices know a new object of the new content; False if one of them could not."""
+    def _file(self, transaction: Transaction, content: Content, obj: Unstructured, failed: dict[str, Failure]) -> bool:
+        """Have the indices know a new object of the new content; False if one could not: then it failed, too."""
         try:
             transaction.file(obj)
         except ValueError as error:  # an index function failed
-            self._quarantine.hold(self._failed(obj, error))
+            failed[obj.key] = self._failed(obj, error)
             _restore(transaction.content, content, obj.namespace, obj.name)
             return False
         return True

@@ -31,6 +31,7 @@ class Bench:
         self.objects: dict[str, Unstructured | Exception | None] = {}
         self.during_fetch: Callable[[], None] = lambda: None
         self.grew = 0
+        self.health = Health(self.clock)
         self.dispatch = threading.RLock()
         self.ingest = Ingest(
             self.store,
@@ -41,7 +42,7 @@ class Bench:
             quarantine_grew=self._count,
             fetch=self.fetch,
             dispatch=self.dispatch,
-            health=Health(self.clock),
+            health=self.health,
             clock=self.clock,
             log=get_logger("test"),
         )
@@ -156,6 +157,28 @@ def test_the_wait_doubles_and_ends_at_five_minutes(poisoned: Bench) -> None:
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
     assert poisoned.fetched == ["ns/a"] * 12
     assert poisoned.told == []
+
+
+@pytest.mark.parametrize(
+    "failing", [bad("a", 11), unstructured("a", 11, colour=7)], ids=["the transform fails", "an index function fails"]
+)
+def test_a_list_that_shows_it_failing_still_is_one_more_attempt(bench: Bench, failing: Unstructured) -> None:
+    bench.objects["a"] = failing
+    waits: list[float] = []
+    for version in (20, 30, 40, 50):
+        bench.listed(version, failing)
+        due = bench.ingest.next_retry()
+        assert due is not None
+        waits.append(due - bench.clock.monotonic())
+    assert waits == [1, 2, 4, 8]
+
+
+def test_the_deletion_of_what_the_transform_fails_on_is_no_quarantine(poisoned: Bench) -> None:
+    before = poisoned.health.snapshot(synced=True, quarantined={}).quarantines
+    poisoned.events(("DELETED", bad("a", 12)), ("DELETED", bad("unknown", 13)))
+    assert poisoned.told == [("delete", "a", "1")]
+    assert poisoned.quarantined == []
+    assert poisoned.health.snapshot(synced=True, quarantined={}).quarantines == before == 1
 
 
 @pytest.mark.parametrize(
@@ -308,6 +331,18 @@ def test_a_server_that_fails_is_not_asked_for_the_others_as_well(bench: Bench) -
     bench.retry(10)
     assert bench.quarantined == []
     assert bench.cached == {"a": "9", "b": "9", "c": "9"}
+
+
+def test_what_healed_while_a_server_failed_is_not_put_off(bench: Bench) -> None:
+    bench.listed(10, bad("a", 1), bad("b", 2), bad("c", 3))
+    bench.objects["a"] = ConnectionFailed("nobody listens", sent=False)
+    bench.during_fetch = lambda: bench.events(
+        ("MODIFIED", unstructured("a", 11)), ("DELETED", unstructured("b", 12)), ("MODIFIED", bad("c", 13))
+    )
+    bench.retry()
+    assert (bench.cached, bench.quarantined) == ({"a": "11"}, ["ns/c"])
+    (held,) = bench.ingest.quarantine.held.values()
+    assert held.failure.resource_version == "13"
 
 
 def test_thousands_are_fetched_in_small_goes(bench: Bench) -> None:
