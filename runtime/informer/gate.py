@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 
@@ -87,10 +88,10 @@ class ListGate:
     def _wait(self, pass_: ListPass) -> bool:
         with self._changed:
             while pass_ in self._waiting:
-                self._admit()
+                now = self._admit()
                 if pass_ not in self._waiting:
                     break
-                self._clock.wait(self._changed, self._until_next_change())
+                self._clock.wait(self._changed, self._until_next_change(now))
             return pass_ in self._inside
 
     def _leave(self, pass_: ListPass) -> None:
@@ -110,8 +111,8 @@ class ListGate:
 
     # Under the lock
 
-    def _admit(self) -> None:
-        """Let in whom there is room for."""
+    def _admit(self) -> float:
+        """Let in whom there is room for; returns which time that was decided for."""
         now = self._clock.monotonic()
         admitted = False
         # A stable sort: within its class, who came first is first.
@@ -130,12 +131,15 @@ class ListGate:
             admitted = True
         if admitted:
             self._changed.notify_all()
+        return now
 
-    def _until_next_change(self) -> float | None:
-        """Seconds until time alone may let somebody in."""
-        now = self._clock.monotonic()
-        ends = [p.entered_at + self._lease - now for p in self._inside]
-        return min((end for end in ends if end > 0), default=None)
+    def _until_next_change(self, now: float) -> float | None:
+        """Seconds until time alone may let somebody in, seen from when nobody else was let in.
+
+        Of a later time, or in other words than there, a lease could have ended that still counted.
+        """
+        left = [self._lease - (now - p.entered_at) for p in self._inside]
+        return min((each for each in left if each > 0), default=None)
 
 
 class ListPass:
@@ -164,3 +168,14 @@ class ListPass:
 
 _gates_lock = threading.Lock()  # guards the next one
 _gates: weakref.WeakValueDictionary[tuple[str, Clock], ListGate] = weakref.WeakValueDictionary()
+
+
+def _after_fork() -> None:
+    """In a child process: the lists that the parent's gates count are not under way here, and will never end."""
+    global _gates_lock
+    _gates_lock = threading.Lock()  # another thread of the parent may have held it
+    _gates.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

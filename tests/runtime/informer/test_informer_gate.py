@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -169,9 +171,10 @@ def test_factories_of_one_server_list_few_at_a_time(api: FakeAPIServer, client: 
     held: list[int] = []
 
     class Watching(ListGate):
-        def _admit(self) -> None:
-            super()._admit()
+        def _admit(self) -> float:
+            now = super()._admit()
             held.append(len(self._inside))
+            return now
 
     gate = Watching(2)
     with api.client() as other:
@@ -273,3 +276,48 @@ def test_a_hanging_list_of_one_resource_does_not_keep_another_from_syncing(
         clock.advance(20)
         until(other.has_synced)
         assert not hangs.has_synced()
+
+
+def test_a_lease_that_ends_while_a_wait_begins_is_not_missed() -> None:
+    """Else who waits for a list that hangs would wait for ever."""
+
+    class Ticking(FakeClock):
+        def monotonic(self) -> float:
+            self.advance(0.125)
+            return super().monotonic()
+
+        def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
+            asked.append(timeout)
+            return super().wait(condition, timeout)
+
+    asked: list[float | None] = []
+    clock = Ticking()
+    gate = ListGate(1, lease=1.0, clock=clock)
+    hanging, next_ = gate.ask("hangs"), gate.ask("next")
+    clock.advance(0.5)  # it has 0.125 left when the next one looks, and none a tick later
+    waiting = threading.Thread(target=next_.wait)
+    waiting.start()
+    until(lambda: asked)
+    for pass_ in (hanging, next_):
+        pass_.leave()
+    waiting.join()
+    assert asked[0] == 0.125
+
+
+def test_a_forked_process_waits_for_no_list_of_its_parent() -> None:
+    code = """
+import os
+from runtime.informer import shared
+from runtime.informer.gate import ListGate, _gates_lock
+gate = ListGate.of_server("https://a")
+shared._hubs["key"] = object()
+with _gates_lock, shared._hubs_lock:  # as threads of the parent may
+    child = os.fork()
+    if child == 0:
+        fresh = ListGate.of_server("https://a") is not gate
+        with shared._hubs_lock:
+            os._exit(0 if fresh and not shared._hubs else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert ListGate.of_server("https://a") is gate and shared._hubs
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
