@@ -172,8 +172,8 @@ class Reflector:
                 self._pause(self._asked)
 
     def _list_and_watch(self) -> None:
-        feed = self._watch_list() if self._source.supports_watch_list else None
         try:
+            feed = self._watch_list() if self._source.supports_watch_list else None
             if feed is None:
                 self._relist = False
                 with self._my_turn() as turn:

@@ -138,6 +138,7 @@ def test_a_difference_ends_the_informer_for_good(
     assert "InconsistentWatchList" in (informer.sync_state.last_error or "")
     assert informer.indexer.list_keys() == []
     assert len(script.asked) == 2
+    assert not informer.sync_state.connected  # the stream has been closed
 
 
 @pytest.mark.usefixtures("checked")
