@@ -200,9 +200,7 @@ class SharedInformerFactory:
             self._watch_timeout,
             self._idle_timeout,
             self._page_size,
-            None
-            if self._projection is None
-            else tuple(path if isinstance(path, str) else tuple(path) for path in self._projection),
+            None if self._projection is None else tuple(map(_hashable, self._projection)),
             self._watch_list,
             self._backoff,
             self._clock,

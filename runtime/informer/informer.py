@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from runtime.client import Unstructured
+from runtime.client import Cancelled, Unstructured
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.types import GVR
@@ -92,13 +93,12 @@ class SharedIndexInformer:
         self._started = False
         self._seeding: threading.Thread | None = None
         self._on_error: WatchErrorHandler | None = None
-        self.feeding = threading.RLock()  # for the hub, see shared.Member
-        self._stopped = False
+        self._stop = threading.Event()
         self._stopped_at: str | None = None
         self._transforms: list[Transform] = [transform] if transform is not None else []
         self._keep_fields = [projection(keep_fields)] if keep_fields is not None else []
         self._timers = Timers(f"{self._name}/timers", self._next_due, self._on_timer, self._clock)
-        self._ingest = Ingest(
+        self.ingest = Ingest(  # for the hub, see shared.Member
             self._indexer,
             transforms=self._transforms,
             distribute=self._distribute,
@@ -158,7 +158,7 @@ class SharedIndexInformer:
         """The version of the last list, event or bookmark; ``""`` before the first list (I21)."""
         if self._stopped_at is not None:
             return self._stopped_at
-        return self._hub.reflector.last_sync_resource_version if self._ingest.populated else ""
+        return self._hub.reflector.last_sync_resource_version if self.ingest.populated else ""
 
     def wait_until(self, resource_version: str, timeout: float | None = None) -> bool:
         """Block until the cache has reached this version, as a write of one's own returned it.
@@ -175,12 +175,13 @@ class SharedIndexInformer:
     @property
     def sharers(self) -> int:
         """How many informers the watch of this one feeds; 0 when it does not run."""
-        return self._hub.sharers if self._started and not self._stopped else 0
+        return self._hub.sharers if self._started and not self.is_stopped else 0
 
     @property
     def sync_state(self) -> SyncState:
-        """A snapshot of the informer's health."""
-        return self._health.snapshot(synced=self.has_synced(), quarantined=self._ingest.quarantine.errors())
+        """A snapshot of the informer's health. What it says of the watch goes on changing if others share it."""
+        state = self._health.snapshot(synced=self.has_synced(), quarantined=self.ingest.quarantine.errors())
+        return replace(state, connected=False) if self.is_stopped else state
 
     # Handlers
 
@@ -219,7 +220,7 @@ class SharedIndexInformer:
         """
         fold_limit(buffer)
         with self._dispatch:
-            if self._stopped:
+            if self.is_stopped:
                 raise RuntimeError(f"{self._name} has stopped: it takes no handlers any more; make a new informer")
             registration = Registration(
                 f"{self._name}/{name}" if name else free_name(f"{self._name}/{name_of(handler)}", self._registrations),
@@ -266,7 +267,7 @@ class SharedIndexInformer:
         :raises RuntimeError: the informer has stopped (I2).
         """
         with self._dispatch:
-            if self._stopped:
+            if self.is_stopped:
                 raise RuntimeError(f"{self._name} has stopped: it takes no indexers any more; make a new informer")
             self._indexer.add_indexers(indexers)
 
@@ -298,46 +299,52 @@ class SharedIndexInformer:
     @property
     def is_stopped(self) -> bool:
         """Whether :meth:`stop` was called; stays True."""
-        return self._stopped
+        return self._stop.is_set()
 
     def start(self) -> None:
         """Begin to fill the cache; returns at once. A second start has no effect but a warning (I1)."""
         with self._dispatch:
-            if self._started or self._stopped:
+            if self._started or self.is_stopped:
                 self._log.warning("informer not started: it was started or stopped before")
                 return
             self._started = True
             for registration in self._registrations:
                 registration.start()
+            # Needs the lock, so not later: from the next line on an inline handler may hold it.
+            self._timers.start()
             self._hub, has_begun = shared.enter(self._share_key(), self, self._hub)
             self._health.follow(self._hub.health)
-            self._ingest.shape = self._hub.shapes
+            self.ingest.shape = self._hub.shapes
             if has_begun:
                 # Not in this thread: the hub may be busy, and inline handlers are called.
                 self._seeding = threading.Thread(
                     target=self._hub.seed, args=(self,), name=f"{self._name}/seed", daemon=True
                 )
                 self._seeding.start()
-        if self.is_stopped:  # whoever did it may not have known the hub
+        if self._stop.is_set():  # whoever did it may not have known the hub
             shared.leave(self._hub, self)
-        self._timers.start()
 
     def stop(self) -> None:
         """Ask for the end; returns at once. The cache can still be read, but never changes again."""
         # Without the dispatch lock: an inline handler may hold it for as long as it likes.
         if self._stopped_at is None:
             self._stopped_at = self.last_sync_resource_version
-        self._stopped = True
+        self._stop.set()
         shared.leave(self._hub, self)
         self._timers.stop()
         self._synced.give_up()
         self._indexer.close()
 
     def join(self) -> None:
-        """Wait, after :meth:`stop`, until all threads of the informer have ended (I14)."""
-        if self._started:
-            self._hub.join(self)
-            if self._seeding is not None and self._seeding is not threading.current_thread():
+        """Wait until :meth:`stop` was called and all threads of the informer have ended (I14).
+
+        In an inline handler of an informer with the same watch it does not wait for the threads that bring what the
+        watch does: they may be waiting for that handler.
+        """
+        if self._started and not self._hub.is_delivering_here():
+            self._stop.wait()
+            self._hub.join()
+            if self._seeding is not None:
                 self._seeding.join()
         self._timers.join()
         with self._dispatch:
@@ -357,6 +364,8 @@ class SharedIndexInformer:
             self.join()
 
     def _fetch(self, namespace: str, name: str) -> Unstructured | None:
+        if self.is_stopped:  # others may still have the source
+            raise Cancelled(f"{self._name} has stopped")
         return self._hub.source.fetch(namespace, name)
 
     def _share_key(self) -> Hashable | None:
@@ -373,10 +382,6 @@ class SharedIndexInformer:
             raise RuntimeError(f"{self._name} has started: {what} must be set before")
 
     # What the hub calls
-
-    @property
-    def ingest(self) -> Ingest:
-        return self._ingest
 
     def watch_failed(self, error: Exception) -> None:
         if self._on_error is not None:
@@ -426,19 +431,19 @@ class SharedIndexInformer:
     def _next_due(self) -> float | None:
         with self._dispatch:
             due = [self._next_resync_check] if self._resync_check_period else []
-            retry = self._ingest.next_retry()
+            retry = self.ingest.next_retry()
             if retry is not None:
                 due.append(retry)
             return min(due, default=None)
 
     def _on_timer(self) -> None:
-        self._ingest.retry_quarantined()
+        self.ingest.retry_quarantined()
         with self._dispatch:
             now = self._clock.monotonic()
             if not self._resync_check_period or now < self._next_resync_check:
                 return
             self._next_resync_check = now + self._resync_check_period
-            if self._health.connected and not self._stopped:
+            if self._health.connected and not self.is_stopped:
                 self._resync(now)
 
     def _resync(self, now: float) -> None:

@@ -71,11 +71,14 @@ class Ingest:
     handler may find the store ahead of the change it is told of, never behind it (I3). The transforms run without a
     lock; index functions under the store's; inline handlers under ``dispatch``, see :class:`Registration`.
 
+    Once the store is closed nothing has an effect any more (R25).
+
     :param distribute: called with the changes in order, under ``dispatch``, after the store holds them.
     :param wants_unchanged: whether anybody wants objects that a list repeats unchanged (I9).
     :param committed: called after a complete content is in the store and distributed, under ``dispatch``.
     :param fetch: reads one object, by namespace and name, from the server; None if it is not in the collection.
     :param dispatch: held while store and handlers' buffers are brought from one state to the next (I5).
+    :ivar populated: whether a complete content has been committed.
     """
 
     def __init__(
@@ -103,18 +106,13 @@ class Ingest:
         self._dispatch = dispatch
         self._health = health
         self._log = log
-        self._populated = False
+        self.populated = False
         self._quarantine = Quarantine(clock)
         self._quarantine_grew = quarantine_grew
         # Keys whose cached object was fetched, and its version: until the collection gets there, what it says of them
         # is older than what the cache holds. A list from before what the cache has seen is no such news: then the
         # server was restored, and counts anew. Changed under the dispatch lock.
         self._ahead: dict[str, str] = {}
-
-    @property
-    def populated(self) -> bool:
-        """Whether a complete content has been committed."""
-        return self._populated
 
     # What the reflector calls
 
@@ -126,6 +124,8 @@ class Ingest:
         if self._transforms:  # they are the user's code, and run before any lock is taken
             shaped = [self._shape_event(event) for event in events]
         with self._dispatch:
+            if self._store.closed:
+                return
             notes: list[Note] = []
             with self._store.transaction() as transaction:
                 version = ""
@@ -315,7 +315,9 @@ class Ingest:
         end then takes for a stranger.
         """
         with self._dispatch:
-            initial, self._populated = not self._populated, True
+            if self._store.closed:
+                return
+            initial, self.populated = not self.populated, True
             unchanged = self._wants_unchanged()
             notes: list[Note] = []
             with self._store.transaction() as transaction:

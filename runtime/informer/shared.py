@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol, TypeAlias
@@ -23,13 +24,10 @@ Fill: TypeAlias = Callable[[Sink, Health, WatchErrorHandler], Reflector]
 class Member(Protocol):
     """An informer as its hub sees it.
 
-    :ivar feeding: held while its ingest is given something; a member that has stopped is given nothing any more.
+    :ivar ingest: takes nothing any more once the informer has stopped.
     """
 
-    feeding: threading.RLock
-
-    @property
-    def ingest(self) -> Ingest: ...
+    ingest: Ingest
 
     @property
     def is_stopped(self) -> bool: ...
@@ -61,7 +59,8 @@ class Hub:
         self.health = Health(clock)
         self._log = log
         self._members: tuple[Member, ...] = ()  # replaced, under the lock of all hubs
-        self._delivery = threading.RLock()  # held while something goes to all members, and while one is seeded
+        self._delivery = threading.Lock()  # held while something goes to all members, and while one is seeded
+        self._seeder: threading.Thread | None = None  # who holds it to seed; written under it
         self._has_listed = False  # under the delivery lock
         self.shapes = _Shapes()
         self.reflector = fill(self, self.health, self._watch_failed)
@@ -75,17 +74,24 @@ class Hub:
     def seed(self, member: Member) -> None:
         """Give a member that came later what the others have; waits for what is being delivered."""
         with self._delivery:
-            # The first list is for all who are there when it is complete.
-            if self._has_listed and not member.ingest.populated:
-                self._seed(member, self._donor(lambda other: other.ingest.populated))
+            self._seeder = threading.current_thread()
+            try:
+                # The first list is for all who are there when it is complete.
+                if self._has_listed and not member.ingest.populated:
+                    self._seed(member, self._donor(lambda other: other.ingest.populated))
+            finally:
+                self._seeder = None
 
-    def join(self, member: Member) -> None:
-        """Wait until a member that has left is given nothing any more, and for the thread if it was the last."""
-        if threading.current_thread() is self._thread:
-            return
-        with member.feeding:
-            pass
-        if not self._members:
+    def is_delivering_here(self) -> bool:
+        """Whether the calling thread is one that calls inline handlers of the members.
+
+        It must not wait for the other ones: they may be waiting for what it does to be over.
+        """
+        return threading.current_thread() in (self._thread, self._seeder)
+
+    def join(self) -> None:
+        """Wait for the thread if all members have left."""
+        if not self._members and self._thread.ident is not None:  # it may be that it could not be started
             self._thread.join()
 
     # What the reflector calls, in its thread
@@ -97,28 +103,26 @@ class Hub:
         with self._delivery:
             members = self._members
             if len(members) == 1:  # almost always, and it must cost no more than an ingest of one's own
-                member = members[0]
-                with member.feeding:
-                    ingest = member.ingest
-                    if ingest.populated and not member.is_stopped:
-                        ingest.apply(events)
-                return
-
-            def give(member: Member) -> None:
+                ingest = members[0].ingest
                 # Who has not been seeded yet gets these with the rest, and not before it.
-                if member.ingest.populated:
-                    member.ingest.apply(events)
+                if ingest.populated:
+                    ingest.apply(events)
+            else:
+                self._apply_to_all(events)
 
-            self._each(give)
+    def _apply_to_all(self, events: Sequence[Event]) -> None:
+        def give(member: Member) -> None:
+            if member.ingest.populated:
+                member.ingest.apply(events)
+
+        self._each(give)
 
     def _each(self, give: Callable[[Member], None]) -> None:
         members = self._members
         self.shapes.remember = len(members) > 1
         try:
             for member in members:
-                with member.feeding:
-                    if not member.is_stopped:
-                        give(member)
+                give(member)
         finally:
             self.shapes.remember = False
             self.shapes.forget()
@@ -149,9 +153,7 @@ class Hub:
             # Nobody is left who has something. What is under way may have been for them only.
             self.reflector.relist()
             return
-        with member.feeding:
-            if not member.is_stopped:
-                member.ingest.seed_from(donor.ingest)
+        member.ingest.seed_from(donor.ingest)
 
 
 class _SharedReplacement:
@@ -229,10 +231,11 @@ def enter(key: Hashable | None, member: Member, own: Hub) -> tuple[Hub, bool]:
         if hub is not None:
             hub._members = (*hub._members, member)
             return hub, True
-        if key is not None:
-            _hubs[key] = own
         own._members = (member,)
         own._thread.start()
+        # Others must not find a hub without a thread, nor one which the stop of its first member may have ended.
+        if key is not None and not member.is_stopped:
+            _hubs[key] = own
         return own, False
 
 
@@ -251,3 +254,14 @@ def _forget(hub: Hub) -> None:
     """Have nobody come any more. The caller holds the lock."""
     for key in [key for key, known in _hubs.items() if known is hub]:
         del _hubs[key]
+
+
+def _after_fork() -> None:
+    """In a child process: the parent's hubs have no thread here."""
+    global _hubs_lock
+    _hubs_lock = threading.Lock()  # another thread of the parent may have held it
+    _hubs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

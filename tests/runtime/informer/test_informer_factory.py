@@ -10,9 +10,21 @@ import pytest
 from runtime.client import Client, NotFound, ResourceClient, Unstructured
 from runtime.informer import ResourceEventHandler, SharedIndexInformer, SharedInformerFactory, wait_for_cache_sync
 from runtime.informer.sync import Latch
+from runtime.informer.timers import Timers
 from runtime.testing import FakeAPIServer, FakeClock, FakeControllerSource
 from runtime.types import GVR, Request
-from tests.runtime.informer.informer_support import CONFIGMAPS, Script, obj, quick, until
+from tests.runtime.informer.informer_support import (
+    CONFIGMAPS,
+    WIDGETS,
+    Handler,
+    Script,
+    added,
+    listing,
+    obj,
+    quick,
+    until,
+    watching,
+)
 
 SECRETS = GVR("", "v1", "secrets")
 NODES = GVR("", "v1", "nodes")
@@ -300,3 +312,52 @@ def test_many_starts_and_stops_leave_no_thread_and_no_connection(api: FakeAPISer
     assert not [t.name for t in threading.enumerate() if t not in before and t.name.startswith("informer/")]
     client.close()  # the pooled ones; watches are never pooled
     until(lambda: api.connections == 0)
+
+
+def test_who_waits_for_the_end_keeps_nothing_from_going_on(script: Script, scripted_client: Client) -> None:
+    """join before stop waits for both."""
+    script.lists.append(listing(10))
+    told, begun = threading.Event(), threading.Event()
+
+    def later(handler: Handler) -> None:
+        begun.wait(15)
+        watching(added(obj("a", 11)))(handler)
+
+    script.watches.append(later)
+    with SharedInformerFactory(scripted_client, watch_list=False, backoff=quick) as factory:
+        informer = factory.informer(WIDGETS)
+        informer.add_event_handler(ResourceEventHandler(on_add=lambda obj, _: told.set()))
+        factory.start()
+        waiting = threading.Thread(target=informer.join, name="waits-for-the-end")
+        waiting.start()
+        waiting.join(0.1)
+        begun.set()
+        assert told.wait(15)
+        assert waiting.is_alive()
+        informer.stop()
+        waiting.join()
+
+
+def test_a_handler_may_use_its_factory_while_that_still_starts(
+    script: Script, scripted_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is called under the informer's lock, and who starts holds the factory's."""
+    calling = threading.Event()
+    start = Timers.start
+
+    def start_slowly(timers: Timers) -> None:
+        calling.wait(0.3)
+        start(timers)
+
+    monkeypatch.setattr(Timers, "start", start_slowly)
+    script.lists.append(listing(10, obj("a", 1)))
+    with SharedInformerFactory(scripted_client, watch_list=False, backoff=quick) as factory:
+        seen: list[dict[GVR, SharedIndexInformer]] = []
+
+        def on_add(obj: Unstructured, is_in_initial_list: bool) -> None:
+            calling.set()
+            seen.append(factory.informers)
+
+        factory.informer(WIDGETS).add_event_handler(ResourceEventHandler(on_add=on_add), inline=True)
+        factory.start()  # the test's own time limit is the assertion
+        until(lambda: seen)

@@ -325,3 +325,20 @@ def test_the_garbage_collector_has_nothing_to_do_with_a_cached_object() -> None:
     gc.collect()
     assert len(gc.get_objects()) - before < 100
     assert len(taker.store.by_index("node", "n3")) == 286
+
+
+def test_nothing_changes_once_the_store_is_closed() -> None:
+    """R25: what was under way when the informer stopped comes to nothing, for handlers too."""
+    taker = Taker()
+    taker.listed(5, [unstructured("a", 1)])
+    coming = taker.ingest.begin_replace()
+    coming.add([unstructured("b", 2)])
+    taker.store.close()
+    taker.told.clear()
+    commits = taker.commits
+    coming.commit("9")
+    taker.ingest.apply([Event("ADDED", unstructured("c", 7))])
+    assert taker.told == []
+    assert taker.commits == commits
+    assert taker.store.list_keys() == ["ns/a"]
+    assert taker.store.resource_version == "5"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import pytest
 
-from runtime.client import Client, ResourceClient, Unstructured
-from runtime.informer import ListGate, ResourceEventHandler, SharedIndexInformer, SharedInformerFactory
-from runtime.informer.shared import _hubs
+from runtime.client import Cancelled, Client, ResourceClient, Unstructured
+from runtime.informer import ListGate, ResourceEventHandler, SharedIndexInformer, SharedInformerFactory, shared
+from runtime.informer.shared import Hub, Member, _hubs
 from runtime.testing import FakeAPIServer
 from runtime.types import JSONObject
 from tests.runtime.informer.informer_support import (
@@ -414,3 +414,117 @@ def test_many_come_and_go_and_each_that_stays_is_right(client: Client, configmap
     assert failures == []
     assert not _hubs
     until(lambda: not [t for t in threading.enumerate() if t not in before and t.name.startswith("informer/")])
+
+
+def test_an_inline_handler_may_wait_for_the_end_of_a_sharer(script: Script, sharing: Make) -> None:
+    """Whose seeding in turn waits for that handler."""
+    script.lists.append(listing(10, obj("a", 1)))
+    ended: list[SharedIndexInformer] = []
+
+    def on_add(o: Unstructured, is_in_initial_list: bool) -> None:
+        other = sharing()
+        other.stop()
+        other.join()  # the test's own time limit is the assertion
+        ended.append(other)
+
+    first = sharing(start=False)
+    first.add_event_handler(ResourceEventHandler(on_add=on_add), inline=True)
+    first.start()
+    until(lambda: ended)
+    assert synced(first).sharers == 1
+    assert ended[0].indexer.list_keys() == []
+    first.stop()
+    first.join()
+
+
+def test_an_inline_handler_that_is_called_late_may_end_its_informer(script: Script, sharing: Make) -> None:
+    """While the watch has something for it, which waits until it returns."""
+    go_on, ended = threading.Event(), threading.Event()
+
+    def later(handler: Handler) -> None:
+        go_on.wait(15)
+        watching(modified(obj("a", 16)))(handler)
+
+    script.lists.append(listing(10, obj("a", 1)))
+    script.watches.append(later)
+    first, second = synced(sharing()), sharing(start=False)
+
+    def on_add(o: Unstructured, is_in_initial_list: bool) -> None:
+        health = second._hub.health
+        first.stop()
+        go_on.set()
+        until(lambda: health.queued)  # the watch's thread has it in hand
+        second.stop()
+        second.join()
+        ended.set()
+
+    second.add_event_handler(ResourceEventHandler(on_add=on_add), inline=True)
+    second.start()
+    assert ended.wait(30)
+    second.join()
+    cached = second.indexer.get("ns/a")
+    assert cached is not None
+    assert cached.resource_version == "1"
+
+
+def test_one_that_has_stopped_is_not_connected(script: Script, sharing: Make) -> None:
+    script.lists.append(listing(10, obj("a", 1)))
+    first, second = synced(sharing()), synced(sharing())
+    until(lambda: second.sync_state.connected)
+    first.stop()
+    assert not first.sync_state.connected
+    assert second.sync_state.connected
+
+
+def test_one_that_is_stopped_while_it_starts_takes_nobody_along(
+    script: Script, sharing: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.then_list = listing(10, obj("a", 1))
+    first, second = sharing(start=False), sharing(start=False)
+    enter = shared.enter
+
+    def enter_stopped(key: Hashable | None, member: Member, own: Hub) -> tuple[Hub, bool]:
+        monkeypatch.undo()
+        first.stop()
+        entered = enter(key, member, own)
+        second.start()
+        return entered
+
+    monkeypatch.setattr(shared, "enter", enter_stopped)
+    first.start()
+    synced(second)
+    for informer in (first, second):
+        informer.stop()
+        informer.join()
+    assert first.indexer.list_keys() == []
+
+
+def test_a_hub_whose_thread_could_not_be_started_gets_nobody(
+    script: Script, sharing: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.then_list = listing(10, obj("a", 1))
+    first, second = sharing(start=False), sharing(start=False)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        first.start()
+    monkeypatch.undo()
+    second.start()
+    synced(second)
+    for informer in (first, second):
+        informer.stop()
+        informer.join()
+
+
+def test_objects_of_one_that_has_stopped_are_not_fetched(script: Script, sharing: Make) -> None:
+    """Its threads end soon, though the source is still open for the others."""
+    script.lists.append(listing(10))
+    first, second = synced(sharing()), synced(sharing())
+    first.stop()
+    with pytest.raises(Cancelled):
+        first.ingest._fetch("ns", "a")
+    assert second.sharers == 1
+    assert len(script.asked_lists) == 1
