@@ -55,7 +55,8 @@ class Manager:
     :param graceful_shutdown_timeout: seconds that running reconciles and runnables get to end; 0: none, below 0: for
         ever (M3).
     :param resync_period: seconds between redeliveries of the whole cache to the controllers; 0.0 never.
-    :param registry: a prometheus_client registry to share with the application's metrics.
+    :param registry: a prometheus_client registry to share with the application's metrics; it has the manager's while
+        that runs, be ``/metrics`` on or off.
     :param name: of the informers' series; only one manager of a process publishes those of a name (I24).
     :param clock: the time for delays, back-off and deadlines.
     :raises BadOption: an option that makes no sense; the message names it.
@@ -214,6 +215,7 @@ class Manager:
         :raises ShutdownTimeout: something still ran when the grace period was over.
         :raises Exception: what a runnable raised.
         """
+        self.registry.open()
         try:
             self._lifecycle.run(stop)
         finally:

@@ -84,8 +84,9 @@ class Collector:
 class Registry:
     """What a manager is scraped for: its sources, in a registry, rendered as text.
 
-    :param prometheus: a registry to join, shared with the metrics of the application; it is served too, and left clean
-        by :meth:`close`. ``None``: one of our own, made at the first scrape, with the metrics of the process.
+    :param prometheus: a registry to join, shared with the metrics of the application; it is served too, joined by
+        :meth:`open`, and left clean by :meth:`close`. ``None``: one of our own, made at the first scrape, with the
+        metrics of the process.
     """
 
     def __init__(self, prometheus: CollectorRegistry | None = None) -> None:
@@ -115,6 +116,11 @@ class Registry:
 
         encode, content_type = choose_encoder(accept)
         return encode(self.prometheus()), content_type
+
+    def open(self) -> None:
+        """Join a registry that was given to us: the application may serve it itself."""
+        if not self._own:
+            self.prometheus()
 
     def close(self) -> None:
         """Leave a registry that was given to us, so that a later manager may join it."""

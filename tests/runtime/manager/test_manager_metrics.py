@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser as openmetrics
 
 from runtime.manager import Manager
@@ -76,6 +77,18 @@ PROMISED: list[tuple[str, str, str, Bounds]] = [
 
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # what Prometheus prefers
+
+
+def test_a_given_registry_is_joined_also_where_nobody_asks_the_manager() -> None:
+    registry = CollectorRegistry()
+    series = ("controller_runtime_max_concurrent_reconciles", {"controller": "maps"})
+    with FakeAPIServer() as server, server.client() as client:
+        manager = Manager(client, registry=registry, metrics_bind_address="0", health_probe_bind_address="0")
+        manager.controller("maps").for_(CONFIGMAPS).complete(lambda *_: None)
+        assert registry.get_sample_value(*series) is None
+        with running(manager):
+            assert registry.get_sample_value(*series) == 1
+        assert registry.get_sample_value(*series) is None
 
 
 @pytest.fixture(scope="module")
