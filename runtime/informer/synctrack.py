@@ -73,6 +73,10 @@ class AsyncTracker(Generic[K]):
     def sync_latch(self) -> Latch:
         return self._latch
 
+    def __repr__(self) -> str:
+        with self._lock:
+            return f"<AsyncTracker {'synced' if self._latch else f'waits for {len(self._waiting)} keys'}>"
+
     def _look(self) -> None:
         upstream = self._upstream
         if upstream is None:

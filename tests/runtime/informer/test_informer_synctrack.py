@@ -65,6 +65,17 @@ def test_a_handler_that_never_syncs_ends_the_wait() -> None:
     assert answers == [False]
 
 
+def test_a_wait_that_times_out_says_how_much_is_left(caplog: pytest.LogCaptureFixture) -> None:
+    tracker, upstream = AsyncTracker[str](), Upstream()
+    tracker.follow(upstream)
+    tracker.start("a")
+    upstream.sync_latch.set()
+    assert not wait_for_cache_sync(tracker, timeout=0.01)
+    assert "waits for 1 keys" in caplog.text
+    tracker.finished("a")
+    assert repr(tracker) == "<AsyncTracker synced>"
+
+
 def test_workers_behind_a_queue_have_processed_the_initial_list() -> None:
     processed: list[str] = []
     queue: Queue[str] = Queue()
