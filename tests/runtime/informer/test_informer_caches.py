@@ -91,6 +91,7 @@ def test_deleting_and_replacing(clock: FakeClock) -> None:
     assert cache.list_keys() == ["ns/b", "ns/not-replaced"]
     clock.advance(8.0)
     cache.replace([unstructured("b"), unstructured("c")])
+    assert cache.list_keys() == ["ns/b", "ns/c"]
     clock.advance(8.0)
     assert sorted(obj.name for obj in cache.list()) == ["b", "c"]
 
