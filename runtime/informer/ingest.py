@@ -347,13 +347,17 @@ class Ingest:
                         self._note_change(old, obj, notes, initial=initial)
                 transaction.swap(content)
                 transaction.reach(resource_version)
-            self._quarantine.keep_only(failed)
-            for key, failure in failed.items():
-                if not is_older(failure.resource_version, self._ahead.get(key, "")):
-                    self._quarantine.hold(failure)
+            self._hold_only(failed)
             self._forget_what_was_passed()
             self._tell(notes)
             self._committed()
+
+    def _hold_only(self, failed: dict[str, Failure]) -> None:
+        """Have in quarantine what failed of a list, and nothing else."""
+        self._quarantine.keep_only(failed)
+        for key, failure in failed.items():
+            if not is_older(failure.resource_version, self._ahead.get(key, "")):
+                self._quarantine.hold(failure)
 
     def seed_from(self, other: Ingest) -> None:
         """Take over what another ingest of the same collection and with the same transforms holds, as a replacement.
