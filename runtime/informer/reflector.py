@@ -20,7 +20,7 @@ from .feed import BadLine, Batch, Feed, ends_initial_events, is_overload, is_sta
 from .gate import ListGate, ListPass
 from .ingest import BOOKMARK, Event, Replacement, Sink
 from .listing import Pages
-from .silence import EndBookmarkTicker, Silence
+from .silence import EndBookmarkTicker, Silence, says_it_has_reached
 from .source import Source
 from .state import Health, RelistReason
 
@@ -337,20 +337,11 @@ class Reflector:
 
         :raises ClientError: it has not, or does not answer.
         """
-        if self._version not in ("", "0"):
-            try:
-                self._source.list_page(
-                    resource_version=self._version, limit=1, continue_token="", resource_version_match="NotOlderThan"
-                )
-            except ApiError as error:
-                if is_stale_version(error):
-                    self._version_unavailable = True
-                    raise
-                if is_overload(error):
-                    raise
-                # Whatever else it has against the list: the watch will tell.
-                self._log.debug("the server does not say whether it knows the version", error=str(error))
-        self._in_doubt = False
+        try:
+            self._in_doubt = not says_it_has_reached(self._version, self._source, self._log)
+        except ApiError as error:
+            self._version_unavailable |= is_stale_version(error)
+            raise
 
     def _open(self, version: str, *, initial_events: bool) -> Feed:
         self._close_feed()

@@ -1,4 +1,4 @@
-"""What it means that a watch brings nothing."""
+"""What it means that a watch brings nothing: a dead connection, a quiet collection, or a server that is behind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from runtime.client import ApiError
 from runtime.clock import Clock
 from runtime.logging import Logger
+
+from .feed import is_overload, is_stale_version
+from .source import Source
 
 WATCH_END_MARGIN = 10.0  # seconds a server may be late with the end of a watch
 _SILENT_WATCHES = 2  # without a bookmark, one after the other: from there on it is how this server is
@@ -60,6 +64,26 @@ class Silence:
             return True
         self._silent_watches += 1
         return False
+
+
+def says_it_has_reached(version: str, source: Source, log: Logger) -> bool:
+    """Ask for a list of one object, at least as new as ``version``.
+
+    :returns: False if the server does not say it now, but might another time.
+    :raises ApiError: it has not reached that version, or is too busy to say.
+    :raises ClientError: it does not answer.
+    """
+    if version in ("", "0"):
+        return True
+    try:
+        source.list_page(resource_version=version, limit=1, continue_token="", resource_version_match="NotOlderThan")
+    except ApiError as error:
+        if is_stale_version(error) or is_overload(error):
+            raise
+        # Whatever else it has against the list: the watch will tell.
+        log.debug("the server does not say whether it knows the version", error=str(error))
+        return error.status < 500
+    return True
 
 
 class EndBookmarkTicker:

@@ -179,6 +179,23 @@ def test_a_server_that_does_not_let_itself_be_asked_is_watched_all_the_same(scri
     assert len(script.asked_lists) == 1
 
 
+@pytest.mark.parametrize(("code", "asked"), [(500, 2), (404, 1)])
+def test_a_server_that_fails_to_say_is_asked_with_the_next_watch(
+    script: Script, scripted: Make, code: int, asked: int
+) -> None:
+    script.lists.append(listing(10))
+    script.watches += [
+        watching(bookmark(11), then="drop"),
+        watching(bookmark(12), then="end"),  # which by itself would be no reason
+        watching(added(obj("a", 13))),
+    ]
+    script.probes.append(status(code, "Whatever"))
+    informer = synced(scripted(watch_timeout=0.5))
+    until(lambda: "ns/a" in informer.indexer)
+    assert len(script.asked_probes) == asked
+    assert len(script.asked_lists) == 1
+
+
 def test_a_busy_server_is_asked_again_later(script: Script, scripted: Make) -> None:
     script.lists.append(listing(10))
     script.watches += [watching(bookmark(11), then="drop"), watching(), watching(added(obj("a", 12)))]
