@@ -144,11 +144,7 @@ class Records:
 
 
 def set_read_timeout(response: urllib3.BaseHTTPResponse, seconds: float | None) -> None:
-    """Have each further read of the socket fail after that long; None: never.
-
-    Where the server ends the connection with its answer, the connection has given up its socket already and only the
-    reader still has it.
-    """
+    """Have each further read of the socket fail after that long; None: never."""
     sock = _socket(response)
     if sock is not None:
         sock.settimeout(seconds)
@@ -169,8 +165,9 @@ def is_gzip(response: urllib3.BaseHTTPResponse) -> bool:
 
 
 def _socket(response: urllib3.BaseHTTPResponse) -> socket.socket | None:
-    sock: socket.socket | None = getattr(response.connection, "sock", None)
-    return sock or getattr(getattr(_reader(response), "raw", None), "_sock", None)
+    # The reader's, for the connection has given its own up where the server ends it with its answer.
+    sock: socket.socket | None = getattr(getattr(_reader(response), "raw", None), "_sock", None)
+    return sock
 
 
 def _reader(response: urllib3.BaseHTTPResponse) -> object:

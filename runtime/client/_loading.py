@@ -75,7 +75,8 @@ def _loaded(config: KubeConfig, user: JSONObject, source: CredentialSource | Non
         except ConfigError as e:
             raise ConfigError(f"{config.user_where}: {e}") from None
     # The official client alone knows the proxies of the environment.
-    if config.cluster.keys() <= _PLAIN_CLUSTER and user.keys() <= _PLAIN_USER and not getproxies():
+    plain = config.cluster.keys() <= _PLAIN_CLUSTER and user.keys() <= _PLAIN_USER and not getproxies()
+    if plain and (source is None or isinstance(source, TokenFile)):
         return Loaded(_plain(config, user, source), config.namespace)
     if source is not None:
         for key in ("tokenFile", "token", "exec", "auth-provider"):
@@ -85,7 +86,7 @@ def _loaded(config: KubeConfig, user: JSONObject, source: CredentialSource | Non
     return Loaded(official_transport(config, user, source), config.namespace)
 
 
-def _plain(config: KubeConfig, user: JSONObject, source: CredentialSource | None) -> PlainTransport:
+def _plain(config: KubeConfig, user: JSONObject, source: TokenFile | None) -> PlainTransport:
     cluster = config.cluster
     authority = cluster.get("certificate-authority-data")
     try:

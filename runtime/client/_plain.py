@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from runtime.client._credentials import Credentials, CredentialSource, checked_token
+from runtime.client._credentials import Credentials, TokenFile, checked_token
 from runtime.client._http import Connection
 from runtime.client._interrupt import interruptible
 from runtime.client._pools import close_idle
@@ -22,7 +22,7 @@ class PlainTransport:
     """Connections to ``url`` with a bearer token, or without. Environment proxies are not used.
 
     :param token: one that does not change.
-    :param source: where tokens come from that do; it may answer no client certificates.
+    :param source: the file of one that does.
     :param ca_file: PEM file of the authorities to trust; read again for each connection, for it may be rotated.
     :param ca_data: the same as PEM text.
     """
@@ -35,7 +35,7 @@ class PlainTransport:
         insecure_skip_tls_verify: bool = False,
         *,
         ca_data: str | None = None,
-        source: CredentialSource | None = None,
+        source: TokenFile | None = None,
     ) -> None:
         """:raises ConfigError: the URL, the token or the authorities cannot be used."""
         self._base_url = _checked(url)
@@ -58,12 +58,10 @@ class PlainTransport:
     def base_url(self) -> str:
         return self._base_url
 
-    def connection(self, refused: Connection | None = None) -> Connection:
+    def connection(self, refused: Connection | None = None) -> Connection:  # noqa: ARG002 the file is looked at anyway
         if self._source is None:
             return self._connection
-        with self._lock:
-            unwanted = self._credentials if refused is not None and refused is self._connection else None
-        credentials = self._source.get(unwanted)
+        credentials = self._source.get()
         with self._lock:
             if credentials is not self._credentials:
                 self._credentials = credentials

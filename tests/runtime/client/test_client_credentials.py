@@ -69,6 +69,7 @@ def authorizations(scripted: ScriptedServer) -> Any:
     [
         ({}, None),
         ({"token": "t"}, "Bearer t"),
+        ({"token": "t", "exec": {"apiVersion": V1, "command": "no-such-plugin"}}, "Bearer t"),
         ({"username": "u", "password": "p"}, "Basic " + base64.b64encode(b"u:p").decode()),
     ],
 )
@@ -100,6 +101,41 @@ def test_a_token_file_is_read_again_when_it_changes(
         file.unlink()
         pods.get("a")
     assert authorizations(scripted) == ["Bearer one"] + ["Bearer two"] * 5
+
+
+@pytest.mark.parametrize(("renewed", "sent"), [(None, 1), ("one\n", 1), ("two", 2)])
+def test_a_refused_token_of_a_file_is_sent_again_only_if_it_has_changed(
+    scripted: ScriptedServer,
+    kit: type[Kit],
+    kubeconfig: Callable[..., str],
+    tmp_path: Path,
+    renewed: str | None,
+    sent: int,
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("one")
+
+    def refuse(handler: Handler, seen: Seen) -> None:
+        if renewed is not None:
+            file.write_text(renewed)
+        kit.failure(401, "Unauthorized")(handler, seen)
+
+    scripted.default = refuse
+    with load_client(kubeconfig(scripted.url, {"tokenFile": "token"})) as client, pytest.raises(Unauthorized):
+        client.resource(PODS, "ns").get("a")
+    assert authorizations(scripted) == ["Bearer one", "Bearer two"][:sent]
+
+
+def test_closing_a_client_closes_its_idle_connections(scripted: ScriptedServer, kit: type[Kit]) -> None:
+    scripted.default = kit.answer(kit.pod("a"))
+    client = Client(scripted.url)
+    client.resource(PODS, "ns").get("a")
+    pools = client._sender.transport.connection().pool.pools
+    queues: list[Any] = [pools[key].pool for key in pools.keys()]  # noqa: SIM118
+    sockets = [connection.sock for queue in queues for connection in queue.queue if connection is not None]
+    assert [sock.fileno() > 0 for sock in sockets] == [True]
+    client.close()
+    assert [sock.fileno() for sock in sockets] == [-1]
 
 
 class Plugin:

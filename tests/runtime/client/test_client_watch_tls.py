@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
@@ -17,6 +18,7 @@ import pytest
 from runtime import GVR
 from runtime import client as c
 from runtime.client import Client, RawWatch
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.runtime.client.conftest import Kit
@@ -189,6 +191,62 @@ def test_close_wakes_the_reader(connect: Any, kit: type[Kit]) -> None:
     reader.join(30)
     assert not reader.is_alive()
     assert [names(batch) for batch in seen] == [["a"]]
+
+
+def test_a_batch_has_a_bound(connect: Any) -> None:
+    """However fast the server sends."""
+    watch, server = connect(None)
+    size, lines = 16_000, 128
+    records = b"".join(server.event(b"x" * size + b"\n") for _ in range(lines))
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(server.send, records)
+        batches = [next(watch)]
+        while sum(map(len, batches)) < lines:
+            batches.append(next(watch))
+        sending.result(30)
+    assert max(map(len, batches)) * size < 300_000
+
+
+def _ended_by_server(watch: RawWatch, server: Records) -> None:
+    server.send(server.record(b"0\r\n\r\n"))
+    assert list(watch) == []
+
+
+def _ended_by_silence(watch: RawWatch, _server: Records) -> None:
+    with pytest.raises(c.IdleTimeout):
+        next(watch)
+
+
+def _ended_by_nonsense(watch: RawWatch, server: Records) -> None:
+    server.send(server.record(b"no\r\nchunk\r\n"))
+    with pytest.raises(c.ConnectionFailed):
+        next(watch)
+
+
+def _ended_between_reads(watch: RawWatch, _server: Records) -> None:
+    watch.close()
+
+
+def _ended_while_reading(watch: RawWatch, _server: Records) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(list, watch)
+        eventually(lambda: watch._reading)
+        watch.close()
+        assert reading.result(30) == []
+
+
+@pytest.mark.parametrize(
+    "end", [_ended_by_server, _ended_by_silence, _ended_by_nonsense, _ended_between_reads, _ended_while_reading]
+)
+def test_whatever_ends_a_watch_its_connection_is_closed(connect: Any, end: Any) -> None:
+    watch, server = connect(0.3 if end is _ended_by_silence else None)
+    end(watch, server)
+    assert watch.closed
+    assert next(watch, None) is None
+    server.sock.settimeout(30)
+    with contextlib.suppress(ConnectionError):
+        while server.sock.recv(65536):
+            pass
 
 
 def test_close_leaves_the_reader_its_session(connect: Any, kit: type[Kit]) -> None:
