@@ -140,6 +140,12 @@ def test_what_is_no_json_object_is_refused(raw: Any) -> None:
         Unstructured.from_bytes(raw)
 
 
+@pytest.mark.parametrize("before", [b'{"spec":', b'{"metadata":{"labels":', b'{"metadata":{"name":'])
+def test_what_is_nested_without_end_is_refused(before: bytes) -> None:
+    with pytest.raises(ValueError, match="nested too deep"):
+        Unstructured.from_bytes(before + b"[" * 1_000_000)
+
+
 @pytest.mark.parametrize("value", [None, 5, "text", [], object()])
 def test_only_mappings_make_one(value: Any) -> None:
     with pytest.raises(TypeError):
@@ -313,6 +319,8 @@ def test_every_field_is_what_json_says(obj: Any, metadata: Any, separators: Any)
         ({"metadata": {"name": "a"}, "kind": "Pod", "apiVersion": "v1"}, ("Pod", "v1")),
         ({"metadata": {"name": "a"}, "kind": "Job", "apiVersion": "batch/v1"}, ("Job", "batch/v1")),
         ({"metadata": {"name": "a"}, "kind": "Job"}, ("Job", "")),
+        ({"apiVersion": "batch/v1", "metadata": {"name": "a"}}, ("", "batch/v1")),
+        ({"metadata": {"name": "a"}, "apiVersion": "batch/v1"}, ("", "batch/v1")),
         ({"kind": "Job", "apiVersion": "batch/v1", "metadata": {"name": "a"}}, ("Job", "batch/v1")),
     ],
 )
