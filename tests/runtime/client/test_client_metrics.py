@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from pathlib import Path
@@ -103,6 +104,25 @@ def test_details_are_measured_from_measure_on(scripted: ScriptedServer, client: 
     assert seen.value("rest_client_response_size_bytes_count", verb="GET") == 2
     assert seen.value("rest_client_response_size_bytes_bucket", verb="GET", le="1024.0") == 2
     assert seen.value("rest_client_request_retries_total", code="429", verb="GET", host=host) == 1
+
+
+def test_answers_are_measured_decompressed_and_streams_not_at_all(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
+    body = b'{"kind":"PodList","items":[' + b" " * 5000 + b"]}"
+    client.measure()
+    scripted.then(
+        lambda handler, seen: handler.reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}),
+        kit.chunks(kit.line("ADDED", kit.pod("a", resourceVersion="5"))),
+    )
+    pods = client.resource(PODS, "ns")
+    pods.list()
+    with pods.watch() as watch:
+        assert [event.type for event in watch] == ["ADDED"]
+    seen = scrape(client.metrics)
+    assert seen.value("rest_client_response_size_bytes_sum", verb="GET") == len(body)
+    for measured in ("response_size_bytes", "request_size_bytes", "request_duration_seconds"):
+        assert seen.value(f"rest_client_{measured}_count", verb="GET") == 1
 
 
 def test_a_repeat_with_renewed_credentials_counts(scripted: ScriptedServer, kit: type[Kit], tmp_path: Path) -> None:

@@ -148,6 +148,46 @@ def test_handlers_of_one_name_count_as_one(script: Script, scripted: Make) -> No
     informer.join()
 
 
+def test_of_handlers_of_one_name_the_backlogs_add_up_and_the_oldest_counts(script: Script, scripted: Make) -> None:
+    clock = FakeClock()
+    entered, release = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        entered.set()
+        assert release.wait(15)
+
+    script.lists.append(listing(10, obj("a", 1)))
+    script.watches.append(watching(*(added(obj(f"o{n}", 11 + n)) for n in range(5))))
+    informer = scripted(name="w", clock=clock, start=False, idle_timeout=None)
+    informer.add_event_handler(ResourceEventHandler(on_add=slow), name="same")
+    quick_one = informer.add_event_handler(ResourceEventHandler(on_add=lambda *_: None), name="same")
+    informer.start()
+    try:
+        assert entered.wait(15)
+        until(lambda: len(informer.indexer) == 6 and quick_one.backlog == 0)
+        clock.advance(5)
+        seen = of(informer)
+        assert seen.value("runtime_informer_handler_backlog", handler="same", **WIDGET) >= 5
+        assert seen.value("runtime_informer_handler_backlog_age_seconds", handler="same", **WIDGET) == 5
+    finally:
+        release.set()
+        informer.stop()
+        informer.join()
+
+
+def test_how_long_the_server_has_failed() -> None:
+    clock = FakeClock()
+    health, error = Health(clock), ConnectionFailed("gone", sent=False)
+    assert health.watch_opened() is None
+    assert health.failed(error) == 0
+    clock.advance(5)
+    assert health.failed(error) == 5
+    assert health.watch_opened() == 5
+    assert health.watch_opened() is None
+    clock.advance(7)
+    assert health.failed(error) == 0
+
+
 def test_objects_in_quarantine(script: Script, scripted: Make) -> None:
     def transform(o: dict[str, Any]) -> dict[str, Any]:
         if o["metadata"]["name"] == "b":

@@ -151,6 +151,17 @@ def test_a_source_that_raises_costs_only_its_own_metrics() -> None:
     assert samples(registry)["fine",] == 7
 
 
+def test_registering_asks_no_source() -> None:
+    asked: list[None] = []
+
+    def source() -> Iterable[Metric]:
+        asked.append(None)
+        return []
+
+    CollectorRegistry().register(Collector(source))
+    assert asked == []
+
+
 def test_a_source_that_fails_halfway_loses_all_its_metrics() -> None:
     def broken() -> Iterable[Metric]:
         yield GaugeMetricFamily("half", "Half.", value=1)
@@ -218,6 +229,7 @@ def test_a_given_registry_is_joined_and_left() -> None:
     assert samples(first)["app_gauge",] == 3
     assert samples(first)["ours",] == 1
     first.close()
+    assert given.get_sample_value("ours") is None
     second = Registry(given)  # a second manager in the process must not collide with the first
     second.add_source(lambda: [GaugeMetricFamily("ours", "Ours.", value=2)])
     assert samples(second)["ours",] == 2
