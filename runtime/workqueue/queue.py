@@ -12,9 +12,11 @@ Who may touch what, and why nothing is lost:
   least one sees the other; and only the holder moves the item on, so that is done once.
 * Only ``get`` puts an item into ``_processing``, with the lock, out of ``_queued``: never two workers.
 * A thread that finds nothing registers as sleeping and looks for notes once more; an add leaves its note and looks
-  for sleepers then. Again at least one sees the other: no wake-up is lost.
-* An exception may strike anywhere (a signal handler's, an item's own ``__eq__``). Then the order of the ready items and
-  the sleepers are made anew out of ``_queued``, ``_again`` and ``_processing``, each of which changes in one step.
+  for sleepers then. Again at least one sees the other: no wake-up is lost. A thread that gets up, woken or not, looks
+  for notes once it is no longer registered: it may be the one that an add has counted on.
+* An exception may strike anywhere (a signal handler's, an item's own ``__eq__``). Then all sleepers are woken, and the
+  order of the ready items is made anew out of ``_queued``, ``_again`` and ``_processing``, each of which changes in one
+  step.
 
 Items need an equality and a hash that agree. These may be written in Python: nothing above needs two operations
 on a dict to be atomic together, and of no dict two threads insert into it.
@@ -35,7 +37,7 @@ from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.workqueue.delays import Delays
 from runtime.workqueue.locking import give_way
-from runtime.workqueue.sleepers import Sleeper, Sleepers
+from runtime.workqueue.sleepers import Gate, Sleepers
 from runtime.workqueue.stats import DURATION_BUCKETS, Measured, QueueStats
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ class Queue(Generic[T]):
         self._delayed = self._delays.due_at  # item -> when it is due
         self._new_order = order
         self._arrange()
-        self._sleepers = Sleepers()
+        self._sleepers = Sleepers(self._clock)
         self._asleep = self._sleepers.asleep
         self._closed = False
         self._drains = 0
@@ -134,12 +136,14 @@ class Queue(Generic[T]):
         :raises ShutDown: the queue was shut down and nothing is queued any more (W5).
         :raises queue.Empty: nothing came within ``timeout``.
         """
-        notes, item, deadline = self._notes, _NOTHING, None
+        notes, item, deadline, gate, woken = self._notes, _NOTHING, None, None, False
         try:
             while True:
                 if self._locked():
                     give_way(self._lock)
                 with self._lock:
+                    if gate is not None:
+                        self._sleepers.leave(gate, woken)
                     if len(notes) == 1 and self._goes_straight(notes[0]):
                         _, item, since, _, _ = notes[0]
                         now = self._processing[item] = self._monotonic()
@@ -155,16 +159,18 @@ class Queue(Generic[T]):
                         number = self._handed_out = self._handed_out + 1
                         if number >= self._next_sample or now >= self._next_sample_time:
                             self._measure(item, now - since, number, now)
-                        if deadline is not None:
+                        if gate is not None and (self._queued or self._delayed):
                             self._wake_another()
                         return item  # type: ignore[no-any-return]
-                if deadline is None:
-                    deadline = inf if timeout is None else self._monotonic() + timeout
-                self._sleep(deadline)
+                    deadline = self._deadline(timeout) if deadline is None else deadline
+                    gate = self._sleepers.gate()
+                    seconds = self._lie_down(gate, deadline)
+                # Whoever left a note meanwhile may not have seen that somebody sleeps.
+                woken = not notes and gate.acquire(True, seconds)
         except (ShutDown, stdlib_queue.Empty):
             raise
         except BaseException:
-            self._repair(item)
+            self._repair(item, gate)
             raise
 
     def done(self, item: T) -> None:
@@ -270,12 +276,13 @@ class Queue(Generic[T]):
             hash(item)  # what cannot be an item is refused here and not in another thread; add() has looked it up
         try:
             now = self._monotonic()
-            if self._notes and len(self._notes) > _MANY_NOTES and not self._locked():
-                with self._lock:
-                    self._take_in()
             self._notes.append((kind, item, now, priority, delay))
             if self._asleep and (delay <= 0 or now + delay < self._sleepers.next_watch):
                 self._sleepers.wake_one()
+            # Last: what it may raise is the fault of another item, and must not cost this one its note.
+            if len(self._notes) > _MANY_NOTES and not self._locked():
+                with self._lock:
+                    self._take_in()
         except BaseException:
             self._repair()
             raise
@@ -321,13 +328,14 @@ class Queue(Generic[T]):
                             queued[item] = now
                             self._push(item)
                 notes.popleft()  # only now: an exception must not lose it. To do it twice does no harm.
+            if self._delayed:
+                self._take_in_due()
         except BaseException as error:
             self._suspect(notes[0] if notes and isinstance(error, Exception) else None)
             self._arrange()
+            self._sleepers.wake_all()
             raise
         self._suspected = None
-        if self._delayed:
-            self._take_in_due()
 
     def _take_in_due(self) -> None:
         now = self._monotonic()
@@ -368,6 +376,23 @@ class Queue(Generic[T]):
         """The calling thread leaves; somebody else must take what it leaves behind, and watch the delays."""
         if self._queued or self._delays.next_due() < self._sleepers.next_watch:
             self._sleepers.wake_one()
+
+    def _deadline(self, timeout: float | None) -> float:
+        return inf if timeout is None else self._monotonic() + timeout
+
+    def _lie_down(self, gate: Gate, deadline: float) -> float:
+        """Register the calling thread as sleeping at ``gate``; raises what ``get`` raises if it must not sleep.
+
+        :returns: for how many seconds at most; -1: for ever.
+        """
+        if self._closed:
+            raise ShutDown
+        now = self._monotonic()
+        if deadline <= now:
+            self._wake_another()
+            raise stdlib_queue.Empty
+        until = min(deadline, self._sleepers.enter(gate, self._delays.next_due() if self._delayed else inf))
+        return -1 if until == inf else min(max(until - now, 0.0), threading.TIMEOUT_MAX)
 
     def _close(self) -> None:
         if not self._closed:
@@ -418,39 +443,6 @@ class Queue(Generic[T]):
             worked = (self._monotonic() if now is None else now) - started
             self._measured.finished(item, worked, self._handed_out - len(self._processing))
 
-    def _sleep(self, deadline: float) -> None:
-        """Block until there may be an item; raises what ``get`` raises."""
-        sleeper: Sleeper | None = None
-        try:
-            with self._lock:
-                self._take_in()
-                if self._queued:
-                    return
-                if self._closed:
-                    raise ShutDown
-                if deadline <= self._monotonic():
-                    self._wake_another()
-                    raise stdlib_queue.Empty
-                sleeper = self._sleepers.spare()
-                self._sleepers.enter(sleeper, self._delays.next_due())
-            if self._notes:
-                return  # whoever added that may not have seen the sleeper
-            until = min(sleeper.watches_until, deadline)
-            sleeper.sleep(self._clock, None if until == inf else max(until - self._monotonic(), 0.0))
-        finally:
-            if sleeper is not None:
-                try:
-                    self._get_up(sleeper)
-                except BaseException:  # one that is registered but does not sleep would swallow a wake-up
-                    self._get_up(sleeper)
-                    raise
-        self._sleepers.spares.append(sleeper)
-
-    def _get_up(self, sleeper: Sleeper) -> None:
-        give_way(self._lock)
-        with self._lock:
-            self._sleepers.leave(sleeper)
-
     def _log_stray(self, item: T) -> None:
         _log.warning("done() ignored: nobody is processing the item", queue=self.name, item=item)
 
@@ -459,12 +451,15 @@ class Queue(Generic[T]):
             if self._is_drained():
                 self._drained.notify_all()
 
-    def _repair(self, item: T = _NOTHING) -> None:
+    def _repair(self, item: T = _NOTHING, gate: Gate | None = None) -> None:
         """An exception cut an operation short: complete or undo it.
 
         :param item: was being handed out.
+        :param gate: the calling thread is among the sleepers, or was.
         """
         with self._lock:
+            if gate is not None:  # who is registered but does not sleep would swallow a wake-up
+                self._sleepers.leave(gate, woken=False)
             if item is not _NOTHING and item in self._processing:
                 self._queued.setdefault(item, self._processing[item])
                 self._processing.pop(item)

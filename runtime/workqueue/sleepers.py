@@ -5,31 +5,47 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from math import inf
+from typing import Protocol
 
-from runtime.clock import Clock
+from runtime.clock import SYSTEM, Clock
 
 
-class Sleeper:
-    """One blocked thread."""
+class Gate(Protocol):
+    """What one thread sleeps at, once: a lock that is taken, and released to wake the thread. There is nothing
+    cheaper to wait for."""
 
-    __slots__ = ("_condition", "watches_until", "woken")
+    def acquire(self, blocking: bool = True, timeout: float = -1, /) -> bool:
+        """Take it, waiting for its release if ``blocking``; False: it was not released."""
 
-    def __init__(self) -> None:
-        self.watches_until = inf  # the due time for which it watches the delays; inf: it does not
-        self._condition = threading.Condition(threading.Lock())  # its own: nobody else is held up when it wakes
-        self.woken = False
+    def release(self) -> None:
+        """:raises RuntimeError: it is not taken."""
 
-    def wake(self) -> None:
+
+class ClockGate:
+    """A lock that is waited for in the time of ``clock``, which knows how to wait for conditions. A wait may end
+    early."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._condition = threading.Condition(threading.Lock())
+        self._taken = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1, /) -> bool:
         with self._condition:
-            self.woken = True
+            if self._taken and blocking:
+                self._clock.wait(self._condition, None if timeout < 0 else timeout)
+            released, self._taken = not self._taken, True
+            return released
+
+    def release(self) -> None:
+        with self._condition:
+            if not self._taken:
+                raise RuntimeError("release unlocked lock")
+            self._taken = False
             self._condition.notify()
-
-    def sleep(self, clock: Clock, seconds: float | None) -> None:
-        """Block until woken or for ``seconds``; may return early."""
-        with self._condition:
-            if not self.woken:
-                clock.wait(self._condition, seconds)
 
 
 class Sleepers:
@@ -41,48 +57,52 @@ class Sleepers:
     again then, and who makes work does that first and looks for sleepers then.
     """
 
-    def __init__(self) -> None:
-        self.asleep: deque[Sleeper] = deque()  # those that nobody has woken yet; its truth may be looked at freely
-        self._all: set[Sleeper] = set()  # also those on their way out
-        self.spares: list[Sleeper] = []  # whose threads left as they should
+    def __init__(self, clock: Clock) -> None:
+        self.asleep: deque[Gate] = deque()  # of those that nobody has woken yet; its truth may be looked at freely
         self.next_watch = inf  # the earliest time one of them looks at the delays by itself
+        self.gate: Callable[[], Gate] = threading.Lock if clock is SYSTEM else partial(ClockGate, clock)
+        self._all: dict[Gate, float] = {}  # also of those on their way out -> until when it watches, as enter() told it
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def spare(self) -> Sleeper:
-        """One to :meth:`enter`. They are used again, for making one costs as much as a sleep; if somebody still wakes
-        the thread that had it before, that is one look at the queue for nothing."""
-        return self.spares.pop() if self.spares else Sleeper()
+    def enter(self, gate: Gate, next_due: float) -> float:
+        """The calling thread is about to sleep at ``gate``, a new one. Called with the queue's lock held, as are the
+        others but for :meth:`wake_one`.
 
-    def enter(self, sleeper: Sleeper, next_due: float) -> None:
-        """Register the calling thread. Called with the queue's lock held, as are the others but for the waking."""
-        sleeper.woken = False
-        sleeper.watches_until = inf
-        if next_due < self.next_watch:
-            sleeper.watches_until = self.next_watch = next_due
-        self._all.add(sleeper)
-        self.asleep.append(sleeper)
+        :returns: the due time for which it watches the delays; ``inf``: it does not.
+        """
+        gate.acquire(False)
+        watches_until = next_due if next_due < self.next_watch else inf
+        self._all[gate] = watches_until
+        self.next_watch = min(self.next_watch, watches_until)
+        self.asleep.append(gate)
+        return watches_until
 
-    def leave(self, sleeper: Sleeper) -> None:
+    def leave(self, gate: Gate, woken: bool) -> None:
         """The thread is awake, for whatever reason, or was interrupted before it slept. Who watches the delays from now
-        on is the caller's concern."""
-        if sleeper.watches_until == self.next_watch:
+        on is the caller's concern. To leave twice does no harm.
+
+        :param woken: ``gate`` was released.
+        """
+        if self._all.get(gate, inf) == self.next_watch:
             self.next_watch = inf
-        sleeper.watches_until = inf
-        self._all.discard(sleeper)
-        with contextlib.suppress(ValueError):  # somebody woke it
-            self.asleep.remove(sleeper)
+        self._all.pop(gate, None)
+        if not woken:
+            with contextlib.suppress(ValueError):  # somebody is just waking it
+                self.asleep.remove(gate)
 
     def wake_one(self) -> None:
         """Wake the thread that sleeps longest, if any does. Any thread may call it at any time."""
         try:
-            sleeper = self.asleep.popleft()
-        except IndexError:
+            self.asleep.popleft().release()
+        except (IndexError, RuntimeError):  # there is none; wake_all was faster
             return
-        sleeper.wake()
 
     def wake_all(self) -> None:
-        """Wake everybody, also whom an interrupted :meth:`wake_one` has forgotten. With the queue's lock held."""
-        for sleeper in self._all:
-            sleeper.wake()
+        """Wake everybody, also whom an interrupted :meth:`wake_one` has forgotten."""
+        self.asleep.clear()
+        self.next_watch = inf
+        for gate in self._all:
+            with contextlib.suppress(RuntimeError):  # it is awake already
+                gate.release()

@@ -10,7 +10,7 @@ import pytest
 from runtime.testing.clock import FakeClock
 from runtime.workqueue import DelayingQueue, PriorityQueue, Queue
 from runtime.workqueue.queue import PLAIN, RETURN
-from runtime.workqueue.sleepers import Sleeper
+from runtime.workqueue.sleepers import Gate
 
 
 @pytest.fixture(params=[Queue, DelayingQueue, PriorityQueue])
@@ -21,10 +21,10 @@ def q(request: pytest.FixtureRequest) -> Any:
 def test_an_add_just_before_the_thread_is_seen_to_sleep(q: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     enter = q._sleepers.enter
 
-    def add_first(sleeper: Sleeper, next_due: float) -> None:
+    def add_first(gate: Gate, next_due: float) -> float:
         monkeypatch.undo()
         q.add("a")  # takes no lock, so it is as if another thread did it
-        enter(sleeper, next_due)
+        return float(enter(gate, next_due))
 
     monkeypatch.setattr(q._sleepers, "enter", add_first)
     assert q.get(timeout=60) == "a"
