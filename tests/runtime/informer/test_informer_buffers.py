@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runtime.client import Unstructured
 from runtime.informer.buffers import Buffer, BufferPolicy
-from runtime.informer.notes import SYNC_MARK, Added, Note, Removed, Updated
+from runtime.informer.notes import SYNC_MARK, Added, Note, Redelivered, Removed, Updated
 from runtime.testing import FakeClock
 from tests.runtime.informer.informer_support import Recorder, unstructured
 
@@ -33,6 +33,8 @@ def told(notes: list[Any]) -> list[tuple[Any, ...]]:
                 recorder.on_add(new, initial)
             case Updated(old, new):
                 recorder.on_update(old, new)
+            case Redelivered(new):
+                recorder.on_update(new, new)
             case Removed():
                 recorder.on_delete(note.told)
     return recorder.calls
@@ -61,6 +63,16 @@ def test_unbounded_keeps_everything_in_order() -> None:
             [Removed(A2, A3), Added(OTHER_A, False), Removed(OTHER_A, None)],
             [("delete", "a", "3")],
         ),
+        # A resync, or an unchanged object of a list, is among them.
+        ([Added(A1, True), Redelivered(A1)], [("add", "a", "1", True)]),
+        ([Updated(A1, A2), Redelivered(A2)], [("update", "a", "1", "2")]),
+        ([Redelivered(A1), Redelivered(A1)], [("update", "a", "1", "1")]),
+        ([Redelivered(A1), Updated(A1, A2)], [("update", "a", "1", "2")]),
+        ([Redelivered(A1), Removed(A1, A2)], [("delete", "a", "2")]),
+        (
+            [Redelivered(A1), Removed(A1, None), Added(OTHER_A, False), Redelivered(OTHER_A)],
+            [("lost", "a", "1"), ("add", "a", "4", False)],
+        ),
     ],
 )
 def test_latest_says_the_same_with_fewer_calls(notes: list[Note], expected: list[tuple[Any, ...]]) -> None:
@@ -81,6 +93,11 @@ def test_a_number_merges_only_beyond_it() -> None:
     assert told(drain(buffer)) == [("update", "a", "1", "5")]
     buffer.put(updates[:2])  # drained, it keeps all again
     assert len(buffer) == 2
+    # What waits can still be merged, so no more is handed over than what is due.
+    assert told(buffer.take() or []) == [("update", "a", "1", "2")]
+    buffer.put(updates[2:])
+    buffer.put([Updated(unstructured("a", 5), unstructured("a", 6))])
+    assert told(drain(buffer)) == [("update", "a", "2", "6")]
 
 
 def test_the_sync_mark_stays_behind_the_initial_adds() -> None:

@@ -192,6 +192,8 @@ def test_the_lister_reads_by_name_namespace_and_selector(
     with pytest.raises(NotFound, match="configmaps 'default/zzz' is not in the cache") as caught:
         lister.namespace("default").get("zzz")
     assert (caught.value.status, caught.value.details.name) == (404, "zzz")
+    with pytest.raises(NotFound):  # the namespace counts that was named
+        lister.get("default/a", "kube-system")
     with pytest.raises(ValueError, match="label selector"):
         lister.list("a in b")
 

@@ -286,6 +286,8 @@ def test_removal_does_not_wait_for_the_call_in_progress(script: Script, scripted
     gate.set()
     assert registration.join(15)
     assert len(heard) == 1  # what waited behind it is dropped
+    assert registration.backlog == 0
+    assert not wait_for_cache_sync(registration)  # and nobody waits for it for ever
     informer.stop()
     informer.join()
 

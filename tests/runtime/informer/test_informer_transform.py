@@ -209,13 +209,21 @@ def test_a_transform_need_not_keep_the_identity_and_may_not_change_it(script: Sc
             case "renames":
                 o["metadata"]["name"] = "other"
                 return o
+            case "uid" | "resourceVersion" | "namespace" as field:
+                o["metadata"][field] = "7"
+                return o
         return None
 
-    script.lists.append(listing(10, obj("drops", 1, spec=7), obj("renames", 2), obj("forgets", 3)))
+    fields = ("uid", "resourceVersion", "namespace")
+    others = [obj(name, 4) for name in fields]
+    script.lists.append(listing(10, obj("drops", 1, spec=7), obj("renames", 2), obj("forgets", 3), *others))
     informer = synced(scripted(transform=careless))
     kept = informer.indexer.get("ns/drops")
     assert kept is not None
     assert (kept.uid, kept.resource_version, kept["spec"]) == ("uid-drops", "1", 7)
+    assert informer.indexer.list_keys() == ["ns/drops"]
+    for name in fields:
+        assert "changed the identity" in informer.sync_state.quarantined[f"ns/{name}"]
     assert "changed the identity to ns/other" in informer.sync_state.quarantined["ns/renames"]
     assert "returned NoneType" in informer.sync_state.quarantined["ns/forgets"]
 
