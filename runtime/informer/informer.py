@@ -333,7 +333,7 @@ class SharedIndexInformer:
         shared.leave(self._hub, self)
         self._timers.stop()
         self._synced.give_up()
-        self._indexer.close()
+        self._indexer.close()  # only after the hub was left: of its members it expects that they take everything
 
     def join(self) -> None:
         """Wait until :meth:`stop` was called and all threads of the informer have ended (I14).

@@ -144,8 +144,8 @@ class Hub:
                 member.watch_ended()
 
     def _donor(self, has_content: Callable[[Member], bool]) -> Member | None:
-        # One that has stopped may have missed the last deliveries.
-        return next((each for each in self._members if has_content(each) and not each.is_stopped), None)
+        # Who is still a member has missed no delivery, for an ingest is closed only after its informer has left.
+        return next((each for each in self._members if has_content(each)), None)
 
     def _seed(self, member: Member, donor: Member | None) -> None:
         """The caller holds the delivery lock."""

@@ -128,6 +128,23 @@ def test_a_large_one_that_has_waited_long_is_not_overtaken_any_more(line: Line, 
     assert line.gate.waiting == 1
 
 
+def test_a_large_one_that_has_waited_long_goes_before_small_ones_that_came_later(line: Line, clock: FakeClock) -> None:
+    for name in "ab":
+        line.ask(name)
+    line.ask("large", LARGE)
+    for leaving, coming in (("a", "c"), ("b", "d")):
+        line.ask(coming)
+        clock.advance(9)
+        line.passes[leaving].leave()
+        until(lambda: coming in line.inside)  # noqa: B023
+    clock.advance(2)
+    line.ask("e")
+    assert line.gate.waiting == 2
+    line.passes["c"].leave()
+    until(lambda: len(line.inside) == 5)
+    assert line.inside[4] == "large"
+
+
 def test_a_list_that_hangs_keeps_nobody_for_ever_and_is_named(
     line: Line, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +226,23 @@ def test_stop_ends_the_wait_at_the_gate(client: Client) -> None:
     assert gate.waiting == 0
     factory.shutdown()
     assert not informer.has_synced()
+
+
+def test_a_stop_just_before_the_wait_at_the_gate_is_not_missed(client: Client) -> None:
+    class Stopping(ListGate):
+        def ask(self, name: str, size: int = 0) -> ListPass:
+            pass_ = super().ask(name, size)
+            if name != "holder":
+                informer.stop()
+            return pass_
+
+    gate = Stopping(1, clock=FakeClock())
+    gate.ask("holder")
+    with SharedInformerFactory(client, list_gate=gate) as factory:
+        informer = factory.informer(CONFIGMAPS)
+        factory.start()
+        informer.join()  # the test's own time limit is the assertion
+        assert gate.waiting == 0
 
 
 def test_a_failed_list_gives_its_slot_back_for_the_time_it_waits(script: Script, scripted_client: Client) -> None:
