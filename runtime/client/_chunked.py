@@ -18,6 +18,7 @@ _READ = 1 << 18
 _FEW = 1 << 15  # read while little comes: for the buffer of a larger read the kernel is asked each time
 _LARGE = 1 << 16
 _RECORD = 1 << 14  # bytes that one TLS record holds at most
+_LONGEST = 86_400.0  # seconds that anything is waited for; weeks are more than poll can take
 _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 
 
@@ -134,7 +135,7 @@ class Records:
         left, ends = self._timeout, 0.0
         if left is not None:
             ends = time.monotonic() + left
-        while self._poll.poll(None if left is None else left * 1000):
+        while self._poll.poll(None if left is None else min(left, _LONGEST) * 1000):
             try:
                 return self._record(_RECORD)
             except ssl.SSLWantReadError:  # a record that has come in part

@@ -132,6 +132,17 @@ def test_an_event_does_not_wait_for_a_record_that_has_come_in_part(connect: Any,
         assert names(waiting.result(30)) == ["b"]
 
 
+@pytest.mark.parametrize("idle_timeout", [None, 3e6])
+def test_an_event_is_waited_for_however_long_silence_may_last(connect: Any, kit: type[Kit], idle_timeout: Any) -> None:
+    watch, server = connect(idle_timeout)
+    with ThreadPoolExecutor(1) as pool:
+        for name in "ab":
+            reading = pool.submit(next, watch)
+            eventually(lambda: watch._reading)
+            server.send(server.event(kit.line("ADDED", kit.pod(name))))
+            assert names(reading.result(30)) == [name]
+
+
 def test_a_record_that_never_comes_whole_is_silence(connect: Any, kit: type[Kit]) -> None:
     watch, server = connect(0.3)
     first, second = (server.event(kit.line("ADDED", kit.pod(name))) for name in "ab")
