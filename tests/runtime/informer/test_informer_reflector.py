@@ -10,6 +10,7 @@ import pytest
 from runtime.informer import JitteredBackoff, SharedIndexInformer
 from runtime.testing import FakeClock
 from tests.runtime.informer.informer_support import (
+    Handler,
     Recorder,
     Script,
     added,
@@ -315,6 +316,22 @@ def test_synthetic_events_of_a_watch_without_a_version_do_not_move_it(script: Sc
     synced(scripted())
     until(lambda: len(script.asked_watches) == 3)
     assert [ask.query.get("resourceVersion") for ask in script.asked_watches] == [None, None, "41"]  # R22
+
+
+def test_a_list_asked_for_while_a_watch_opens_is_made(script: Script, scripted: Make) -> None:
+    script.lists += [listing(10), listing(20, obj("a", 20))]
+
+    def accepted_later(handler: Handler) -> None:
+        informer._hub.reflector.relist()
+        watching()(handler)
+
+    script.watches.append(accepted_later)
+    informer = scripted(start=False)
+    informer.start()
+    until(lambda: "ns/a" in informer.indexer)
+    assert informer.sync_state.watch_restarts <= 1
+    informer.stop()
+    informer.join()
 
 
 # Watch-list

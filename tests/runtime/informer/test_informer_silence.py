@@ -196,6 +196,19 @@ def test_a_server_that_fails_to_say_is_asked_with_the_next_watch(
     assert len(script.asked_lists) == 1
 
 
+def test_after_a_list_there_is_nothing_to_ask(script: Script, scripted: Make) -> None:
+    script.lists += [listing(10), listing(20)]
+    script.watches += [
+        watching(bookmark(11), then="drop"),
+        status(500, "InternalError"),  # which leads to the list
+        watching(added(obj("a", 21))),
+    ]
+    informer = synced(scripted())
+    until(lambda: "ns/a" in informer.indexer)
+    assert len(script.asked_lists) == 2
+    assert script.asked_probes == []
+
+
 def test_a_busy_server_is_asked_again_later(script: Script, scripted: Make) -> None:
     script.lists.append(listing(10))
     script.watches += [watching(bookmark(11), then="drop"), watching(), watching(added(obj("a", 12)))]
