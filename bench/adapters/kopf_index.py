@@ -34,7 +34,11 @@ class Client:
         return True  # the number of notifications tells
 
     def resource_versions(self) -> Iterable[int]:
-        return (int(version) for held in list(self._index.values()) for version in held)
+        while True:
+            try:
+                return [int(version) for held in self._index.values() for version in held]
+            except RuntimeError:  # kopf's own thread has just changed it
+                time.sleep(0.01)
 
     def _register(self, target: Target) -> None:
         library: Any = kopf  # its types say what a handler takes, which is more than ours do
