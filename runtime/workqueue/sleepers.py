@@ -101,8 +101,7 @@ class Sleepers:
 
     def wake_all(self) -> None:
         """Wake everybody, also whom an interrupted :meth:`wake_one` has forgotten."""
-        self.asleep.clear()
-        self.next_watch = inf
+        self.asleep.clear()  # as wake_one does: one that is left there by a thread long gone would swallow a wake-up
         for gate in self._all:
             with contextlib.suppress(RuntimeError):  # it is awake already
                 gate.release()

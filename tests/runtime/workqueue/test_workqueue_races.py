@@ -10,7 +10,8 @@ import pytest
 from runtime.testing.clock import FakeClock
 from runtime.workqueue import DelayingQueue, PriorityQueue, Queue
 from runtime.workqueue.queue import PLAIN, RETURN
-from runtime.workqueue.sleepers import Gate
+from runtime.workqueue.sleepers import ClockGate, Gate
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(params=[Queue, DelayingQueue, PriorityQueue])
@@ -106,6 +107,47 @@ def test_a_thread_that_leaves_passes_on_what_it_leaves_behind(clock: FakeClock, 
     q._notes.append((PLAIN, "unseen", 0.0, 0, 0.0))  # an add that was not able to wake anybody yet
     clock.advance(5)
     assert {future.result(10) for future in got} == {"late", "unseen"}
+
+
+def test_who_was_woken_with_all_others_sleeps_again_and_can_be_woken(q: Any, background: Any) -> None:
+    got = background(q.get)
+    eventually(lambda: len(q._asleep) == 1)
+    gate = q._asleep[0]
+    q._repair()
+    eventually(lambda: gate not in q._sleepers._all and len(q._sleepers) == 1)
+    q.add("a")
+    assert got.result(10) == "a"
+
+
+def test_whom_an_interrupted_look_has_forgotten_to_wake_is_woken(
+    clock: FakeClock, background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q: DelayingQueue[str] = DelayingQueue(clock=clock)
+    got = [background(q.get), background(q.get)]
+    clock.wait_for_waiters(2)
+
+    def interrupted() -> None:
+        monkeypatch.undo()
+        q._asleep.popleft()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(q._sleepers, "wake_one", interrupted)
+    q._delays.put("a", 0.0)  # due now, but nobody noticed
+    q._delays.put("b", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        len(q)
+    assert {future.result(10) for future in got} == {"a", "b"}
+
+
+def test_who_is_woken_before_it_sleeps_does_not_sleep(clock: FakeClock, background: Any) -> None:
+    gate = ClockGate(clock)
+    assert gate.acquire(False)
+    assert not gate.acquire(False)
+    gate.release()
+    assert background(gate.acquire, True).result(10)
+    gate.release()
+    with pytest.raises(RuntimeError):
+        gate.release()
 
 
 def test_adds_of_one_item_do_not_pile_up_while_nobody_looks(q: Any) -> None:
