@@ -74,4 +74,5 @@ def test_a_thousand_starts_and_stops_leave_nothing_behind(make: Callable[..., Qu
     finally:
         tracemalloc.stop()
     assert len(alive) == 0
-    assert sizes[-1] - sizes[0] < 30_000, f"bytes held after each {CYCLES // 5} queues: {sizes}"
+    # Caches of the interpreter and of libraries may fill once, at any time of the first rounds.
+    assert sizes[-1] - sizes[2] < 20_000, f"bytes held after each {CYCLES // 5} queues: {sizes}"
