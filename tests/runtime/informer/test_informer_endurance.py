@@ -206,7 +206,8 @@ def test_a_thousand_starts_and_stops_leave_nothing_behind(watch_list: bool) -> N
     assert ours() == []
     assert source.watches == 0
     assert len(alive) == 0
-    assert sizes[-1] - sizes[0] < 50_000, f"bytes held after each 100 informers: {sizes}"
+    # Caches of the interpreter and of libraries may fill once, at any time of the first rounds.
+    assert sizes[-1] - sizes[2] < 30_000, f"bytes held after each 100 informers: {sizes}"
 
 
 def test_starts_and_stops_over_http_leave_no_socket_behind() -> None:
