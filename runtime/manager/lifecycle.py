@@ -20,7 +20,7 @@ from runtime.record import EventBroadcaster
 
 __all__ = ["Lifecycle"]
 
-_LOOK: Final = 0.1  # seconds between looks at a stop event that is not ours, and for signals
+_LOOK: Final = 0.1  # seconds between looks at a stop event that is not ours
 _SYNC_LOOK: Final = 0.02
 _CANCEL_SHARE: Final = 0.2  # of the grace period is for work to notice that it was cancelled ...
 _CANCEL_MAX: Final = 5.0  # ... but at most so many seconds
@@ -115,7 +115,7 @@ class Lifecycle:
             if self._began:
                 raise RuntimeError("this manager has run before; make a new one")
             self._began = True
-        with SignalWatch() as signals:
+        with SignalWatch(self._wake.set) as signals:
             try:
                 self._start()
                 self._wait(stop, signals)
@@ -143,8 +143,8 @@ class Lifecycle:
         self._election.start(after=lambda stop: self.wait_for_cache_sync(None, stop))
 
     def _wait(self, stop: threading.Event | None, signals: SignalWatch) -> None:
-        while not (self._wake.is_set() or signals.received or (stop is not None and stop.is_set())):
-            self._wake.wait(_LOOK)
+        while not (self._wake.wait(None if stop is None else _LOOK) or (stop is not None and stop.is_set())):
+            pass
         if signals.received:
             _log.info("stopping", signal=signals.received.name)
 

@@ -18,18 +18,30 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 class SignalWatch:
     """While entered in the main thread, notices SIGTERM and SIGINT; in other threads it does nothing.
 
-    The handler sets a plain attribute and takes no lock: it runs between any two instructions of the main thread,
-    which may hold the very lock it would need. So who waits for :attr:`received` has to look now and then.
+    A thread of its own reads them from the file descriptor that CPython's C handler writes to. A handler in Python would
+    run in the main thread only, and not before what blocks there returns: a signal that comes just before the main
+    thread waits for a lock, say to join a worker, is seen when that wait is over.
+
+    :param on_signal: called once, by that thread, when the first has come and :attr:`received` is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_signal: Callable[[], None]) -> None:
         self.received: signal.Signals | None = None
+        self._on_signal = on_signal
         self._previous: dict[signal.Signals, _Handler] = {}
+        self._previous_fd = -1
+        self._writer = -1
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            reader, self._writer = os.pipe()
+            os.set_blocking(self._writer, False)
+            self._thread = threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True)
+            self._thread.start()
+            self._previous_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
+                self._previous[number] = signal.signal(number, _nothing)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
@@ -37,9 +49,23 @@ class SignalWatch:
             # None: it was not set by Python, and cannot be set back.
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
         self._previous.clear()
+        if self._thread is not None:
+            signal.set_wakeup_fd(self._previous_fd)
+            os.close(self._writer)
+            self._thread.join()
+            self._thread = None
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.received is not None:
-            # Somebody is in a hurry. No exception: it could be caught, and threads would keep the process.
-            os._exit(128 + number)
-        self.received = signal.Signals(number)
+    def _watch(self, reader: int) -> None:
+        with open(reader, "rb", buffering=0) as pipe:
+            while written := pipe.read(1):
+                if written[0] not in _SIGNALS:
+                    continue  # of a signal that somebody else handles
+                if self.received is not None:
+                    # Somebody is in a hurry. No exception: it could be caught, and threads would keep the process.
+                    os._exit(128 + written[0])
+                self.received = signal.Signals(written[0])
+                self._on_signal()
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """For CPython to write to the file descriptor, a signal needs a handler in Python."""
