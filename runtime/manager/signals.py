@@ -18,9 +18,9 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 class SignalWatch:
     """While entered in the main thread, notices SIGTERM and SIGINT; in other threads it does nothing.
 
-    A thread of its own reads them from the file descriptor that CPython's C handler writes to. A handler in Python would
-    run in the main thread only, and not before what blocks there returns: a signal that comes just before the main
-    thread waits for a lock, say to join a worker, is seen when that wait is over.
+    A thread of its own reads them from the file descriptor that CPython's C handler writes to. A handler in Python
+    would run in the main thread only, and not before what blocks there returns: a signal that comes just before the
+    main thread waits for a lock, say to join a worker, is seen when that wait is over.
 
     :param on_signal: called once, by that thread, when the first has come and :attr:`received` is set.
     """
