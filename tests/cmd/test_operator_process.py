@@ -71,7 +71,7 @@ def writes(server: FakeAPIServer) -> list[AuditEntry]:
     """Of operators; events and leases aside, which are no decisions."""
     return [
         entry
-        for entry in server.audit.writes()
+        for entry in server.requests.writes()
         if entry.user_agent.startswith(AGENT) and entry.resource not in ("events", "leases")
     ]
 
@@ -295,7 +295,7 @@ def test_only_its_namespaces_and_only_namespaced_requests(
     wait_children(client, "demo", "b")
     assert operator.end() == 0
     assert children(client, "demo", "c") == {}
-    asked = [entry for entry in server.audit if entry.user_agent.startswith(AGENT)]
+    asked = [entry for entry in server.requests if entry.user_agent.startswith(AGENT)]
     assert {entry.namespace for entry in asked if entry.resource} == {"a", "b"}
     # Discovery is open to every account (system:discovery).
     assert all(entry.path.startswith(("/api", "/version")) for entry in asked if not entry.resource)
@@ -479,7 +479,7 @@ def test_environment_variables_start_it_too(server: FakeAPIServer, tmp_path: Pat
         finally:
             process.kill()
     assert not log.read_text().startswith("{")
-    assert {entry.namespace for entry in server.audit if entry.user_agent.startswith(AGENT) and entry.resource} <= {
+    assert {entry.namespace for entry in server.requests if entry.user_agent.startswith(AGENT) and entry.resource} <= {
         "default",
         "kube-public",
     }

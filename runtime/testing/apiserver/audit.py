@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import overload
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -12,11 +13,16 @@ _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One request. ``status`` is that of the answer; 0 for a connection that was dropped without one.
+    """One request.
 
     :param verb: as RBAC names it: get, list, watch, create, update, patch, delete, deletecollection; for paths that
         are no resources the lower-case HTTP method.
-    :param content_type: of the body, which tells the patch types apart.
+    :param user: the name of who asked; "" where that is unknown (401).
+    :param impersonated: the user that ``user`` acted as, "" for nobody.
+    :param code: of the answer; 0 for a connection that was dropped without one.
+    :param content_type: of the body, which tells the patch types apart; a real server's audit log does not say it.
+    :param id: as the answer's ``Audit-Id`` header and the audit log say it.
+    :param received: when the request had arrived, by the server's clock.
     """
 
     verb: str
@@ -26,11 +32,16 @@ class AuditEntry:
     namespace: str
     name: str
     subresource: str
+    user: str
     user_agent: str
-    status: int
+    code: int
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     content_type: str = ""
+    groups: tuple[str, ...] = ()
+    impersonated: str = ""
+    id: str = ""
+    received: datetime | None = None
 
     @property
     def is_write(self) -> bool:
@@ -60,8 +71,7 @@ class Audit(Sequence[AuditEntry]):
 
     def writes(self, resource: str | None = None) -> list[AuditEntry]:
         """The writes, of one resource if given."""
-        with self._lock:
-            return [e for e in self._entries if e.is_write and resource in (None, e.resource)]
+        return [e for e in self if e.is_write and resource in (None, e.resource)]
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 import orjson
 
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.audit import Audit, AuditEntry
-from runtime.testing.apiserver.auth import Authenticator
+from runtime.testing.apiserver.auditlog import AuditFile
+from runtime.testing.apiserver.auth import Authenticator, User
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.faults import Asked, Fault, Faults
-from runtime.testing.apiserver.http import Request, Response
+from runtime.testing.apiserver.http import Request, Response, Stream
 from runtime.testing.apiserver.options import boolean
 from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.verbs import Verbs
@@ -34,43 +39,71 @@ VERSION = {
 _HEALTH = ("/healthz", "/livez", "/readyz")
 
 
+@dataclass(slots=True)
+class _Call:
+    """A request, and what is known of it before it is served.
+
+    :param target: None for paths that are no resources.
+    :param user: None for who has not been recognized.
+    :param refusal: what to answer if no fault strikes; None to serve it.
+    """
+
+    request: Request
+    id: str
+    received: datetime
+    target: Target | None = None
+    verb: str = ""
+    user: User | None = None
+    refusal: errors.StatusError | errors.PlainError | None = None
+
+
 class Handler:
-    """Answers requests. Called from the threads of many connections."""
+    """Answers requests. Called from the threads of many connections.
+
+    :param audit_file: where the audit log is written besides; closed by whoever opened it.
+    """
 
     def __init__(
-        self, context: Context, verbs: Verbs, authenticator: Authenticator, audit: Audit, faults: Faults
+        self,
+        context: Context,
+        verbs: Verbs,
+        authenticator: Authenticator,
+        audit: Audit,
+        faults: Faults,
+        audit_file: AuditFile | None = None,
     ) -> None:
         self._context = context
         self._verbs = verbs
         self._authenticator = authenticator
         self._audit = audit
         self._faults = faults
+        self._audit_file = audit_file
 
     def handle(self, request: Request) -> Response | None:
         """The answer; None if the connection is to be dropped without one. Never raises."""
-        target: Target | None = None
-        unknown: errors.StatusError | errors.PlainError | None = None
-        try:
-            target = self._target(request)
-        except (errors.StatusError, errors.PlainError) as error:
-            unknown = error
-        verb = _verb(request, target)
-        fault = self._faults.strike(_asked(request, target, verb))
-        if fault is None:
-            response: Response | None = self._served(request, target, verb, unknown)
-        else:
-            response = self._struck(fault, request, target, verb, unknown)
-        self._record(request, target, verb, response)
+        call = self._call(request)
+        fault = self._faults.strike(_asked(call))
+        response = self._served(call) if fault is None else self._struck(fault, call)
+        if response is not None:
+            response.headers["Audit-Id"] = call.id
+        self._record(call, response)
         return response
 
-    def _struck(
-        self,
-        fault: Fault,
-        request: Request,
-        target: Target | None,
-        verb: str,
-        unknown: errors.StatusError | errors.PlainError | None,
-    ) -> Response | None:
+    def _call(self, request: Request) -> _Call:
+        # As the real server does: who sends an id of his own finds it in the log.
+        call = _Call(request, request.header("audit-id") or str(uuid.uuid4()), self._context.clock.now())
+        try:
+            call.target = self._target(request)
+        except (errors.StatusError, errors.PlainError) as error:
+            call.refusal = error
+        call.verb = _verb(request, call.target)
+        try:
+            call.user = self._authenticator.authenticate(request.header("authorization"))
+        except errors.StatusError as error:
+            call.refusal = error  # that the path names nothing is only for those to know who may ask
+        return call
+
+    def _struck(self, fault: Fault, call: _Call) -> Response | None:
         """Serve the request as the fault lets it be served."""
         if fault.delay:
             self._context.clock.wait_event(self._context.stopping, fault.delay)
@@ -78,24 +111,18 @@ class Handler:
             return None
         if fault.status is not None:
             return _injected(fault)
-        response = self._served(request, target, verb, unknown)
+        response = self._served(call)
         return None if fault.drop == "after" else response
 
-    def _served(
-        self,
-        request: Request,
-        target: Target | None,
-        verb: str,
-        unknown: errors.StatusError | errors.PlainError | None,
-    ) -> Response:
-        """:param unknown: the path names nothing, which only those may learn who may ask."""
+    def _served(self, call: _Call) -> Response:
+        request, user = call.request, call.user
         try:
-            user = self._authenticator.authenticate(request.header("authorization"))
-            if unknown is not None:
-                raise unknown
-            if target is None:
+            if call.refusal is not None:
+                raise call.refusal
+            assert user is not None
+            if call.target is None:
                 return self._non_resource(request)
-            return self._verbs.serve(request, target, verb, user)
+            return self._verbs.serve(request, call.target, call.verb, user)
         except (errors.StatusError, errors.PlainError) as error:
             return _refusal(error)
         except RecursionError:
@@ -124,24 +151,18 @@ class Handler:
         status, content_type, body = found
         return Response(status, body, content_type)
 
-    def _record(self, request: Request, target: Target | None, verb: str, response: Response | None) -> None:
-        gvr = target.kind.gvr if target else None
-        self._audit.add(
-            AuditEntry(
-                verb,
-                gvr.group if gvr else "",
-                gvr.version if gvr else "",
-                gvr.resource if gvr else "",
-                target.namespace if target else "",
-                target.name if target else "",
-                target.subresource if target else "",
-                request.header("user-agent"),
-                response.status if response else 0,
-                request.path,
-                dict(request.query),
-                media_type(request),
-            )
-        )
+    def _record(self, call: _Call, response: Response | None) -> None:
+        entry = _entry(call, response.status if response else 0)
+        self._audit.add(entry)
+        file, clock = self._audit_file, self._context.clock
+        if file is None:
+            return
+        if response is None or response.stream is None:
+            refused = response is not None and response.status >= 400
+            file.completed(entry, clock.now(), response.body if response and refused else b"")
+            return
+        file.started(entry, clock.now())
+        response.stream = _then(response.stream, lambda: file.completed(entry, clock.now()))
 
 
 def bad_request(code: int, message: str) -> Response:
@@ -167,9 +188,42 @@ def _verb(request: Request, target: Target | None) -> str:
     return found if bool(target.name) == needs_name or target.subresource else ""
 
 
-def _asked(request: Request, target: Target | None, verb: str) -> Asked:
+def _entry(call: _Call, code: int) -> AuditEntry:
+    gvr = call.target.kind.gvr if call.target else None
+    return AuditEntry(
+        verb=call.verb,
+        group=gvr.group if gvr else "",
+        version=gvr.version if gvr else "",
+        resource=gvr.resource if gvr else "",
+        namespace=call.target.namespace if call.target else "",
+        name=call.target.name if call.target else "",
+        subresource=call.target.subresource if call.target else "",
+        user=call.user.name if call.user else "",
+        user_agent=call.request.header("user-agent"),
+        code=code,
+        path=call.request.path,
+        query=dict(call.request.query),
+        content_type=media_type(call.request),
+        groups=call.user.groups if call.user else (),
+        id=call.id,
+        received=call.received,
+    )
+
+
+def _then(stream: Callable[[Stream], None], last: Callable[[], None]) -> Callable[[Stream], None]:
+    def run(out: Stream) -> None:
+        try:
+            stream(out)
+        finally:
+            last()
+
+    return run
+
+
+def _asked(call: _Call) -> Asked:
+    request, target = call.request, call.target
     return Asked(
-        verb,
+        call.verb,
         target.kind.gvr.group if target else "",
         target.kind.gvr.resource if target else "",
         target.namespace if target else "",

@@ -11,6 +11,7 @@ import yaml
 
 from runtime.clock import SYSTEM, Clock
 from runtime.testing.apiserver.audit import Audit
+from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.auth import Authenticator
 from runtime.testing.apiserver.codec import parse_documents
 from runtime.testing.apiserver.context import Context, LogProvider
@@ -43,6 +44,8 @@ class FakeAPIServer:
     :param port: 0 for any free one.
     :param registry: the kinds it knows; default the built-in ones.
     :param token_auth_file: who may ask, as lines of ``token,user,uid[,"group1,group2"]``; default everybody.
+    :param audit_log_path: append the audit log to this file, a line of JSON per event as a real server's; ``-`` is the
+        standard output. Default: only :attr:`requests`.
     :param clock: of timestamps and timeouts.
     :param history: changes per resource that watches can go back to.
     :param bookmark_interval: seconds between bookmarks of a watch that allows them.
@@ -57,6 +60,7 @@ class FakeAPIServer:
         registry: Registry | None = None,
         *,
         token_auth_file: str | Path | None = None,
+        audit_log_path: str | Path | None = None,
         clock: Clock | None = None,
         history: int = DEFAULT_HISTORY,
         bookmark_interval: float = 60.0,
@@ -71,8 +75,13 @@ class FakeAPIServer:
         self._faults = Faults()
         self._authenticator = Authenticator(token_auth_file)
         self._verbs = Verbs(self._context)
-        handler = Handler(self._context, self._verbs, self._authenticator, self._audit, self._faults)
-        self._listener = Listener(host, port, handler.handle, bad_request)
+        self._audit_file = AuditFile(audit_log_path) if audit_log_path is not None else None
+        handler = Handler(self._context, self._verbs, self._authenticator, self._audit, self._faults, self._audit_file)
+        try:
+            self._listener = Listener(host, port, handler.handle, bad_request)
+        except OSError:
+            self._close_audit_file()
+            raise
         self._lifecycle = Lifecycle(self._context, namespace_deletion_delay)
         self._started = False
         self._stopped = False
@@ -97,6 +106,11 @@ class FakeAPIServer:
         if self._started:
             self._lifecycle.stop()
         self._listener.stop()
+        self._close_audit_file()
+
+    def _close_audit_file(self) -> None:
+        if self._audit_file is not None:
+            self._audit_file.close()
 
     def __enter__(self) -> FakeAPIServer:
         return self.start()
@@ -143,8 +157,8 @@ class FakeAPIServer:
     # -- for tests
 
     @property
-    def audit(self) -> Audit:
-        """Every request that was served."""
+    def requests(self) -> Audit:
+        """Every request that was answered, or whose connection was dropped: who asked for what, and the code."""
         return self._audit
 
     @property

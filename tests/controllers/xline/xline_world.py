@@ -87,7 +87,7 @@ class World:
     def writes(self) -> list[AuditEntry]:
         """Of the operator; events aside, which are sent behind its back."""
         return [
-            entry for entry in self.server.audit.writes() if entry.user_agent == AGENT and entry.resource != "events"
+            entry for entry in self.server.requests.writes() if entry.user_agent == AGENT and entry.resource != "events"
         ]
 
     def settle(self, operator: Operator) -> None:
@@ -105,7 +105,7 @@ class World:
 
     def touch(self) -> None:
         """A change which asks for nothing, so that the operator looks."""
-        stamp = {"metadata": {"annotations": {"touched": str(len(self.server.audit))}}}
+        stamp = {"metadata": {"annotations": {"touched": str(len(self.server.requests))}}}
         self.client.resource(XLINECLUSTERS, namespace=NAMESPACE).patch("demo", stamp, type="merge")
 
     # -- the cluster

@@ -72,9 +72,9 @@ class Bench:
     def requests_of(self, desired: JSONObject, gvr: GVR = CONFIGMAPS, **options: Any) -> list[str]:
         """The verbs that one more apply sends."""
         self.cache.refresh()
-        self.server.audit.clear()
+        self.server.requests.clear()
         self.apply(desired, gvr, fresh=False, **options)
-        return [entry.verb for entry in self.server.audit]
+        return [entry.verb for entry in self.server.requests]
 
 
 @pytest.fixture
@@ -237,18 +237,18 @@ def test_a_field_another_manager_forced_is_taken_back_or_refused(bench: Bench) -
 def test_a_stale_cache_creates_nothing_twice(bench: Bench) -> None:
     bench.apply(configmap("child", a="1"))
     bench.cache.objects.clear()
-    bench.server.audit.clear()
+    bench.server.requests.clear()
     assert bench.apply(configmap("child", a="1"), fresh=False).action == "unchanged"
-    assert [entry.verb for entry in bench.server.audit] == ["get"]
+    assert [entry.verb for entry in bench.server.requests] == ["get"]
 
 
 def test_a_child_that_is_being_deleted_is_waited_for(bench: Bench) -> None:
     bench.apply(configmap("child", a="1"))
     bench.maps.patch("child", {"metadata": {"finalizers": ["example.com/wait"]}})
     bench.maps.delete("child")
-    bench.server.audit.clear()
+    bench.server.requests.clear()
     assert bench.apply(configmap("child", a="2")).action == "terminating"
-    assert bench.server.audit.writes() == []
+    assert bench.server.requests.writes() == []
 
 
 def test_a_strangers_object_is_left_alone_unless_adopted(bench: Bench) -> None:
@@ -422,9 +422,9 @@ def test_a_status_is_written_only_if_it_differs(bench: Bench) -> None:
     status = {"replicas": 3, "conditions": [{"type": "Available", "status": "True"}]}
     written = patch_status(bench.client, DEPLOYMENTS, obj, status)
     assert written["status"] == status
-    bench.server.audit.clear()
+    bench.server.requests.clear()
     assert patch_status(bench.client, DEPLOYMENTS, written, status) is written
-    assert len(bench.server.audit) == 0
+    assert len(bench.server.requests) == 0
     assert patch_status(bench.client, DEPLOYMENTS, written, {"replicas": 3})["status"] == {"replicas": 3}
 
 

@@ -115,9 +115,9 @@ def test_an_object_that_was_never_set_up_is_not_cleaned_up(bench: Bench) -> None
 
 def test_a_finalizer_that_is_there_costs_no_request(bench: Bench) -> None:
     obj = bench.create(OURS)
-    bench.server.audit.clear()
+    bench.server.requests.clear()
     assert ensure_finalizer(bench.client, CONFIGMAPS, obj, OURS) is obj
-    assert len(bench.server.audit) == 0
+    assert len(bench.server.requests) == 0
 
 
 def test_nobody_elses_finalizer_is_lost_to_a_race(bench: Bench) -> None:

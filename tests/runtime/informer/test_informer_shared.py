@@ -82,7 +82,7 @@ def test_two_factories_share_one_watch_and_the_objects(
                 ("add", "a", True),
                 ("add", "b", False),
             ]
-        watches = [r for r in api.audit if r.verb == "watch" and r.resource == "configmaps"]
+        watches = [r for r in api.requests if r.verb == "watch" and r.resource == "configmaps"]
         assert len(watches) == 1
     assert [informer.sharers for informer in informers] == [0, 0]
 

@@ -27,7 +27,7 @@ def spec(lease: Lease) -> dict[str, Any]:
 
 
 def lease_calls(server: FakeAPIServer) -> list[str]:
-    return [entry.verb for entry in server.audit if entry.resource == "leases"]
+    return [entry.verb for entry in server.requests if entry.resource == "leases"]
 
 
 def put_lease(server: FakeAPIServer, **spec: object) -> None:
@@ -160,7 +160,7 @@ def test_renewing_writes_without_reading(server: FakeAPIServer, campaign: Campai
     a.leads()
     a.settle()
     before = spec(lease)
-    server.audit.clear()
+    server.requests.clear()
     for _ in range(3):
         a.step(2)
     assert lease_calls(server) == ["update"] * 3

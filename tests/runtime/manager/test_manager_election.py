@@ -151,6 +151,6 @@ def test_a_replica_that_cannot_see_the_cluster_does_not_lead(server: FakeAPIServ
     with running(blind, wait=False):
         eventually(lambda: blind.controllers() and "403" in str(blind._caches.waiting()))
         assert not blind.elected.is_set()
-        assert not [entry for entry in server.audit if entry.resource == "leases"]
+        assert not [entry for entry in server.requests if entry.resource == "leases"]
         server.faults.clear()
         assert blind.elected.wait(20)

@@ -103,7 +103,7 @@ def is_quiet(server: FakeAPIServer) -> bool:
     """No write but those of events for half a second."""
 
     def writes() -> int:
-        return len([entry for entry in server.audit.writes() if entry.resource != "events"])
+        return len([entry for entry in server.requests.writes() if entry.resource != "events"])
 
     before = writes()
     time.sleep(0.5)

@@ -34,7 +34,7 @@ def test_making_a_manager_starts_and_sends_nothing(server: FakeAPIServer) -> Non
     manager.informer(SECRETS)
     manager.recorder("test")
     assert threading.active_count() == before
-    assert len(server.audit) == 0
+    assert len(server.requests) == 0
 
 
 def test_run_returns_when_the_event_is_set_and_leaves_no_thread(server: FakeAPIServer) -> None:

@@ -149,13 +149,13 @@ def test_a_converged_foo_costs_no_write(sample: Sample) -> None:
     eventually(lambda: sample.reasons() == ["Synced"])
     sample.settle()
     before = sample.controller.stats.outcomes["success"].value
-    sample.server.audit.clear()
+    sample.server.requests.clear()
     for number in range(5):
         sample.foos.patch("web", {"metadata": {"labels": {"touched": str(number)}}}, field_manager="test")
         sample.settle()
     eventually(lambda: sample.controller.stats.outcomes["success"].value >= before + 5)
-    assert [entry for entry in sample.server.audit.writes() if entry.resource != "foos"] == []
-    assert len(sample.server.audit.writes()) == 5  # ours
+    assert [entry for entry in sample.server.requests.writes() if entry.resource != "foos"] == []
+    assert len(sample.server.requests.writes()) == 5  # ours
 
 
 def test_a_restarted_controller_writes_nothing_for_converged_objects(
@@ -169,11 +169,11 @@ def test_a_restarted_controller_writes_nothing_for_converged_objects(
         eventually(lambda: first.reasons() == ["Synced"] * 3)
         eventually(lambda: all(item.get("status") for item in first.foos.list()))
         first.settle()
-    server.audit.clear()
+    server.requests.clear()
     with running(example.build(server.client(), **OFF)) as run:
         (controller,) = run.manager.controllers()
         eventually(lambda: controller.stats.outcomes["success"].value >= 3)
-    assert server.audit.writes() == []
+    assert server.requests.writes() == []
 
 
 def test_a_foreign_deployment_is_not_touched(sample: Sample) -> None:
@@ -232,7 +232,7 @@ def test_a_write_whose_answer_is_lost_is_not_done_twice(sample: Sample) -> None:
     sample.settle()
     eventually(lambda: sample.controller.stats.outcomes["success"].value >= 1)
     assert replicas(sample.deployments) == 2
-    took_effect = [entry for entry in sample.server.audit.writes("deployments") if entry.status in (0, 201)]
+    took_effect = [entry for entry in sample.server.requests.writes("deployments") if entry.code in (0, 201)]
     assert len(took_effect) == 1
 
 

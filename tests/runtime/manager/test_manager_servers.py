@@ -280,5 +280,5 @@ def test_namespaces_are_watched_each_by_itself(server: FakeAPIServer) -> None:
         assert manager.informer(nodes).has_synced()
     assert listed[-1] == ["one/a", "two/a"]
     assert controller.stats.errors.value == 0
-    watched = {entry.path for entry in server.audit if entry.verb == "watch" and entry.resource == "configmaps"}
+    watched = {entry.path for entry in server.requests if entry.verb == "watch" and entry.resource == "configmaps"}
     assert watched == {"/api/v1/namespaces/one/configmaps", "/api/v1/namespaces/two/configmaps"}

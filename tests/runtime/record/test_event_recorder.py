@@ -61,7 +61,7 @@ def test_a_repeated_event_is_one_event_with_a_count(bench: Bench) -> None:
     bench.flush()
     (event,) = bench.events()
     assert event["count"] == 4
-    assert [entry.verb for entry in bench.server.audit.writes("events")] == ["create", "patch", "patch", "patch"]
+    assert [entry.verb for entry in bench.server.requests.writes("events")] == ["create", "patch", "patch", "patch"]
     assert bench.broadcaster.written == 4
 
 

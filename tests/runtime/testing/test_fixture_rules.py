@@ -37,14 +37,14 @@ def test_every_action_is_recorded_in_order(api: FakeAPIServer, maps: ResourceCli
     maps.patch("a", {"data": {"k": "v"}})
     maps.list(label_selector="x=y")
     maps.delete("a")
-    seen = [(entry.verb, entry.resource, entry.namespace, entry.name) for entry in api.audit]
+    seen = [(entry.verb, entry.resource, entry.namespace, entry.name) for entry in api.requests]
     assert seen == [
         ("create", "configmaps", "default", ""),
         ("patch", "configmaps", "default", "a"),
         ("list", "configmaps", "default", ""),
         ("delete", "configmaps", "default", "a"),
     ]
-    assert api.audit[2].query == {"labelSelector": "x=y"}
+    assert api.requests[2].query == {"labelSelector": "x=y"}
 
 
 def test_the_first_rule_that_fits_answers_and_the_rest_is_served(api: FakeAPIServer, maps: ResourceClient) -> None:
@@ -173,5 +173,5 @@ def test_the_audit_is_safe_to_read_while_it_grows(api: FakeAPIServer, maps: Reso
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        assert all(entry.status in (200, 201) for entry in api.audit)
-    assert sum(entry.verb == "get" for entry in api.audit) == 150
+        assert all(entry.code in (200, 201) for entry in api.requests)
+    assert sum(entry.verb == "get" for entry in api.requests) == 150

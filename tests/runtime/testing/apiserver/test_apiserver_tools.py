@@ -37,7 +37,7 @@ def test_the_audit_counts_requests(server: FakeAPIServer, api: Http) -> None:
     api.get(f"{CONFIGMAPS}?limit=1")
     api.get(f"{CONFIGMAPS}/none")
     api.delete(f"{CONFIGMAPS}/a")
-    seen = [(e.verb, e.resource, e.namespace, e.name, e.status) for e in server.audit]
+    seen = [(e.verb, e.resource, e.namespace, e.name, e.code) for e in server.requests]
     assert seen == [
         ("create", "configmaps", "default", "", 201),
         ("get", "configmaps", "default", "a", 200),
@@ -45,16 +45,16 @@ def test_the_audit_counts_requests(server: FakeAPIServer, api: Http) -> None:
         ("get", "configmaps", "default", "none", 404),
         ("delete", "configmaps", "default", "a", 200),
     ]
-    assert {e.user_agent for e in server.audit} == {"tests/1"}
-    assert [e.verb for e in server.audit.writes("configmaps")] == ["create", "delete"]
-    assert server.audit.writes("pods") == []
-    server.audit.clear()
-    assert len(server.audit) == 0
+    assert {e.user_agent for e in server.requests} == {"tests/1"}
+    assert [e.verb for e in server.requests.writes("configmaps")] == ["create", "delete"]
+    assert server.requests.writes("pods") == []
+    server.requests.clear()
+    assert len(server.requests) == 0
 
 
 def test_a_watch_is_in_the_audit_when_it_begins(server: FakeAPIServer, watch: Any) -> None:
     watch(f"{CONFIGMAPS}?watch=1")
-    assert [(e.verb, e.status) for e in server.audit] == [("watch", 200)]
+    assert [(e.verb, e.code) for e in server.requests] == [("watch", 200)]
 
 
 def test_an_injected_error_strikes_as_often_as_asked(server: FakeAPIServer, api: Http) -> None:
@@ -66,7 +66,7 @@ def test_an_injected_error_strikes_as_often_as_asked(server: FakeAPIServer, api:
         assert answer.headers["retry-after"] == ["3"]
     assert api.post(CONFIGMAPS, {"metadata": {"name": "a"}}).status == 201
     assert fault.hits == 2
-    assert [e.status for e in server.audit] == [429, 429, 201]
+    assert [e.code for e in server.requests] == [429, 429, 201]
 
 
 @pytest.mark.parametrize(("drop", "exists"), [("before", False), ("after", True)])
@@ -78,7 +78,7 @@ def test_a_dropped_connection_before_or_after_the_effect(
         api.post(CONFIGMAPS, {"metadata": {"name": "a"}})
     api.close()
     assert (api.get(f"{CONFIGMAPS}/a").status == 200) is exists
-    assert [e.status for e in server.audit] == [0, 200 if exists else 404]
+    assert [e.code for e in server.requests] == [0, 200 if exists else 404]
 
 
 def test_faults_choose_by_predicate_and_can_be_taken_back(server: FakeAPIServer, api: Http) -> None:

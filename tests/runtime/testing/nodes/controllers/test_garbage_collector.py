@@ -96,7 +96,7 @@ def test_an_owner_whose_life_the_watch_has_missed_takes_its_objects_along(
     server.close_connections()
     owner = secrets.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "brief"}})
     configmap(client, "child", owner)
-    eventually(lambda: any((entry.verb, entry.resource) == ("get", "secrets") for entry in server.audit))
+    eventually(lambda: any((entry.verb, entry.resource) == ("get", "secrets") for entry in server.requests))
     secrets.delete("brief")
     server.compact()
     server.faults.clear()

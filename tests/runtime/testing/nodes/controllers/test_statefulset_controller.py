@@ -170,11 +170,11 @@ def test_a_converged_set_costs_no_writes(client: Client, server: FakeAPIServer) 
     eventually(lambda: converged(client, 2))
     eventually(lambda: len(client.resource(GVR("", "v1", "events"), namespace="default").list()) >= 2)
     marker = client.resource(GVR("", "v1", "configmaps"), namespace="default")
-    before = len([r for r in server.audit if r.verb in ("create", "update", "patch", "delete")])
+    before = len([r for r in server.requests if r.verb in ("create", "update", "patch", "delete")])
     # Ten changes that mean nothing to it wake it up each time.
     for n in range(10):
         client.resource(SETS, namespace="default").patch("web", {"metadata": {"labels": {"n": str(n)}}}, type="merge")
     marker.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "done"}})
     eventually(lambda: converged(client, 2))
-    after = len([r for r in server.audit if r.verb in ("create", "update", "patch", "delete")])
+    after = len([r for r in server.requests if r.verb in ("create", "update", "patch", "delete")])
     assert after - before == 11, "only the test's own writes"
