@@ -62,9 +62,27 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8080, help="port to listen on, 0 for any (default: %(default)s)")
-    parser.add_argument(
+    parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="(default: %(default)s)")
+    _add_serving(parser.add_argument_group("where it serves"))
+    _add_content(parser.add_argument_group("what is in it"))
+    _add_auth(parser.add_argument_group("who may ask"))
+    _add_audit(parser.add_argument_group("what was asked"))
+    return parser
+
+
+def _add_serving(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    group.add_argument("--port", type=_port, default=8080, help="port to listen on, 0 for any (default: %(default)s)")
+    group.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        type=Path,
+        help="write a kubeconfig for this server there once it serves; removed again at the end",
+    )
+
+
+def _add_content(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--crds",
         action="append",
         default=[],
@@ -73,21 +91,25 @@ def _parser() -> argparse.ArgumentParser:
         help="a manifest, or a folder of manifests, to apply at the start: CustomResourceDefinitions first, then "
         "whatever else is in them; may be given several times",
     )
-    parser.add_argument(
-        "--kubeconfig",
-        metavar="FILE",
-        type=Path,
-        help="write a kubeconfig for this server there once it serves; removed again at the end",
-    )
-    parser.add_argument(
+
+
+def _add_auth(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--token-auth-file",
         metavar="FILE",
         type=Path,
         help='who may ask: lines of token,user,uid[,"group1,group2"] as for a real API server (default: everybody); '
         "the kubeconfig gets the first token",
     )
-    parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="(default: %(default)s)")
-    return parser
+
+
+def _add_audit(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--audit-log-path",
+        metavar="FILE",
+        help="append a line of JSON for each request: who asked for what, and the code of the answer, as events of "
+        "audit.k8s.io/v1 at level Metadata; - is the standard output",
+    )
 
 
 def _port(text: str) -> int:
@@ -113,7 +135,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
 
 def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
-    from runtime.testing.apiserver import FakeAPIServer
+    from runtime.testing.apiserver import AuditLogError, FakeAPIServer
 
     for path in options.crds:
         if not path.exists():
@@ -122,9 +144,16 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     if tokens is not None and not tokens.is_file():
         raise StartError(f"--token-auth-file {tokens}: there is no such file")
     try:
-        server = FakeAPIServer(options.port, options.host, token_auth_file=tokens)
+        server = FakeAPIServer(
+            options.port,
+            options.host,
+            token_auth_file=tokens,
+            audit_log_path=options.audit_log_path,
+        )
     except ValueError as error:
         raise StartError(f"--token-auth-file {error}") from error
+    except AuditLogError as error:
+        raise StartError(f"--audit-log-path {error}") from error
     except OSError as error:
         where = f"{options.host}:{options.port}"
         raise StartError(

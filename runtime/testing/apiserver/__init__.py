@@ -15,8 +15,9 @@ moment; removing the last finalizer of a deleted object answers it under its las
 """
 
 from runtime.testing.apiserver.audit import Audit, AuditEntry
+from runtime.testing.apiserver.auditlog import AuditLogError
 from runtime.testing.apiserver.errors import StatusError
 from runtime.testing.apiserver.faults import Asked, Fault, Faults
 from runtime.testing.apiserver.server import FakeAPIServer
 
-__all__ = ["Asked", "Audit", "AuditEntry", "FakeAPIServer", "Fault", "Faults", "StatusError"]
+__all__ = ["Asked", "Audit", "AuditEntry", "AuditLogError", "FakeAPIServer", "Fault", "Faults", "StatusError"]

@@ -22,16 +22,23 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
+class AuditLogError(Exception):
+    """The file cannot be opened; the message names it."""
+
+
 class AuditFile:
     """Thread-safe. What has been written can be read at once.
 
     :param path: the file to append to; ``-`` is the standard output.
-    :raises OSError: it cannot be opened.
+    :raises AuditLogError: it cannot be opened.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._lock = threading.Lock()  # guards both below
-        self._out = sys.stdout if str(path) == "-" else Path(path).open("a", encoding="utf-8")  # noqa: SIM115
+        try:
+            self._out = sys.stdout if str(path) == "-" else Path(path).open("a", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise AuditLogError(f"{path}: {error.strerror or error}") from error
         self._closed = False
 
     def started(self, entry: AuditEntry, now: datetime) -> None:

@@ -51,6 +51,8 @@ class FakeAPIServer:
     :param bookmark_interval: seconds between bookmarks of a watch that allows them.
     :param namespace_deletion_delay: seconds that a deleted namespace keeps its contents, as a real one does for some
         time.
+    :raises OSError: the address cannot be listened on.
+    :raises AuditLogError: the audit log cannot be opened.
     """
 
     def __init__(
