@@ -26,6 +26,7 @@ from runtime.testing.apiserver.verbs import Verbs
 from runtime.testing.kinds.model import Kind, Registry
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.testing.kinds.services import ServiceAddresses
+from runtime.testing.kubeconfig import write_kubeconfig
 from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
@@ -144,17 +145,7 @@ class FakeAPIServer:
 
     def kubeconfig(self, path: str | Path, *, namespace: str = "default") -> Path:
         """Write a kubeconfig whose current context is this server; returns its path."""
-        path, token = Path(path), self._authenticator.any_token
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
-            "users": [{"name": "fake", "user": {"token": token} if token else {}}],
-            "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": namespace}}],
-            "current-context": "fake",
-        }
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-        return path
+        return write_kubeconfig(path, self.url, namespace=namespace, token=self._authenticator.any_token)
 
     # -- for tests
 
