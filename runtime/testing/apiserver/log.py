@@ -1,59 +1,94 @@
 """One append-only log of changes per resource: what watches read, and what old versions are rebuilt from.
 
-An event is encoded once, framed for HTTP, and its bytes are shared by all watchers of the resource.
+An event is encoded once, framed for HTTP, and its bytes are shared by all watchers of the resource. They are kept for
+the newest events only: who lags far behind encodes for itself.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
 
 import orjson
 
-from runtime.testing.apiserver.http import frame
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
+_SHARED = 1024  # newest entries that keep their encoded events
+_FORGOTTEN: dict[Hashable, bytes] = {}  # stands for the events of all others
+
+# (apiVersion, kind) of stored objects: one tuple each, however many objects there are
+_types: dict[tuple[str, str], tuple[str, str]] = {}
+
 
 class Stored:
-    """One state of one object. Immutable: ``obj`` belongs to the store, and must never be changed.
+    """One state of one object. Immutable; threads share it.
 
-    ``body`` is the JSON without apiVersion and kind, which differ between the versions it is read through.
+    Kept as its JSON alone, a quarter of what the decoded object takes. ``body`` is that JSON without apiVersion and
+    kind, which differ between the versions it is read through.
     """
 
-    __slots__ = ("_seen", "body", "key", "name", "namespace", "obj", "version")
+    __slots__ = ("_seen", "_type", "body", "key", "namespace", "version")
 
     def __init__(self, key: str, namespace: str, name: str, version: int, obj: JSONObject) -> None:
-        self.key = key
-        self.namespace = namespace
-        self.name = name
+        """:param obj: copied."""
+        self.key = key or f"{namespace}/{name}"
+        self.namespace = sys.intern(namespace)
         self.version = version
-        self.obj = obj
-        self._seen: dict[Kind, Stored] | None = None
+        found = (obj.get("apiVersion", ""), obj.get("kind", ""))
+        self._type = _types.setdefault(found, found)
+        # A kind that shows this state as it is, or a kind and what it shows instead.
+        self._seen: Kind | tuple[Kind, Stored] | None = None
         encoded = orjson.dumps({k: v for k, v in obj.items() if k not in ("apiVersion", "kind")})
         self.body = bytes(memoryview(encoded))  # a copy: what orjson returns keeps its over-allocated buffer
 
     @property
+    def name(self) -> str:
+        return self.key[len(self.namespace) + 1 :]
+
+    @property
+    def obj(self) -> JSONObject:
+        """A private copy of the object, with the apiVersion and kind it was stored with. Decoded anew each time."""
+        api_version, kind = self._type
+        return {"apiVersion": api_version, "kind": kind, **self.copy()}
+
+    @property
+    def metadata(self) -> JSONObject:
+        """A private copy."""
+        found: JSONObject = orjson.loads(self.body)["metadata"]
+        return found
+
+    @property
     def uid(self) -> str:
-        return str(self.obj["metadata"]["uid"])
+        return str(self.metadata["uid"])
 
     @property
     def labels(self) -> dict[str, str]:
-        return self.obj["metadata"].get("labels") or {}
+        if b'"labels":' not in self.body:
+            return {}
+        return self.metadata.get("labels") or {}
+
+    @property
+    def deleting(self) -> bool:
+        """Whether ``metadata.deletionTimestamp`` is set."""
+        return b'"deletionTimestamp":' in self.body and bool(self.metadata.get("deletionTimestamp"))
 
     def seen(self, kind: Kind) -> Stored:
-        """This state as ``kind``'s version shows it. Made once per kind, then shared like the state itself."""
+        """This state as ``kind``'s version shows it: itself, unless defaults or another version make a difference."""
         if kind.from_storage is None:
             return self
-        if self._seen is None:
-            self._seen = {}
-        found = self._seen.get(kind)
-        if found is None:
-            head = {"apiVersion": self.obj.get("apiVersion"), "kind": self.obj.get("kind")}
-            obj = kind.from_storage({**head, **self.copy()})
-            found = self._seen[kind] = Stored(self.key, self.namespace, self.name, self.version, obj)
-        return found
+        found = self._seen
+        if found is kind:
+            return self
+        if isinstance(found, tuple) and found[0] is kind:
+            return found[1]
+        shown = Stored(self.key, self.namespace, self.name, self.version, kind.from_storage(self.obj))
+        if shown.body == self.body and shown._type is self._type:
+            self._seen = kind
+            return self
+        self._seen = (kind, shown)
+        return shown
 
     def encode(self, type_meta: bytes) -> bytes:
         """The whole object; ``type_meta`` is what :func:`type_meta` made."""
@@ -64,33 +99,43 @@ class Stored:
         copied: JSONObject = orjson.loads(self.body)
         return copied
 
+    def with_version(self, version: int) -> Stored:
+        """The same state under another resourceVersion."""
+        obj = self.obj
+        obj["metadata"]["resourceVersion"] = str(version)
+        return Stored(self.key, self.namespace, self.name, version, obj)
+
 
 def type_meta(api_version: str, kind: str) -> bytes:
     """The start of an encoded object."""
     return orjson.dumps({"kind": kind, "apiVersion": api_version})[:-1] + b","
 
 
-@dataclass(slots=True)
 class Entry:
     """One change. ``old`` is None for a creation, ``new`` for a removal (``gone`` then is the last state)."""
 
-    version: int
-    old: Stored | None
-    new: Stored | None
-    gone: Stored | None = None
-    _framed: dict[Kind, bytes] = field(default_factory=dict)
+    __slots__ = ("_shared", "gone", "new", "old", "version")
+
+    def __init__(self, version: int, old: Stored | None, new: Stored | None, gone: Stored | None = None) -> None:
+        self.version = version
+        self.old = old
+        self.new = new
+        self.gone = gone
+        self._shared: dict[Hashable, bytes] | None = None
 
     @property
     def key(self) -> str:
-        stored = self.new or self.old
-        assert stored is not None
-        return stored.key
+        return self._any.key
 
     @property
     def namespace(self) -> str:
+        return self._any.namespace
+
+    @property
+    def _any(self) -> Stored:
         stored = self.new or self.old
         assert stored is not None
-        return stored.namespace
+        return stored
 
     @property
     def type(self) -> str:
@@ -98,15 +143,22 @@ class Entry:
             return "DELETED"
         return "ADDED" if self.old is None else "MODIFIED"
 
-    def framed(self, kind: Kind, meta: bytes) -> bytes:
-        """The event as a chunk of the answer, for a watch without selectors. Two threads may race to make the same
-        bytes; that is harmless."""
-        found = self._framed.get(kind)
+    def shared(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
+        """What ``make`` returns, made once for all watchers with the same ``key``. Two threads may race to make the
+        same bytes; that is harmless."""
+        kept = self._shared
+        if kept is _FORGOTTEN:
+            return make()
+        if kept is None:
+            kept = self._shared = {}
+        found = kept.get(key)
         if found is None:
-            stored = self.new or self.gone
-            assert stored is not None
-            found = self._framed[kind] = frame(line(self.type, stored.seen(kind).encode(meta)))
+            found = kept[key] = make()
         return found
+
+    def forget_shared(self) -> None:
+        """Keep what is shared no longer, to give back its memory."""
+        self._shared = _FORGOTTEN
 
 
 def line(event_type: str, encoded: bytes) -> bytes:
@@ -142,6 +194,8 @@ class ResourceLog:
     def append(self, entry: Entry) -> None:
         with self.changed:
             self._entries.append(entry)
+            if len(self._entries) > _SHARED:
+                self._entries[-_SHARED - 1].forget_shared()
             if len(self._entries) >= 2 * self._limit:
                 self._forget(len(self._entries) - self._limit)
             self.changed.notify_all()
@@ -151,6 +205,14 @@ class ResourceLog:
         still have to deliver some of them."""
         with self.changed:
             self._horizon = max(self._horizon, version)
+
+    def reset(self, version: int) -> None:
+        """Forget everything: history begins at ``version``. Open watches come to an end, for they have lost it."""
+        with self.changed:
+            self._first = self.end + 1  # past the end, too: where those are who have seen everything
+            self._entries = []
+            self._horizon = version
+            self.changed.notify_all()
 
     def _forget(self, count: int) -> None:
         if count:

@@ -48,7 +48,7 @@ def check_namespace(store: Store, kind: Kind, namespace: str, name: str) -> None
     found = store.get(NAMESPACES, "", namespace)
     if found is None:
         raise errors.namespace_not_found(namespace)
-    if found.obj["metadata"].get("deletionTimestamp"):
+    if found.deleting:
         why = f"unable to create new content in namespace {namespace} because it is being terminated"
         cause = {
             "reason": "NamespaceTerminating",

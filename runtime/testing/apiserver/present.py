@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import orjson
 import yaml
@@ -30,12 +30,13 @@ class Presenter:
         self._first = True
 
     @property
-    def plain(self) -> bool:
-        """Whether objects are shown whole, so that encoded bytes can be shared."""
-        return not self.representation.transform
+    def shared(self) -> Hashable | None:
+        """A key: presenters with an equal one show every object in the same bytes. None: this one shows the second
+        object otherwise than the first."""
+        return None if self.representation.transform == "Table" else (self.kind, self.representation)
 
     def whole(self, stored: Stored) -> JSONObject:
-        """The object as read through this kind's version. Shares its parts with the store: do not change them."""
+        """A private copy of the object as read through this kind's version."""
         return {**stored.seen(self.kind).obj, "apiVersion": self.kind.gvr.api_version, "kind": self.kind.kind}
 
     def single(self, stored: Stored) -> bytes:
@@ -64,7 +65,7 @@ class Presenter:
     def collection(self, items: Sequence[Stored], version: int, token: str, remaining: int | None) -> bytes:
         """The answer to a list."""
         metadata: JSONObject = {"resourceVersion": str(version)}
-        if token or (self.kind.custom and self.plain):
+        if token or (self.kind.custom and not self.representation.transform):
             metadata["continue"] = token
         if remaining is not None:
             metadata["remainingItemCount"] = remaining
@@ -96,7 +97,7 @@ class Presenter:
             {
                 "kind": "PartialObjectMetadata",
                 "apiVersion": self.representation.api_version,
-                "metadata": stored.obj["metadata"],
+                "metadata": stored.metadata,
             }
         )
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import orjson
 
+from runtime.clock import SYSTEM, Clock
 from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.types import JSONObject
 
 StorageKey = tuple[str, str]  # (group, resource)
 DEFAULT_HISTORY = 20_000
+COMPACTION_INTERVAL = 300.0  # seconds; the real server's
 _AFTER_SLASH = chr(ord("/") + 1)
 
 
@@ -65,15 +67,29 @@ def object_key(namespace: str, name: str) -> str:
 class Store:
     """Thread-safe. Every change takes the next version and is appended to its resource's log under one lock.
 
+    Past versions can be read for one to two intervals after the next change, as those of etcd, which the real server
+    compacts every five minutes. Watches do not depend on that: they go back as far as their resource's log.
+
     :param history: changes remembered per resource.
+    :param compaction_interval: seconds.
     """
 
-    def __init__(self, history: int = DEFAULT_HISTORY) -> None:
+    def __init__(
+        self,
+        history: int = DEFAULT_HISTORY,
+        clock: Clock = SYSTEM,
+        compaction_interval: float = COMPACTION_INTERVAL,
+    ) -> None:
         self._history = history
+        self._clock = clock
+        self._interval = compaction_interval
         self._lock = threading.RLock()  # guards everything below
         self._tables: dict[StorageKey, _Table] = {}
         self._version = 1
-        self._compacted = 0
+        self._forgotten = 0  # by compact(): no watch may begin before it
+        self._compacted = 0  # nothing older can be read
+        self._next_compacted = self._version  # at the next tick
+        self._tick = clock.monotonic() + compaction_interval
 
     @property
     def version(self) -> int:
@@ -93,7 +109,7 @@ class Store:
         table = self._tables.get(key)
         if table is None:
             with self._lock:
-                table = self._tables.setdefault(key, _Table(self._history, self._compacted))
+                table = self._tables.setdefault(key, _Table(self._history, self._forgotten))
         return table
 
     def resources(self) -> list[StorageKey]:
@@ -129,7 +145,7 @@ class Store:
         obj: JSONObject,
         check: Callable[[], None] | None = None,
     ) -> Stored:
-        """Store a new object, whose ``metadata.resourceVersion`` this sets. ``obj`` belongs to the store afterwards.
+        """Store a new object, whose ``metadata.resourceVersion`` this sets.
 
         :param check: called under the lock before; may raise.
         :raises Exists: the key is taken.
@@ -160,7 +176,8 @@ class Store:
         table = self._table(key)
         with self._lock:
             self._expect(table, old)
-            gone = self._next(old.namespace, old.name, {**old.obj, "metadata": dict(old.obj["metadata"])})
+            self._advance()
+            gone = old.with_version(self._version)
             table.remove(old.key)
             table.log.append(Entry(gone.version, old, None, gone))
             return gone
@@ -171,14 +188,35 @@ class Store:
             raise Changed(current)
 
     def _next(self, namespace: str, name: str, obj: JSONObject) -> Stored:
-        self._version += 1
+        self._advance()
         obj["metadata"]["resourceVersion"] = str(self._version)
         return Stored(object_key(namespace, name), namespace, name, self._version, obj)
+
+    def _advance(self, count: int = 1) -> None:
+        self._compact_by_time()
+        self._version += count
+
+    def _compact_by_time(self) -> None:
+        """At each tick, forget what was past at the tick before. Called before anything changes and before the past is
+        read, so nothing has happened at the ticks since the last call."""
+        late = self._clock.monotonic() - self._tick
+        if late < 0:
+            return
+        missed = int(late // self._interval)
+        self._compacted = max(self._compacted, self._version if missed else self._next_compacted)
+        self._next_compacted = self._version
+        self._tick += (missed + 1) * self._interval
+
+    def oldest(self, key: StorageKey) -> int:
+        """The oldest version at which this resource can be listed."""
+        with self._lock:
+            self._compact_by_time()
+            return max(self._compacted, self._table(key).log.horizon)
 
     def advance(self, count: int = 1) -> int:
         """Use up versions, as changes to resources nobody looks at would."""
         with self._lock:
-            self._version += count
+            self._advance(count)
             return self._version
 
     def compact(self) -> int:
@@ -187,11 +225,30 @@ class Store:
         Returns the new version, which this takes so that even the last one is in the past.
         """
         with self._lock:
-            self._version += 1
-            self._compacted = self._version
+            self._advance()
+            self._forgotten = self._compacted = self._version
             for table in self._tables.values():
-                table.log.compact(self._compacted)
+                table.log.compact(self._forgotten)
             return self._version
+
+    def restore(self, objects: Iterable[tuple[StorageKey, JSONObject]], version: int) -> None:
+        """Put these objects, which keep the versions they say they have, in place of all there are; the next change
+        takes the version after ``version``. As when a real server's etcd is restored from a backup: there is no history
+        before that, and open watches end with 410. The objects belong to the store afterwards."""
+        tables: dict[StorageKey, dict[str, Stored]] = {}
+        for key, obj in objects:
+            metadata = obj["metadata"]
+            namespace, name = metadata.get("namespace", ""), metadata["name"]
+            own = int(metadata["resourceVersion"])
+            stored = Stored(object_key(namespace, name), namespace, name, own, obj)
+            tables.setdefault(key, {})[stored.key] = stored
+        with self._lock:
+            self._version = self._compacted = self._forgotten = self._next_compacted = version
+            for key in {*self._tables, *tables}:
+                table = self._table(key)
+                table.objects = tables.get(key, {})
+                table.order = sorted(table.objects)
+                table.log.reset(version)
 
     def wake(self) -> None:
         """Wake every watch, so that it looks whether it should end."""

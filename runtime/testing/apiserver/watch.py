@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -18,7 +18,7 @@ from runtime.testing.apiserver.selection import Selection
 from runtime.testing.kinds.model import Kind
 
 _BATCH = 256  # events per write to the socket
-_POLL = 0.5  # seconds until an idle watch looks whether its peer has gone
+_POLL = 0.5  # seconds of real time until an idle watch looks whether its peer has gone, and at a clock that tests move
 _TIMEOUT = (1800.0, 3600.0)  # seconds; drawn when the client gives none, so that not all end together
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
@@ -52,6 +52,7 @@ class Watch:
         self._options = options
         self._selection = selection
         self._presenter = presenter
+        self._shared: Hashable | None = presenter.shared
         self._log: ResourceLog = context.store.log(kind.storage_key)
         timeout = options.timeout or random.uniform(*_TIMEOUT)  # noqa: S311
         self._deadline = context.clock.monotonic() + timeout
@@ -66,7 +67,7 @@ class Watch:
             current = store.version
             if self._options.send_initial:
                 if wanted > current:
-                    return self._await_version(wanted)
+                    return _Start((), wanted, 0, 0, future_version(wanted, current))
                 return self._from_now(initial=True)
             if not wanted:
                 return self._from_now(initial=self._options.send_initial is None)
@@ -81,10 +82,6 @@ class Watch:
         objects, version = store.snapshot(self._kind.storage_key, self._namespace)
         chosen = [each for each in objects if self._selection.matches(each)] if initial else []
         return _Start(chosen, version, self._log.end, 0)
-
-    def _await_version(self, wanted: int) -> _Start:
-        refusal = future_version(wanted, self._context.store.version)
-        return _Start((), wanted, 0, 0, refusal)
 
     # -- streaming
 
@@ -111,7 +108,7 @@ class Watch:
             if over or now >= bookmark_at:
                 self._bookmark(stream, index, reached)
                 bookmark_at = self._next_bookmark()
-            if over or self._kind_gone():
+            if over or self._kind_changed(index):
                 return
             if not entries and self._idle(stream, index, min(bookmark_at, self._deadline) - now):
                 return
@@ -123,14 +120,11 @@ class Watch:
                 self._log.changed.wait(max(0.001, min(_POLL, seconds)))
         return self._log.end == index and stream.peer_gone()
 
-    def _kind_gone(self) -> bool:
-        """The kind's CRD was deleted, and all there was to tell has been told."""
-        if not self._kind.custom:
-            return False
-        return (
-            self._context.registry.lookup(self._kind.gvr) is None
-            and not self._context.store.snapshot(self._kind.storage_key)[0]
-        )
+    def _kind_changed(self, index: int) -> bool:
+        """Whether all there was to tell has been told, and the kind is gone or not what it was: as a change of a CRD's
+        spec makes a real server begin anew with it, a client's next watch follows the new schema."""
+        kind = self._kind
+        return kind.custom and self._context.registry.lookup(kind.gvr) is not kind and self._log.end == index
 
     def _next_bookmark(self) -> float:
         interval = self._context.bookmark_interval
@@ -144,34 +138,37 @@ class Watch:
             self._send(stream, lines[at : at + _BATCH])
 
     def _deliver(self, stream: Stream, entries: Sequence[Entry], skip: int) -> None:
-        shared = self._selection.everything and stream.chunked and self._presenter.plain
-        chunks: list[bytes] = []
+        frames: list[bytes] = []
         for entry in entries:
             if entry.version <= skip or (self._namespace and entry.namespace != self._namespace):
                 continue
-            if shared:
-                chunks.append(entry.framed(self._kind, self._presenter.type_meta))
-                continue
-            text = self._event(entry)
-            if text is not None:
-                chunks.append(frame(text) if stream.chunked else text)
-        if chunks:
-            data = b"".join(chunks)
-            if stream.chunked:
-                stream.send_framed(data)
-            else:
-                stream.send(data)
+            found = self._frame(entry, chunked=stream.chunked)
+            if found is not None:
+                frames.append(found)
+        if frames:
+            data = b"".join(frames)
+            stream.send_framed(data) if stream.chunked else stream.send(data)
 
-    def _event(self, entry: Entry) -> bytes | None:
-        """The change as this watch sees it: an object may enter or leave its selection."""
+    def _frame(self, entry: Entry, *, chunked: bool) -> bytes | None:
+        """The change as this watch sends it; None if it is about nothing that is selected."""
+        event_type = entry.type if self._selection.everything else self._type(entry)
+        if event_type is None:
+            return None
+
+        def make() -> bytes:
+            text = self._line(event_type, _shown(entry, event_type))
+            return frame(text) if chunked else text
+
+        if self._shared is None:
+            return make()
+        return entry.shared((self._shared, event_type, chunked), make)
+
+    def _type(self, entry: Entry) -> str | None:
+        """An object may enter or leave the selection."""
         was = entry.old is not None and self._selection.matches(entry.old)
-        if entry.new is None:
-            return self._line("DELETED", entry.gone) if was and entry.gone else None
-        if self._selection.matches(entry.new):
-            return self._line("MODIFIED" if was else "ADDED", entry.new)
-        if was and entry.old is not None:
-            return self._line("DELETED", _at_version(entry.old, entry.version))
-        return None
+        if entry.new is not None and self._selection.matches(entry.new):
+            return "MODIFIED" if was else "ADDED"
+        return "DELETED" if was else None
 
     def _line(self, event_type: str, stored: Stored) -> bytes:
         return line(event_type, self._presenter.single(stored))
@@ -199,7 +196,12 @@ class Watch:
             stream.send_framed(data) if stream.chunked else stream.send(data)
 
 
-def _at_version(stored: Stored, version: int) -> Stored:
-    """The state before, with the version of the change that made it leave."""
-    metadata = {**stored.obj["metadata"], "resourceVersion": str(version)}
-    return Stored(stored.key, stored.namespace, stored.name, version, {**stored.obj, "metadata": metadata})
+def _shown(entry: Entry, event_type: str) -> Stored:
+    """The object of the event. One that leaves a selection is shown as it was, at the version that made it leave."""
+    if event_type != "DELETED":
+        assert entry.new is not None
+        return entry.new
+    if entry.gone is not None:
+        return entry.gone
+    assert entry.old is not None
+    return entry.old.with_version(entry.version)
