@@ -2,55 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.crds import CRDS
+from runtime.testing.apiserver.delete_options import FOREGROUND, ORPHAN, DeleteOptions
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.namespaces import IMMORTAL, NAMESPACES
-from runtime.testing.apiserver.options import boolean, integer
-from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.store import Changed
 from runtime.testing.apiserver.writes import present, to_storage
-from runtime.testing.kinds.model import FieldError, Kind
+from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
-
-T = TypeVar("T")
 
 _MAX_RETRIES = 50
 _FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
-_POLICIES = ("Foreground", "Background", "Orphan")
 _DEFAULT_GRACE = 30
 # What the server itself finishes (see lifecycle).
 _FINISHED_LATER = (NAMESPACES, CRDS)
 # The real server answers a deletion of these with the object even when it is gone at once.
 _RETURNED = frozenset(
     {
-        ("", "pods"),
-        ("", "services"),
-        ("", "serviceaccounts"),
-        ("", "persistentvolumeclaims"),
-        ("", "persistentvolumes"),
-        ("", "resourcequotas"),
-        ("", "podtemplates"),
-        ("storage.k8s.io", "storageclasses"),
+        *(
+            ("", each)
+            for each in (
+                "pods",
+                "services",
+                "serviceaccounts",
+                "persistentvolumeclaims",
+                "persistentvolumes",
+                "resourcequotas",
+                "podtemplates",
+            )
+        ),
+        *(
+            ("storage.k8s.io", each)
+            for each in ("csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses")
+        ),
+        *(
+            ("resource.k8s.io", each)
+            for each in ("deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices")
+        ),
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """:param grace: seconds; None for the object's own."""
-
-    grace: int | None = None
-    policy: str = ""
-    uid: str = ""
-    version: str = ""
-    dry_run: bool = False
+_JOBS = ("batch", "jobs")
+# Whose dependents stay if the request does not say what shall become of them, and whom nobody can depend on.
+_ORPHANED = frozenset({_JOBS, ("", "replicationcontrollers")})
+_NEVER_COLLECTED = frozenset({("", "events")})
+_JOBS_WARNING = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,48 +63,6 @@ class Deleted:
 
     stored: Stored
     removed: bool
-
-
-def parse_options(body: object, query: Mapping[str, str]) -> DeleteOptions:
-    """From the body if there is one, else from the query. Raises 400 and 422."""
-    if body is None:
-        options = DeleteOptions(integer(query.get("gracePeriodSeconds", "")), query.get("propagationPolicy", ""))
-        if boolean(query.get("orphanDependents", "")):
-            options = replace(options, policy="Orphan")
-    else:
-        options = _from_body(body)
-    if query.get("dryRun") == "All":
-        options = replace(options, dry_run=True)
-    if options.policy and options.policy not in _POLICIES:
-        supported = ", ".join(errors.quote(each) for each in (*_POLICIES, "nil"))
-        message = f"Invalid value: {errors.quote(options.policy)}: supported values: {supported}"
-        raise errors.invalid_options("DeleteOptions", [FieldError("FieldValueInvalid", "propagationPolicy", message)])
-    return options
-
-
-def _from_body(body: object) -> DeleteOptions:
-    if not isinstance(body, dict):
-        raise errors.bad_request("the body of a DELETE must be a DeleteOptions object")
-    conditions = _typed(body, "preconditions", dict) or {}
-    policy = _typed(body, "propagationPolicy", str) or ""
-    if _typed(body, "orphanDependents", bool):
-        policy = "Orphan"
-    return DeleteOptions(
-        _typed(body, "gracePeriodSeconds", int),
-        policy,
-        _typed(conditions, "uid", str) or "",
-        _typed(conditions, "resourceVersion", str) or "",
-        _typed(body, "dryRun", list) == ["All"],
-    )
-
-
-def _typed(body: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise errors.bad_request(f"DeleteOptions.{name} must be of type {kind.__name__}, not {type(value).__name__}")
-    return value
 
 
 class Deleter:
@@ -123,20 +85,14 @@ class Deleter:
                 continue
         raise errors.conflict(kind, name)
 
-    def delete_collection(
-        self, kind: Kind, namespace: str, selection: Selection, options: DeleteOptions
-    ) -> list[Stored]:
-        """Delete all that is selected, one by one; returns them as they were."""
-        objects, _ = self._context.store.snapshot(kind.storage_key, namespace)
-        chosen = [each for each in objects if selection.matches(each)]
-        deleted = []
+    def delete_all(self, kind: Kind, chosen: Iterable[Stored], options: DeleteOptions) -> None:
+        """Delete one by one what a deletecollection has chosen; what is gone meanwhile is skipped. Raises 409."""
         for each in chosen:
             try:
-                deleted.append(self.delete(kind, each.namespace, each.name, options).stored)
+                self.delete(kind, each.namespace, each.name, options)
             except errors.StatusError as error:
                 if error.code != 404:
                     raise
-        return deleted
 
     def _check(self, kind: Kind, current: Stored, options: DeleteOptions) -> None:
         if kind.storage_key == NAMESPACES and current.name in IMMORTAL:
@@ -161,6 +117,8 @@ class Deleter:
 
     def _delete_once(self, kind: Kind, current: Stored, options: DeleteOptions) -> Deleted:
         obj = present(kind, current)
+        if _pending(kind, obj, options):
+            return Deleted(current, removed=False)
         marked = self._mark(kind, obj, options)
         kept = bool(obj["metadata"].get("finalizers")) or _namespace_kept(kind, obj)
         if not kept and not obj["metadata"].get("deletionGracePeriodSeconds"):
@@ -191,7 +149,7 @@ class Deleter:
             metadata.get("deletionGracePeriodSeconds"),
             list(metadata.get("finalizers") or ()),
         )
-        finalizers = _finalizers(before[2], options.policy)
+        finalizers = _finalizers(kind, before[2], options.policy)
         if finalizers:
             metadata["finalizers"] = finalizers
         else:
@@ -200,9 +158,9 @@ class Deleter:
             grace = self._grace(kind, obj, options)
             metadata["deletionTimestamp"] = _time(self._context.clock.now() + timedelta(seconds=grace))
             metadata["deletionGracePeriodSeconds"] = grace
-            if kind.has_generation:
-                metadata["generation"] = metadata.get("generation", 0) + 1
-        elif kind.graceful_deletion:
+            if metadata.get("generation", 0) > 0:
+                metadata["generation"] += 1
+        elif kind.graceful_deletion and options.grace is not None:
             _shorten(metadata, options.grace)
         if kind.storage_key == NAMESPACES:
             obj.setdefault("status", {})["phase"] = "Terminating"
@@ -233,12 +191,19 @@ def _not_negative(grace: int) -> int:
     return grace if grace >= 0 else 1
 
 
-def _shorten(metadata: JSONObject, wanted: int | None) -> None:
-    """A repeated deletion may shorten what was granted, never lengthen it, and only if it says so itself."""
+def _pending(kind: Kind, obj: JSONObject, options: DeleteOptions) -> bool:
+    """A graceful deletion that is under way takes a shorter grace period and nothing else."""
+    granted = obj["metadata"].get("deletionGracePeriodSeconds") or 0
+    if not kind.graceful_deletion or not obj["metadata"].get("deletionTimestamp") or not granted:
+        return False
+    return options.grace is None or _not_negative(options.grace) >= granted
+
+
+def _shorten(metadata: JSONObject, wanted: int) -> None:
     granted = metadata.get("deletionGracePeriodSeconds") or 0
-    if wanted is None or _not_negative(wanted) >= granted:
-        return
     grace = _not_negative(wanted)
+    if grace >= granted:
+        return
     due = datetime.fromisoformat(metadata["deletionTimestamp"])
     metadata["deletionTimestamp"] = _time(due - timedelta(seconds=granted - grace))
     metadata["deletionGracePeriodSeconds"] = grace
@@ -253,17 +218,26 @@ def returns_object(kind: Kind) -> bool:
     return kind.storage_key in _RETURNED
 
 
-def _finalizers(present_ones: list[str], policy: str) -> list[str]:
+def _finalizers(kind: Kind, present_ones: list[str], policy: str) -> list[str]:
     """The finalizers that ask the garbage collector for its part, as the policy says; without one, those the object
     already has stay."""
-    if not policy:
-        return present_ones
     kept = [each for each in present_ones if each not in (_FOREGROUND, _ORPHAN)]
-    if policy == "Foreground":
+    if kind.storage_key in _NEVER_COLLECTED:
+        return kept
+    if not policy:
+        if len(kept) < len(present_ones) or kind.storage_key not in _ORPHANED:
+            return present_ones
+        policy = ORPHAN
+    if policy == FOREGROUND:
         kept.append(_FOREGROUND)
-    elif policy == "Orphan":
+    elif policy == ORPHAN:
         kept.append(_ORPHAN)
     return kept
+
+
+def warnings_of(kind: Kind, options: DeleteOptions) -> list[str]:
+    """What the deletion of such an object is warned about."""
+    return [_JOBS_WARNING] if kind.storage_key == _JOBS and not options.policy else []
 
 
 def _namespace_kept(kind: Kind, obj: JSONObject) -> bool:

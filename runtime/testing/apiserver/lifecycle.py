@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from runtime.testing.apiserver import crds, errors
 from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.deletes import DeleteOptions, Deleter
+from runtime.testing.apiserver.delete_options import BACKGROUND, DeleteOptions
+from runtime.testing.apiserver.deletes import Deleter
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.namespaces import FINALIZER, NAMESPACES
 from runtime.testing.apiserver.store import Changed, Store
@@ -112,7 +113,7 @@ class Lifecycle:
     def _gone(self, kind: Kind, stored: Stored) -> bool:
         if stored.obj["metadata"].get("deletionTimestamp"):
             return False
-        options = DeleteOptions(policy="Background")
+        options = DeleteOptions(policy=BACKGROUND)
         try:
             return self._deleter.delete(kind, stored.namespace, stored.name, options).removed
         except errors.StatusError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import orjson
 
@@ -59,6 +60,26 @@ def read_collection(context: Context, target: Target, request: Request) -> Respo
 def _list(
     context: Context, target: Target, options: ListOptions, selection: Selection, presenter: Presenter
 ) -> Response:
+    page = read_page(context, target, options, selection)
+    return presenter.answer(200, presenter.collection(page.objects, page.version, page.token, page.remaining))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a collection as it was at ``version``.
+
+    :param token: to ask for the next page with; empty if this is the last one.
+    :param remaining: objects on later pages; None if that is not known.
+    """
+
+    objects: list[Stored]
+    version: int
+    token: str
+    remaining: int | None
+
+
+def read_page(context: Context, target: Target, options: ListOptions, selection: Selection) -> Page:
+    """What a list shows. Raises 410 for a version that is forgotten, 504 for one that is yet to come."""
     start, at = _position(context, target, options)
     objects, version = context.store.snapshot(target.kind.storage_key, target.namespace, at)
     if start:
@@ -66,8 +87,7 @@ def _list(
     # QUIRK kept: "any version" comes from the real server's cache, which knew no limit.
     limit = 0 if options.version == 0 and not options.token else options.limit
     page, token, remaining = _page(objects, version, limit, selection)
-    body = presenter.collection(page, version, token, remaining)
-    return presenter.answer(200, body)
+    return Page(page, version, token, remaining)
 
 
 def _position(context: Context, target: Target, options: ListOptions) -> tuple[str, int | None]:

@@ -9,21 +9,22 @@ import orjson
 from runtime.testing.apiserver import crds, errors, patches
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
 from runtime.testing.apiserver.auth import User
-from runtime.testing.apiserver.codec import decode, decode_object, media_type
+from runtime.testing.apiserver.codec import decode_object
 from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.deletes import Deleted, Deleter, parse_options, returns_object
+from runtime.testing.apiserver.delete_options import delete_options
+from runtime.testing.apiserver.deletes import Deleted, Deleter, returns_object, warnings_of
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.logs import read_log
 from runtime.testing.apiserver.negotiation import negotiate
-from runtime.testing.apiserver.options import boolean
+from runtime.testing.apiserver.options import boolean, list_options
 from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.present import Presenter
-from runtime.testing.apiserver.reads import read_collection, read_object
+from runtime.testing.apiserver.reads import read_collection, read_object, read_page
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.subresources import bind_subresource, scale_subresource
-from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, write_options
+from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, warning_headers, write_options
 from runtime.testing.apiserver.writes import Writer, Written, present
 from runtime.types import JSONObject
 
@@ -110,22 +111,23 @@ class Verbs:
 
     def _delete(self, request: Request, target: Target) -> Response:
         presenter = _presenter(request, target)
-        options = parse_options(_optional_body(request), request.query)
+        options = delete_options(request)
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
+        warnings = warning_headers(warnings_of(target.kind, options))
         if deleted.removed and not returns_object(target.kind):
-            return Response(200, orjson.dumps(_success(target, deleted)))
-        return presenter.answer(200, presenter.single(deleted.stored))
+            return Response(200, orjson.dumps(_success(target, deleted)), warnings=warnings)
+        status = 202 if options.waits and not deleted.removed else 200
+        return presenter.answer(status, presenter.single(deleted.stored), warnings)
 
     def _delete_collection(self, request: Request, target: Target) -> Response:
+        """The answer shows the collection as it was before."""
         presenter = _presenter(request, target)
-        options = parse_options(_optional_body(request), request.query)
-        selection = Selection(
-            target.kind, request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
-        )
-        deleted = self._deleter.delete_collection(target.kind, target.namespace, selection, options)
-        version = self._context.store.version
-        body = presenter.collection(deleted, version, "", None)
-        return presenter.answer(200, body)
+        chosen = list_options(request.query)
+        selection = Selection(target.kind, chosen.label_selector, chosen.field_selector)
+        options = delete_options(request)
+        page = read_page(self._context, target, chosen, selection)
+        self._deleter.delete_all(target.kind, page.objects, options)
+        return presenter.answer(200, presenter.collection(page.objects, page.version, page.token, page.remaining))
 
     def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
         """What a write sets off: a CRD's kinds are served."""
@@ -160,10 +162,6 @@ def _main_part(obj: JSONObject, old: JSONObject) -> JSONObject:
 def _presenter(request: Request, target: Target) -> Presenter:
     representation = negotiate(request.header("accept"))
     return Presenter(target.kind, representation, request.query.get("includeObject", "Metadata"))
-
-
-def _optional_body(request: Request) -> object:
-    return decode(request.body, media_type(request) or "application/json") if request.body else None
 
 
 def _success(target: Target, deleted: Deleted) -> JSONObject:

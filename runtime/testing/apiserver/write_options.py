@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from runtime.testing.apiserver import errors
@@ -53,6 +53,11 @@ def write_options(request: Request, kind: str) -> WriteOptions:
     if validation != "Ignore" and media_type(request) in ("", "application/json"):
         duplicates = _duplicates(request.body)
     return WriteOptions(bool(dry_run), validation or "Warn", manager[:_MAX_MANAGER], duplicates)
+
+
+def warning_headers(texts: Iterable[str]) -> tuple[str, ...]:
+    """Texts as the values of Warning headers."""
+    return tuple(f"299 - {errors.quote(text)}" for text in texts)
 
 
 def _duplicates(body: bytes) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from runtime.testing.apiserver.namespaces import (
 from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import Changed, Exists, clone, object_key
-from runtime.testing.apiserver.write_options import WriteOptions
+from runtime.testing.apiserver.write_options import WriteOptions, warning_headers
 from runtime.testing.kinds import errors as kind_errors
 from runtime.testing.kinds.model import DecodeError, FieldError, Kind
 from runtime.types import JSONObject
@@ -346,8 +346,7 @@ def _not_strict(kind: Kind, texts: list[str], options: WriteOptions) -> errors.S
 
 def _warnings(kind: Kind, texts: list[str]) -> tuple[str, ...]:
     """As the values of Warning headers."""
-    every = [*texts, kind.warning] if kind.warning else texts
-    return tuple(f"299 - {errors.quote(text)}" for text in every)
+    return warning_headers([*texts, kind.warning] if kind.warning else texts)
 
 
 def _finished(obj: JSONObject, old: JSONObject) -> bool:
