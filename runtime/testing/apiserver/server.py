@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-
-import yaml
 
 from runtime.clock import SYSTEM, Clock
 from runtime.testing.apiserver.audit import Audit
 from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.auth import Authenticator
-from runtime.testing.apiserver.codec import parse_documents
 from runtime.testing.apiserver.context import Context, LogProvider
 from runtime.testing.apiserver.faults import Faults
 from runtime.testing.apiserver.handler import Handler, bad_request
@@ -21,12 +17,14 @@ from runtime.testing.apiserver.lifecycle import Lifecycle
 from runtime.testing.apiserver.listener import Listener
 from runtime.testing.apiserver.namespaces import INITIAL
 from runtime.testing.apiserver.routing import Target
+from runtime.testing.apiserver.state import read_state, restore, write_state
 from runtime.testing.apiserver.store import DEFAULT_HISTORY, Store
 from runtime.testing.apiserver.verbs import Verbs
 from runtime.testing.kinds.model import Kind, Registry
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.testing.kinds.services import ServiceAddresses
 from runtime.testing.kubeconfig import write_kubeconfig
+from runtime.testing.manifests import crds_first, documents
 from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
@@ -88,6 +86,10 @@ class FakeAPIServer:
         self._lifecycle = Lifecycle(self._context, namespace_deletion_delay)
         self._started = False
         self._stopped = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make what every server has, where it is missing."""
         for name in INITIAL:
             self._verbs.put(self._target(GVR("", "v1", "namespaces"), ""), {"metadata": {"name": name}})
 
@@ -186,7 +188,8 @@ class FakeAPIServer:
         self._context.log_provider = provider
 
     def apply_manifests(self, source: str | Path, *, namespace: str = "default") -> list[JSONObject]:
-        """Create or update every object of a YAML or JSON file, or of all such files of a folder; CRDs come first.
+        """Create or update every object of a YAML or JSON file, or of all such files of a folder; CRDs come first,
+        then namespaces.
 
         Returns the stored objects. Kinds of a CRD are served when this returns.
 
@@ -194,8 +197,32 @@ class FakeAPIServer:
         :raises ValueError: a document that is no object or of a kind the server does not know; it names the file.
         :raises StatusError: an object was refused.
         """
-        documents = sorted(_documents(Path(source)), key=lambda each: each[1].get("kind") != "CustomResourceDefinition")
-        return [self._put(path, obj, namespace) for path, obj in documents]
+        return [self._put(path, obj, namespace) for path, obj in crds_first(documents(Path(source)))]
+
+    def save(self, folder: str | Path) -> None:
+        """Write every object to a folder of YAML files, as of one moment and exactly as it is: with uid, versions,
+        status and what belongs to a deletion under way. A folder that was saved before is replaced.
+
+        :raises ValueError: the folder holds something else than a saved state.
+        :raises OSError: it cannot be written.
+        """
+        write_state(self._context, Path(folder))
+
+    def load(self, folder: str | Path) -> None:
+        """Replace all objects by those of a folder, as when a real server's etcd is restored from a backup: objects
+        that were saved are what they were, open watches end with 410, and versions go on from the saved one. Objects
+        that were added to the folder, without uid and resourceVersion, are created; CRDs first. What every server has
+        (its first namespaces) is made where it is missing.
+
+        :raises ValueError: a file holds something else than objects, or one of an unknown kind: nothing has changed.
+        :raises StatusError: an object that was added was refused.
+        :raises OSError: a file cannot be read.
+        """
+        saved = read_state(self._context, Path(folder))
+        restore(self._context, saved)
+        self._begin()
+        for path, obj in saved.new:
+            self._put(path, obj, "default")
 
     def _put(self, path: Path, obj: JSONObject, namespace: str) -> JSONObject:
         kind = self._kind_of(path, obj)
@@ -215,21 +242,3 @@ class FakeAPIServer:
         if kind is None:
             raise ValueError(f"the registry knows no {gvr}")
         return Target(kind, namespace, "", "")
-
-
-def _documents(source: Path) -> Iterator[tuple[Path, JSONObject]]:
-    files = [source]
-    if source.is_dir():
-        files = sorted(each for each in source.rglob("*") if each.suffix in (".yaml", ".yml", ".json"))
-    for file in files:
-        try:
-            documents = list(parse_documents(file.read_text()))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{file}: {error}") from error
-        for document in documents:
-            if not isinstance(document, dict):
-                raise ValueError(f"{file}: a document is not an object")
-            if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
-                yield from ((file, item) for item in document["items"])
-            else:
-                yield file, document

@@ -128,7 +128,7 @@ def test_manifests_of_a_folder_crds_first(server: FakeAPIServer, api: Http, tmp_
     }
     (tmp_path / "list.yml").write_text(yaml.safe_dump(listed))
     applied = server.apply_manifests(tmp_path)
-    assert [each["kind"] for each in applied] == ["CustomResourceDefinition", "Widget", "Namespace", "ConfigMap"]
+    assert [each["kind"] for each in applied] == ["CustomResourceDefinition", "Namespace", "Widget", "ConfigMap"]
     conditions = {each["type"]: each["status"] for each in applied[0]["status"]["conditions"]}
     assert conditions["Established"] == "True"
     assert api.get(f"{WIDGETS}/w").body["spec"] == {"size": "s"}

@@ -1,0 +1,186 @@
+"""All objects of a server as a folder of YAML files, and back, each exactly as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from runtime.testing.apiserver import crds
+from runtime.testing.apiserver.codec import parse_yaml
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.log import Stored
+from runtime.testing.apiserver.store import StorageKey, clone
+from runtime.testing.apiserver.writes import to_storage
+from runtime.testing.kinds.crds.naming import is_established
+from runtime.testing.kinds.model import DecodeError, Kind
+from runtime.testing.manifests import crds_first, documents
+from runtime.types import JSONObject
+
+STATE = "state.yaml"  # beside the folders of the API groups: what is no object
+_CORE = "core"  # the folder of the group that has no name
+_HEAD = """\
+# Written by FakeAPIServer.save(), read by FakeAPIServer.load(). Every other file here is one object, in
+# GROUP/RESOURCE/[NAMESPACE/]NAME.yaml. Files that are added need neither uid nor resourceVersion.
+"""
+
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass(slots=True)
+class Saved:
+    """What :func:`read_state` has found.
+
+    :param version: the server's last resourceVersion.
+    :param restored: what a server has had, with its uid and its version, and where it is stored.
+    :param new: what somebody wrote: to be created as any other manifest. CustomResourceDefinitions come first.
+    """
+
+    version: int
+    restored: list[tuple[StorageKey, JSONObject]]
+    new: list[tuple[Path, JSONObject]]
+
+
+def write_state(context: Context, folder: Path) -> None:
+    """Replace the folder by one that holds every object as of one moment. Only its owner can read it: Secrets are in it
+    in the clear.
+
+    :raises ValueError: the folder holds files, but no state that was saved: it is left as it is.
+    :raises OSError: it cannot be written.
+    """
+    if folder.exists() and not (folder / STATE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: holds something else than a saved state; name another folder, or empty it")
+    with context.store.locked():
+        version = context.store.version
+        found = [(key, context.store.snapshot(key)[0]) for key in context.store.resources()]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    whole = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for key, objects in found:
+            _write_objects(whole, key, objects)
+        (whole / STATE).write_text(f'{_HEAD}resourceVersion: "{version}"\n', encoding="utf-8")
+        _swap(whole, folder)
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)
+
+
+def _write_objects(root: Path, key: StorageKey, objects: Iterable[Stored]) -> None:
+    for stored in objects:
+        place = root / (key[0] or _CORE) / key[1] / stored.namespace
+        place.mkdir(parents=True, exist_ok=True)
+        obj = {"apiVersion": stored.obj["apiVersion"], "kind": stored.obj["kind"], **stored.copy()}
+        with (place / f"{stored.name}.yaml").open("w", encoding="utf-8") as out:
+            yaml.dump(obj, out, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _swap(whole: Path, folder: Path) -> None:
+    """A crash in between leaves the old state or the new one, if only under a name that begins with a dot."""
+    if not folder.exists():
+        os.rename(whole, folder)
+        return
+    old = whole.with_name(f"{whole.name}.old")
+    os.rename(folder, old)
+    os.rename(whole, folder)
+    shutil.rmtree(old)
+
+
+def read_state(context: Context, folder: Path) -> Saved:
+    """What :func:`write_state` has written, and files that were added to it. A folder of objects that kubectl has got
+    from a real server is read the same way.
+
+    :raises ValueError: a file holds something else than objects, or one that this server cannot have; it names it.
+    :raises OSError: a file cannot be read.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder")
+    old, new = [], []
+    for file, obj in documents(folder):
+        if file == folder / STATE:
+            continue
+        metadata = obj.get("metadata")
+        if not isinstance(metadata, dict) or not metadata.get("name"):
+            raise ValueError(f"{file}: an object without metadata.name")
+        (old if metadata.get("uid") and metadata.get("resourceVersion") else new).append((file, obj))
+    places = _Places(context, [obj for _, obj in (*old, *new)])
+    restored = [(places.of(file, obj), obj) for file, obj in old]
+    newest = max((int(obj["metadata"]["resourceVersion"]) for _, obj in old), default=1)
+    version = max(newest, _version(folder))
+    return Saved(version, restored, crds_first(new))
+
+
+def restore(context: Context, saved: Saved) -> None:
+    """Put ``saved.restored`` in place of all objects there are. What was saved while it was being deleted goes on."""
+    for stored in context.store.snapshot(crds.CRDS)[0]:
+        crds.unregister(context, stored.obj)
+    context.store.restore(saved.restored, saved.version)
+    definitions = [clone(obj) for key, obj in saved.restored if key == crds.CRDS]
+    for definition in sorted(definitions, key=lambda each: not is_established(each)):
+        context.registry.install_crd(definition)  # its status is what it was
+    context.on_terminating()
+
+
+def _version(folder: Path) -> int:
+    file = folder / STATE
+    with contextlib.suppress(FileNotFoundError):
+        state = parse_yaml(file.read_text(encoding="utf-8"))
+        try:
+            return int(state["resourceVersion"])  # type: ignore[index, call-overload]
+        except (TypeError, KeyError, ValueError):
+            raise ValueError(f"{file}: expected resourceVersion, a number") from None
+    return 1
+
+
+class _Places:
+    """Where objects are stored: of built-in kinds as the registry says, of others as their CRD says."""
+
+    def __init__(self, context: Context, objects: Iterable[JSONObject]) -> None:
+        self._builtin = {
+            (kind.gvr.api_version, kind.kind): kind for kind in context.registry.kinds() if not kind.custom
+        }
+        self._custom: dict[tuple[str, str], tuple[StorageKey, bool]] = {}
+        for obj in objects:
+            if obj.get("kind") == "CustomResourceDefinition":
+                spec = obj.get("spec") or {}
+                name = (spec.get("names") or {}).get("kind", "")
+                self._custom[spec.get("group", ""), name] = crds.instances_of(obj), spec.get("scope") == "Namespaced"
+
+    def of(self, file: Path, obj: JSONObject) -> StorageKey:
+        """Checks the object on the way, and gives it the form in which it is stored."""
+        api_version, name = str(obj.get("apiVersion")), str(obj.get("kind"))
+        kind = self._builtin.get((api_version, name))
+        if kind is not None:
+            _check(file, obj, namespaced=kind.namespaced)
+            _convert(file, kind, obj)
+            return kind.storage_key
+        place = self._custom.get((api_version.rpartition("/")[0], name))
+        if place is None:
+            raise ValueError(f"{file}: the server knows no kind {name} in {api_version}; add its CRD to the folder")
+        key, namespaced = place
+        _check(file, obj, namespaced=namespaced)
+        return key
+
+
+def _check(file: Path, obj: JSONObject, *, namespaced: bool) -> None:
+    metadata = obj["metadata"]
+    if bool(metadata.get("namespace")) != namespaced:
+        should = "needs a namespace" if namespaced else "is in no namespace"
+        raise ValueError(f"{file}: {obj['kind']} {metadata['name']} {should}")
+    version = str(metadata["resourceVersion"])
+    if not (version.isascii() and version.isdigit()):
+        raise ValueError(f"{file}: metadata.resourceVersion {version!r} is no number")
+
+
+def _convert(file: Path, kind: Kind, obj: JSONObject) -> None:
+    try:
+        kind.behaviour.default(clone(obj))  # only to see that it fits its type
+    except DecodeError as error:
+        raise ValueError(f"{file}: {error}") from error
+    stored = to_storage(kind, clone(obj))
+    obj.clear()
+    obj.update(stored)
