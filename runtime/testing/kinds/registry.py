@@ -55,9 +55,9 @@ class DefaultRegistry:
         with self._lock:
             others = [each for key, each in self._crds.items() if key != name]
             crd["status"] = new_status(crd, others, self._clock.now())
-            served = kinds_of(crd) if is_established(crd) else []
-            self._crds[name] = crd
-            self._replace(crd, served)
+            before, self._crds[name] = self._crds.get(name), crd
+            if before is None or _what_counts(before) != _what_counts(crd):
+                self._replace(crd, kinds_of(crd) if is_established(crd) else [])
         return copy.deepcopy(crd["status"])
 
     def remove_crd(self, crd: JSONObject) -> None:
@@ -76,3 +76,8 @@ class DefaultRegistry:
         kinds.update({kind.gvr: kind for kind in served if kind.gvr not in self._builtin})
         self._kinds = kinds
         self._generation += 1
+
+
+def _what_counts(crd: JSONObject) -> tuple[object, ...]:
+    """As with the real server: while these are the same, so are the kinds, and watches of them go on."""
+    return crd["spec"], crd["status"]["acceptedNames"], is_established(crd), crd["metadata"].get("uid")

@@ -16,6 +16,7 @@ from runtime.testing.apiserver import FakeAPIServer
 from tests.runtime.testing.apiserver.apiserver_helpers import (
     CONFIGMAPS,
     CRDS,
+    JSON_PATCH,
     WIDGET_CRD,
     Http,
     Watching,
@@ -264,6 +265,29 @@ def test_a_deleted_crd_ends_its_watches(api: Http, watch: Watch, widgets: str) -
     watching.wait_end()
     assert watching.brief == [("ADDED", "a"), ("DELETED", "a")]
     assert eventually(lambda: api.get(widgets).status == 404)
+
+
+def test_a_watch_ends_when_the_spec_of_its_crd_changes(api: Http, watch: Watch, widgets: str) -> None:
+    """A real server builds the storage of the kind anew; the client comes again, and sees the new schema."""
+    crd = f"{CRDS}/{WIDGET_CRD['metadata']['name']}"
+    api.post(widgets, widget("a"))
+    since = version(api, widgets)
+    watching = watch(f"{widgets}?watch=1&resourceVersion={since}")
+    assert api.merge(crd, {"metadata": {"annotations": {"a": "b"}}}).status == 200
+    api.post(widgets, widget("b"))
+    watching.wait(1)
+    assert not watching.ended, "an annotation is no change of the kind"
+    size = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size"
+    patch = [{"op": "replace", "path": size, "value": {"type": "string", "default": "small"}}]
+    assert api("PATCH", crd, patch, content_type=JSON_PATCH).status == 200
+    watching.wait_end()
+    assert watching.brief == [("ADDED", "b")]
+    resumed = watch(f"{widgets}?watch=1&resourceVersion={since}")
+    (event,) = resumed.wait(1)
+    assert event["object"]["spec"] == {"size": "small"}
+    api.post(widgets, widget("c"))
+    resumed.wait(2)
+    assert not resumed.ended
 
 
 def test_a_watcher_that_is_gone_is_noticed(server: FakeAPIServer) -> None:
