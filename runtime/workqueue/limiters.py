@@ -15,7 +15,7 @@ from typing import Protocol
 
 from runtime.clock import SYSTEM, Clock
 from runtime.flowcontrol import TokenBucket
-from runtime.workqueue.locking import give_way
+from runtime.workqueue.locking import attempt, give_way
 
 _MIN_TTL = 600.0  # a slow reconcile must find its own count again, however short the delays are
 
@@ -46,11 +46,14 @@ class _FailureCounts:
         self._counts: dict[Hashable, tuple[int, float]] = {}
         self._next_sweep = self._monotonic() + ttl / 2
         self._counts_lock = threading.Lock()
+        self._attempt = attempt(self._counts_lock)
 
     def increment(self, item: Hashable) -> int:
         """Count a failure; returns how many came before it."""
-        give_way(self._counts_lock)
-        with self._counts_lock:
+        tries = 0
+        for _ in iter(self._attempt, True):
+            tries = give_way(tries)
+        try:
             now = self._monotonic()
             if now >= self._next_sweep:
                 self._sweep(now)
@@ -59,6 +62,8 @@ class _FailureCounts:
                 count = 0
             self._counts[item] = (count + 1, now)
             return count
+        finally:
+            self._counts_lock.release()
 
     def forget(self, item: Hashable) -> None:
         self._counts.pop(item, None)  # atomic

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.workqueue.delays import Delays
-from runtime.workqueue.locking import give_way
+from runtime.workqueue.locking import attempt, give_way
 from runtime.workqueue.sleepers import Gate, Sleepers
 from runtime.workqueue.stats import DURATION_BUCKETS, Measured, QueueStats
 
@@ -95,7 +95,7 @@ class Queue(Generic[T]):
         self._clock = clock or SYSTEM
         self._monotonic: Callable[[], float] = time.monotonic if self._clock is SYSTEM else self._clock.monotonic
         self._lock = threading.Lock()
-        self._locked = self._lock.locked
+        self._attempt = attempt(self._lock)
         self._drained = threading.Condition(self._lock)
         self._notes: deque[tuple[int, T, float, int, float]] = deque()  # kind, item, time, priority, delay
         self._queued: dict[T, float] = {}  # ready item -> since when
@@ -139,9 +139,10 @@ class Queue(Generic[T]):
         notes, item, deadline, gate, woken = self._notes, _NOTHING, None, None, False
         try:
             while True:
-                if self._locked():
-                    give_way(self._lock)
-                with self._lock:
+                tries = 0
+                for _ in iter(self._attempt, True):
+                    tries = give_way(tries)
+                try:
                     if gate is not None:
                         self._sleepers.leave(gate, woken)
                     if len(notes) == 1 and self._goes_straight(notes[0]):
@@ -165,6 +166,8 @@ class Queue(Generic[T]):
                     deadline = self._deadline(timeout) if deadline is None else deadline
                     gate = self._sleepers.gate()
                     seconds = self._lie_down(gate, deadline)
+                finally:
+                    self._lock.release()
                 # Whoever left a note meanwhile may not have seen that somebody sleeps.
                 woken = not notes and gate.acquire(True, seconds)
         except (ShutDown, stdlib_queue.Empty):
@@ -280,12 +283,19 @@ class Queue(Generic[T]):
             if self._asleep and (delay <= 0 or now + delay < self._sleepers.next_watch):
                 self._sleepers.wake_one()
             # Last: what it may raise is the fault of another item, and must not cost this one its note.
-            if len(self._notes) > _MANY_NOTES and not self._locked():
-                with self._lock:
-                    self._take_in()
+            if len(self._notes) > _MANY_NOTES:
+                self._take_in_many()
         except BaseException:
             self._repair()
             raise
+
+    def _take_in_many(self) -> None:
+        for _ in iter(self._attempt, True):
+            return  # whoever holds the lock takes them in
+        try:
+            self._take_in()
+        finally:
+            self._lock.release()
 
     # All below is called with the lock held, but for the last few.
 
