@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime.testing.kinds.gotypes import fit, prune_unknown
+from runtime.testing.kinds.gotypes import complete, fit, prune_unknown
 from runtime.testing.kinds.model import FieldError
 from runtime.testing.kinds.schemas import REF
 from runtime.types import JSONObject
@@ -26,7 +26,6 @@ class BuiltinBehaviour:
     :param has_status: the kind has a status subresource, so that a main write cannot touch its status.
     :param spec_fields: the top-level fields whose change moves ``metadata.generation``; empty: all but metadata
         and status.
-    :param zero_status: fields that the status always has.
     :param on_create: after the common preparation of a create.
     :param on_update: after the common preparation of an update.
     """
@@ -36,7 +35,6 @@ class BuiltinBehaviour:
     has_status: bool = False
     spec_fields: tuple[str, ...] = ("spec",)
     defaults: Change | None = None
-    zero_status: Mapping[str, object] | None = None
     on_create: Change | None = None
     on_update: Update | None = None
     checks: tuple[Check, ...] = ()
@@ -45,7 +43,6 @@ class BuiltinBehaviour:
         fit({"$ref": REF + self.model}, obj, self.kind)
         if self.defaults is not None:
             self.defaults(obj)
-        self._complete_status(obj)
 
     def prune(self, obj: JSONObject) -> list[str]:
         return prune_unknown({"$ref": REF + self.model}, obj)
@@ -53,7 +50,7 @@ class BuiltinBehaviour:
     def prepare_create(self, obj: JSONObject) -> None:
         if self.has_status:
             obj.pop("status", None)
-        self._complete_status(obj)
+            self._complete(obj)
         if self.on_create is not None:
             self.on_create(obj)
 
@@ -73,9 +70,9 @@ class BuiltinBehaviour:
         fields = self.spec_fields or {*obj, *old} - _TYPE - {"status"}
         return any(obj.get(each) != old.get(each) for each in fields)
 
-    def _complete_status(self, obj: JSONObject) -> None:
-        if self.zero_status is not None:
-            obj["status"] = {**copy.deepcopy(dict(self.zero_status)), **(obj.get("status") or {})}
+    def _complete(self, obj: JSONObject) -> None:
+        """Fill in what is always shown."""
+        complete({"$ref": REF + self.model}, obj)
 
 
 def _keep(obj: JSONObject, old: JSONObject, field: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from runtime.testing.kinds import events
 from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check
-from runtime.testing.kinds.builtin import Row
 from runtime.testing.kinds.checks import others, pods, services, workloads
 from runtime.testing.kinds.crds import definition
 from runtime.testing.kinds.defaults import others as other_defaults
@@ -15,6 +14,7 @@ from runtime.testing.kinds.defaults import pods as pod_defaults
 from runtime.testing.kinds.defaults import services as service_defaults
 from runtime.testing.kinds.defaults import workloads as workload_defaults
 from runtime.testing.kinds.reviews import validate_access_review
+from runtime.testing.kinds.rows import Row
 from runtime.testing.kinds.services import ServiceAddresses
 
 Make = Callable[[BuiltinBehaviour, ServiceAddresses], BuiltinBehaviour]
@@ -32,7 +32,6 @@ def behaviour_of(row: Row, addresses: ServiceAddresses) -> BuiltinBehaviour:
 def _with(
     defaults: Change | None = None,
     *checks: Check,
-    zero_status: Mapping[str, object] | None = None,
     on_create: Change | None = None,
     whole: bool = False,
 ) -> Make:
@@ -44,7 +43,6 @@ def _with(
             plain,
             defaults=defaults or plain.defaults,
             checks=checks,
-            zero_status=zero_status,
             on_create=on_create or plain.on_create,
             spec_fields=() if whole else plain.spec_fields,
         )
@@ -58,7 +56,6 @@ def _service(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBeh
         plain,
         defaults=service_defaults.default_service,
         checks=(services.validate_service,),
-        zero_status={"loadBalancer": {}},
         on_create=allocation.create,
         on_update=allocation.update,
     )
@@ -73,10 +70,6 @@ def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinB
         on_update=other_defaults.update_namespace,
     )
 
-
-_STATEFUL = {"replicas": 0, "availableReplicas": 0}
-_DAEMON = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0)
-_BUDGET = dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
 
 _KINDS: dict[str, Make] = {
     "Pod": _with(pod_defaults.default_pod, pods.validate_pod, on_create=pod_defaults.admit_pod),
@@ -94,38 +87,30 @@ _KINDS: dict[str, Make] = {
     "ReplicationController": _with(
         workload_defaults.default_replication_controller,
         workloads.validate_replication_controller,
-        zero_status={"replicas": 0},
     ),
     "PodTemplate": _with(lambda obj: pod_defaults.default_template(obj.get("template")), whole=True),
     "StatefulSet": _with(
         workload_defaults.default_stateful_set,
         workloads.validate_stateful_set,
         workloads.validate_stateful_status,
-        zero_status=_STATEFUL,
     ),
-    "Deployment": _with(workload_defaults.default_deployment, workloads.validate_deployment, zero_status={}),
-    "ReplicaSet": _with(
-        workload_defaults.default_replica_set, workloads.validate_replica_set, zero_status={"replicas": 0}
-    ),
-    "DaemonSet": _with(workload_defaults.default_daemon_set, workloads.validate_daemon_set, zero_status=_DAEMON),
+    "Deployment": _with(workload_defaults.default_deployment, workloads.validate_deployment),
+    "ReplicaSet": _with(workload_defaults.default_replica_set, workloads.validate_replica_set),
+    "DaemonSet": _with(workload_defaults.default_daemon_set, workloads.validate_daemon_set),
     "Job": _with(
         workload_defaults.default_job,
         workloads.validate_job,
-        zero_status={},
         on_create=workload_defaults.select_job,
     ),
-    "CronJob": _with(workload_defaults.default_cron_job, workloads.validate_cron_job, zero_status={}),
-    "PodDisruptionBudget": _with(None, workloads.validate_disruption_budget, zero_status=_BUDGET),
+    "CronJob": _with(workload_defaults.default_cron_job, workloads.validate_cron_job),
+    "PodDisruptionBudget": _with(None, workloads.validate_disruption_budget),
     "Lease": _with(None, others.validate_lease),
     "Role": _with(other_defaults.default_role, others.validate_role),
     "ClusterRole": _with(other_defaults.default_role, others.validate_role),
     "RoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
     "ClusterRoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
     "StorageClass": _with(other_defaults.default_storage_class, others.validate_storage_class),
-    "HorizontalPodAutoscaler": _with(
-        other_defaults.default_autoscaler, zero_status={"desiredReplicas": 0, "currentMetrics": None}
-    ),
-    "Ingress": _with(None, zero_status={"loadBalancer": {}}),
+    "HorizontalPodAutoscaler": _with(other_defaults.default_autoscaler),
     "NetworkPolicy": _with(other_defaults.default_network_policy),
     "PriorityClass": _with(other_defaults.default_priority_class, others.validate_priority_class, whole=True),
     "MutatingWebhookConfiguration": _with(other_defaults.default_webhooks, whole=True),

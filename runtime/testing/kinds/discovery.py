@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -20,15 +22,33 @@ _AGGREGATED: Final = re.compile(
     r"application/json\s*;\s*g=apidiscovery\.k8s\.io\s*;\s*v=v2\s*;\s*as=APIGroupDiscoveryList"
 )
 _VERSION: Final = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
-_STATUS_VERBS: Final = ("get", "patch", "update")
-# Subresources whose objects are of another kind than their parent, and what can be done with them.
-_SUBRESOURCES: Final[Mapping[str, tuple[str, str, str, tuple[str, ...]]]] = {
-    "status": ("", "", "", _STATUS_VERBS),
-    "finalize": ("", "", "", ("update",)),
-    "log": ("", "", "", ("get",)),
-    "scale": ("autoscaling", "v1", "Scale", _STATUS_VERBS),
-    "eviction": ("policy", "v1", "Eviction", ("create",)),
-    "binding": ("", "", "Binding", ("create",)),
+_OBJECT_VERBS: Final = ("get", "patch", "update")
+_PROXY_VERBS: Final = ("create", "delete", "get", "patch", "update")
+
+
+class _Sub(NamedTuple):
+    """A subresource: what can be done with it, and of which kind its objects are (none: its parent's)."""
+
+    verbs: tuple[str, ...]
+    kind: str = ""
+    group: str = ""
+    version: str = ""
+
+
+_SUBRESOURCES: Final[Mapping[str, _Sub]] = {
+    "approval": _Sub(_OBJECT_VERBS),
+    "attach": _Sub(("create", "get"), "PodAttachOptions"),
+    "binding": _Sub(("create",), "Binding"),
+    "ephemeralcontainers": _Sub(_OBJECT_VERBS),
+    "eviction": _Sub(("create",), "Eviction", "policy", "v1"),
+    "exec": _Sub(("create", "get"), "PodExecOptions"),
+    "finalize": _Sub(("update",)),
+    "log": _Sub(("get",)),
+    "portforward": _Sub(("create", "get"), "PodPortForwardOptions"),
+    "resize": _Sub(_OBJECT_VERBS),
+    "scale": _Sub(_OBJECT_VERBS, "Scale", "autoscaling", "v1"),
+    "status": _Sub(_OBJECT_VERBS),
+    "token": _Sub(("create",), "TokenRequest", "authentication.k8s.io", "v1"),
 }
 
 
@@ -146,7 +166,17 @@ def _resource(kind: Kind) -> JSONObject:
         "kind": kind.kind,
         "verbs": list(kind.verbs),
     }
+    if not kind.custom and "get" in kind.verbs and "create" in kind.verbs:
+        resource["storageVersionHash"] = _storage_hash(kind)
     return resource | _names(kind)
+
+
+def _storage_hash(kind: Kind) -> str:
+    """Tells clients when the version in which objects are stored changes."""
+    group, version = kind.gvr.group, kind.gvr.version
+    if kind.to_storage is not None:  # another version's objects
+        group, version = kind.storage_key[0], {"autoscaling": "v2"}.get(group, "v1")
+    return base64.b64encode(hashlib.sha256(f"{group}/{version}/{kind.kind}".encode()).digest()[:8]).decode()
 
 
 def _names(kind: Kind) -> JSONObject:
@@ -159,17 +189,23 @@ def _names(kind: Kind) -> JSONObject:
 
 
 def _subresource(kind: Kind, name: str) -> JSONObject:
-    group, version, other, verbs = _SUBRESOURCES[name]
+    sub = _sub(kind, name)
     resource: JSONObject = {
         "name": f"{kind.gvr.resource}/{name}",
         "singularName": "",
         "namespaced": kind.namespaced,
-        "kind": other or kind.kind,
-        "verbs": list(verbs),
+        "kind": sub.kind or kind.kind,
+        "verbs": list(sub.verbs),
     }
-    if group:
-        resource |= {"group": group, "version": version}
+    if sub.group:
+        resource |= {"group": sub.group, "version": sub.version}
     return resource
+
+
+def _sub(kind: Kind, name: str) -> _Sub:
+    if name == "proxy":
+        return _Sub(_PROXY_VERBS, f"{kind.kind}ProxyOptions")
+    return _SUBRESOURCES[name]
 
 
 # Aggregated discovery: all groups in one answer
@@ -202,11 +238,13 @@ def _resource_discovery(kind: Kind) -> JSONObject:
 
 
 def _sub_discovery(kind: Kind, name: str) -> JSONObject:
-    group, version, other, verbs = _SUBRESOURCES[name]
+    sub = _sub(kind, name)
     response = (
-        {"group": group, "version": version, "kind": other} if group else _response_kind(kind, other or kind.kind)
+        {"group": sub.group, "version": sub.version, "kind": sub.kind}
+        if sub.group
+        else _response_kind(kind, sub.kind or kind.kind)
     )
-    return {"subresource": name, "responseKind": response, "verbs": list(verbs)}
+    return {"subresource": name, "responseKind": response, "verbs": list(sub.verbs)}
 
 
 def _response_kind(kind: Kind, name: str) -> JSONObject:

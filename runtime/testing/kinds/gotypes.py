@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
+import functools
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, Protocol, cast
 
 from runtime.testing.kinds.gojson import type_name
 from runtime.testing.kinds.model import DecodeError
 from runtime.testing.kinds.quantity import QuantityError, canonical_quantity
-from runtime.testing.kinds.schemas import REF, resolve
+from runtime.testing.kinds.schemas import REF, definitions
+from runtime.types import JSONObject
 
 Schema = Mapping[str, object]
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})")
@@ -21,150 +23,353 @@ _MICRO_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}(Z|[+-]\d{2
 _BOUNDS = {"int32": 2**31, "int64": 2**63}
 _GO_KINDS = {"boolean": "bool", "integer": "number", "number": "number", "array": "array"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
+_SCALARS: Final = ("string", "boolean", "integer", "number")
 
 
 def fit(schema: Schema, obj: object, struct: str) -> None:
     """Make ``obj`` what the real server makes of it when it decodes and encodes it, in place.
 
-    Nulls, and empty lists and maps that are optional, are dropped; quantities and times get their canonical form.
+    Nulls are dropped, and so are zeros (empty texts, lists and maps, ``0``, ``false``) that Go cannot tell from none;
+    what Go writes always is filled in. Quantities and times get their canonical form.
 
     :param struct: name of the Go type, for the message.
     :raises DecodeError: for the first field whose value has the wrong type.
     """
-    _fit(schema, obj, struct, "")
+    try:
+        _type_of(schema).fit(obj)
+    except _Mismatch as error:
+        raise DecodeError(error.text(struct)) from None
 
 
 def prune_unknown(schema: Schema, obj: object) -> list[str]:
     """Drop fields that the schema does not have, in place; returns their paths, sorted."""
     dropped: list[str] = []
-    _prune(schema, obj, "", dropped)
+    _type_of(schema).prune(obj, "", dropped)
     return sorted(dropped)
 
 
-def _prune(schema: Schema, value: object, path: str, dropped: list[str]) -> None:
-    if "$ref" in schema:
-        schema = resolve(schema)
-    if isinstance(value, dict):
-        properties = schema.get("properties")
-        additional = schema.get("additionalProperties")
-        if isinstance(properties, dict):
-            for name in [each for each in value if each not in properties]:
+def complete(schema: Schema, obj: JSONObject) -> None:
+    """Fill in, in place, the fields of the outermost struct that Go writes always."""
+    found = _type_of(schema)
+    assert isinstance(found, _Struct)
+    found.complete(obj)
+
+
+class _Mismatch(Exception):
+    """A value that its Go type cannot hold; on its way up it learns where it stands."""
+
+    def __init__(self, value: object, expected: str) -> None:
+        self._value = value
+        self._expected = expected
+        self._struct = ""
+        self._path: list[str] = []
+
+    def below(self, struct: str, field: str) -> _Mismatch:
+        self._struct = self._struct or struct
+        self._path.insert(0, field)
+        return self
+
+    def text(self, outermost: str) -> str:
+        kind = type_name(self._value)
+        shown = _GO_KINDS.get(kind, kind)
+        number = isinstance(self._value, int | float) and not isinstance(self._value, bool)
+        if number and self._expected in _BOUNDS:
+            shown = f"number {self._value}"
+        place = f"{self._struct or outermost}.{'.'.join(self._path)}"
+        return f"json: cannot unmarshal {shown} into Go struct field {place} of type {self._expected}"
+
+
+class _GoType(Protocol):
+    """One Go type: what it is called, and what becomes of a JSON value (never null) that it reads and writes."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fit(self, value: object) -> object: ...
+
+    def prune(self, value: object, path: str, dropped: list[str]) -> None: ...
+
+    def zero(self) -> object: ...
+
+
+class _Field:
+    """:param shown: what is written if the field was never set; :data:`_NOTHING` for nothing.
+    :param drops_zero: its zero value counts as never set.
+    """
+
+    __slots__ = ("drops_zero", "shown", "type")
+
+    def __init__(self, schema: Schema) -> None:
+        self.type = _type_of(schema)
+        self.shown = schema.get("x-shown", _NOTHING)
+        collection = schema.get("type") == "array" or "additionalProperties" in schema
+        scalar = schema.get("type") in _SCALARS and schema.get("format") != "date-time"
+        kept = "x-pointer" in schema or (self.shown is not _NOTHING and not collection)
+        self.drops_zero = (scalar or collection) and not kept
+
+
+_NOTHING: Final = object()
+
+
+class _Struct:
+    def __init__(self, name: str, schema: Schema) -> None:
+        self.name = name
+        self._short = name.rpartition(".")[2]
+        self._schemas = cast(Mapping[str, Schema], schema.get("properties") or {})
+
+    @functools.cached_property
+    def _fields(self) -> dict[str, _Field]:
+        return {name: _Field(each) for name, each in self._schemas.items()}
+
+    @functools.cached_property
+    def _shown(self) -> list[tuple[str, object]]:
+        """The fields that are always written, as they are when they were never set."""
+        return [
+            (name, each.type.zero() if isinstance(each.shown, dict) else each.shown)
+            for name, each in self._fields.items()
+            if each.shown is not _NOTHING
+        ]
+
+    def fit(self, value: object) -> object:
+        if not isinstance(value, dict):
+            raise _Mismatch(value, self.name)
+        fields = self._fields
+        for name in list(value):
+            field = fields.get(name)
+            if field is None:
+                continue
+            given = value[name]
+            if given is not None:
+                try:
+                    given = field.type.fit(given)
+                except _Mismatch as error:
+                    raise error.below(self._short, name) from None
+            if given is None or (field.drops_zero and not given):
                 del value[name]
-                dropped.append(f"{path}.{name}" if path else name)
-            for name, given in value.items():
+            else:
+                value[name] = given
+        self.complete(value)
+        return value
+
+    def complete(self, value: JSONObject) -> None:
+        for name, shown in self._shown:
+            if name not in value:
+                value[name] = copy.deepcopy(shown) if shown else shown
+
+    def prune(self, value: object, path: str, dropped: list[str]) -> None:
+        if not isinstance(value, dict):
+            return
+        fields = self._fields
+        for name in [each for each in value if each not in fields]:
+            del value[name]
+            dropped.append(f"{path}.{name}" if path else name)
+        for name, given in value.items():
+            if isinstance(given, dict | list):
+                fields[name].type.prune(given, f"{path}.{name}" if path else name, dropped)
+
+    def zero(self) -> object:
+        made: JSONObject = {}
+        self.complete(made)
+        return made
+
+
+class _List:
+    def __init__(self, schema: Schema) -> None:
+        self._item = _type_of(cast(Schema, schema["items"]))
+
+    @property
+    def name(self) -> str:
+        return f"[]{self._item.name}"
+
+    def fit(self, value: object) -> object:
+        if not isinstance(value, list):
+            raise _Mismatch(value, self.name)
+        item = self._item
+        value[:] = [item.zero() if each is None else item.fit(each) for each in value]
+        return value
+
+    def prune(self, value: object, path: str, dropped: list[str]) -> None:
+        if isinstance(value, list):
+            for index, each in enumerate(value):
+                if isinstance(each, dict | list):
+                    self._item.prune(each, f"{path}[{index}]", dropped)
+
+    def zero(self) -> object:
+        return None
+
+
+class _Map:
+    def __init__(self, schema: Schema) -> None:
+        self._value = _type_of(cast(Schema, schema["additionalProperties"]))
+
+    @property
+    def name(self) -> str:
+        return f"map[string]{self._value.name}"
+
+    def fit(self, value: object) -> object:
+        if not isinstance(value, dict):
+            raise _Mismatch(value, self.name)
+        for key, given in value.items():
+            value[key] = self._value.zero() if given is None else self._value.fit(given)
+        return value
+
+    def prune(self, value: object, path: str, dropped: list[str]) -> None:
+        if isinstance(value, dict):
+            for key, given in value.items():
                 if isinstance(given, dict | list):
-                    _prune(properties[name], given, f"{path}.{name}" if path else name, dropped)
-        elif isinstance(additional, dict):
-            for name, given in value.items():
-                _prune(additional, given, f"{path}.{name}", dropped)
-    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
-        for index, item in enumerate(value):
-            _prune(cast(Schema, schema["items"]), item, f"{path}[{index}]", dropped)
+                    self._value.prune(given, f"{path}.{key}", dropped)
+
+    def zero(self) -> object:
+        return None
 
 
-def _fit(schema: Schema, value: object, struct: str, path: str) -> object:
-    """Check and convert one value; returns what stands in its place."""
+class _Leaf:
+    """A type without fields or items of its own."""
+
+    def __init__(self, name: str, zero: object = None) -> None:
+        self.name = name
+        self._zero = zero
+
+    def fit(self, value: object) -> object:
+        return value
+
+    def prune(self, value: object, path: str, dropped: list[str]) -> None:
+        pass
+
+    def zero(self) -> object:
+        return self._zero
+
+
+class _Text(_Leaf):
+    def fit(self, value: object) -> object:
+        if not isinstance(value, str):
+            raise _Mismatch(value, self.name)
+        return value
+
+
+class _Bytes(_Text):
+    def fit(self, value: object) -> object:
+        _check_base64(cast(str, super().fit(value)))
+        return value
+
+
+class _Time(_Leaf):
+    def __init__(self, *, micro: bool) -> None:
+        super().__init__("v1.MicroTime" if micro else "v1.Time")
+        self._micro = micro
+
+    def fit(self, value: object) -> object:
+        if not isinstance(value, str):
+            raise _Mismatch(value, "string")
+        return _time(value, micro=self._micro)
+
+
+class _Boolean(_Leaf):
+    def fit(self, value: object) -> object:
+        if not isinstance(value, bool):
+            raise _Mismatch(value, self.name)
+        return value
+
+
+class _Integer(_Leaf):
+    def fit(self, value: object) -> object:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _Mismatch(value, self.name)
+        bound = _BOUNDS[self.name]
+        if not -bound <= value < bound:
+            raise _Mismatch(value, self.name)
+        return value
+
+
+class _Float(_Leaf):
+    def fit(self, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _Mismatch(value, self.name)
+        return value
+
+
+class _Quantity(_Leaf):
+    def fit(self, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise DecodeError("quantities must be a string or a number")
+        try:
+            return canonical_quantity(value)
+        except QuantityError as error:
+            raise DecodeError(str(error)) from None
+
+
+class _IntOrString(_Leaf):
+    def fit(self, value: object) -> object:
+        if not isinstance(value, int | str) or isinstance(value, bool):
+            raise _Mismatch(value, self.name)
+        return value
+
+
+_ANY: Final = _Leaf("interface {}")
+_QUANTITY: Final = _Quantity("resource.Quantity", "0")
+_INT_OR_STRING: Final = _IntOrString("intstr.IntOrString", 0)
+_TIMES: Final = {micro: _Time(micro=micro) for micro in (False, True)}
+_PLAIN: Final[Mapping[str, _GoType]] = {
+    "boolean": _Boolean("bool", False),
+    "number": _Float("float64", 0),
+    "int32": _Integer("int32", 0),
+    "int64": _Integer("int64", 0),
+    "string": _Text("string", ""),
+    "byte": _Bytes("[]uint8", ""),
+}
+
+
+def _type_of(schema: Schema) -> _GoType:
     ref = schema.get("$ref")
     if ref is not None:
-        schema = resolve(schema)
-    kind = schema.get("type")
-    if kind == "object":
-        _fit_object(schema, value, struct if ref is None else _struct_name(ref), path)
-    elif kind == "array":
-        if not isinstance(value, list):
-            raise _mismatch(value, struct, path, _go_type(schema))
-        items = cast(Schema, schema["items"])
-        value[:] = [_zero(items) if each is None else _fit(items, each, struct, path) for each in value]
-    elif schema.get("x-quantity"):
-        return _quantity(value)
-    elif schema.get("x-kubernetes-int-or-string"):
-        if not isinstance(value, int | str) or isinstance(value, bool):
-            raise _mismatch(value, struct, path, "intstr.IntOrString")
-    elif kind is not None:
-        return _fit_scalar(schema, str(kind), value, struct, path)
-    return value
-
-
-def _fit_object(schema: Schema, value: object, struct: str, path: str) -> None:
-    properties = cast(Mapping[str, Schema], schema.get("properties") or {})
-    if not isinstance(value, dict):
-        raise _mismatch(value, struct, path, struct if properties else _go_type(schema))
-    additional = schema.get("additionalProperties")
-    required = schema.get("required") or ()
-    for name in list(value):
-        given, field = value[name], properties.get(name)
-        if field is None:
-            if isinstance(additional, Mapping):
-                value[name] = "" if given is None else _fit(additional, given, struct, path)
-        elif given is None or (given in ([], {}) and name not in cast(list[str], required) and _is_collection(field)):
-            del value[name]
-        else:
-            value[name] = _fit(field, given, struct, f"{path}.{name}" if path else name)
-
-
-def _zero(schema: Schema) -> object:
-    """What Go makes of a null in a list: the zero value of its type."""
-    if "$ref" in schema:
-        schema = resolve(schema)
+        return _named(str(ref).removeprefix(REF))
     if schema.get("x-quantity"):
-        return "0"
+        return _QUANTITY
     if schema.get("x-kubernetes-int-or-string"):
-        return 0
-    zeros: dict[str, object] = {"object": {}, "string": "", "integer": 0, "number": 0, "boolean": False}
-    return copy.copy(zeros.get(str(schema.get("type"))))
-
-
-def _is_collection(schema: Schema) -> bool:
-    """A list, or a map (not a struct, whose empty form means something)."""
-    return schema.get("type") == "array" or isinstance(schema.get("additionalProperties"), Mapping)
-
-
-def _fit_scalar(schema: Schema, kind: str, value: object, struct: str, path: str) -> object:
+        return _INT_OR_STRING
+    kind, form = schema.get("type"), str(schema.get("format") or "")
+    if kind == "array":
+        return _List(schema)
+    if kind == "object":
+        if isinstance(schema.get("additionalProperties"), Mapping):
+            return _Map(schema)
+        return _Struct("", schema) if "properties" in schema else _OBJECT
     if kind == "integer":
-        return _integer(schema, value, struct, path)
-    if kind == "number":
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _mismatch(value, struct, path, "float64")
-    elif kind == "boolean":
-        if not isinstance(value, bool):
-            raise _mismatch(value, struct, path, "bool")
-    elif not isinstance(value, str):
-        raise _mismatch(value, struct, path, "string")
-    elif schema.get("format") == "date-time":
-        return _time(value, micro=bool(schema.get("x-micro-time")))
-    elif schema.get("format") == "byte":
-        _check_base64(value)
-    return value
+        return _PLAIN[form or "int64"]
+    if form == "date-time":
+        return _TIMES[bool(schema.get("x-micro-time"))]
+    if form == "byte":
+        return _PLAIN["byte"]
+    return _PLAIN[str(kind)] if kind is not None else _ANY
 
 
-def _integer(schema: Schema, value: object, struct: str, path: str) -> int:
-    form = str(schema.get("format") or "int64")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _mismatch(value, struct, path, form)
-    bound = _BOUNDS[form]
-    if not -bound <= value < bound:
-        raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field {struct}.{path} of type {form}")
-    return value
+@functools.cache
+def _named(name: str) -> _Struct:
+    """The struct of that schema: one for all who refer to it, and to itself."""
+    return _Struct(".".join(name.rsplit(".", 2)[1:]), definitions()[name])
 
 
-def _quantity(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DecodeError("quantities must be a string or a number")
-    try:
-        return canonical_quantity(value)
-    except QuantityError as error:
-        raise DecodeError(str(error)) from None
+class _Object(_Leaf):
+    """A JSON object of which nothing is known."""
+
+    def fit(self, value: object) -> object:
+        if not isinstance(value, dict):
+            raise _Mismatch(value, self.name)
+        return value
 
 
-def _time(value: str, micro: bool) -> str:
+_OBJECT: Final = _Object("map[string]interface {}")
+
+
+def _time(value: str, *, micro: bool) -> str:
     if (_MICRO_TIME if micro else _TIME).fullmatch(value):
         if len(value) == (27 if micro else 20):  # canonical already: UTC, and no fraction where none belongs
             return value
         try:
             moment = datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(UTC)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DecodeError(f'parsing time "{value}": {error}') from None
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
     layout = "2006-01-02T15:04:05.000000Z07:00" if micro else "2006-01-02T15:04:05Z07:00"
@@ -180,35 +385,3 @@ def _check_base64(value: str) -> None:
         good = _BASE64.match(value)
         place = good.end() if good is not None else 0
         raise DecodeError(f"illegal base64 data at input byte {place}") from None
-
-
-def _mismatch(value: object, struct: str, path: str, expected: str) -> DecodeError:
-    kind = type_name(value)
-    shown = _GO_KINDS.get(kind, kind)
-    if kind == "number" and expected in _BOUNDS:
-        shown = f"number {value}"
-    return DecodeError(f"json: cannot unmarshal {shown} into Go struct field {struct}.{path} of type {expected}")
-
-
-def _struct_name(ref: object) -> str:
-    return str(ref).removeprefix(REF).rsplit(".", 1)[1]
-
-
-def _go_type(schema: Schema) -> str:
-    ref = schema.get("$ref")
-    if ref is not None:
-        package, name = str(ref).rsplit(".", 2)[1:]
-        return f"{package}.{name}"
-    kind = schema.get("type")
-    if kind == "array":
-        return f"[]{_go_type(cast(Schema, schema['items']))}"
-    if kind == "object":
-        additional = schema.get("additionalProperties")
-        return f"map[string]{_go_type(additional) if isinstance(additional, Mapping) else 'interface {}'}"
-    if schema.get("x-quantity"):
-        return "resource.Quantity"
-    if schema.get("format") == "byte":
-        return "[]uint8"
-    return {"boolean": "bool", "integer": str(schema.get("format") or "int64"), "number": "float64"}.get(
-        str(kind), "string"
-    )

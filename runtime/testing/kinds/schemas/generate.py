@@ -1,202 +1,329 @@
-"""Write ``builtin.json`` from the models of the installed official client and the facts beside this file.
+"""Write ``builtin.json``, the schemas of the built-in kinds, from the Go types of Kubernetes.
 
-    python -m runtime.testing.kinds.schemas.generate [--check]
+    python -m runtime.testing.kinds.schemas.generate SOURCES [--check]
 
-Only names and types of fields are taken; no text. ``--check`` writes nothing and exits 1 if the file differs.
+SOURCES is a folder with checkouts of ``api``, ``apimachinery``, ``apiextensions-apiserver`` and ``kube-aggregator`` of
+one Kubernetes release, as in https://github.com/kubernetes. Names, types, enumerations and markers of fields are taken;
+no text. ``--check`` writes nothing and exits 1 if the file would differ.
+
+Beside what OpenAPI says, a field has
+
+``x-shown``       what Go writes for it when it was never set, where it writes something (``null``, ``""``, ``{}``)
+``x-pointer``     Go tells its zero value from none, so that a written zero stays; without it, and without
+                  ``x-shown``, zeros are dropped
+``x-micro-time``  a time with microseconds
+``x-quantity``    a quantity
+``x-raw``         any JSON
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib
+import json
 import re
 import sys
-import types
-import typing
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from runtime.testing.kinds.builtin import ROWS, Row
-from runtime.testing.kinds.schemas import REF, facts
+from runtime.testing.kinds.rows import ROWS
+from runtime.testing.kinds.schemas import REF
 
 TARGET = Path(__file__).with_name("builtin.json")
-_NAME = re.compile(r"^([A-Z][a-z]+)?V\d+(?:(?:alpha|beta)\d+)?([A-Z].*)$")
-_VERSION = re.compile(r"(V\d+(?:(?:alpha|beta)\d+)?)(?=[A-Z])")
-_EVENT_CLASSES = {"": "CoreV1Event", "events.k8s.io": "EventsV1Event"}
+META = "k8s.io/apimachinery/pkg/apis/meta/v1"
+_MORE = (f"{META}.DeleteOptions", f"{META}.Status", f"{META}.WatchEvent", "k8s.io/api/policy/v1.Eviction")
+_SCALE = "k8s.io/api/autoscaling/v1.Scale"
+_BASIC = {
+    "string": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "int": {"type": "integer", "format": "int32"},
+    "int32": {"type": "integer", "format": "int32"},
+    "uint32": {"type": "integer", "format": "int64"},
+    "int64": {"type": "integer", "format": "int64"},
+    "float64": {"type": "number", "format": "double"},
+}
+_JSON = "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1."
+_TIME = {"type": "string", "format": "date-time"}
+_TEXTS = ("k8s.io/apimachinery/pkg/types.UID", "k8s.io/apimachinery/pkg/types.NodeName")
+# Types that write their own JSON: schema, and what they write when they were never set.
+_SPECIAL: dict[str, tuple[dict[str, object], object]] = {
+    f"{META}.Time": (_TIME, None),
+    f"{META}.MicroTime": (_TIME | {"x-micro-time": True}, None),
+    f"{META}.Duration": ({"type": "string"}, "0s"),
+    f"{META}.FieldsV1": ({"type": "object"}, None),
+    "k8s.io/apimachinery/pkg/api/resource.Quantity": ({"x-quantity": True}, "0"),
+    "k8s.io/apimachinery/pkg/util/intstr.IntOrString": ({"x-kubernetes-int-or-string": True}, 0),
+    "k8s.io/apimachinery/pkg/runtime.RawExtension": ({"x-raw": True}, None),
+    **dict.fromkeys(_TEXTS, (_BASIC["string"], "")),
+    **{
+        f"{_JSON}{name}": ({}, None)
+        for name in ("JSON", "JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrStringArray")
+    },
+}
+_ZEROS = {"string": "", "boolean": False, "integer": 0, "number": 0}
+_TYPE = re.compile(r"^type (\w+) (struct ?\{\}?|=?\s*[^{]+?)(?:\s*//.*)?$")
+_FIELD = re.compile(r"^\t(?:(\w+)\s+)?([*\[\]\w.]+)\s+`([^`]*)`")
+_TAG = re.compile(r'(\w+):"([^"]*)"')
+_CONST = re.compile(r'^\t?(?:const )?(\w+)\s+(\w+)\s*=\s*"([^"]*)"')
+_CAST = re.compile(r'^\t(\w+)\s*=\s*(\w+)\(([\w.]+|"[^"]*")\)')
+_IMPORT = re.compile(r'^\s*(?:import )?(?:(\w+)\s+)?"(k8s\.io/[^"]+)"')
 
 Schema = dict[str, object]
 
 
+@dataclass
+class GoField:
+    name: str  # empty for an embedded one
+    type: str
+    tags: dict[str, str]
+    marks: dict[str, list[str]]
+
+
+@dataclass
+class GoType:
+    package: str
+    imports: dict[str, str]
+    underlying: str = ""
+    fields: list[GoField] = field(default_factory=list)
+    marks: dict[str, list[str]] = field(default_factory=dict)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the schemas of the built-in kinds.")
+    parser.add_argument("sources", type=Path, help="folder with the checkouts api, apimachinery, ...")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file would change")
-    check = parser.parse_args(argv).check
-    data = orjson.dumps(generate(), option=orjson.OPT_SORT_KEYS) + b"\n"
-    if not check:
+    given = parser.parse_args(argv)
+    data = (json.dumps(generate(given.sources), sort_keys=True, separators=(",", ":")) + "\n").encode()
+    if not given.check:
         TARGET.write_bytes(data)
         return 0
-    if TARGET.exists() and TARGET.read_bytes() == data:
+    if TARGET.read_bytes() == data:
         return 0
-    sys.stderr.write(f"{TARGET} is out of date: run python -m runtime.testing.kinds.schemas.generate\n")
+    sys.stderr.write(f"{TARGET} is out of date: run python -m runtime.testing.kinds.schemas.generate SOURCES\n")
     return 1
 
 
-def generate() -> dict[str, Schema]:
+def generate(sources: Path) -> dict[str, Schema]:
     """All schemas reachable from the built-in kinds, by name."""
-    client: types.ModuleType = importlib.import_module("kubernetes.client")
-    names: dict[type, str] = {}
-    todo: deque[type] = deque()
-    for row in ROWS:
-        model = _class_of(client, row)
-        names[model] = row.model
-        todo.append(model)
-    todo.append(client.V1DeleteOptions)
-    names[client.V1DeleteOptions] = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
-    found: dict[str, Schema] = {}
-    while todo:
-        model = todo.popleft()
-        found[names[model]] = _Struct(model, names, todo).schema()
-    for row in ROWS:
-        version = {"group": row.gvr.group, "kind": row.kind, "version": row.gvr.version}
-        found[row.model]["x-kubernetes-group-version-kind"] = [version]
-    return found
+    return _Writer(sources).write()
 
 
-def _class_of(client: types.ModuleType, row: Row) -> type:
-    prefix = row.gvr.version.upper()
-    name = _EVENT_CLASSES[row.gvr.group] if row.kind == "Event" else f"{prefix}{row.kind}"
-    return typing.cast(type, getattr(client, name))
+class _Writer:
+    def __init__(self, sources: Path) -> None:
+        self._sources = sources
+        self._packages: dict[str, dict[str, GoType]] = {}
+        self._enums: dict[tuple[str, str], list[str]] = {}
+        self._values: dict[str, dict[str, str]] = {}  # constants, by package and name
+        self._todo: deque[str] = deque()
 
+    def write(self) -> dict[str, Schema]:
+        versions: dict[str, Schema] = {}
+        for row in ROWS:
+            name = _go_name(row.model)
+            self._todo.append(name)
+            versions[name] = {"group": row.gvr.group, "kind": row.kind, "version": row.gvr.version}
+        self._todo.extend((*_MORE, _SCALE))
+        found: dict[str, Schema] = {}
+        while self._todo:
+            name = self._todo.popleft()
+            public = _public_name(name)
+            if public in found:
+                continue
+            found[public] = self._struct(name)
+            if name in versions:
+                found[public]["x-kubernetes-group-version-kind"] = [versions[name]]
+        return found
 
-class _Struct:
-    """The schema of one model class; classes met on the way are named after it and queued."""
+    def _find(self, name: str) -> GoType:
+        package, _, short = name.rpartition(".")
+        if package not in self._packages:
+            self._packages[package] = self._read(package)
+        return self._packages[package][short]
 
-    def __init__(self, model: type, names: dict[type, str], todo: deque[type]) -> None:
-        self._model = model
-        self._names = names
-        self._todo = todo
-        self._package = names[model].rsplit(".", 2)[0]
-        self._short = names[model].rsplit(".", 1)[1]
+    def _read(self, package: str) -> dict[str, GoType]:
+        types: dict[str, GoType] = {}
+        self._values[package] = {}
+        for file in sorted((self._sources / package.removeprefix("k8s.io/")).glob("*.go")):
+            if not file.name.startswith(("zz_", "generated")) and not file.name.endswith("_test.go"):
+                reader = _Reader(package, types, self._values[package], self._enums)
+                reader.read(file.read_text().splitlines())
+        return types
 
-    def schema(self) -> Schema:
+    # One struct
+
+    def _struct(self, name: str) -> Schema:
+        declared = self._find(name)
         properties: dict[str, Schema] = {}
         required: list[str] = []
-        for name, info in typing.cast(Any, self._model).model_fields.items():
-            field = str(info.serialization_alias or name)
-            properties[field] = self._field(field, info.annotation)
-            if info.is_required():
-                required.append(field)
-        schema: Schema = {"type": "object"}
-        if self._short == "FieldsV1" or not properties:
-            return schema
-        schema["properties"] = properties
+        for owner, each in self._flat(declared):
+            options = each.tags.get("json", "").split(",")
+            properties[options[0]] = self._property(owner, each, set(options[1:]))
+            if "omitempty" not in options and "optional" not in each.marks:
+                required.append(options[0])
+        schema: Schema = {"type": "object", "properties": properties}
         if required:
             schema["required"] = sorted(required)
-        if self._short in facts.ATOMIC_STRUCTS:
+        if declared.marks.get("structType") == ["atomic"] or declared.marks.get("mapType") == ["atomic"]:
             schema["x-kubernetes-map-type"] = "atomic"
         return schema
 
-    def _field(self, field: str, annotation: object) -> Schema:
-        schema = self._type(annotation, field)
-        if field in facts.ATOMIC_MAPS.get(self._short, ()):
-            schema["x-kubernetes-map-type"] = "atomic"
-        merge = facts.LIST_MAPS.get(self._short, {}).get(field)
-        if merge is not None:
-            patch_key, keys, strategy = merge
-            schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
-            if strategy:
-                schema |= {
-                    "x-kubernetes-patch-merge-key": patch_key,
-                    "x-kubernetes-patch-strategy": strategy,
-                }
-        sets = facts.LIST_SETS.get(self._short, {})
-        if field in sets:
-            schema["x-kubernetes-list-type"] = "set"
-            if sets[field]:
-                schema["x-kubernetes-patch-strategy"] = "merge"
-        elif schema.get("type") == "array" and merge is None:
-            schema["x-kubernetes-list-type"] = "atomic"
-        strategy = facts.PATCH_STRATEGY.get(self._short, {}).get(field, "")
-        if strategy:
-            schema["x-kubernetes-patch-strategy"] = strategy
+    def _flat(self, declared: GoType) -> Iterator[tuple[GoType, GoField]]:
+        for each in declared.fields:
+            name, *options = each.tags.get("json", "").split(",")
+            if "inline" in options:
+                yield from self._flat(self._find(_qualified(declared, each.type)))
+            elif name and name != "-":
+                yield declared, each
+
+    def _property(self, owner: GoType, each: GoField, options: set[str]) -> Schema:
+        pointer, text = each.type.startswith("*"), each.type.removeprefix("*")
+        schema = dict(self._type(owner, text))
+        zero, struct = self._zero(owner, text)
+        _add_merging(schema, each)
+        default = each.marks.get("default")
+        if default is not None and not default[0].startswith("ref("):
+            schema["default"] = json.loads(default[0])
+        if pointer:
+            if "omitempty" not in options:
+                schema["x-shown"] = None
+            elif schema.get("type") in _ZEROS:
+                schema["x-pointer"] = True
+        elif "omitzero" not in options and (struct or "omitempty" not in options):
+            schema["x-shown"] = zero
         return schema
 
-    def _type(self, annotation: object, field: str) -> Schema:
-        origin = typing.get_origin(annotation)
-        arguments = [each for each in typing.get_args(annotation) if each is not type(None)]
-        if origin is typing.Annotated:
-            return self._type(arguments[0], field)
-        if origin is typing.Union or origin is types.UnionType:
-            return self._union(arguments, field)
-        if origin is list:
-            return {"type": "array", "items": self._type(arguments[0], field)}
-        if origin is dict:
-            if field in facts.QUANTITY_MAPS:
-                return {"type": "object", "additionalProperties": _quantity()}
-            values = self._type(arguments[1], field)
-            return {"type": "object"} | ({"additionalProperties": values} if values else {})
-        return self._plain(annotation, field)
+    def _zero(self, owner: GoType, text: str) -> tuple[object, bool]:
+        """What Go writes for a zero value; whether it is a struct, for which ``omitempty`` means nothing."""
+        if text.startswith(("[]", "map[")):
+            return None, False
+        if text in _BASIC:
+            return _ZEROS[str(_BASIC[text]["type"])], False
+        name = _qualified(owner, text)
+        if name in _SPECIAL:
+            return _SPECIAL[name][1], name not in _TEXTS
+        declared = self._find(name)
+        return self._zero(declared, declared.underlying) if declared.underlying else ({}, True)
 
-    def _plain(self, annotation: object, field: str) -> Schema:
-        if annotation is typing.Any or annotation is object:
-            return {"type": "object"} if field == "fieldsV1" else {}
-        if annotation is str:
-            return _quantity() if field in facts.QUANTITIES else {"type": "string"}
-        if annotation is bytes:
+    def _type(self, owner: GoType, text: str) -> Schema:
+        if text == "[]byte":
             return {"type": "string", "format": "byte"}
-        if annotation is bool:
-            return {"type": "boolean"}
-        if annotation is int:
-            return {"type": "integer", "format": "int64" if field in facts.INT64 else "int32"}
-        if annotation is float:
-            return {"type": "number", "format": "double"}
-        if annotation is datetime.datetime:
-            micro = field in facts.MICRO_TIMES
-            return {"type": "string", "format": "date-time"} | ({"x-micro-time": True} if micro else {})
-        if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
-            return {"$ref": REF + self._name(annotation)}
-        raise TypeError(f"{self._short}.{field}: no schema for {annotation!r}")
+        if text.startswith("[]"):
+            return {"type": "array", "items": self._type(owner, text[2:].removeprefix("*"))}
+        if text.startswith("map["):
+            return {"type": "object", "additionalProperties": self._type(owner, text.partition("]")[2])}
+        if text in _BASIC:
+            return dict(_BASIC[text])
+        name = _qualified(owner, text)
+        if name in _SPECIAL:
+            return dict(_SPECIAL[name][0])
+        declared = self._find(name)
+        if not declared.underlying:
+            self._todo.append(name)
+            return {"$ref": REF + _public_name(name)}
+        schema = self._type(declared, declared.underlying)
+        if "enum" in declared.marks:
+            constants = self._enums[declared.package, text.rpartition(".")[2]]
+            schema["enum"] = sorted({self._constant(each) for each in constants})
+        return schema
 
-    def _union(self, arguments: list[object], field: str) -> Schema:
-        plain = [_unwrap(each) for each in arguments]
-        if len(plain) == 1:
-            return self._type(arguments[0], field)
-        if set(plain) == {int, str}:
-            return {"x-kubernetes-int-or-string": True}
-        if set(plain) == {bytes, str}:
-            return {"type": "string", "format": "byte"}
-        if set(plain) == {float, int}:
-            return {"type": "number", "format": "double"}
-        return {}  # JSONSchemaPropsOrBool and its like: anything
-
-    def _name(self, model: type) -> str:
-        known = self._names.get(model)
-        if known is not None:
-            return known
-        match = _NAME.match(model.__name__)
-        version = _VERSION.search(model.__name__)
-        if match is None or version is None:
-            raise TypeError(f"no schema name for {model.__name__}")
-        short = match.group(2)
-        package = "io.k8s.apimachinery.pkg.apis.meta" if short in facts.META else self._package
-        name = f"{package}.{version.group(1).lower()}.{short}"
-        self._names[model] = name
-        self._todo.append(model)
-        return name
+    def _constant(self, value: str) -> str:
+        """A value, or what ``=PACKAGE.NAME`` stands for."""
+        if not value.startswith("="):
+            return value
+        package, _, name = value[1:].rpartition(".")
+        if package not in self._packages:
+            self._packages[package] = self._read(package)
+        return self._values[package][name]
 
 
-def _quantity() -> Schema:
-    return {"x-quantity": True}
+def _add_merging(schema: Schema, each: GoField) -> None:
+    if "listType" in each.marks:
+        schema["x-kubernetes-list-type"] = each.marks["listType"][0]
+    if "listMapKey" in each.marks:
+        schema["x-kubernetes-list-map-keys"] = each.marks["listMapKey"]
+    for mark in ("mapType", "structType"):
+        if each.marks.get(mark) == ["atomic"]:
+            schema["x-kubernetes-map-type"] = "atomic"
+    if "patchStrategy" in each.tags:
+        schema["x-kubernetes-patch-strategy"] = each.tags["patchStrategy"]
+    if "patchMergeKey" in each.tags:
+        schema["x-kubernetes-patch-merge-key"] = each.tags["patchMergeKey"]
 
 
-def _unwrap(annotation: object) -> object:
-    while typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    return typing.get_origin(annotation) or annotation
+class _Reader:
+    """Reads the declarations of one file."""
+
+    def __init__(
+        self,
+        package: str,
+        types: dict[str, GoType],
+        values: dict[str, str],
+        enums: dict[tuple[str, str], list[str]],
+    ) -> None:
+        self._package = package
+        self._types = types
+        self._values = values
+        self._enums = enums
+        self._imports: dict[str, str] = {}
+        self._marks: dict[str, list[str]] = {}
+        self._inside: GoType | None = None
+
+    def read(self, lines: list[str]) -> None:
+        for line in lines:
+            stripped = line.strip()
+            if stripped.startswith("//"):
+                self._comment(stripped[2:].strip())
+                continue
+            if self._inside is not None:
+                self._field(self._inside, line)
+            else:
+                self._declaration(line)
+            if stripped or self._inside is None:  # a comment of a type may stand apart from it
+                self._marks = {} if stripped else self._marks
+
+    def _comment(self, text: str) -> None:
+        if text.startswith("+"):
+            key, _, value = text[1:].partition("=")
+            self._marks.setdefault(key, []).append(value.strip())
+
+    def _field(self, inside: GoType, line: str) -> None:
+        if line.startswith("}"):
+            self._inside = None
+        elif match := _FIELD.match(line):
+            inside.fields.append(GoField(match[1] or "", match[2], dict(_TAG.findall(match[3])), self._marks))
+
+    def _declaration(self, line: str) -> None:
+        if match := _TYPE.match(line):
+            declared = self._types[match[1]] = GoType(self._package, self._imports, marks=self._marks)
+            if match[2].startswith("struct"):
+                self._inside = None if match[2].endswith("{}") else declared
+            else:
+                declared.underlying = match[2].lstrip("= ").strip()
+        elif match := _CONST.match(line):
+            self._values[match[1]] = match[3]
+            self._enums.setdefault((self._package, match[2]), []).append(match[3])
+        elif match := _CAST.match(line):
+            given = match[3]
+            owner = GoType(self._package, self._imports)
+            value = given[1:-1] if given[0] == '"' else f"={_qualified(owner, given)}"
+            self._enums.setdefault((self._package, match[2]), []).append(value)
+        elif match := _IMPORT.match(line):
+            self._imports[match[1] or match[2].rpartition("/")[2]] = match[2]
+
+
+def _qualified(owner: GoType, text: str) -> str:
+    alias, dot, short = text.rpartition(".")
+    return f"{owner.imports[alias]}.{short}" if dot else f"{owner.package}.{short}"
+
+
+def _public_name(name: str) -> str:
+    return "io.k8s." + name.removeprefix("k8s.io/").replace("/", ".")
+
+
+def _go_name(model: str) -> str:
+    package, _, short = model.removeprefix("io.k8s.").rpartition(".")
+    return f"k8s.io/{package.replace('.', '/')}.{short}"
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.testing.kinds.builtin import ROWS
 from runtime.testing.kinds.model import DecodeError, Kind
 from runtime.testing.kinds.registry import DefaultRegistry
+from runtime.testing.kinds.rows import ROWS
 from runtime.testing.kinds.schemas import resolve
 from runtime.testing.kinds.table import table
 from runtime.types import GVR
