@@ -23,6 +23,7 @@ class AuditEntry:
     :param content_type: of the body, which tells the patch types apart; a real server's audit log does not say it.
     :param id: as the answer's ``Audit-Id`` header and the audit log say it.
     :param received: when the request had arrived, by the server's clock.
+    :param fault: the id of the fault that struck it (see ``FakeAPIServer.faults``).
     """
 
     verb: str
@@ -42,6 +43,7 @@ class AuditEntry:
     impersonated: str = ""
     id: str = ""
     received: datetime | None = None
+    fault: str = ""
 
     @property
     def is_write(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
@@ -16,10 +16,13 @@ from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.auth import Authenticator, User
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.faults import Asked, Fault, Faults
-from runtime.testing.apiserver.http import Request, Response, Stream
+from runtime.testing.apiserver.faults import Asked
+from runtime.testing.apiserver.faults.control import Control, is_control
+from runtime.testing.apiserver.faults.injector import Injector
+from runtime.testing.apiserver.http import Cut, Request, Response, Stream
 from runtime.testing.apiserver.options import boolean
 from runtime.testing.apiserver.routing import Target, parse
+from runtime.testing.apiserver.store import Store
 from runtime.testing.apiserver.verbs import Verbs
 from runtime.testing.kinds import discovery
 
@@ -69,25 +72,30 @@ class Handler:
         verbs: Verbs,
         authenticator: Authenticator,
         audit: Audit,
-        faults: Faults,
+        injector: Injector,
+        control: Control,
         audit_file: AuditFile | None = None,
     ) -> None:
         self._context = context
         self._verbs = verbs
         self._authenticator = authenticator
         self._audit = audit
-        self._faults = faults
+        self._injector = injector
+        self._control = control
         self._audit_file = audit_file
 
-    def handle(self, request: Request) -> Response | None:
-        """The answer; None if the connection is to be dropped without one. Never raises."""
+    def handle(self, request: Request) -> Response | Cut:
+        """The answer, or how the connection is to be closed instead. Never raises."""
         call = self._call(request)
-        fault = self._faults.strike(_asked(call))
-        response = self._served(call) if fault is None else self._struck(fault, call)
+        if is_control(request.path):
+            return self._served(call)
+        answer = self._injector.answer(_asked(call), lambda store: self._served(call, store))
+        what = answer.what
+        response = what.response if isinstance(what, Cut) else what
         if response is not None:
             response.headers["Audit-Id"] = call.id
-        self._record(call, response)
-        return response
+        self._record(call, response, answer.fault)
+        return what
 
     def _call(self, request: Request) -> _Call:
         # As the real server does: who sends an id of his own finds it in the log.
@@ -103,18 +111,8 @@ class Handler:
             call.refusal = error  # that the path names nothing is only for those to know who may ask
         return call
 
-    def _struck(self, fault: Fault, call: _Call) -> Response | None:
-        """Serve the request as the fault lets it be served."""
-        if fault.delay:
-            self._context.clock.wait_event(self._context.stopping, fault.delay)
-        if fault.drop == "before":
-            return None
-        if fault.status is not None:
-            return _injected(fault)
-        response = self._served(call)
-        return None if fault.drop == "after" else response
-
-    def _served(self, call: _Call) -> Response:
+    def _served(self, call: _Call, store: Store | None = None) -> Response:
+        """:param store: to serve from this one."""
         request, user = call.request, call.user
         try:
             if call.refusal is not None:
@@ -122,14 +120,15 @@ class Handler:
             assert user is not None
             if call.target is None:
                 return self._non_resource(request)
-            return self._verbs.serve(request, call.target, call.verb, user)
+            verbs = self._verbs if store is None else Verbs(replace(self._context, store=store))
+            return verbs.serve(request, call.target, call.verb, user)
         except (errors.StatusError, errors.PlainError) as error:
-            return _refusal(error)
+            return refusal(error)
         except RecursionError:
-            return _refusal(errors.bad_request("the body is nested too deeply"))
+            return refusal(errors.bad_request("the body is nested too deeply"))
         except Exception as error:
             _log.exception("%s %s failed inside the server", request.method, request.path)
-            return _refusal(errors.internal(f"{type(error).__name__}: {error}"))
+            return refusal(errors.internal(f"{type(error).__name__}: {error}"))
 
     def _target(self, request: Request) -> Target | None:
         """None for paths that are no resources."""
@@ -141,6 +140,8 @@ class Handler:
 
     def _non_resource(self, request: Request) -> Response:
         path = request.path
+        if is_control(path):
+            return self._control.serve(request)
         if path.startswith(_HEALTH):
             return Response(200, b"ok", "text/plain; charset=utf-8")
         if path in ("/version", "/version/"):
@@ -151,8 +152,8 @@ class Handler:
         status, content_type, body = found
         return Response(status, body, content_type)
 
-    def _record(self, call: _Call, response: Response | None) -> None:
-        entry = _entry(call, response.status if response else 0)
+    def _record(self, call: _Call, response: Response | None, fault: str) -> None:
+        entry = _entry(call, response.status if response else 0, fault)
         self._audit.add(entry)
         file, clock = self._audit_file, self._context.clock
         if file is None:
@@ -168,8 +169,8 @@ class Handler:
 def bad_request(code: int, message: str) -> Response:
     """The answer to bytes that are no request."""
     if code == 413:
-        return _refusal(errors.StatusError(413, "RequestEntityTooLarge", message))
-    return _refusal(errors.StatusError(code, "BadRequest", message))
+        return refusal(errors.StatusError(413, "RequestEntityTooLarge", message))
+    return refusal(errors.StatusError(code, "BadRequest", message))
 
 
 def _verb(request: Request, target: Target | None) -> str:
@@ -188,7 +189,7 @@ def _verb(request: Request, target: Target | None) -> str:
     return found if bool(target.name) == needs_name or target.subresource else ""
 
 
-def _entry(call: _Call, code: int) -> AuditEntry:
+def _entry(call: _Call, code: int, fault: str) -> AuditEntry:
     gvr = call.target.kind.gvr if call.target else None
     return AuditEntry(
         verb=call.verb,
@@ -207,6 +208,7 @@ def _entry(call: _Call, code: int) -> AuditEntry:
         groups=call.user.groups if call.user else (),
         id=call.id,
         received=call.received,
+        fault=fault,
     )
 
 
@@ -231,38 +233,14 @@ def _asked(call: _Call) -> Asked:
         target.subresource if target else "",
         request.path,
         request.header("user-agent"),
+        call.user.name if call.user else "",
+        call.user.groups if call.user else (),
+        request.query,
     )
 
 
-_REASONS = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    409: "Conflict",
-    410: "Expired",
-    422: "Invalid",
-    429: "TooManyRequests",
-    500: "InternalError",
-    503: "ServiceUnavailable",
-    504: "Timeout",
-}
-
-
-def _injected(fault: Fault) -> Response:
-    assert fault.status is not None
-    error = errors.StatusError(
-        fault.status,
-        fault.reason or _REASONS.get(fault.status, ""),
-        fault.message or f"a fault was injected: {fault.status}",
-    )
-    if fault.retry_after is not None:
-        error.headers["Retry-After"] = str(fault.retry_after)
-        error.details = {"retryAfterSeconds": fault.retry_after}
-    return _refusal(error)
-
-
-def _refusal(error: errors.StatusError | errors.PlainError) -> Response:
+def refusal(error: errors.StatusError | errors.PlainError) -> Response:
+    """The answer of an error."""
     if isinstance(error, errors.PlainError):
         return Response(error.code, error.text.encode(), "text/plain; charset=utf-8")
     return Response(error.code, orjson.dumps(error.body), headers=error.headers)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import NoReturn
 from urllib.parse import parse_qsl, unquote
 
 MAX_HEAD = 64 * 1024
@@ -37,7 +38,11 @@ class BadRequest(Exception):
 
 
 class Disconnected(Exception):
-    """The peer has gone, or the server is stopping."""
+    """The peer has gone, the server is stopping, or the connection is to be closed where it is."""
+
+
+class Reset(Disconnected):
+    """The connection is to be reset (RST) instead of closed."""
 
 
 @dataclass(slots=True)
@@ -70,6 +75,18 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     stream: Callable[[Stream], None] | None = None
+
+
+@dataclass(slots=True)
+class Cut:
+    """An answer that does not arrive: the connection is closed instead.
+
+    :param response: what arrives in half; None for nothing at all.
+    :param reset: close it by a reset.
+    """
+
+    response: Response | None = None
+    reset: bool = False
 
 
 class Stream:
@@ -133,15 +150,26 @@ class Connection:
         keep_alive = request.keep_alive if request else False
         if response.stream is not None and request is not None:
             return self._write_stream(request, response, keep_alive)
+        head, body = self._whole(request, response, keep_alive=keep_alive)
+        self._send(head if request and request.method == "HEAD" else head + body)
+        return keep_alive
+
+    def cut(self, request: Request, cut: Cut) -> NoReturn:
+        """Send what is to arrive; raises :class:`Disconnected`, for the connection is to be closed."""
+        if cut.response is not None:
+            head, body = self._whole(request, cut.response, keep_alive=request.keep_alive)
+            self._send(head + body[: len(body) // 2] if body else head[: len(head) // 2])
+        raise Reset if cut.reset else Disconnected
+
+    def _whole(self, request: Request | None, response: Response, *, keep_alive: bool) -> tuple[bytes, bytes]:
+        """Head and body."""
         body = response.body
         headers = response.headers
         if len(body) >= _GZIP_FROM and request and "gzip" in request.header("accept-encoding"):
             packer = zlib.compressobj(1, zlib.DEFLATED, 31)
             body = packer.compress(body) + packer.flush()
             headers = {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        head = _head(response, headers, keep_alive, f"Content-Length: {len(body)}\r\n")
-        self._send(head if request and request.method == "HEAD" else head + body)
-        return keep_alive
+        return _head(response, headers, keep_alive, f"Content-Length: {len(body)}\r\n"), body
 
     def drain(self) -> None:
         """Read on for a moment after an answer to a request that was not read to its end: closing at once would reset
@@ -300,8 +328,9 @@ def _head(response: Response, headers: Mapping[str, str], keep_alive: bool, fram
     lines = [
         f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}\r\n",
         f"Cache-Control: no-cache, private\r\nContent-Type: {response.content_type}\r\n",
-        f"Date: {_date(int(time.time()))}\r\n",
     ]
+    if "Date" not in headers:
+        lines.append(f"Date: {_date(int(time.time()))}\r\n")
     lines.extend(f"{name}: {value}\r\n" for name, value in headers.items())
     lines.extend(f"Warning: {warning}\r\n" for warning in response.warnings)
     if not keep_alive:

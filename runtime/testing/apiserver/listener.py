@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 
-from runtime.testing.apiserver.http import BadRequest, Connection, Disconnected, Request, Response
+from runtime.testing.apiserver.http import BadRequest, Connection, Cut, Disconnected, Request, Reset, Response
 
 _log = logging.getLogger("runtime.testing.apiserver")
 
 _ACCEPT_PAUSE = 0.01  # seconds
 _LAST = 1.0  # seconds
+_BACKLOG = 512
 
-# Answers a request; None closes the connection without an answer (a fault on demand).
-Handler = Callable[[Request], Response | None]
+# Answers a request, or says how its connection is to be closed instead (a fault on demand).
+Handler = Callable[[Request], Response | Cut]
+_ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets
 
 
 class Listener:
@@ -30,33 +34,55 @@ class Listener:
     def __init__(self, host: str, port: int, handler: Handler, bad_request: Callable[[int, str], Response]) -> None:
         self._handler = handler
         self._bad_request = bad_request
-        self._socket = socket.create_server((host, port), backlog=512)
+        self._socket = socket.create_server((host, port), backlog=_BACKLOG)
         self.host, self.port = self._socket.getsockname()[:2]
         self._lock = threading.Lock()  # guards the three below
         self._open: dict[threading.Thread, socket.socket] = {}
-        self._stopping = False
+        self._accepting = False
         self._served = 0
-        self._acceptor = threading.Thread(target=self._accept, name=f"apiserver-{self.port}-accept", daemon=True)
+        self._acceptor: threading.Thread | None = None
 
     def start(self) -> None:
+        """Accept connections; also again after :meth:`suspend`."""
+        self._accepting = True
+        self._acceptor = threading.Thread(target=self._accept, name=f"apiserver-{self.port}-accept", daemon=True)
         self._acceptor.start()
+
+    def suspend(self) -> None:
+        """Be as a server that is down: every connection is cut, and new ones are refused. The port stays taken."""
+        self._close_port()
+        # Bound, but not listening.
+        self._socket = socket.socket(self._socket.family)
+        if os.name == "posix":
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((self.host, self.port))
+        self.close_connections()
+
+    def resume(self) -> None:
+        """Be up again."""
+        self._socket.listen(_BACKLOG)
+        self.start()
 
     def stop(self) -> None:
         """Close everything and join every thread. A handler that is waiting must have been told to stop before."""
-        with self._lock:
-            self._stopping = True
-        _shutdown(self._socket)
-        with contextlib.suppress(OSError):  # where that wakes nobody who accepts (macOS), a last connection does
-            socket.create_connection((self.host, self.port), timeout=_LAST).close()
-        self._socket.close()
-        if self._acceptor.ident is not None:
-            self._acceptor.join()
+        self._close_port()
         with self._lock:
             threads = dict(self._open)
         for sock in threads.values():
             _shutdown(sock)
         for thread in threads:
             thread.join()
+
+    def _close_port(self) -> None:
+        with self._lock:
+            self._accepting = False
+        _shutdown(self._socket)
+        with contextlib.suppress(OSError):  # where that wakes nobody who accepts (macOS), a last connection does
+            socket.create_connection((self.host, self.port), timeout=_LAST).close()
+        self._socket.close()
+        if self._acceptor is not None:
+            self._acceptor.join()
+            self._acceptor = None
 
     @property
     def connections(self) -> int:
@@ -76,13 +102,13 @@ class Listener:
             try:
                 sock, _ = self._socket.accept()
             except OSError:
-                if self._stopping:
+                if not self._accepting:
                     return
                 time.sleep(_ACCEPT_PAUSE)  # the peer gave up, or there are too many open files: not for ever
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
-                if self._stopping:
+                if not self._accepting:
                     sock.close()
                     return
                 self._served += 1
@@ -104,6 +130,9 @@ class Listener:
         try:
             while self._serve_one(connection):
                 pass
+        except Reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            sock.close()
         except Disconnected:
             pass
         except Exception:
@@ -123,8 +152,10 @@ class Listener:
             return False
         if request is None:
             return False
-        response = self._handler(request)
-        return connection.write(request, response) if response is not None else False
+        answer = self._handler(request)
+        if isinstance(answer, Cut):
+            connection.cut(request, answer)
+        return connection.write(request, answer)
 
 
 def _shutdown(sock: socket.socket, how: int = socket.SHUT_RDWR) -> None:

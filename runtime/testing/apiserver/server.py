@@ -12,7 +12,13 @@ from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.auth import Authenticator
 from runtime.testing.apiserver.context import Context, LogProvider
 from runtime.testing.apiserver.faults import Faults
-from runtime.testing.apiserver.handler import Handler, bad_request
+from runtime.testing.apiserver.faults.control import Control
+from runtime.testing.apiserver.faults.freeze import Freeze
+from runtime.testing.apiserver.faults.injector import Injector
+from runtime.testing.apiserver.faults.outages import Outages
+from runtime.testing.apiserver.faults.ruleset import Source as FaultSource
+from runtime.testing.apiserver.faults.skew import SkewedClock
+from runtime.testing.apiserver.handler import Handler, bad_request, refusal
 from runtime.testing.apiserver.lifecycle import Lifecycle
 from runtime.testing.apiserver.listener import Listener
 from runtime.testing.apiserver.namespaces import INITIAL
@@ -50,6 +56,9 @@ class FakeAPIServer:
     :param bookmark_interval: seconds between bookmarks of a watch that allows them.
     :param namespace_deletion_delay: seconds that a deleted namespace keeps its contents, as a real one does for some
         time.
+    :param faults: what goes wrong from the start: a YAML file, or the same as dicts and lists; see :attr:`faults`.
+    :param seed: of what is left to chance in them.
+    :raises ValueError: a fault cannot be understood.
     :raises OSError: the address cannot be listened on.
     :raises AuditLogError: the audit log cannot be opened.
     """
@@ -66,23 +75,34 @@ class FakeAPIServer:
         history: int = DEFAULT_HISTORY,
         bookmark_interval: float = 60.0,
         namespace_deletion_delay: float = 0.5,
+        faults: FaultSource = (),
+        seed: int = 0,
     ) -> None:
         store = Store(history)
+        self._clock = SkewedClock(clock or SYSTEM)
         if registry is None:
             in_use = ServiceAddresses(in_use=lambda: [each.obj for each in store.snapshot(("", "services"))[0]])
-            registry = DefaultRegistry(clock, in_use)
-        self._context = Context(store, registry, clock or SYSTEM, bookmark_interval=bookmark_interval)
+            registry = DefaultRegistry(self._clock, in_use)
+        self._context = Context(store, registry, self._clock, bookmark_interval=bookmark_interval)
         self._audit = Audit()
-        self._faults = Faults()
+        self._faults = Faults(seed, lambda: store.version, store.wake)
+        self._faults.load(faults)
+        self._freeze = Freeze(self._clock)
+        self._outages = Outages(self._context, self._freeze)
+        injector = Injector(self._context, self._faults, self._freeze, self._clock, self._outages, refusal)
+        control = Control(self._faults, self._freeze, self._outages, self._clock, store, self.close_connections)
         self._authenticator = Authenticator(token_auth_file)
         self._verbs = Verbs(self._context)
         self._audit_file = AuditFile(audit_log_path) if audit_log_path is not None else None
-        handler = Handler(self._context, self._verbs, self._authenticator, self._audit, self._faults, self._audit_file)
+        handler = Handler(
+            self._context, self._verbs, self._authenticator, self._audit, injector, control, self._audit_file
+        )
         try:
             self._listener = Listener(host, port, handler.handle, bad_request)
         except OSError:
             self._close_audit_file()
             raise
+        self._outages.attach(self._listener)
         self._lifecycle = Lifecycle(self._context, namespace_deletion_delay)
         self._started = False
         self._stopped = False
@@ -107,6 +127,8 @@ class FakeAPIServer:
             return
         self._stopped = True
         self._context.stopping.set()
+        self._freeze.resume()
+        self._outages.stop()
         self._context.store.wake()
         if self._started:
             self._lifecycle.stop()
@@ -158,8 +180,40 @@ class FakeAPIServer:
 
     @property
     def faults(self) -> Faults:
-        """Failures on demand."""
+        """Failures on demand, see ``docs/faults.md``."""
         return self._faults
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which the wall clock of this server is ahead of its machine's; may be set at any time."""
+        return self._clock.skew
+
+    @skew.setter
+    def skew(self, seconds: float) -> None:
+        self._clock.skew = seconds
+
+    def pause(self, seconds: float = float("inf")) -> None:
+        """Stand still for so long, or until :meth:`resume`, as a process that is stopped: connections are accepted and
+        kept, and nothing is answered or sent. Reading and writing :attr:`store` goes on."""
+        self._freeze.pause(seconds)
+
+    def resume(self) -> None:
+        """End a pause: what was asked meanwhile is answered."""
+        self._freeze.resume()
+
+    def go_down(self) -> None:
+        """Be as a process that was killed: every connection is cut, new ones are refused. The data and the port stay.
+        No effect on a server that is down."""
+        self._outages.go_down()
+
+    def come_up(self) -> None:
+        """Be as a new process on the same data: watches that want to resume from before are answered 410, for the cache
+        of changes was lost. No effect on a server that is up."""
+        self._outages.come_up()
+
+    def restart(self, downtime: float = 0.0) -> None:
+        """:meth:`go_down`, and :meth:`come_up` so many seconds later; blocks until then."""
+        self._outages.restart(downtime)
 
     @property
     def store(self) -> Store:

@@ -87,6 +87,7 @@ class Store:
         self._tables: dict[StorageKey, _Table] = {}
         self._version = 1
         self._forgotten = 0  # by compact(): no watch may begin before it
+        self._restarted = 0  # nor before this
         self._compacted = 0  # nothing older can be read
         self._next_compacted = self._version  # at the next tick
         self._tick = clock.monotonic() + compaction_interval
@@ -213,6 +214,11 @@ class Store:
             self._compact_by_time()
             return max(self._compacted, self._table(key).log.horizon)
 
+    def oldest_watch(self, key: StorageKey) -> int:
+        """The oldest version from which this resource can be watched."""
+        with self._lock:
+            return max(self._restarted, self._table(key).log.horizon)
+
     def advance(self, count: int = 1) -> int:
         """Use up versions, as changes to resources nobody looks at would."""
         with self._lock:
@@ -249,6 +255,12 @@ class Store:
                 table.objects = tables.get(key, {})
                 table.order = sorted(table.objects)
                 table.log.reset(version)
+
+    def restarted(self) -> None:
+        """Be read by a new process, whose cache of changes is empty: watches from any earlier version get 410, while
+        lists at earlier versions come from what is stored."""
+        with self._lock:
+            self._restarted = self._version
 
     def wake(self) -> None:
         """Wake every watch, so that it looks whether it should end."""

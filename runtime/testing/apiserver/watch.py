@@ -71,9 +71,9 @@ class Watch:
                 return self._from_now(initial=True)
             if not wanted:
                 return self._from_now(initial=self._options.send_initial is None)
-            if wanted < self._log.horizon:
-                refusal = too_old(wanted, self._log.horizon)
-                return _Start((), wanted, 0, 0, refusal)
+            oldest = store.oldest_watch(self._kind.storage_key)
+            if wanted < oldest:
+                return _Start((), wanted, 0, 0, too_old(wanted, oldest))
             # QUIRK: a version of the future is not refused; until it has passed nothing is sent, not even a bookmark.
             return _Start((), wanted, self._log.since(wanted), wanted)
 
@@ -81,7 +81,8 @@ class Watch:
         store = self._context.store
         objects, version = store.snapshot(self._kind.storage_key, self._namespace)
         chosen = [each for each in objects if self._selection.matches(each)] if initial else []
-        return _Start(chosen, version, self._log.end, 0)
+        # Not the end: what is shown may be of the past.
+        return _Start(chosen, version, self._log.since(version), 0)
 
     # -- streaming
 

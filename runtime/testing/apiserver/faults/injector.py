@@ -1,0 +1,172 @@
+"""From a request to an answer that its faults have had their way with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import format_datetime
+
+import orjson
+
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.errors import StatusError
+from runtime.testing.apiserver.faults.freeze import Freeze
+from runtime.testing.apiserver.faults.outages import Outages
+from runtime.testing.apiserver.faults.replica import Replica
+from runtime.testing.apiserver.faults.rules import Asked, Effect, Fault
+from runtime.testing.apiserver.faults.ruleset import Faults
+from runtime.testing.apiserver.faults.skew import SkewedClock
+from runtime.testing.apiserver.faults.streams import FaultyStream
+from runtime.testing.apiserver.http import Cut, Response, Stream
+from runtime.testing.apiserver.log import line
+from runtime.testing.apiserver.store import Store
+
+# Serves the request; from this store, if one is given.
+Serve = Callable[[Store | None], Response]
+
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    406: "NotAcceptable",
+    409: "Conflict",
+    410: "Expired",
+    413: "RequestEntityTooLarge",
+    415: "UnsupportedMediaType",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """:param what: what to send.
+    :param fault: the id of the fault that decided it, or else of the last one that delayed it; "" for none.
+    """
+
+    what: Response | Cut
+    fault: str = ""
+
+
+class Injector:
+    """Answers the requests of one server as its faults have it. Called from the threads of many connections.
+
+    :param clock: the server's, which a fault may skew.
+    :param refuse: makes the answer of an error.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        faults: Faults,
+        freeze: Freeze,
+        clock: SkewedClock,
+        outages: Outages,
+        refuse: Callable[[StatusError], Response],
+    ) -> None:
+        self._refuse = refuse
+        self._faults = faults
+        self._freeze = freeze
+        self._store = context.store
+        self._clock = clock
+        self._stopping = context.stopping
+        self._outages = outages
+
+    def answer(self, asked: Asked, serve: Serve) -> Answer:
+        life = self._outages.lives
+        self._freeze.wait()
+        struck = self._faults.strike(asked)
+        for fault in struck:
+            self._hold_up(fault, asked)
+        self._freeze.wait()
+        if self._outages.lives != life:
+            return Answer(Cut(), struck[-1].id if struck else "")  # it died with the server, which never served it
+        what = self._decided(struck[-1], serve) if struck else serve(None)
+        what = self._over_streams(what, asked, struck[-1] if struck else None)
+        self._freeze.wait()
+        return Answer(what, struck[-1].id if struck else "")
+
+    def _hold_up(self, fault: Fault, asked: Asked) -> None:
+        effect = fault.rule.effect
+        self._clock.wait_event(self._stopping, fault.delay_of(asked))
+        if effect.stall is not None:
+            self._stall(fault, effect.stall)
+        if effect.pause is not None:
+            self._freeze.pause(effect.pause)
+
+    def _stall(self, fault: Fault, seconds: float) -> None:
+        ends = self._clock.monotonic() + seconds
+        while not fault.removed.is_set() and self._clock.monotonic() < ends and not self._stopping.wait(0.05):
+            pass
+
+    def _decided(self, fault: Fault, serve: Serve) -> Response | Cut:
+        effect = fault.rule.effect
+        if effect.compact:
+            self._store.compact()
+        lost = effect.drop or effect.reset or ("before" if effect.restart is not None else None)
+        if lost == "before":
+            what: Response | Cut = Cut(reset=effect.reset is not None)
+        elif effect.status is not None:
+            what = self._refuse(error_of(effect))
+        else:
+            what = self._served(fault, serve)
+            if lost == "after":
+                what = Cut(reset=effect.reset is not None)
+        if effect.restart is not None:
+            self._outages.restart_soon(effect.restart)
+        if effect.truncate and isinstance(what, Response) and what.stream is None:
+            return Cut(what)
+        return what
+
+    def _served(self, fault: Fault, serve: Serve) -> Response:
+        effect = fault.rule.effect
+        replica: Replica | None = None
+        if effect.stale is not None:
+            behind = fault.made_at if effect.stale < 0 else self._store.version - effect.stale
+            replica = Replica(self._store, behind)
+        with self._clock.skewed(effect.skew) if effect.skew is not None else contextlib.nullcontext():
+            response = serve(replica)
+            if self._clock.off:
+                response.headers["Date"] = format_datetime(self._clock.now(), usegmt=True)
+        if replica is not None:
+            replica.catch_up()
+        return response
+
+    def _over_streams(self, what: Response | Cut, asked: Asked, struck: Fault | None) -> Response | Cut:
+        """Have a streamed answer be struck on its way, too."""
+        if isinstance(what, Cut) or what.stream is None:
+            return what
+        source, truncated = what.stream, struck if struck is not None and struck.rule.effect.truncate else None
+
+        def run(stream: Stream) -> None:
+            out = FaultyStream(
+                stream, asked, self._faults, self._freeze, self._clock, self._stopping, _error_line, truncated
+            )
+            out.run(source)
+
+        what.stream = run
+        return what
+
+
+def error_of(effect: Effect) -> StatusError:
+    """What an effect with a status answers."""
+    assert effect.status is not None
+    error = StatusError(
+        effect.status,
+        effect.reason or _REASONS.get(effect.status, ""),
+        effect.message or f"a fault was injected: {effect.status}",
+    )
+    if effect.retry_after is not None:
+        error.headers["Retry-After"] = str(effect.retry_after)
+        error.details = {"retryAfterSeconds": effect.retry_after}
+    return error
+
+
+def _error_line(effect: Effect) -> bytes:
+    return line("ERROR", orjson.dumps(error_of(effect).body))

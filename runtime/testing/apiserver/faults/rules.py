@@ -1,0 +1,215 @@
+"""One fault: which requests, how often, at which event of a watch, and what happens to them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from runtime.testing.apiserver.faults.frequency import Frequency, Meter
+from runtime.types import JSONObject
+
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as faults see it. Empty texts where the request names none.
+
+    :param user: the name of who asks, "" where that is unknown.
+    """
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+    name: str
+    subresource: str
+    path: str
+    user_agent: str
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def whose(self) -> tuple[str, ...]:
+        """What tells this request from those of others, the same in every run."""
+        return (self.verb, self.group, self.resource, self.subresource, self.namespace, self.name, self.path,
+                self.user, self.user_agent)  # fmt: skip
+
+
+Match = Callable[[Asked], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Texts that fit one of ``wanted`` (all, if there are none), and none of ``unwanted``. ``*``, ``?`` and ``[...]``
+    are those of a shell."""
+
+    wanted: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()
+
+    def fit(self, text: str) -> bool:
+        if any(fnmatchcase(text, each) for each in self.unwanted):
+            return False
+        return not self.wanted or any(fnmatchcase(text, each) for each in self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which requests. ``fields`` are those of :class:`Asked`; ``query`` its parameters, an absent one being empty."""
+
+    fields: tuple[tuple[str, Patterns], ...] = ()
+    query: tuple[tuple[str, Patterns], ...] = ()
+    match: Match | None = None
+
+    def fits(self, asked: Asked) -> bool:
+        return (
+            all(patterns.fit(getattr(asked, name)) for name, patterns in self.fields)
+            and all(patterns.fit(asked.query.get(name, "")) for name, patterns in self.query)
+            and (self.match is None or self.match(asked))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Which events of a watch; counted anew in each. Bookmarks and errors only where ``type`` says so."""
+
+    type: Patterns
+    namespace: Patterns
+    name: Patterns
+    frequency: Frequency
+
+    def fits(self, type_: str, namespace: str, name: str) -> bool:
+        return self.type.fit(type_) and self.namespace.fit(namespace) and self.name.fit(name)
+
+
+ANY = Patterns()
+CHANGES = Patterns(("ADDED", "MODIFIED", "DELETED"))
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What happens; see ``docs/faults.md``. Durations are seconds of the server's clock.
+
+    :param delay: between these two.
+    :param stall: at most so long; infinity for as long as the fault stands.
+    :param stale: changes that the replica lags behind; -1 for all since the fault was made.
+    """
+
+    delay: tuple[float, float] | None = None
+    status: int | None = None
+    reason: str = ""
+    message: str = ""
+    retry_after: int | None = None
+    drop: When | None = None
+    reset: When | None = None
+    end: When | None = None
+    truncate: bool = False
+    stall: float | None = None
+    lose: bool = False
+    duplicate: int = 0
+    stale: int | None = None
+    compact: bool = False
+    skew: float | None = None
+    pause: float | None = None
+    restart: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a fault says; immutable."""
+
+    selection: Selection
+    frequency: Frequency
+    at: At | None
+    effect: Effect
+    source: JSONObject  # as it was written, for those who ask the server
+
+    @property
+    def only_delays(self) -> bool:
+        return self.effect == Effect(delay=self.effect.delay)
+
+    @property
+    def within_watches(self) -> bool:
+        """Whether it strikes the stream of a watch, also of one that is open already, rather than its request."""
+        effect = self.effect
+        return self.at is not None or effect.lose or effect.duplicate > 0 or effect.end is not None
+
+    def concerns_request(self, asked: Asked) -> bool:
+        """Whether this request, rather than what a watch then sends, may be struck."""
+        if self.within_watches or (self.effect.stall is not None and asked.verb == "watch"):
+            return False
+        return self.effect.stale is None or _may_be_stale(asked)
+
+    @property
+    def concerns_streams(self) -> bool:
+        return self.within_watches or self.effect.stall is not None
+
+
+@dataclass(eq=False)
+class Fault:
+    """One fault of a server, and how often it has struck. Thread-safe.
+
+    :ivar id: names it; unique in its server.
+    :ivar events: the events of watches it has struck.
+    """
+
+    id: str
+    rule: Rule
+    seed: str
+    made_at: int = 0  # the store's version then
+    events: int = field(default=0, init=False)
+    removed: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()  # guards the meter and `events`
+        self._meter = Meter(self.rule.frequency, self.seed)
+
+    @property
+    def hits(self) -> int:
+        """The requests it has struck; a watch counts once."""
+        return self._meter.hits
+
+    @property
+    def is_used_up(self) -> bool:
+        return self._meter.is_used_up
+
+    def strikes(self, asked: Asked) -> bool:
+        """Count the request if it fits; whether it is struck."""
+        # The selection without the lock: a test's predicate may ask the server something to decide.
+        if self.removed.is_set() or self.is_used_up or not self.rule.selection.fits(asked):
+            return False
+        with self._lock:
+            return not self.removed.is_set() and self._meter.strikes(asked.whose)
+
+    def delay_of(self, asked: Asked) -> float:
+        """Seconds to wait for the request that was struck last."""
+        if self.rule.effect.delay is None:
+            return 0.0
+        low, high = self.rule.effect.delay
+        with self._lock:
+            return low + (high - low) * self._meter.draw(asked.whose, "delay") if high > low else low
+
+    def struck_event(self) -> None:
+        with self._lock:
+            self.events += 1
+
+    def to_dict(self) -> JSONObject:
+        return {"id": self.id, **self.rule.source, "hits": self.hits, "events": self.events}
+
+
+def _may_be_stale(asked: Asked) -> bool:
+    """Whether the API lets a replica answer this from what it happens to have: reads that name no version, an exact one
+    or a page of another list go to the storage, and are never stale."""
+    version = asked.query.get("resourceVersion", "")
+    if asked.verb == "get":
+        return version != ""
+    if asked.verb == "watch":
+        return version == "0" or (version != "" and asked.query.get("sendInitialEvents", "") in ("true", "1"))
+    if asked.verb != "list" or not version or asked.query.get("continue"):
+        return False
+    match, limited = asked.query.get("resourceVersionMatch", ""), asked.query.get("limit", "0") != "0"
+    return match != "Exact" and (version == "0" or match != "" or not limited)

@@ -1,0 +1,246 @@
+"""What becomes of a stream on its way out: events that are lost, sent twice, cut or held back."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from runtime.clock import Clock
+from runtime.testing.apiserver.faults.freeze import Freeze
+from runtime.testing.apiserver.faults.frequency import Meter
+from runtime.testing.apiserver.faults.rules import Asked, Effect, Fault
+from runtime.testing.apiserver.faults.ruleset import Faults
+from runtime.testing.apiserver.http import Disconnected, Reset, Stream, frame
+
+_LOOK = 0.05  # seconds between two looks whether a stall is over
+_CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
+
+ErrorLine = Callable[[Effect], bytes]
+
+
+class _End(Exception):
+    """The stream ends here, properly."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """:param part: the bytes that show it."""
+
+    part: bytes
+    type: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, part: bytes) -> _Event:
+        try:
+            line = orjson.loads(part)
+            metadata = _metadata(line["object"])
+            return cls(part, line["type"], metadata.get("namespace") or "", metadata.get("name") or "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls(part, "ADDED")  # no line of JSON: only its number tells it from others
+
+
+def _metadata(obj: Any) -> Any:
+    if obj.get("kind") == "Table" and obj.get("rows"):
+        obj = obj["rows"][0].get("object") or {}
+    return obj.get("metadata") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """A fault that was laid upon this stream. Without a meter it strikes everything."""
+
+    fault: Fault
+    meter: Meter | None
+
+    def strikes(self, event: _Event) -> bool:
+        at = self.fault.rule.at
+        if at is None:
+            return event.type not in ("BOOKMARK", "ERROR")
+        if not at.fits(event.type, event.namespace, event.name):
+            return False
+        assert self.meter is not None
+        return self.meter.strikes((event.type, event.namespace, event.name))
+
+
+class FaultyStream(Stream):
+    """A stream that the faults of its server may strike, those that are added later, too. For one thread.
+
+    :param struck: faults that have struck the request already, and are to strike its answer.
+    :param error_line: makes an ERROR event.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        asked: Asked,
+        faults: Faults,
+        freeze: Freeze,
+        clock: Clock,
+        stopping: threading.Event,
+        error_line: ErrorLine,
+        struck: Fault | None = None,
+    ) -> None:
+        self._stream = stream
+        self._asked = asked
+        self._faults = faults
+        self._freeze = freeze
+        self._clock = clock
+        self._stopping = stopping
+        self._error_line = error_line
+        self._struck = struck
+        self._verdicts: dict[Fault, _Laid | None] = {}
+
+    @property
+    def chunked(self) -> bool:
+        return self._stream.chunked
+
+    def send(self, data: bytes) -> None:
+        self._send([data], data)
+
+    def send_framed(self, data: bytes) -> None:
+        self._send(None, data)
+
+    def peer_gone(self) -> bool:
+        if self._faults.of_streams:
+            self._at_once()
+        return self._stream.peer_gone()
+
+    def run(self, source: Callable[[Stream], None]) -> None:
+        """Have the source write to this stream until it ends, or a fault ends it."""
+        try:
+            source(self)
+            self._freeze.wait()
+            self._at_once()
+        except _End:
+            pass
+
+    # -- on the way out
+
+    def _send(self, parts: list[bytes] | None, data: bytes) -> None:
+        """:param parts: what ``data`` is made of; None if that is framed."""
+        if self._freeze.is_on:
+            self._freeze.wait()
+        if not self._faults.of_streams and self._struck is None:
+            self._pass_on(data, framed=parts is None)
+            return
+        self._at_once()
+        if parts is None:
+            parts = list(_unframe(data))
+        elif not self.chunked:
+            parts = data.splitlines(keepends=True)
+        kept: list[bytes] = []
+        for part in parts:
+            kept.extend([part] * self._copies(part, kept))
+        self._flush(kept)
+
+    def _copies(self, part: bytes, before: list[bytes]) -> int:
+        """How often to send it, and whatever else befalls it; what goes ``before`` it is sent first if need be."""
+        copies = 1
+        event: _Event | None = None
+        if self._struck is not None:  # by `truncate`, the only one of a request that strikes its stream
+            self._truncate(part, before)
+        for laid in self._laid():
+            if laid.fault.rule.effect.stall is not None and laid.fault.rule.at is None:
+                continue  # done at once
+            event = event or _Event.of(part)
+            if laid.strikes(event):
+                laid.fault.struck_event()
+                effect = laid.fault.rule.effect
+                copies = 0 if effect.lose or not copies else copies + effect.duplicate
+                self._befall(laid.fault, part, before)
+        return copies
+
+    def _befall(self, fault: Fault, part: bytes, before: list[bytes]) -> None:
+        effect = fault.rule.effect
+        if effect.delay is not None:
+            self._flush(before)
+            self._clock.wait_event(self._stopping, fault.delay_of(self._asked))
+        if effect.stall is not None:
+            self._flush(before)
+            self._stall(fault)
+        if effect.status is not None:
+            self._flush([*before, self._error_line(effect)])
+            raise _End
+        if effect.truncate:
+            self._truncate(part, before)
+        when = effect.drop or effect.reset or effect.end
+        if when is not None:
+            self._flush([*before, part] if when == "after" else before)
+            self._break(effect)
+
+    def _at_once(self) -> None:
+        """What strikes a watch wherever it is."""
+        for laid in self._laid():
+            effect = laid.fault.rule.effect
+            if laid.fault.rule.at is not None:
+                continue
+            if effect.stall is not None:
+                self._stall(laid.fault)
+            elif effect.end is not None:
+                raise _End
+
+    def _laid(self) -> Iterator[_Laid]:
+        """The faults upon this stream, in their order."""
+        for fault in self._faults.of_streams:
+            if fault not in self._verdicts:
+                self._verdicts[fault] = self._verdict(fault)
+            laid = self._verdicts[fault]
+            if laid is not None:
+                yield laid
+
+    def _verdict(self, fault: Fault) -> _Laid | None:
+        if self._asked.verb != "watch" or not fault.strikes(self._asked):
+            return None
+        at = fault.rule.at
+        return _Laid(fault, Meter(at.frequency, f"{fault.seed}|{self._asked.whose}") if at is not None else None)
+
+    # -- how it ends
+
+    def _stall(self, fault: Fault) -> None:
+        """Hold everything back, as a network does that has gone away: nobody is told."""
+        assert fault.rule.effect.stall is not None
+        ends = self._clock.monotonic() + fault.rule.effect.stall
+        while not fault.removed.is_set() and self._clock.monotonic() < ends:
+            if self._stopping.wait(_LOOK) or self._stream.peer_gone():
+                raise Disconnected
+        self._verdicts[fault] = None
+
+    def _truncate(self, part: bytes, before: list[bytes]) -> None:
+        self._flush(before)
+        whole = frame(part) if self.chunked else part
+        self._pass_on(whole[: len(whole) // 2], framed=True)
+        raise Disconnected
+
+    def _break(self, effect: Effect) -> None:
+        if effect.end is not None:
+            raise _End
+        raise Reset if effect.reset is not None else Disconnected
+
+    def _flush(self, parts: list[bytes]) -> None:
+        if parts:
+            self._pass_on(b"".join(map(frame, parts)) if self.chunked else b"".join(parts), framed=True)
+            parts.clear()
+
+    def _pass_on(self, data: bytes, *, framed: bool) -> None:
+        if framed and self.chunked:
+            self._stream.send_framed(data)
+        else:
+            self._stream.send(data)
+
+
+def _unframe(data: bytes) -> Iterator[bytes]:
+    """The chunks of a chunked body."""
+    at = 0
+    while at < len(data):
+        size = _CHUNK.match(data, at)
+        assert size is not None, "a stream is written in whole chunks"
+        end = size.end() + int(size.group(1), 16)
+        yield data[size.end() : end]
+        at = end + 2
