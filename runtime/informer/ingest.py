@@ -25,7 +25,6 @@ MODIFIED = "MODIFIED"
 DELETED = "DELETED"
 BOOKMARK = "BOOKMARK"
 
-_FETCHES = 20  # quarantined objects fetched in one go, so that a resync need not wait for thousands
 _NOTHING: dict[str, Unstructured] = {}
 _SUPERSEDED = 1000  # versions that came and went within one replacement and may be kept until its end
 
@@ -255,7 +254,7 @@ class Ingest:
         never goes back in time. That an object is not there is left for its deletion event, or a list, to tell.
         """
         with self._dispatch:
-            due = self._quarantine.take_due(_FETCHES)
+            due = self._quarantine.take_batch()
         for number, held in enumerate(due):
             try:
                 obj = self._fetch(held.failure.namespace, held.failure.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -16,6 +17,8 @@ from .store import can_be_key
 
 _FIRST_RETRY = 1.0  # seconds until a quarantined object is fetched, doubled each time
 _LAST_RETRY = 300.0
+_BATCH = 20  # objects fetched in one go, so that a resync need not wait for thousands
+_PACE = 0.05  # seconds between two objects: a broken transform, which fails on all, is no reason to flood the server
 _STALE = 100  # entries of the agenda that may stand for nothing
 
 
@@ -69,6 +72,7 @@ class Quarantine:
         # By time; of what was released or put off meanwhile entries stay until they come up, or are too many.
         self._agenda: list[tuple[float, int, Held]] = []
         self._numbers = itertools.count()
+        self._next_batch = -math.inf
 
     def hold(self, failure: Failure, at_least: float = 0.0) -> None:
         """Put in what failed, or failed again; it is due after a back-off that doubles with each attempt.
@@ -104,21 +108,37 @@ class Quarantine:
         return {key: held.failure.error for key, held in self.held.copy().items()}
 
     def next_due(self) -> float | None:
-        """When the first one is due, in the clock's monotonic time; None if none ever is."""
-        while self._agenda and not self._stands(self._agenda[0]):
-            heapq.heappop(self._agenda)
-        return self._agenda[0][0] if self._agenda else None
+        """When the first one is to be fetched, in the clock's monotonic time; None if none ever is."""
+        due = self._first_due()
+        return None if due is None else max(due, self._next_batch)
 
-    def take_due(self, limit: int | None = None) -> list[Held]:
-        """Those whose time it is, the longest due first. Each has to be held again, or released."""
+    def take_batch(self) -> list[Held]:
+        """Some of those whose time it is, the longest due first; none until the last batch has had its share of time.
+        Each has to be held again, or released."""
         now = self._clock.monotonic()
+        if now < self._next_batch:
+            return []
+        batch = self._take(now, _BATCH)
+        self._next_batch = now + len(batch) * _PACE
+        return batch
+
+    def take_due(self) -> list[Held]:
+        """All of them. Each has to be held again, or released."""
+        return self._take(self._clock.monotonic(), None)
+
+    def _take(self, now: float, limit: int | None) -> list[Held]:
         due: list[Held] = []
         while limit is None or len(due) < limit:
-            moment = self.next_due()
+            moment = self._first_due()
             if moment is None or moment > now:
                 break
             due.append(heapq.heappop(self._agenda)[2])
         return due
+
+    def _first_due(self) -> float | None:
+        while self._agenda and not self._stands(self._agenda[0]):
+            heapq.heappop(self._agenda)
+        return self._agenda[0][0] if self._agenda else None
 
     def _stands(self, entry: tuple[float, int, Held]) -> bool:
         return self.held.get(entry[2].failure.key) is entry[2]
