@@ -209,7 +209,8 @@ class SharedIndexInformer:
             0.0 never. While the informer runs it is raised to the informer's check period, and is never without one
             (I11).
         :param inline: call it in the ingesting thread: nothing is buffered, but nothing goes on meanwhile either. For
-            handlers that only enqueue a key. One added late gets its first calls before this returns.
+            handlers that only enqueue a key: one that waits for an informer to sync waits for ever if the two share a
+            watch. One added late gets its first calls before this returns.
         :param buffer: what waits for a slow handler that has its own thread: ``"unbounded"``, ``"latest"`` or a number,
             see :data:`BufferPolicy`.
         :param redeliver_unchanged: also call ``on_update(obj, obj)`` for what a new list shows unchanged. client-go
