@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.codec import duplicate_fields, media_type
@@ -12,6 +14,9 @@ from runtime.testing.kinds import errors as kind_errors
 
 APPLY_PATCH = "application/apply-patch+yaml"
 _MAX_MANAGER = 128
+_MAX_WARNINGS, _CUT_WARNING = 4096, 256  # characters of all together, and of each where all are too many
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ESCAPED, _BACKSLASHED = re.compile(r'["\\]'), r"\\\g<0>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,13 @@ def write_options(request: Request, kind: str) -> WriteOptions:
 
 
 def warning_headers(texts: Iterable[str]) -> tuple[str, ...]:
-    """Texts as the values of Warning headers."""
-    return tuple(f"299 - {errors.quote(text)}" for text in texts)
+    """Texts as the values of Warning headers: each once, all cut short if they are too many, none with line breaks."""
+    fit = [text for text in dict.fromkeys(texts) if text and not _CONTROL.search(text)]
+    if sum(map(len, fit)) > _MAX_WARNINGS:
+        fit = [text[:_CUT_WARNING] for text in fit]
+        sizes = accumulate(map(len, fit), initial=0)
+        fit = [text for text, before in zip(fit, sizes, strict=False) if before < _MAX_WARNINGS]
+    return tuple(f'299 - "{_ESCAPED.sub(_BACKSLASHED, text)}"' for text in fit)
 
 
 def _duplicates(body: bytes) -> tuple[str, ...]:

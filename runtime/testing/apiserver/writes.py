@@ -59,9 +59,11 @@ class Writer:
         """
         kind = target.kind
         _check_namespace_field(target, obj)
-        if obj["metadata"].get("resourceVersion"):
-            raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
+        metadata.wipe(obj["metadata"])
         texts = self._shape(kind, obj, options)
+        texts.extend(metadata.drop_duplicate_owners(obj["metadata"]))
+        if kind.namespaced:
+            check_namespace(self._context.store, kind, target.namespace, obj["metadata"].get("name", ""))
         texts.extend(metadata.finalizer_warnings(obj["metadata"], None))
         if own is not None:
             own.record(kind, None, obj, self._context.timestamp())
@@ -78,6 +80,10 @@ class Writer:
 
     def _exists(self, kind: Kind, given: JSONObject) -> errors.StatusError:
         error = errors.already_exists(kind, given["name"])
+        if given.get("generateName"):
+            error.message += ", the server was not able to generate a unique name for the object"
+            error.details = {**(error.details or {}), "retryAfterSeconds": 1}
+            error.headers["Retry-After"] = "1"
         stored = self._context.store.get(kind.storage_key, given.get("namespace", ""), given["name"])
         if stored is not None and stored.obj["metadata"].get("deletionTimestamp"):
             error.message = f"object is being deleted: {error.message}"
@@ -91,6 +97,8 @@ class Writer:
             begin(obj)
         found = metadata.create_problems(kind, obj["metadata"])
         _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, None)])
+        if obj["metadata"].pop("resourceVersion", None):
+            raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
         obj = to_storage(kind, obj)
 
         def check() -> None:
@@ -111,8 +119,6 @@ class Writer:
         generated = not given.get("name") and bool(given.get("generateName"))
         if generated:
             given["name"] = names.generate(str(given["generateName"]))
-        for each in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
-            given.pop(each, None)
         given.pop("namespace", None)
         if kind.namespaced:
             given["namespace"] = target.namespace
@@ -184,6 +190,7 @@ class Writer:
         _check_version(target, obj, current)
         texts = self._shape(kind, obj, options)
         _keep_type(kind, obj)
+        texts.extend(metadata.drop_duplicate_owners(obj["metadata"], after_admission=options.patch is not None))
         texts.extend(metadata.finalizer_warnings(obj["metadata"], old["metadata"]))
         if own is not None:
             own.record(kind, old, obj, self._context.timestamp())
@@ -210,15 +217,18 @@ class Writer:
         if kind.storage_key == NAMESPACES:
             keep_finalizers(obj, old, target.subresource)
         given = obj["metadata"]
-        for each in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds"):
-            if before.get(each) is not None and not given.get(each):
-                given[each] = before[each]
+        if not given.get("uid"):
+            given["uid"] = before["uid"]
+        if given.get("deletionGracePeriodSeconds") is None and "deletionGracePeriodSeconds" in before:
+            given["deletionGracePeriodSeconds"] = before["deletionGracePeriodSeconds"]
+        if before.get("deletionTimestamp"):
+            given["deletionTimestamp"] = before["deletionTimestamp"]
         for each in ("creationTimestamp", "name", "namespace", "resourceVersion", "generation", "selfLink"):
             if before.get(each) is not None:
                 given[each] = before[each]
             else:
                 given.pop(each, None)
-        found = metadata.update_problems(given, before)
+        found = metadata.update_problems(kind, given, before)
         _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, old)])
         if kind.has_generation and kind.behaviour.generation_changed(obj, old):
             given["generation"] = before.get("generation", 0) + 1
@@ -261,6 +271,8 @@ def _check_namespace_field(target: Target, obj: JSONObject) -> None:
 def _check_name(target: Target, obj: JSONObject) -> None:
     """The object in a write must be the one on the URL."""
     given = obj.get("metadata")
+    if isinstance(given, dict):
+        _check_namespace_field(target, obj)
     if not isinstance(given, dict) or not given.get("name"):
         raise errors.bad_request(
             f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
@@ -269,7 +281,6 @@ def _check_name(target: Target, obj: JSONObject) -> None:
         raise errors.bad_request(
             f"the name of the object ({given['name']}) does not match the name on the URL ({target.name})"
         )
-    _check_namespace_field(target, obj)
 
 
 def _check_version(target: Target, obj: JSONObject, current: Stored) -> None:

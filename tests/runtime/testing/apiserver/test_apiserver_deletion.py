@@ -235,3 +235,89 @@ def test_a_second_deletion_shortens_the_grace_period_from_its_begin(api: Http) -
     assert delete("?gracePeriodSeconds=40") == (40, first - timedelta(seconds=60))
     assert delete("?gracePeriodSeconds=-1") == (1, first - timedelta(seconds=99))
     assert api.get(f"{PODS}/a").status == 200
+
+
+OPTIONS = {"kind": "DeleteOptions", "apiVersion": "v1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "cause"),
+    [
+        (
+            {"propagationPolicy": "Orphan", "orphanDependents": True},
+            422,
+            ("FieldValueInvalid", "propagationPolicy"),
+        ),
+        ({"propagationPolicy": "Later"}, 422, ("FieldValueNotSupported", "propagationPolicy")),
+        ({"dryRun": ["Some"]}, 422, ("FieldValueNotSupported", "dryRun")),
+        ({"gracePeriodSeconds": "1"}, 400, None),
+        ({"kind": "ConfigMap"}, 400, None),
+    ],
+)
+def test_bad_delete_options_are_refused(
+    api: Http, options: dict[str, object], status: int, cause: tuple[str, str] | None
+) -> None:
+    api.made(CONFIGMAPS, "a")
+    answer = api.delete(f"{CONFIGMAPS}/a", {**OPTIONS, **options})
+    assert answer.status == status
+    if cause is not None:
+        assert [(each["reason"], each["field"]) for each in answer.body["details"]["causes"]] == [cause]
+    assert api.get(f"{CONFIGMAPS}/a").status == 200
+
+
+def test_a_body_makes_the_query_of_a_deletion_count_for_nothing(api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    assert api.delete(f"{CONFIGMAPS}/a?dryRun=Some", OPTIONS).status == 200
+    assert api.get(f"{CONFIGMAPS}/a").status == 404
+
+
+def test_a_deletion_without_a_body_takes_its_preconditions_from_the_query(api: Http) -> None:
+    uid = api.made(CONFIGMAPS, "a")["metadata"]["uid"]
+    assert api.delete(f"{CONFIGMAPS}/a?uid=other").status == 409
+    assert api.delete(f"{CONFIGMAPS}/a?resourceVersion=1").status == 409
+    assert api.delete(f"{CONFIGMAPS}/a?uid={uid}").status == 200
+
+
+def test_a_body_of_another_type_is_no_delete_options(api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    assert api("DELETE", f"{CONFIGMAPS}/a", b"{}", content_type="text/plain").status == 415
+
+
+def test_who_asks_for_cascading_deletion_the_old_way_is_told_when_it_goes_on(api: Http) -> None:
+    api.made(CONFIGMAPS, "a", metadata={"finalizers": ["example.com/f"]})
+    assert api.delete(f"{CONFIGMAPS}/a", {**OPTIONS, "orphanDependents": False}).status == 202
+    api.made(CONFIGMAPS, "b")
+    assert api.delete(f"{CONFIGMAPS}/b", {**OPTIONS, "orphanDependents": False}).status == 200
+
+
+def test_the_pods_of_a_job_stay_unless_the_deletion_says_otherwise(api: Http) -> None:
+    path = "/apis/batch/v1/namespaces/default/jobs"
+    spec = {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}
+    for name in ("a", "b"):
+        api.made(path, name, spec=spec)
+    answer = api.delete(f"{path}/a")
+    assert answer.body["metadata"]["finalizers"] == ["orphan"]
+    assert answer.headers["warning"][0].startswith('299 - "child pods are preserved by default')
+    answer = api.delete(f"{path}/b", {**OPTIONS, "propagationPolicy": "Background"})
+    assert (answer.body["kind"], answer.headers.get("warning")) == ("Status", None)
+
+
+def test_a_graceful_deletion_under_way_takes_no_other_policy(api: Http) -> None:
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
+    api.made(PODS, "p", spec=spec)
+    before = api.delete(f"{PODS}/p").body
+    assert api.delete(f"{PODS}/p", {**OPTIONS, "propagationPolicy": "Foreground"}).body == before
+    shorter = api.delete(f"{PODS}/p", {**OPTIONS, "propagationPolicy": "Foreground", "gracePeriodSeconds": 5}).body
+    assert shorter["metadata"]["finalizers"] == ["foregroundDeletion"]
+    assert shorter["metadata"]["deletionGracePeriodSeconds"] == 5
+
+
+def test_a_deletecollection_shows_what_was_there_and_takes_one_page(api: Http) -> None:
+    versions = [api.made(CONFIGMAPS, name)["metadata"]["resourceVersion"] for name in "abc"]
+    answer = api.delete(f"{CONFIGMAPS}?limit=2").body
+    assert [each["metadata"]["resourceVersion"] for each in answer["items"]] == versions[:2]
+    assert answer["metadata"]["remainingItemCount"] == 1
+    assert [each["metadata"]["name"] for each in api.get(CONFIGMAPS).body["items"]] == ["c"]
+    api.made(CONFIGMAPS, "kept", metadata={"finalizers": ["example.com/f"]})
+    answer = api.delete(CONFIGMAPS).body
+    assert [each["metadata"].get("deletionTimestamp") for each in answer["items"]] == [None, None]
