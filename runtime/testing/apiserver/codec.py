@@ -12,17 +12,16 @@ import yaml
 
 from runtime.testing.apiserver.errors import bad_request, unsupported_media_type
 from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.negotiation import JSON, PROTOBUF, YAML
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
-_ACCEPTED = ("application/json", "application/yaml")
-_PROTOBUF = "application/vnd.kubernetes.protobuf"
+_ACCEPTED = (JSON, YAML, PROTOBUF)
+_SUMMARY = 30  # bytes of a body that a refusal shows
+# What the real server says of an object of a custom kind.
+NOT_MARSHALABLE = "does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
 _MAX_YAML_DEPTH = 500
 _ALIASED_NODES = 400_000  # that a YAML document may always have, however short it is
-_NO_PROTOBUF = (
-    "; protobuf is not read by this server: instead of kubectl create namespace, configmap, secret ... give kubectl "
-    "create -f or apply -f a manifest"
-)
 
 
 def media_type(request: Request) -> str:
@@ -31,28 +30,55 @@ def media_type(request: Request) -> str:
 
 def decode_object(request: Request, kind: Kind) -> JSONObject:
     """The object in the body of a create or update. Raises 400 and 415."""
-    media = media_type(request) or "application/json"
-    if media not in _ACCEPTED:
-        raise unsupported_media_type(_ACCEPTED, hint=_NO_PROTOBUF if media == _PROTOBUF else "")
-    obj = decode(request.body, media, f"the object provided is unrecognized (must be of type {kind.kind})")
+    what = f"the object provided is unrecognized (must be of type {kind.kind})"
+    obj = decode(request.body, media_type(request) or JSON, what, kind)
     if not isinstance(obj, dict):
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; json "
-            f"parse error: json: cannot unmarshal {_json_type(obj)} into Go value"
-        )
+        why = f"json parse error: json: cannot unmarshal {_json_type(obj)} into Go value"
+        raise bad_request(f"{what}: couldn't get version/kind; {why}")
     fill_type(obj, kind)
     return obj
 
 
-def decode(body: bytes, media: str, what: str = "the object provided is unrecognized") -> object:
-    """Any JSON or YAML value. Raises 400 that begins with ``what``."""
+def decode(
+    body: bytes, media: str, what: str = "the object provided is unrecognized", kind: Kind | None = None
+) -> object:
+    """Any JSON or YAML value, or an object in protobuf. Raises 415, and 400 that begins with ``what``.
+
+    :param kind: what the body should be, for the messages and for protobuf that does not tell.
+    """
+    if media == PROTOBUF:
+        return _from_protobuf(body, what, kind)
+    if media not in _ACCEPTED:
+        raise unsupported_media_type(_ACCEPTED)
     try:
-        if media == "application/yaml":
-            return parse_yaml(body)
-        return orjson.loads(body)
+        return parse_yaml(body) if media == YAML else orjson.loads(body)
     except (ValueError, yaml.YAMLError) as error:
-        shown = body[:100].decode("utf-8", "replace") or "<empty>"
-        raise bad_request(f"{what}: couldn't get version/kind; json parse error: {error} ({shown})") from None
+        why = f"couldn't get version/kind; json parse error: {error}" if media == JSON else error
+        raise bad_request(f"{what}: {why} ({_summary(body)})") from None
+
+
+def _from_protobuf(body: bytes, what: str, kind: Kind | None) -> JSONObject:
+    from runtime.testing.kinds import protobuf  # its table is large, and few clients send protobuf
+
+    try:
+        envelope = protobuf.open_envelope(body)
+    except protobuf.ProtobufError as error:
+        raise bad_request(f"{what}: {error} ({_summary(body)})") from None
+    api_version, name = envelope.api_version, envelope.kind
+    if kind is not None:
+        api_version, name = api_version or kind.gvr.api_version, name or kind.kind
+    try:
+        if kind is not None and kind.custom:
+            raise protobuf.ProtobufError(f"object *unstructured.Unstructured {NOT_MARSHALABLE}")
+        return protobuf.decode(api_version, name, envelope.raw)
+    except protobuf.ProtobufError as error:
+        version, expected = api_version.rpartition("/")[2], kind.kind if kind is not None else name
+        raise bad_request(f'{name} in version "{version}" cannot be handled as a {expected}: {error}') from None
+
+
+def _summary(body: bytes) -> str:
+    shown = body[:_SUMMARY].decode("utf-8", "replace") if body[:1] == b"{" else body[:_SUMMARY].hex()
+    return f"{shown} ..." if len(body) > _SUMMARY else shown or "<empty>"
 
 
 def fill_type(obj: JSONObject, kind: Kind) -> None:

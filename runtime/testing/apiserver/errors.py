@@ -159,10 +159,9 @@ def method_not_allowed(kind: Kind, verb: str) -> StatusError:
     return StatusError(405, "MethodNotAllowed", message, details(kind, ""))
 
 
-def unsupported_media_type(offered: Sequence[str], hint: str = "") -> StatusError:
-    """:param hint: what to do instead; goes behind the real server's message."""
+def unsupported_media_type(offered: Sequence[str]) -> StatusError:
     message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(offered)}"
-    return StatusError(415, "UnsupportedMediaType", message + hint)
+    return StatusError(415, "UnsupportedMediaType", message)
 
 
 def expired(message: str) -> StatusError:
@@ -183,6 +182,7 @@ def future_version(version: int, current: int) -> StatusError:
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,
         },
+        {"Retry-After": "1"},
     )
 
 

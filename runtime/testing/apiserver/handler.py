@@ -21,6 +21,7 @@ from runtime.testing.apiserver.faults.control import Control, is_control
 from runtime.testing.apiserver.faults.injector import Injector
 from runtime.testing.apiserver.http import Cut, Request, Response, Stream
 from runtime.testing.apiserver.options import boolean
+from runtime.testing.apiserver.present import accept
 from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.store import Store
 from runtime.testing.apiserver.verbs import Verbs
@@ -95,6 +96,8 @@ class Handler:
         if response is not None:
             response.headers["Audit-Id"] = call.id
         self._record(call, response, answer.fault)
+        if response is not None and response.status >= 400:
+            accept(request, response)
         return what
 
     def _call(self, request: Request) -> _Call:
@@ -181,7 +184,7 @@ def _verb(request: Request, target: Target | None) -> str:
             return "watch"
         if target.name:
             return "get"
-        return "watch" if boolean(request.query.get("watch", "")) else "list"
+        return "watch" if boolean(request.query, "watch") else "list"
     if request.method == "DELETE":
         return "delete" if target.name else "deletecollection"
     found = {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, "")
@@ -243,4 +246,7 @@ def refusal(error: errors.StatusError | errors.PlainError) -> Response:
     """The answer of an error."""
     if isinstance(error, errors.PlainError):
         return Response(error.code, error.text.encode(), "text/plain; charset=utf-8")
-    return Response(error.code, orjson.dumps(error.body), headers=error.headers)
+    headers = dict(error.headers)
+    if (error.details or {}).get("retryAfterSeconds"):
+        headers.setdefault("Retry-After", str((error.details or {})["retryAfterSeconds"]))
+    return Response(error.code, orjson.dumps(error.body), headers=headers)

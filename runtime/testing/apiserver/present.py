@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import orjson
-import yaml
 
-from runtime.testing.apiserver.errors import quote
-from runtime.testing.apiserver.http import Response
+from runtime.testing.apiserver.errors import StatusError, bad_request, quote
+from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.log import Stored, type_meta
-from runtime.testing.apiserver.negotiation import YAML, Representation
+from runtime.testing.apiserver.negotiation import (
+    JSON,
+    METADATA,
+    METADATA_LIST,
+    Representation,
+    negotiate,
+    negotiate_status,
+)
+from runtime.testing.apiserver.render import render, render_event
 from runtime.testing.kinds.model import Kind
 from runtime.testing.kinds.table import table
 from runtime.types import JSONObject
@@ -40,12 +48,14 @@ class Presenter:
         return {**stored.seen(self.kind).obj, "apiVersion": self.kind.gvr.api_version, "kind": self.kind.kind}
 
     def single(self, stored: Stored) -> bytes:
-        """The answer to a get or a write, or the object of a watch event."""
+        """The answer to a get or a write, or the object of a watch event. Raises 406."""
         transform = self.representation.transform
         if not transform:
             return stored.seen(self.kind).encode(self.type_meta)
         if transform == "Table":
             return self._table([stored], {"resourceVersion": str(stored.version)})
+        if transform == METADATA_LIST:
+            raise _no_such_form(transform, "not a list", go_type(self.kind, self.kind.kind))
         return self._partial(stored)
 
     def bookmark(self, version: int, annotations: dict[str, str]) -> bytes:
@@ -63,13 +73,15 @@ class Presenter:
         return orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": metadata})
 
     def collection(self, items: Sequence[Stored], version: int, token: str, remaining: int | None) -> bytes:
-        """The answer to a list."""
+        """The answer to a list. Raises 406."""
         metadata: JSONObject = {"resourceVersion": str(version)}
         if token or (self.kind.custom and not self.representation.transform):
             metadata["continue"] = token
         if remaining is not None:
             metadata["remainingItemCount"] = remaining
         transform = self.representation.transform
+        if transform == METADATA:
+            raise _no_such_form(transform, "a list", go_type(self.kind, self.kind.list_kind))
         if transform == "Table":
             return self._table(items, metadata)
         if transform:
@@ -88,9 +100,11 @@ class Presenter:
         """The response with an encoded body, in the media type that the client has asked for."""
         if self.kind.warning and not warnings:
             warnings = (f"299 - {quote(self.kind.warning)}",)
-        if self.representation.media == YAML:
-            body = yaml.safe_dump(orjson.loads(body), sort_keys=True, allow_unicode=True).encode()
-        return Response(status, body, self.representation.media, warnings=warnings)
+        return Response(status, render(body, self.representation), self.representation.media, warnings=warnings)
+
+    def event(self, event_type: str, encoded: bytes) -> bytes:
+        """One frame of a watch with an encoded object."""
+        return render_event(event_type, encoded, self.representation)
 
     def _partial(self, stored: Stored) -> bytes:
         return orjson.dumps(
@@ -112,3 +126,42 @@ class Presenter:
         )
         made["apiVersion"] = self.representation.api_version
         return orjson.dumps(made)
+
+
+def presenter_for(request: Request, kind: Kind, *, collection: bool = False, watch: bool = False) -> Presenter:
+    """The presenter that a request asks for. Raises 400 and 406."""
+    representation = negotiate(request, kind, collection=collection, watch=watch)
+    include = request.query.get("includeObject", "")
+    if representation.transform == "Table" and include not in ("", "Metadata", "Object", "None"):
+        why = f"Invalid value: {quote(include)}: must be 'Metadata', 'Object', 'None', or empty"
+        raise bad_request(f"Unable to convert to Table as requested: includeObject: {why}")
+    if watch and representation.transform == METADATA_LIST:
+        representation = replace(representation, transform="")  # no event is a list
+    return Presenter(kind, representation, include or "Metadata")
+
+
+def respond(request: Request, status: int, body: bytes, warnings: tuple[str, ...] = ()) -> Response:
+    """The answer with an object that is not of the requested kind (a Status, a Scale, a review), encoded as JSON."""
+    response = Response(status, body, warnings=warnings)
+    accept(request, response)
+    return response
+
+
+def accept(request: Request, response: Response) -> None:
+    """Make of an object in JSON what the client accepts."""
+    if response.content_type == JSON and response.stream is None:
+        representation = negotiate_status(request)
+        response.body, response.content_type = render(response.body, representation), representation.media
+
+
+def go_type(kind: Kind, name: str) -> str:
+    """What Go calls the type of a kind or its list."""
+    if kind.custom:
+        return f"*unstructured.Unstructured{'List' if name == kind.list_kind else ''}"
+    group = kind.storage_key[0]
+    return f"*{group.split('.')[0] or 'core'}.{name}"
+
+
+def _no_such_form(asked: str, what: str, shown: str) -> StatusError:
+    message = f"you requested {asked}, but the requested object is {what} ({shown})"
+    return StatusError(406, "NotAcceptable", message)

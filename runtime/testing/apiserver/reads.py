@@ -19,9 +19,8 @@ from runtime.testing.apiserver.errors import (
 )
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.log import Stored
-from runtime.testing.apiserver.negotiation import JSON, negotiate
-from runtime.testing.apiserver.options import ListOptions, list_options, parse_version
-from runtime.testing.apiserver.present import Presenter
+from runtime.testing.apiserver.options import ListOptions, boolean, list_options, parse_version
+from runtime.testing.apiserver.present import Presenter, presenter_for
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.watch import Watch
@@ -31,7 +30,7 @@ _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105
 
 def read_object(context: Context, target: Target, request: Request) -> Response:
     """GET of one object. ``watch`` in the query is ignored, as the real server does."""
-    presenter = _presenter(target, request)
+    presenter = presenter_for(request, target.kind)
     version = parse_version(request.query.get("resourceVersion", ""), code=500)
     if version is not None and version > context.store.version:
         raise future_version(version, context.store.version)
@@ -43,7 +42,8 @@ def read_object(context: Context, target: Target, request: Request) -> Response:
 
 def read_collection(context: Context, target: Target, request: Request) -> Response:
     """GET of a collection: a list, or a watch."""
-    presenter = _presenter(target, request)
+    watching = target.watch or boolean(request.query.get("watch", ""))
+    presenter = presenter_for(request, target.kind, collection=True, watch=watching)
     options = list_options({**request.query, "watch": "1"} if target.watch else request.query)
     field_selector = options.field_selector
     if target.name:
@@ -53,7 +53,7 @@ def read_collection(context: Context, target: Target, request: Request) -> Respo
         if "watch" not in target.kind.verbs:
             raise method_not_allowed(target.kind, "watch")
         watch = Watch(context, target.kind, target.namespace, options, selection, presenter)
-        return Response(200, content_type=JSON, stream=watch.run)
+        return Response(200, content_type=presenter.representation.stream_type, stream=watch.run)
     return _list(context, target, options, selection, presenter)
 
 
@@ -159,8 +159,3 @@ def _expired_token(start: str) -> StatusError:
     )
     error.list_meta = {"continue": _encode_token(start, -1)}
     return error
-
-
-def _presenter(target: Target, request: Request) -> Presenter:
-    representation = negotiate(request.header("accept"))
-    return Presenter(target.kind, representation, request.query.get("includeObject", "Metadata"))

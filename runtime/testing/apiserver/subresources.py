@@ -11,6 +11,7 @@ from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.ownership import Ownership
+from runtime.testing.apiserver.present import respond
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.write_options import APPLY_PATCH, write_options
 from runtime.testing.apiserver.writes import Writer
@@ -24,7 +25,7 @@ def scale_subresource(context: Context, writer: Writer, target: Target, request:
         stored = context.store.get(kind.storage_key, target.namespace, target.name)
         if stored is None:
             raise errors.not_found(kind, target.name)
-        return Response(200, scale.encode(kind, stored))
+        return respond(request, 200, scale.encode(kind, stored))
     if request.method == "PUT":
         body = decode(request.body, media_type(request) or "application/json")
         if not isinstance(body, dict):
@@ -46,7 +47,7 @@ def scale_subresource(context: Context, writer: Writer, target: Target, request:
     main = Target(kind, target.namespace, target.name, "")
     options = write_options(request, "UpdateOptions")
     written = writer.update(main, change, options, Ownership(options.manager, "scale"))
-    return Response(200, scale.encode(kind, written.stored))
+    return respond(request, 200, scale.encode(kind, written.stored))
 
 
 def bind_subresource(context: Context, writer: Writer, target: Target, request: Request) -> Response:
@@ -60,4 +61,4 @@ def bind_subresource(context: Context, writer: Writer, target: Target, request: 
     own = Ownership(options.manager, "binding")
     writer.update(main, lambda pod: bind(kind, pod, body, now), options, own)
     done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-    return Response(201, orjson.dumps(done))
+    return respond(request, 201, orjson.dumps(done))

@@ -15,10 +15,9 @@ from runtime.testing.apiserver.delete_options import delete_options
 from runtime.testing.apiserver.deletes import Deleted, Deleter, returns_object, warnings_of
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.logs import read_log
-from runtime.testing.apiserver.negotiation import negotiate
 from runtime.testing.apiserver.options import boolean, list_options
 from runtime.testing.apiserver.ownership import Ownership
-from runtime.testing.apiserver.present import Presenter
+from runtime.testing.apiserver.present import Presenter, presenter_for, respond
 from runtime.testing.apiserver.reads import read_collection, read_object, read_page
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.selection import Selection
@@ -76,26 +75,26 @@ class Verbs:
         raise errors.method_not_allowed(target.kind, verb)
 
     def _create(self, request: Request, target: Target, user: User) -> Response:
-        presenter = _presenter(request, target)
+        presenter = presenter_for(request, target.kind)
         options = write_options(request, "CreateOptions")
         obj = decode_object(request, target.kind)
         if target.kind.answer is not None:
             problems = target.kind.behaviour.validate(obj, None)
             if problems:
                 raise errors.invalid_object(target.kind, "", problems)
-            return Response(201, orjson.dumps(target.kind.answer(obj, user.info)))
+            return respond(request, 201, orjson.dumps(target.kind.answer(obj, user.info)))
         written = self._writer.create(target, obj, options, Ownership(options.manager))
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _update(self, request: Request, target: Target) -> Response:
-        presenter = _presenter(request, target)
+        presenter = presenter_for(request, target.kind)
         options = write_options(request, "UpdateOptions")
         obj = decode_object(request, target.kind)
         written = self._writer.replace(target, obj, options)
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _patch(self, request: Request, target: Target) -> Response:
-        presenter = _presenter(request, target)
+        presenter = presenter_for(request, target.kind)
         apply = patches.patch_type(request, target.kind) == APPLY_PATCH
         options = write_options(request, "PatchOptions")
         if apply:
@@ -110,18 +109,18 @@ class Verbs:
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _delete(self, request: Request, target: Target) -> Response:
-        presenter = _presenter(request, target)
+        presenter = presenter_for(request, target.kind)
         options = delete_options(request)
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
         warnings = warning_headers(warnings_of(target.kind, options))
         if deleted.removed and not returns_object(target.kind):
-            return Response(200, orjson.dumps(_success(target, deleted)), warnings=warnings)
+            return respond(request, 200, orjson.dumps(_success(target, deleted)), warnings)
         status = 202 if options.waits and not deleted.removed else 200
         return presenter.answer(status, presenter.single(deleted.stored), warnings)
 
     def _delete_collection(self, request: Request, target: Target) -> Response:
         """The answer shows the collection as it was before."""
-        presenter = _presenter(request, target)
+        presenter = presenter_for(request, target.kind)
         chosen = list_options(request.query)
         selection = Selection(target.kind, chosen.label_selector, chosen.field_selector)
         options = delete_options(request)
@@ -157,11 +156,6 @@ class Verbs:
 def _main_part(obj: JSONObject, old: JSONObject) -> JSONObject:
     metadata = {**old["metadata"], **obj["metadata"]}
     return {**{k: v for k, v in obj.items() if k != "status"}, "metadata": metadata}
-
-
-def _presenter(request: Request, target: Target) -> Presenter:
-    representation = negotiate(request.header("accept"))
-    return Presenter(target.kind, representation, request.query.get("includeObject", "Metadata"))
 
 
 def _success(target: Target, deleted: Deleted) -> JSONObject:

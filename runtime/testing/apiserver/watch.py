@@ -11,7 +11,7 @@ import orjson
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.errors import StatusError, expired, future_version, too_old
 from runtime.testing.apiserver.http import Stream, frame
-from runtime.testing.apiserver.log import Entry, ResourceLog, Stored, line
+from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.testing.apiserver.options import ListOptions
 from runtime.testing.apiserver.present import Presenter
 from runtime.testing.apiserver.selection import Selection
@@ -172,7 +172,7 @@ class Watch:
         return "DELETED" if was else None
 
     def _line(self, event_type: str, stored: Stored) -> bytes:
-        return line(event_type, self._presenter.single(stored))
+        return self._presenter.event(event_type, self._presenter.single(stored))
 
     def _bookmark(self, stream: Stream, index: int, reached: int) -> None:
         """Say how far this watch has come: up to now, unless something has just come that is not yet delivered."""
@@ -186,10 +186,10 @@ class Watch:
         self._send(stream, [self._bookmark_line(reached, {})])
 
     def _bookmark_line(self, version: int, annotations: dict[str, str]) -> bytes:
-        return line("BOOKMARK", self._presenter.bookmark(version, annotations))
+        return self._presenter.event("BOOKMARK", self._presenter.bookmark(version, annotations))
 
     def _error(self, error: StatusError) -> bytes:
-        return line("ERROR", orjson.dumps(error.body))
+        return self._presenter.event("ERROR", orjson.dumps(error.body))
 
     def _send(self, stream: Stream, lines: Iterable[bytes]) -> None:
         data = b"".join(frame(each) if stream.chunked else each for each in lines)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from runtime.testing.apiserver import errors
-from runtime.testing.apiserver.codec import duplicate_fields, media_type
+from runtime.testing.apiserver.codec import PROTOBUF, duplicate_fields, media_type
 from runtime.testing.apiserver.http import Request
 from runtime.testing.kinds import errors as kind_errors
 
@@ -53,6 +53,8 @@ def write_options(request: Request, kind: str) -> WriteOptions:
         found.append(kind_errors.invalid("fieldManager", query["fieldManager"], why))
     if found:
         raise errors.invalid_options(kind, found)
+    if media_type(request) == PROTOBUF:
+        validation = "Ignore"  # in protobuf a field that is not known has no name
     manager = query.get("fieldManager") or request.header("user-agent").split("/")[0] or "unknown"
     duplicates: tuple[str, ...] = ()
     if validation != "Ignore" and media_type(request) in ("", "application/json"):

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from runtime.testing import FakeAPIServer
+from runtime.testing.kinds import protobuf
 from tests.runtime.testing.kubectl.kubectl_helpers import JSON
 
 DISCOVERY = (
@@ -23,7 +24,8 @@ DISCOVERY = (
 TABLE = (
     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
 )
-PROTOBUF_OR_JSON = "application/vnd.kubernetes.protobuf,application/json"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+PROTOBUF_OR_JSON = f"{PROTOBUF},application/json"
 OPEN_API_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 BOATS = "/apis/harbor.example.com/v1/namespaces/{}/boats"
 SETS = "/apis/apps/v1/namespaces/{}/statefulsets"
@@ -38,6 +40,12 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def object(self) -> Any:
+        """Of a body in protobuf."""
+        envelope = protobuf.open_envelope(self.body)
+        return protobuf.decode(envelope.api_version, envelope.kind, envelope.raw)
 
 
 Ask = Callable[..., Answer]
@@ -228,7 +236,7 @@ def test_describe_asks_for_events_by_field(ask: Ask, boat: JSON, namespace: str)
         f"involvedObject.name=one,involvedObject.namespace={namespace},involvedObject.kind=Boat,"
         f"involvedObject.uid={boat['metadata']['uid']}"
     )
-    found = ask("GET", path, accept=PROTOBUF_OR_JSON, fieldSelector=selector, limit=500).json
+    found = ask("GET", path, accept=PROTOBUF_OR_JSON, fieldSelector=selector, limit=500).object
     assert [each["metadata"]["name"] for each in found["items"]] == ["mine"]
 
 
@@ -277,13 +285,14 @@ def test_reviews_are_answered(ask: Ask) -> None:
     assert ask("POST", path, body=who, status=201).json["status"]["userInfo"]["username"]
 
 
-def test_a_protobuf_body_is_refused_with_what_is_read(ask: Ask, namespace: str) -> None:
-    refused = ask(
-        "POST",
-        f"/api/v1/namespaces/{namespace}/configmaps",
-        body=b"k8s\x00...",
-        sent="application/vnd.kubernetes.protobuf",
-        status=415,
-    )
-    assert refused.json["reason"] == "UnsupportedMediaType"
-    assert "application/json" in refused.json["message"]
+def test_create_sends_and_reads_protobuf(ask: Ask, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    body = protobuf.encode({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "v"}})
+    query = {"fieldManager": "kubectl-create", "fieldValidation": "Strict"}
+    sent = {"accept": PROTOBUF_OR_JSON, "sent": PROTOBUF}
+
+    made = ask("POST", path, body=body, status=201, **sent, **query)
+    assert (made.content_type, made.object["data"]) == (PROTOBUF, {"k": "v"})
+    assert ask("GET", f"{path}/c").json["data"] == {"k": "v"}
+    refused = ask("POST", path, body=body, status=409, **sent, **query)
+    assert (refused.content_type, refused.object["reason"]) == (PROTOBUF, "AlreadyExists")

@@ -302,12 +302,16 @@ def test_logs(run: Run, server: FakeAPIServer) -> None:
         server.set_log_provider(None)
 
 
-def test_commands_that_send_protobuf_say_what_to_do(run: Run) -> None:
-    """create configmap and its like send protobuf, which this server does not read yet."""
-    refusal = run("create", "configmap", "c", "--from-literal=k=v", code=1)
-
-    assert "protobuf is not read by this server" in refusal
-    assert "apply -f a manifest" in refusal
+def test_commands_that_send_protobuf(run: Run) -> None:
+    assert run("create", "configmap", "c", "--from-literal=k=v") == "configmap/c created\n"
+    assert run("get", "configmap", "c", "-o", "jsonpath={.data}") == '{"k":"v"}'
+    assert 'configmaps "c" already exists' in run("create", "configmap", "c", code=1)
+    run("create", "secret", "generic", "s", "--from-literal=k=v")
+    assert run("get", "secret", "s", "-o", "jsonpath={.data.k} {.type}") == "dg== Opaque"
+    run("create", "deployment", "web", "--image=nginx", "--replicas=0")
+    assert run("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "0"
+    assert run("auth", "can-i", "list", "boats") == "yes\n"
+    assert "system:" in run("auth", "whoami")
 
 
 def _end(process: subprocess.Popen[str]) -> None:
