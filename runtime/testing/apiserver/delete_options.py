@@ -9,7 +9,7 @@ from typing import Any
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.codec import decode, media_type
 from runtime.testing.apiserver.http import Request
-from runtime.testing.apiserver.options import integer
+from runtime.testing.apiserver.options import boolean, integer
 from runtime.testing.kinds import errors as kind_errors
 from runtime.testing.kinds.gotypes import fit
 from runtime.testing.kinds.model import DecodeError, FieldError
@@ -67,9 +67,9 @@ def _decoded(request: Request) -> JSONObject:
 def _queried(query: Mapping[str, str]) -> JSONObject:
     found: JSONObject = {}
     if "gracePeriodSeconds" in query:
-        found["gracePeriodSeconds"] = integer(query["gracePeriodSeconds"]) or 0
+        found["gracePeriodSeconds"] = integer(query, "gracePeriodSeconds")
     if "orphanDependents" in query:
-        found["orphanDependents"] = query["orphanDependents"].lower() not in ("0", "false")
+        found["orphanDependents"] = boolean(query, "orphanDependents")
     if "propagationPolicy" in query:
         found["propagationPolicy"] = query["propagationPolicy"]
     if query.get("dryRun"):

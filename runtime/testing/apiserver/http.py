@@ -47,7 +47,7 @@ class Reset(Disconnected):
 
 @dataclass(slots=True)
 class Request:
-    """One request. ``headers`` has lower-case names; ``query`` the last value of each parameter."""
+    """One request. ``headers`` has lower-case names; ``query`` the first value of each parameter, as Go takes it."""
 
     method: str
     path: str
@@ -309,11 +309,15 @@ def parse_head(head: bytes) -> Request:
     return Request(
         method,
         unquote(path) if "%" in path else path,
-        dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+        _first_values(query) if query else {},
         headers,
         keep_alive=keep_alive,
         http_1_0=http_1_0,
     )
+
+
+def _first_values(query: str) -> dict[str, str]:
+    return dict(reversed(parse_qsl(query, keep_blank_values=True)))
 
 
 @functools.lru_cache(maxsize=2)

@@ -21,17 +21,17 @@ def read_log(context: Context, target: Target, request: Request) -> Response:
     provider = context.log_provider
     if provider is None:
         return Response(200, b"", _TEXT)
-    tail, since = integer(request.query.get("tailLines", "")), integer(request.query.get("sinceSeconds", ""))
+    tail, since = integer(request.query, "tailLines"), integer(request.query, "sinceSeconds")
     try:
         parts = provider(
             target.namespace,
             target.name,
             container,
-            follow=boolean(request.query.get("follow", "")),
+            follow=boolean(request.query, "follow"),
             tail_lines=tail,
-            previous=boolean(request.query.get("previous", "")),
+            previous=boolean(request.query, "previous"),
             since_seconds=None if since is None else float(since),
-            timestamps=boolean(request.query.get("timestamps", "")),
+            timestamps=boolean(request.query, "timestamps"),
             stop=context.stopping,
         )
     except LookupError as error:

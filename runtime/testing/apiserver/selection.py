@@ -13,9 +13,12 @@ _NAME, _NAMESPACE = "metadata.name", "metadata.namespace"
 
 
 class Selection:
-    """Raises 400 for a selector that cannot be parsed or names an unknown field."""
+    """Raises 400 for a selector that cannot be parsed or names an unknown field.
 
-    def __init__(self, kind: Kind, label_selector: str, field_selector: str) -> None:
+    :param name: of the one object that the path names; a field selector must name the same.
+    """
+
+    def __init__(self, kind: Kind, label_selector: str, field_selector: str, name: str = "") -> None:
         self._kind = kind
         try:
             self._labels = LabelSelector.parse(label_selector)
@@ -23,6 +26,11 @@ class Selection:
         except SelectorError as error:
             raise bad_request(f"unable to parse requirement: {error}") from None
         self._check_fields()
+        if name:
+            if self._fields.empty:
+                self._fields = FieldSelector(((_NAME, EQUALS, name),))
+            elif (_NAME, EQUALS, name) not in self._fields.requirements:
+                raise bad_request("fieldSelector metadata.name doesn't match requested name")
         self.everything = self._labels.empty and self._fields.empty
 
     def matches(self, stored: Stored) -> bool:
@@ -48,7 +56,8 @@ class Selection:
         return True
 
     def _check_fields(self) -> None:
-        others = [field for field in self._fields.fields if field not in (_NAME, _NAMESPACE)]
+        common = (_NAME,) if self._kind.custom and not self._kind.namespaced else (_NAME, _NAMESPACE)
+        others = [field for field in self._fields.fields if field not in common]
         if not others:
             return
         known = self._kind.field_labels({"metadata": {}})

@@ -78,8 +78,8 @@ class FakeAPIServer:
         faults: FaultSource = (),
         seed: int = 0,
     ) -> None:
-        store = Store(history)
         self._clock = SkewedClock(clock or SYSTEM)
+        store = Store(history, self._clock)
         if registry is None:
             in_use = ServiceAddresses(in_use=lambda: [each.obj for each in store.snapshot(("", "services"))[0]])
             registry = DefaultRegistry(self._clock, in_use)

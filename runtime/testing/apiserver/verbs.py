@@ -99,7 +99,7 @@ class Verbs:
         options = write_options(request, "PatchOptions")
         if apply:
             config = apply_body(request, target)
-            force = boolean(request.query.get("force", ""))
+            force = boolean(request.query, "force")
             written = server_side_apply(self._writer, self._context, target, config, options, force=force)
         else:
             change = patches.parse(request, target.kind)

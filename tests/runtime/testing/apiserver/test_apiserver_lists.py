@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.testing import FakeClock
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.apiserver.store import Store
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, widget
@@ -114,6 +120,18 @@ def test_pages_of_a_selection_count_nothing(api: Http) -> None:
         ("continue=nonsense", 400),
         ("continue=e30", 400),
         ("limit=x", 400),
+        ("limit=", 400),
+        ("limit=1_0", 400),
+        ("limit=9223372036854775808", 400),
+        ("limit=-9223372036854775808", 200),
+        ("limit=%2B1", 200),
+        ("limit=1&limit=x", 200),
+        ("resourceVersion=18446744073709551616", 400),
+        ("resourceVersion=" + "9" * 5000, 400),
+        ("resourceVersion=5&continue=e30", 400),
+        ("sendInitialEvents=false", 422),
+        ("resourceVersionMatch=Exact&resourceVersion=abc", 400),
+        ("resourceVersionMatch=Nearly&resourceVersion=abc", 422),
         ("resourceVersion=abc", 400),
         ("resourceVersion=-1", 400),
         ("resourceVersionMatch=Exact", 422),
@@ -127,6 +145,130 @@ def test_pages_of_a_selection_count_nothing(api: Http) -> None:
 )
 def test_bad_options(api: Http, query: str, status: int) -> None:
     assert api.get(f"{CONFIGMAPS}?{query}").status == status
+
+
+def test_all_that_is_wrong_with_the_options_is_told_in_order(api: Http) -> None:
+    answer = api.get(f"{CONFIGMAPS}?resourceVersionMatch=Nearly&continue=e30&sendInitialEvents=1")
+    causes = [(each["reason"], each["field"]) for each in answer.body["details"]["causes"]]
+    match = "resourceVersionMatch"
+    assert causes == [
+        ("FieldValueForbidden", match),
+        ("FieldValueForbidden", match),
+        ("FieldValueNotSupported", match),
+        ("FieldValueForbidden", "sendInitialEvents"),
+    ]
+
+
+def test_a_version_of_the_future_says_when_to_come_again(api: Http) -> None:
+    for path in (CONFIGMAPS, f"{CONFIGMAPS}/a"):
+        answer = api.get(f"{path}?resourceVersion=99999999")
+        assert answer.status == 504
+        assert answer.headers["retry-after"] == ["1"]
+        assert answer.body["details"]["retryAfterSeconds"] == 1
+
+
+def encoded(fields: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"v": "meta.k8s.io/v2", "rv": 5, "start": "a"}, "does not recognize this encoded version"),
+        ({"v": "meta.k8s.io/v1", "start": "a"}, "incorrect encoded start resourceVersion"),
+        ({"v": "meta.k8s.io/v1", "rv": 5}, "encoded start key empty"),
+        ({"v": "meta.k8s.io/v1", "rv": 5, "start": "../a"}, "../a"),
+        ({"v": "meta.k8s.io/v1", "rv": 5, "start": "a/"}, "a/"),
+        ({"v": "meta.k8s.io/v1", "rv": "5", "start": "a"}, "cannot unmarshal"),
+    ],
+)
+def test_a_forged_token_is_refused(api: Http, fields: dict[str, Any], why: str) -> None:
+    answer = api.get(f"{CONFIGMAPS}?continue={encoded(fields)}")
+    assert answer.status == 400
+    assert answer.body["reason"] == "BadRequest"
+    assert why in answer.body["message"]
+
+
+@pytest.mark.parametrize("token", ["a", "e30=", "e3 0", "e30!", "%C3%A9"])
+def test_a_token_is_base64_for_urls_without_padding(api: Http, token: str) -> None:
+    answer = api.get(f"{CONFIGMAPS}?continue={token.replace(' ', '%20')}")
+    assert answer.status == 400
+    assert "continue key is not valid" in answer.body["message"]
+
+
+def test_a_token_says_where_in_the_collection_to_go_on(api: Http) -> None:
+    """Clients may compare tokens across servers: the names in them are relative to what was listed."""
+    api.made(CONFIGMAPS, "a")
+    api.made(CONFIGMAPS, "b")
+
+    def start(path: str) -> str:
+        token = api.get(f"{path}?limit=1").body["metadata"]["continue"]
+        found: str = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))["start"]
+        return found
+
+    assert start(CONFIGMAPS) == "a\0"
+    assert start("/api/v1/configmaps") == "default/a\0"
+    assert start("/api/v1/namespaces") == "default\0"
+
+
+def test_pages_of_cluster_scoped_objects_and_of_all_namespaces(api: Http) -> None:
+    for namespace in ("x", "x-y"):
+        api.made("/api/v1/namespaces", namespace)
+        for name in "ab":
+            api.made(f"/api/v1/namespaces/{namespace}/configmaps", name)
+
+    def walk(path: str) -> Iterator[str]:
+        token = ""
+        while True:
+            page = api.get(f"{path}?limit=1&continue={token}" if token else f"{path}?limit=1").body
+            yield from (f"{i['metadata'].get('namespace', '')}/{i['metadata']['name']}" for i in page["items"])
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
+
+    assert list(walk("/api/v1/configmaps")) == ["x-y/a", "x-y/b", "x/a", "x/b"], "as etcd sorts them"
+    names = ["default", "kube-node-lease", "kube-public", "kube-system", "x", "x-y"]
+    assert list(walk("/api/v1/namespaces")) == [f"/{each}" for each in names]
+
+
+def test_tokens_and_exact_versions_expire_with_time() -> None:
+    """The real server compacts every five minutes what was past five minutes before. Watches do not depend on it."""
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        api = Http(server)
+        for name in "abc":
+            api.made(CONFIGMAPS, name)
+        page = api.get(f"{CONFIGMAPS}?limit=1").body["metadata"]
+        token, at = page["continue"], page["resourceVersion"]
+        exact = f"{CONFIGMAPS}?resourceVersion={at}&resourceVersionMatch=Exact"
+        clock.advance(299)
+        api.made(CONFIGMAPS, "bb")
+        assert names(api.get(f"{CONFIGMAPS}?continue={token}").body) == ["b", "c"]
+        clock.advance(299)
+        assert names(api.get(exact).body) == ["a", "b", "c"], "compacted is what was past at the first tick"
+        clock.advance(2)
+        expired = api.get(f"{CONFIGMAPS}?continue={token}")
+        assert (expired.status, expired.body["reason"]) == (410, "Expired")
+        assert names(api.get(f"{CONFIGMAPS}?continue={expired.body['metadata']['continue']}").body) == ["b", "bb", "c"]
+        assert api.get(exact).status == 410
+        assert api.get(f"{CONFIGMAPS}?resourceVersion={at}").status == 200
+        api.close()
+
+
+def test_what_nothing_has_changed_since_never_expires() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        api = Http(server)
+        for name in "ab":
+            api.made(CONFIGMAPS, name)
+        token = api.get(f"{CONFIGMAPS}?limit=1").body["metadata"]["continue"]
+        clock.advance(86_400)
+        assert names(api.get(f"{CONFIGMAPS}?continue={token}").body) == ["b"]
+        api.made(CONFIGMAPS, "c")
+        assert names(api.get(f"{CONFIGMAPS}?continue={token}").body) == ["b"]
+        clock.advance(600)
+        assert api.get(f"{CONFIGMAPS}?continue={token}").status == 410
+        api.close()
 
 
 def test_a_list_of_an_exact_version(api: Http) -> None:

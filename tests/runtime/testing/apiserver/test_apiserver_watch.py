@@ -74,6 +74,27 @@ def test_watch_list_marks_the_end_of_the_initial_events(api: Http, watch: Watch)
     assert watching.wait(3)[2]["type"] == "ADDED"
 
 
+@pytest.mark.parametrize("query", ["", "&resourceVersion=", "&resourceVersion=0"])
+def test_a_watch_from_now_is_a_watch_list(api: Http, watch: Watch, query: str) -> None:
+    """Whether it says so or not, the end of its initial events is marked if it takes bookmarks."""
+    api.made(CONFIGMAPS, "a")
+    watching = watch(f"{CONFIGMAPS}?watch=&allowWatchBookmarks=true{query}")
+    added, mark = watching.wait(2)
+    assert (added["type"], mark["type"]) == ("ADDED", "BOOKMARK")
+    assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+@pytest.mark.parametrize("value", ["false", "False", "0"])
+def test_watch_may_be_said_no_to(api: Http, value: str) -> None:
+    assert api.get(f"{CONFIGMAPS}?watch={value}").body["kind"] == "ConfigMapList"
+
+
+def test_a_watch_from_what_is_no_version_is_an_error_without_reason(api: Http) -> None:
+    answer = api.get(f"{CONFIGMAPS}?watch=1&resourceVersion=abc")
+    assert answer.status == 500
+    assert "reason" not in answer.body
+
+
 def test_watch_list_of_a_version_that_has_not_come_is_refused(api: Http, watch: Watch) -> None:
     query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=99999"
     (event,) = watch(f"{CONFIGMAPS}?{query}").wait_end()
@@ -255,6 +276,10 @@ def test_the_deprecated_path_and_the_single_object(api: Http, watch: Watch) -> N
     api.put(f"{CONFIGMAPS}/b", {"metadata": {"name": "b"}})
     assert api.post(CONFIGMAPS, {"metadata": {"name": "a"}}).status == 201
     assert api.get(f"{CONFIGMAPS}/a?watch=1").body["kind"] == made["kind"], "a get ignores watch"
+    other = api.get("/api/v1/watch/namespaces/default/configmaps/a?fieldSelector=metadata.name%3Db")
+    assert (other.status, other.body["reason"]) == (400, "BadRequest")
+    query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    assert api.get(f"/api/v1/watch/configmaps?{query}").status == 422, "its options are those of a list"
 
 
 def test_a_deleted_crd_ends_its_watches(api: Http, watch: Watch, widgets: str) -> None:
