@@ -9,6 +9,7 @@ from runtime.testing.kinds import events
 from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check
 from runtime.testing.kinds.checks import others, pods, services, workloads
 from runtime.testing.kinds.crds import definition
+from runtime.testing.kinds.defaults import cluster as cluster_defaults
 from runtime.testing.kinds.defaults import others as other_defaults
 from runtime.testing.kinds.defaults import pods as pod_defaults
 from runtime.testing.kinds.defaults import services as service_defaults
@@ -110,11 +111,26 @@ _KINDS: dict[str, Make] = {
     "RoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
     "ClusterRoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
     "StorageClass": _with(other_defaults.default_storage_class, others.validate_storage_class),
-    "HorizontalPodAutoscaler": _with(other_defaults.default_autoscaler),
-    "NetworkPolicy": _with(other_defaults.default_network_policy),
+    "CSIDriver": _with(cluster_defaults.default_csi_driver),
+    "HorizontalPodAutoscaler": _with(cluster_defaults.default_autoscaler),
+    "NetworkPolicy": _with(cluster_defaults.default_network_policy),
+    "IngressClass": _with(cluster_defaults.default_ingress_class),
+    "Node": _with(cluster_defaults.default_node),
+    "LimitRange": _with(cluster_defaults.default_limit_range),
     "PriorityClass": _with(other_defaults.default_priority_class, others.validate_priority_class, whole=True),
-    "MutatingWebhookConfiguration": _with(other_defaults.default_webhooks, whole=True),
-    "ValidatingWebhookConfiguration": _with(other_defaults.default_webhooks, whole=True),
+    "MutatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, whole=True),
+    "ValidatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, whole=True),
+    "MutatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy),
+    "MutatingAdmissionPolicyBinding": _with(cluster_defaults.default_admission_binding),
+    "ValidatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy),
+    "ValidatingAdmissionPolicyBinding": _with(cluster_defaults.default_admission_binding),
+    "APIService": _with(cluster_defaults.default_api_service),
+    "FlowSchema": _with(cluster_defaults.default_flow_schema),
+    "PriorityLevelConfiguration": _with(cluster_defaults.default_priority_level),
+    "RuntimeClass": _with(None, whole=True),
+    "ResourceClaim": _with(cluster_defaults.default_device_claim),
+    "ResourceClaimTemplate": _with(cluster_defaults.default_device_claim),
+    "ResourceSlice": _with(cluster_defaults.default_resource_slice),
     "SelfSubjectAccessReview": _with(None, validate_access_review),
     "SubjectAccessReview": _with(None, validate_access_review),
     "LocalSubjectAccessReview": _with(None, validate_access_review),

@@ -9,6 +9,7 @@ import functools
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Final, Protocol, cast
 
 from runtime.testing.kinds.gojson import type_name
@@ -93,7 +94,9 @@ class _GoType(Protocol):
 
 
 class _Field:
-    """:param shown: what is written if the field was never set; :data:`_NOTHING` for nothing.
+    """
+    :param shown: what is written if the field was never set: its default, or what Go writes; :data:`_NOTHING` for
+        nothing.
     :param drops_zero: its zero value counts as never set.
     """
 
@@ -102,9 +105,12 @@ class _Field:
     def __init__(self, schema: Schema) -> None:
         self.type = _type_of(schema)
         self.shown = schema.get("x-shown", _NOTHING)
+        pointer = "x-pointer" in schema or self.shown is None
+        if schema.get("default") or (pointer and "default" in schema):
+            self.shown = schema["default"]
         collection = schema.get("type") == "array" or "additionalProperties" in schema
         scalar = schema.get("type") in _SCALARS and schema.get("format") != "date-time"
-        kept = "x-pointer" in schema or (self.shown is not _NOTHING and not collection)
+        kept = "x-pointer" in schema or ("x-shown" in schema and not collection)
         self.drops_zero = (scalar or collection) and not kept
 
 
@@ -200,7 +206,8 @@ class _List:
 
 class _Map:
     def __init__(self, schema: Schema) -> None:
-        self._value = _type_of(cast(Schema, schema["additionalProperties"]))
+        found = _type_of(cast(Schema, schema["additionalProperties"]))
+        self._value = _RESOURCE if found is _QUANTITY else found
 
     @property
     def name(self) -> str:
@@ -291,11 +298,17 @@ class _Float(_Leaf):
 
 
 class _Quantity(_Leaf):
+    """:param finest: what is finer is rounded up; None: nothing."""
+
+    def __init__(self, finest: Fraction | None = None) -> None:
+        super().__init__("resource.Quantity", "0")
+        self._finest = finest
+
     def fit(self, value: object) -> object:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise DecodeError("quantities must be a string or a number")
         try:
-            return canonical_quantity(value)
+            return canonical_quantity(value, self._finest)
         except QuantityError as error:
             raise DecodeError(str(error)) from None
 
@@ -308,7 +321,8 @@ class _IntOrString(_Leaf):
 
 
 _ANY: Final = _Leaf("interface {}")
-_QUANTITY: Final = _Quantity("resource.Quantity", "0")
+_QUANTITY: Final = _Quantity()
+_RESOURCE: Final = _Quantity(Fraction(1, 1000))  # in a list of resources
 _INT_OR_STRING: Final = _IntOrString("intstr.IntOrString", 0)
 _TIMES: Final = {micro: _Time(micro=micro) for micro in (False, True)}
 _PLAIN: Final[Mapping[str, _GoType]] = {

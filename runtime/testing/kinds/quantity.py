@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 
@@ -25,15 +26,19 @@ def parse_quantity(text: str) -> Fraction:
     return _parse(text)[0]
 
 
-def canonical_quantity(given: object) -> str:
+def canonical_quantity(given: object, finest: Fraction | None = None) -> str:
     """The text that the real server writes for it: ``1024Mi`` is ``1Gi``, ``0.5`` is ``500m``.
 
     The suffix family (binary, decimal, exponent) is kept; of it, the largest that leaves a whole number is taken.
+
+    :param finest: what is finer is rounded up, away from zero.
 
     :raises QuantityError: if it is not a quantity.
     """
     text = str(given)
     value, suffix = _parse(text)
+    if finest is not None and value % finest:
+        value = finest * math.ceil(abs(value) / finest) * (1 if value > 0 else -1)
     if value == 0:
         return "0"
     if suffix in _BINARY and abs(value) >= 1024:

@@ -90,33 +90,5 @@ def default_storage_class(obj: JSONObject) -> None:
     obj.setdefault("volumeBindingMode", "Immediate")
 
 
-def default_autoscaler(obj: JSONObject) -> None:
-    if isinstance(obj.get("spec"), dict):
-        obj["spec"].setdefault("minReplicas", 1)
-
-
-def default_network_policy(obj: JSONObject) -> None:
-    spec = obj.get("spec")
-    if isinstance(spec, dict) and not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
-
-
 def default_priority_class(obj: JSONObject) -> None:
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
-
-
-def default_webhooks(obj: JSONObject) -> None:
-    mutating = obj.get("kind") == "MutatingWebhookConfiguration"
-    for hook in obj.get("webhooks") or ():
-        hook.setdefault("failurePolicy", "Fail")
-        hook.setdefault("matchPolicy", "Equivalent")
-        hook.setdefault("namespaceSelector", {})
-        hook.setdefault("objectSelector", {})
-        hook.setdefault("timeoutSeconds", 10)
-        if mutating:
-            hook.setdefault("reinvocationPolicy", "Never")
-        for rule in hook.get("rules") or ():
-            rule.setdefault("scope", "*")
-        service = (hook.get("clientConfig") or {}).get("service")
-        if isinstance(service, dict):
-            service.setdefault("port", 443)

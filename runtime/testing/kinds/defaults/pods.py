@@ -26,8 +26,10 @@ def default_pod(pod: JSONObject) -> None:
         return
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
-    for container in _containers(spec):
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         _requests_from_limits(container)
+        if spec.get("hostNetwork"):
+            _publish_ports(container)
     for condition in (pod.get("status") or {}).get("conditions") or ():
         condition.setdefault("lastProbeTime", None)
         condition.setdefault("lastTransitionTime", None)
@@ -50,7 +52,7 @@ def default_pod_spec(spec: JSONObject) -> None:
     if account:
         spec["serviceAccountName"] = spec["serviceAccount"] = account
     for container in _containers(spec):
-        _default_container(container, host_network=bool(spec.get("hostNetwork")))
+        _default_container(container)
     for volume in spec.get("volumes") or ():
         _default_volume(volume)
 
@@ -100,16 +102,18 @@ def _containers(spec: JSONMapping) -> Iterator[JSONObject]:
                 yield each
 
 
-def _default_container(container: JSONObject, *, host_network: bool) -> None:
+def _publish_ports(container: JSONObject) -> None:
+    """On the node's network, a port is the node's."""
     for port in container.get("ports") or ():
-        port.setdefault("protocol", "TCP")
-        if host_network and "containerPort" in port:
+        if port.get("containerPort"):
             port.setdefault("hostPort", port["containerPort"])
+
+
+def _default_container(container: JSONObject) -> None:
     for variable in container.get("env") or ():
         reference = (variable.get("valueFrom") or {}).get("fieldRef")
         if reference is not None:
             reference.setdefault("apiVersion", "v1")
-    container.setdefault("resources", {})
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     if not container.get("imagePullPolicy"):
@@ -131,8 +135,6 @@ def _pull_policy(image: str) -> str:
 
 def _default_probe(probe: JSONObject) -> None:
     _default_http(probe)
-    if isinstance(probe.get("grpc"), dict):
-        probe["grpc"].setdefault("service", "")
     for field, value in (
         ("timeoutSeconds", 1),
         ("periodSeconds", 10),
@@ -157,6 +159,9 @@ def _default_volume(volume: JSONObject) -> None:
         source = volume.get(field)
         if isinstance(source, dict):
             source.setdefault("defaultMode", _MODE)
+    image = volume.get("image")
+    if image is not None:
+        image.setdefault("pullPolicy", _pull_policy(str(image.get("reference") or "")))
     if isinstance(volume.get("hostPath"), dict):
         volume["hostPath"].setdefault("type", "")
     claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate") or {}

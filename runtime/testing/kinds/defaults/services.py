@@ -19,8 +19,9 @@ def default_service(obj: JSONObject) -> None:
     spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
     if spec["sessionAffinity"] == "ClientIP":
-        config = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
-        config.setdefault("timeoutSeconds", _TIMEOUT)
+        config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        if "timeoutSeconds" not in config:
+            spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": _TIMEOUT}}
     elif spec["sessionAffinity"] == "None":
         spec.pop("sessionAffinityConfig", None)
     for port in spec.get("ports") or ():
@@ -29,10 +30,13 @@ def default_service(obj: JSONObject) -> None:
             port["targetPort"] = port["port"]
     if spec["type"] in _ALLOCATED:
         spec.setdefault("internalTrafficPolicy", "Cluster")
-    if spec["type"] in _WITH_NODE_PORTS:
+    if spec["type"] in _WITH_NODE_PORTS or (spec["type"] == "ClusterIP" and spec.get("externalIPs")):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
+        for ingress in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+            if ingress.get("ip"):
+                ingress.setdefault("ipMode", "VIP")
 
 
 class ServiceAllocation:
@@ -108,8 +112,6 @@ def default_endpoints(obj: JSONObject) -> None:
 
 
 def default_endpoint_slice(obj: JSONObject) -> None:
-    obj.setdefault("endpoints", None)
-    obj.setdefault("ports", None)
-    for port in obj["ports"] or ():
+    for port in obj.get("ports") or ():
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")

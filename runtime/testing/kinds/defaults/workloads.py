@@ -16,9 +16,11 @@ def default_stateful_set(obj: JSONObject) -> None:
     default_template(spec.get("template"))
     spec.setdefault("podManagementPolicy", "OrderedReady")
     strategy = spec.setdefault("updateStrategy", {})
-    strategy.setdefault("type", "RollingUpdate")
-    if strategy["type"] == "RollingUpdate":
-        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        strategy.setdefault("rollingUpdate", {})
+    if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
+        strategy["rollingUpdate"].setdefault("partition", 0)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     retention.setdefault("whenDeleted", "Retain")
     retention.setdefault("whenScaled", "Retain")
@@ -74,20 +76,26 @@ def default_daemon_set(obj: JSONObject) -> None:
 
 
 def default_job(obj: JSONObject) -> None:
-    default_job_spec(_spec(obj))
-
-
-def default_job_spec(spec: JSONObject) -> None:
+    spec = _spec(obj)
     default_template(spec.get("template"))
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = spec["parallelism"] = 1
     spec.setdefault("parallelism", 1)
-    spec.setdefault("backoffLimit", 6)
+    # With a limit per index, the number of failures as a whole has none.
+    spec.setdefault("backoffLimit", 2**31 - 1 if "backoffLimitPerIndex" in spec else 6)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
     policy = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
     spec.setdefault("podReplacementPolicy", policy)
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            if not pattern.get("status"):
+                pattern["status"] = "True"
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    metadata = obj.get("metadata")
+    if labels and isinstance(metadata, dict) and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
 
 
 def default_cron_job(obj: JSONObject) -> None:

@@ -182,8 +182,8 @@ class _Writer:
         zero, struct = self._zero(owner, text)
         _add_merging(schema, each)
         default = each.marks.get("default")
-        if default is not None and not default[0].startswith("ref("):
-            schema["default"] = json.loads(default[0])
+        if default is not None:
+            schema["default"] = self._default(owner, default[0])
         if pointer:
             if "omitempty" not in options:
                 schema["x-shown"] = None
@@ -226,6 +226,11 @@ class _Writer:
             constants = self._enums[declared.package, text.rpartition(".")[2]]
             schema["enum"] = sorted({self._constant(each) for each in constants})
         return schema
+
+    def _default(self, owner: GoType, text: str) -> object:
+        if text.startswith("ref("):
+            return self._constant(f"={_qualified(owner, text[4:-1])}")
+        return json.loads(text)
 
     def _constant(self, value: str) -> str:
         """A value, or what ``=PACKAGE.NAME`` stands for."""
