@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["runtime.testing.pytest_plugin"]  # by itself where the package is installed, which this tree is not
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A plugin may have imported the standard library's `cmd` before the tree came first on the path.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,8 +51,20 @@ class AuditEntry:
         return self.verb in _WRITES
 
 
-class Audit(Sequence[AuditEntry]):
-    """The requests in the order in which they were answered (a watch: in which it began). Thread-safe.
+class Requests(Sequence[AuditEntry]):
+    """The requests in the order in which they were answered (a watch: in which it began). Thread-safe."""
+
+    def writes(self, resource: str | None = None) -> list[AuditEntry]:
+        """The writes, of one resource if given."""
+        return [entry for entry in self if entry.is_write and resource in (None, entry.resource)]
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget what has been asked up to now."""
+
+
+class Audit(Requests):
+    """Kept in memory.
 
     :param limit: how many are kept; the oldest are dropped first.
     """
@@ -70,10 +83,6 @@ class Audit(Sequence[AuditEntry]):
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()
-
-    def writes(self, resource: str | None = None) -> list[AuditEntry]:
-        """The writes, of one resource if given."""
-        return [e for e in self if e.is_write and resource in (None, e.resource)]
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -1,0 +1,46 @@
+"""What a test may count on, whether the API server is the fake one or a real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from runtime.types import JSONObject
+
+if TYPE_CHECKING:
+    from runtime.client import Client
+    from runtime.testing.apiserver.audit import Requests
+
+
+class APIServer(Protocol):
+    """The interface that :class:`~runtime.testing.FakeAPIServer` and :class:`~runtime.testing.ControlPlane` share.
+
+    On both, a test waits for what it wants to see (``requests`` of a real server come a moment later), takes names
+    that are its own, and does not count on controllers.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where it is: scheme, host and port."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def requests(self) -> Requests:
+        """Every request that was answered: who asked for what, and the code."""
+
+    def client(self) -> Client:
+        """A new client, as an administrator."""
+
+    def kubeconfig(self, path: str | Path, *, namespace: str = "default") -> Path:
+        """Write a kubeconfig whose current context is this server, as an administrator; returns its path."""
+
+    def apply_manifests(self, source: str | Path, *, namespace: str = "default") -> list[JSONObject]:
+        """Create or update every object of a file, or of all files of a folder; CRDs come first.
+
+        Returns the stored objects. Kinds of a CRD are served when this returns.
+        """
+
+    def stop(self) -> None:
+        """End it, and whatever waits for it. Idempotent."""

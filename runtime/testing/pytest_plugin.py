@@ -1,0 +1,171 @@
+"""pytest fixtures: an API server of its own for each test, a client of it, and the same tests on a real control plane.
+
+Loaded by itself where the package is installed; elsewhere ``pytest_plugins = ["runtime.testing.pytest_plugin"]`` in the
+top-level conftest does it. Nothing else is imported until a test asks for a fixture.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from runtime.client import Client
+    from runtime.testing.apiserver import AuditEntry, FakeAPIServer
+    from runtime.testing.controlplane import ControlPlane
+    from runtime.testing.interface import APIServer
+
+_INI = "fake_api_server_manifests"
+_ARGUMENTS = "fake_api_server"
+_EITHER = "control_plane"
+_MARKS = f"""\
+{_ARGUMENTS}(manifests=PATHS, **arguments): arguments of this test's FakeAPIServer, and what to apply to it at the start
+{_EITHER}: a test of the fixture api_server runs on a FakeAPIServer and, where KUBEBUILDER_ASSETS says, on a real server
+"""
+_SHOWN = 30  # requests in the report of a failed test
+
+_plane_key = pytest.StashKey["ControlPlane"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(_INI, "manifests, or folders of them, that every API server of a test begins with", type="paths")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in _MARKS.splitlines():
+        config.addinivalue_line("markers", mark)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "api_server" in metafunc.fixturenames and metafunc.definition.get_closest_marker(_EITHER):
+        metafunc.parametrize("api_server", ["fake", "real"], indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start the control plane ahead of all fixtures: it stays for other tests, whatever a fixture thinks of
+    leftovers."""
+    if _runs_on(item) == "real":
+        _control_plane(item.config)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    plane = session.config.stash.get(_plane_key, None)
+    if plane is not None:
+        plane.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and report.when == "call":
+        server = getattr(item, "funcargs", {}).get("api_server") or getattr(item, "funcargs", {}).get("fake_api_server")
+        if server is not None:
+            report.sections.append(("requests to the API server", _told(list(server.requests))))
+    return report
+
+
+# -- fixtures
+
+
+@pytest.fixture
+def fake_api_server(request: pytest.FixtureRequest) -> Iterator[FakeAPIServer]:
+    """A fresh FakeAPIServer for this test."""
+    from runtime.testing.apiserver import FakeAPIServer
+
+    manifests, arguments = _arguments(request.node)
+    with FakeAPIServer(**arguments) as server:
+        for path in [*request.config.getini(_INI), *manifests]:
+            server.apply_manifests(path)
+        yield server
+
+
+@pytest.fixture
+def api_server(request: pytest.FixtureRequest) -> APIServer:
+    """What the test runs on: its FakeAPIServer. With the mark ``control_plane`` the test runs twice, the second time on
+    a real control plane, which all tests of a session share."""
+    if _runs_on(request.node) == "fake":
+        server: APIServer = request.getfixturevalue("fake_api_server")
+        return server
+    manifests, arguments = _arguments(request.node)
+    if arguments:
+        pytest.fail(f"a real control plane does not take the arguments {', '.join(arguments)}", pytrace=False)
+    plane = _control_plane(request.config)
+    for path in manifests:
+        plane.apply_manifests(path)
+    plane.requests.clear()
+    return plane
+
+
+@pytest.fixture
+def kube_client(api_server: APIServer) -> Iterator[Client]:
+    """A client of ``api_server``, as an administrator."""
+    with api_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def kube_namespace(kube_client: Client) -> Iterator[str]:
+    """The name of a new namespace, deleted after the test."""
+    from runtime import GVR
+
+    namespaces = kube_client.resource(GVR("", "v1", "namespaces"))
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    namespaces.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    namespaces.delete(name)
+
+
+# -- helpers
+
+
+def _runs_on(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return "fake" if callspec is None else str(callspec.params.get("api_server", "fake"))
+
+
+def _control_plane(config: pytest.Config) -> ControlPlane:
+    """The one of this session. Skips the test where there are no programs."""
+    plane = config.stash.get(_plane_key, None)
+    if plane is None:
+        from runtime.testing.controlplane import BinariesMissing, ControlPlane
+
+        try:
+            plane = ControlPlane()
+        except BinariesMissing as error:
+            pytest.skip(str(error))
+        plane.start()
+        config.stash[_plane_key] = plane
+        for path in config.getini(_INI):
+            plane.apply_manifests(path)
+    return plane
+
+
+def _arguments(item: pytest.Item) -> tuple[list[Path], dict[str, Any]]:
+    """Of all marks, those of the test itself last."""
+    manifests: list[Path] = []
+    arguments: dict[str, Any] = {}
+    for mark in reversed(list(item.iter_markers(_ARGUMENTS))):
+        given = dict(mark.kwargs)
+        paths = given.pop("manifests", [])
+        for path in [paths] if isinstance(paths, str | Path) else paths:
+            manifests.append(item.config.rootpath / path)
+        arguments.update(given)
+    return manifests, arguments
+
+
+def _told(entries: list[AuditEntry]) -> str:
+    if not entries:
+        return "none"
+    left_out = [f"... {len(entries) - _SHOWN} before"] if len(entries) > _SHOWN else []
+    return "\n".join([*left_out, *map(_line, entries[-_SHOWN:])])
+
+
+def _line(entry: AuditEntry) -> str:
+    what = "/".join(filter(None, (entry.resource, entry.namespace, entry.name, entry.subresource))) or entry.path
+    code = str(entry.code or "dropped")
+    return f"{code:>7} {entry.verb:<16} {what}  by {entry.user or '?'} ({entry.user_agent})"

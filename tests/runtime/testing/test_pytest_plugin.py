@@ -1,0 +1,207 @@
+"""The pytest plugin, in sessions of pytest of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.runtime.testing.apiserver.apiserver_helpers import WIDGET_CRD, widget
+
+pytest_plugins = ["pytester"]
+
+OFF = ("no:randomly", "no:cacheprovider", "no:xdist", "no:hypothesispytest")  # what costs these sessions time
+
+Run = Callable[..., pytest.RunResult]
+
+HEAD = """
+import pytest
+from runtime import GVR
+
+MAPS, WIDGETS = GVR("", "v1", "configmaps"), GVR("example.com", "v1", "widgets")
+
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    monkeypatch.delenv("TEST_ASSET_ETCD", raising=False)
+    monkeypatch.delenv("TEST_ASSET_KUBE_APISERVER", raising=False)
+
+    def run(code: str, *options: str) -> pytest.RunResult:
+        pytester.makepyfile(HEAD + code)
+        plugins = [f"-p{name}" for name in ("runtime.testing.pytest_plugin", *OFF)]
+        return pytester.runpytest_inprocess(*plugins, "--strict-markers", "-rs", *options)
+
+    return run
+
+
+def test_each_test_has_a_server_and_a_client_of_it(run: Run) -> None:
+    result = run(
+        """
+@pytest.mark.parametrize("_", [1, 2])
+def test_alone(fake_api_server, kube_client, _):
+    maps = kube_client.resource(MAPS, "default")
+    maps.create({"metadata": {"name": "a"}})  # the second test would find the first one's
+    assert [entry.name for entry in fake_api_server.requests.writes()] == [""]
+
+def test_one_server(api_server, fake_api_server, kube_client, tmp_path):
+    assert api_server is fake_api_server
+    assert kube_client.url == api_server.url
+    assert api_server.url in api_server.kubeconfig(tmp_path / "config").read_text()
+"""
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_servers_and_clients_end_with_their_test(run: Run) -> None:
+    result = run(
+        """
+import threading
+before = set(threading.enumerate())
+seen = []
+
+def test_server(fake_api_server, kube_client):
+    kube_client.resource(MAPS, "default").list()
+    seen.append(fake_api_server)
+    assert fake_api_server.connections == 1
+
+def test_after():
+    assert seen[0].connections == 0
+    assert not [each for each in threading.enumerate() if each not in before and "apiserver" in each.name]
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_namespace_of_ones_own(run: Run) -> None:
+    result = run(
+        """
+NAMESPACES = GVR("", "v1", "namespaces")
+names = []
+
+@pytest.mark.parametrize("_", [1, 2])
+def test_own(fake_api_server, kube_client, kube_namespace, _):
+    assert kube_client.resource(NAMESPACES).get(kube_namespace)["status"] == {"phase": "Active"}
+    names.append((fake_api_server, kube_namespace))
+
+def test_deleted():
+    assert len({name for _, name in names}) == 2
+    for server, name in names:
+        assert [(e.verb, e.code) for e in server.requests.writes("namespaces") if e.name == name] == [("delete", 200)]
+"""
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_servers_begin_with_the_manifests_of_ini_and_marks(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nfake_api_server_manifests = crds")
+    crds = pytester.mkdir("crds")
+    (crds / "widget.yaml").write_text(yaml.safe_dump(WIDGET_CRD))
+    (pytester.path / "one.yaml").write_text(yaml.safe_dump(widget("one")))
+    (pytester.path / "two.yaml").write_text(yaml.safe_dump(widget("two")))
+    result = run(
+        """
+def names(client):
+    return [each.name for each in client.resource(WIDGETS, "default").list()]
+
+def test_ini(kube_client):
+    assert names(kube_client) == []
+
+@pytest.mark.fake_api_server(manifests="one.yaml")
+class TestMark:
+    def test_one(self, kube_client):
+        assert names(kube_client) == ["one"]
+
+    @pytest.mark.fake_api_server(manifests=["two.yaml"])
+    def test_both(self, kube_client):
+        assert names(kube_client) == ["one", "two"]
+"""
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_the_mark_has_the_arguments_of_the_server(run: Run, pytester: pytest.Pytester) -> None:
+    (pytester.path / "tokens").write_text("t1,alice,1\n")
+    result = run(
+        """
+from runtime.testing import FakeClock
+CLOCK = FakeClock()
+
+@pytest.mark.fake_api_server(clock=CLOCK, token_auth_file="tokens")
+def test_arguments(fake_api_server, kube_client):
+    created = kube_client.resource(MAPS, "default").create({"metadata": {"name": "a"}})
+    assert created.creation_timestamp == CLOCK.now().replace(microsecond=0)
+    assert fake_api_server.requests[-1].user == "alice"
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_a_failed_test_tells_what_was_asked(run: Run) -> None:
+    result = run(
+        """
+def test_fails(kube_client):
+    maps = kube_client.resource(MAPS, "default")
+    for number in range(40):
+        maps.create({"metadata": {"name": f"a{number}"}})
+    maps.delete("a7")
+    assert False
+
+def test_fails_without(fake_api_server):
+    assert False
+
+def test_passes(kube_client):
+    kube_client.resource(MAPS, "kube-system").list()
+"""
+    )
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*requests to the API server*",
+            "... 11 before",
+            "*201 create*configmaps/default*by system:admin*",
+            "*200 delete*configmaps/default/a7*by system:admin*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*kube-system*")
+
+
+EITHER = """
+@pytest.mark.control_plane
+def test_either(api_server, kube_client, kube_namespace):
+    kube_client.resource(MAPS, kube_namespace).create({"metadata": {"name": "a"}})
+
+def test_fake(api_server):
+    assert type(api_server).__name__ == "FakeAPIServer"
+"""
+
+
+def test_without_programs_the_real_half_is_skipped_and_says_why(run: Run) -> None:
+    result = run(EITHER, "-v")
+    result.assert_outcomes(passed=2, skipped=1)
+    result.stdout.fnmatch_lines(["*test_either?fake?*PASSED*", "*test_either?real?*SKIPPED*", "*KUBEBUILDER_ASSETS*"])
+
+
+def test_the_mark_selects(run: Run) -> None:
+    run(EITHER, "-m", "control_plane").assert_outcomes(passed=1, skipped=1, deselected=1)
+
+
+def test_marks_and_settings_are_explained(run: Run) -> None:
+    shown = run("", "--markers")
+    shown.stdout.fnmatch_lines(["*pytest.mark.fake_api_server(manifests=PATHS*", "*pytest.mark.control_plane:*"])
+
+
+def test_nothing_is_loaded_that_no_test_asks_for(pytester: pytest.Pytester) -> None:
+    """Whoever has the package installed pays nothing in tests of other things."""
+    pytester.makepyfile("def test_it():\n    import sys; assert 'runtime.testing.apiserver' not in sys.modules")
+    root = Path(__file__).resolve().parents[3]
+    path = f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        result = pytester.runpytest_subprocess("-p", "runtime.testing.pytest_plugin", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
