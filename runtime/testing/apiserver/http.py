@@ -26,7 +26,7 @@ _TLS_HANDSHAKE = b"\x16"
 _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_TIME = 1.0  # seconds without a byte
 _RECEIVE = 64 * 1024
-_GZIP_FROM = 128 * 1024  # the real server compresses answers from this size
+_GZIP_ABOVE = 128 * 1024  # bytes; the real server compresses larger answers
 
 
 class BadRequest(Exception):
@@ -165,7 +165,7 @@ class Connection:
         """Head and body."""
         body = response.body
         headers = response.headers
-        if len(body) >= _GZIP_FROM and request and "gzip" in request.header("accept-encoding"):
+        if len(body) > _GZIP_ABOVE and request and _accepts_gzip(request):
             packer = zlib.compressobj(1, zlib.DEFLATED, 31)
             body = packer.compress(body) + packer.flush()
             headers = {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
@@ -318,6 +318,11 @@ def parse_head(head: bytes) -> Request:
 
 def _first_values(query: str) -> dict[str, str]:
     return dict(reversed(parse_qsl(query, keep_blank_values=True)))
+
+
+def _accepts_gzip(request: Request) -> bool:
+    """As the real server reads it: with a quality it does not count."""
+    return "gzip" in (each.strip() for each in request.header("accept-encoding").split(","))
 
 
 @functools.lru_cache(maxsize=2)

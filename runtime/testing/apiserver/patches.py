@@ -8,7 +8,7 @@ import orjson
 
 from runtime.testing.apiserver import patch_json, patch_strategic
 from runtime.testing.apiserver.codec import media_type
-from runtime.testing.apiserver.errors import StatusError, bad_request
+from runtime.testing.apiserver.errors import StatusError, bad_request, unsupported_media_type
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.write_options import APPLY_PATCH
 from runtime.testing.kinds.model import Kind
@@ -26,6 +26,8 @@ def patch_type(request: Request, kind: Kind) -> str:
     media = media_type(request)
     if media in (JSON_PATCH, MERGE_PATCH, APPLY_PATCH) or (media == STRATEGIC_PATCH and not kind.custom):
         return media
+    if kind.custom:
+        raise unsupported_media_type((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
     raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
 

@@ -1,0 +1,301 @@
+"""Accept and Content-Type: which form an answer has, which forms of a body are read, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from runtime.testing import FakeAPIServer
+from runtime.testing.kinds import protobuf
+from runtime.testing.kinds.protobuf.wire import fields
+from tests.runtime.testing.apiserver.apiserver_helpers import (
+    CONFIGMAPS,
+    MERGE,
+    STATEFULSETS,
+    WIDGETS,
+    Answer,
+    Http,
+    widget,
+)
+
+pytestmark = pytest.mark.usefixtures("widgets")
+
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+HEAD = b"k8s\x00\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12"  # of a ConfigMap's body
+TABLE = "as=Table;v=v1;g=meta.k8s.io"
+METADATA = "as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+METADATA_LIST = "as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
+
+def kind_of(answer: Answer) -> tuple[str, str]:
+    """Media type and kind of an answer."""
+    media = answer.headers["content-type"][0]
+    return media, str(read(answer)["kind"])
+
+
+def read(answer: Answer) -> Any:
+    media = answer.headers["content-type"][0]
+    if media == PROTOBUF:
+        return unpack(answer.data)
+    return yaml.safe_load(answer.data) if media == YAML else json.loads(answer.data)
+
+
+def unpack(data: bytes) -> Any:
+    envelope = protobuf.open_envelope(data)
+    return protobuf.decode(envelope.api_version, envelope.kind, envelope.raw)
+
+
+def pack(**obj: Any) -> bytes:
+    return protobuf.encode({"apiVersion": "v1", "kind": "ConfigMap", **obj})
+
+
+@pytest.mark.parametrize(
+    ("accept", "media", "kind"),
+    [
+        ("", JSON, "ConfigMap"),
+        ("*/*", JSON, "ConfigMap"),
+        ("*", JSON, None),  # the router knows no such type
+        (f"{PROTOBUF}, */*", PROTOBUF, "ConfigMap"),
+        (f"{JSON},{PROTOBUF}", JSON, "ConfigMap"),
+        (f"{JSON};q=0.5,{PROTOBUF};q=0.9", PROTOBUF, "ConfigMap"),
+        (f"text/html,{YAML};q=0.9,*/*;q=0.8", YAML, "ConfigMap"),
+        (f"*/*,{YAML}", YAML, "ConfigMap"),  # the more special one first
+        (f"{PROTOBUF};{TABLE},{JSON};{TABLE}", JSON, "Table"),
+        (f"{YAML};{TABLE}", YAML, "Table"),
+        (f"{PROTOBUF};{METADATA},{JSON};{METADATA}", PROTOBUF, "PartialObjectMetadata"),
+        (f"{PROTOBUF};{TABLE}", JSON, None),
+        (f"{JSON};as=Table;v=v2;g=meta.k8s.io,{JSON}", JSON, "ConfigMap"),
+        (f"{JSON};v=v1", JSON, None),
+        (f"{JSON};stream=watch", JSON, "ConfigMap"),
+        (f"{YAML};stream=watch", JSON, None),
+        (f"{JSON};stream=other", JSON, None),
+        ("application/cbor", JSON, None),
+        ("application/cbor,application/json", JSON, "ConfigMap"),
+    ],
+)
+def test_what_is_accepted_of_a_built_in_kind(api: Http, accept: str, media: str, kind: str | None) -> None:
+    api.made(CONFIGMAPS, "a")
+
+    answer = api.get(f"{CONFIGMAPS}/a", Accept=accept)
+
+    assert (answer.status, *kind_of(answer)) == ((200, media, kind) if kind else (406, media, "Status")), answer
+
+
+@pytest.mark.parametrize(
+    ("accept", "media", "kind"),
+    [
+        (f"{PROTOBUF},{JSON}", JSON, "Widget"),
+        ("application/*", JSON, "Widget"),
+        (YAML, YAML, "Widget"),
+        (f"{PROTOBUF};{METADATA}", PROTOBUF, "PartialObjectMetadata"),
+        (f"{JSON};{TABLE}", JSON, "Table"),
+        ("application/xml", JSON, None),
+        (PROTOBUF, PROTOBUF, None),  # a refusal has a form in protobuf, the object has none
+    ],
+)
+def test_what_is_accepted_of_a_custom_resource(api: Http, accept: str, media: str, kind: str | None) -> None:
+    assert api.post(WIDGETS, widget("a")).status == 201
+
+    answer = api.get(f"{WIDGETS}/a", Accept=accept)
+
+    assert (answer.status, *kind_of(answer)) == ((200, media, kind) if kind else (406, media, "Status")), answer
+    if kind is None:
+        assert read(answer)["message"].startswith("only the following media types are accepted: application/json, ")
+
+
+def test_a_refusal_names_the_streams_of_a_collection_only(api: Http) -> None:
+    one = api.get(f"{CONFIGMAPS}/a", Accept="application/xml").body
+    many = api.get(CONFIGMAPS, Accept="application/xml").body
+
+    assert one["message"] == f"406: Not Acceptable\n\nAvailable representations: {JSON}, {YAML}, {PROTOBUF}"
+    assert many["message"] == f"{one['message']}, {JSON};stream=watch, {PROTOBUF};stream=watch"
+    assert (one["reason"], one["details"]) == ("NotAcceptable", {})
+
+
+def test_a_list_of_metadata_is_no_object_and_an_object_no_list(api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+
+    for path, form, why in (
+        (CONFIGMAPS, METADATA, "is a list (*core.ConfigMapList)"),
+        (f"{CONFIGMAPS}/a", METADATA_LIST, "is not a list (*core.ConfigMap)"),
+        (WIDGETS, METADATA, "is a list (*unstructured.UnstructuredList)"),
+    ):
+        answer = api.get(path, Accept=f"{JSON};{form}")
+        assert answer.status == 406
+        assert answer.body["message"].endswith(why)
+
+
+def test_what_a_table_shows_beside_its_cells_must_be_known(api: Http) -> None:
+    answer = api.get(f"{CONFIGMAPS}?includeObject=All", Accept=f"{JSON};{TABLE}")
+
+    assert answer.status == 400
+    assert "must be 'Metadata', 'Object', 'None', or empty" in answer.body["message"]
+
+
+def test_a_session_in_protobuf(api: Http) -> None:
+    """Every verb of a client that speaks nothing else; what it does is what JSON would have done."""
+    body = pack(metadata={"name": "a", "labels": {"b": "2", "a": "1"}}, data={"k": "v"}, binaryData={"b": "AAE="})
+    headers = {"Accept": PROTOBUF}
+    made = api("POST", CONFIGMAPS, body, content_type=PROTOBUF, headers=headers)
+    assert made.status == 201
+    obj = unpack(made.data)
+    assert obj["data"] == {"k": "v"}
+    assert api.get(f"{CONFIGMAPS}/a").body["binaryData"] == {"b": "AAE="}
+
+    obj["data"] = {"k": "w"}
+    put = api("PUT", f"{CONFIGMAPS}/a", protobuf.encode(obj), content_type=PROTOBUF, headers=headers)
+    assert (put.status, unpack(put.data)["data"]) == (200, {"k": "w"})
+    stale = api("PUT", f"{CONFIGMAPS}/a", protobuf.encode(obj), content_type=PROTOBUF, headers=headers)
+    assert (stale.status, unpack(stale.data)["reason"]) == (409, "Conflict")
+
+    listed = unpack(api.get(f"{CONFIGMAPS}?limit=1", Accept=PROTOBUF).data)
+    assert listed["kind"] == "ConfigMapList"
+    assert listed["metadata"]["resourceVersion"]
+    assert [each["metadata"]["name"] for each in listed["items"]] == ["a"]
+    patched = api("PATCH", f"{CONFIGMAPS}/a", {"data": None}, content_type=MERGE, headers=headers)
+    assert "data" not in unpack(patched.data)
+
+    options = protobuf.encode({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "another"}})
+    refused = api("DELETE", f"{CONFIGMAPS}/a", options, content_type=PROTOBUF, headers=headers)
+    assert (refused.status, unpack(refused.data)["reason"]) == (409, "Conflict")
+    options = protobuf.encode({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0})
+    deleted = api("DELETE", f"{CONFIGMAPS}/a", options, content_type=PROTOBUF, headers=headers)
+    assert (deleted.status, unpack(deleted.data)["status"]) == (200, "Success")
+
+
+def test_a_scale_in_protobuf(api: Http) -> None:
+    spec = {
+        "serviceName": "web",
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    }
+    api.made(STATEFULSETS, "web", spec=spec)
+    scale = unpack(api.get(f"{STATEFULSETS}/web/scale", Accept=PROTOBUF).data)
+    assert (scale["kind"], scale["spec"], scale["status"]["selector"]) == ("Scale", {"replicas": 1}, "a=b")
+
+    scale["spec"] = {"replicas": 3}
+    put = api(
+        "PUT", f"{STATEFULSETS}/web/scale", protobuf.encode(scale), content_type=PROTOBUF, headers={"Accept": PROTOBUF}
+    )
+
+    assert (put.status, unpack(put.data)["spec"]) == (200, {"replicas": 3})
+    assert api.get(f"{STATEFULSETS}/web").body["spec"]["replicas"] == 3
+
+
+def test_a_field_that_is_not_known_is_dropped_in_silence(api: Http) -> None:
+    """There is nothing to tell: on the wire it has a number only."""
+    message = protobuf.open_envelope(pack(metadata={"name": "a"})).raw + b"\xfa\x07\x01x"
+    body = HEAD + bytes([len(message)]) + message
+
+    made = api("POST", f"{CONFIGMAPS}?fieldValidation=Strict", body, content_type=PROTOBUF)
+
+    assert made.status == 201
+    assert "warning" not in made.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "why"),
+    [
+        (CONFIGMAPS, b"", "empty data"),
+        (CONFIGMAPS, b"{}", "does not appear to be a protobuf message, expected prefix [107 56 115 0] ({})"),
+        (
+            CONFIGMAPS,
+            HEAD + b"\x02\x08\x01",
+            "cannot be handled as a ConfigMap: proto",
+        ),
+        (CONFIGMAPS, protobuf.encode({"apiVersion": "v1", "kind": "Secret"}), "Secret"),
+        (CONFIGMAPS, protobuf.encode({"apiVersion": "apps/v1", "kind": "Deployment"}), "apps/v1"),
+        (WIDGETS, pack(metadata={"name": "a"}), "does not implement the protobuf marshalling interface"),
+    ],
+)
+def test_a_body_that_is_no_such_object(api: Http, path: str, body: bytes, why: str) -> None:
+    answer = api("POST", path, body, content_type=PROTOBUF)
+
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest"), answer
+    assert why in answer.body["message"]
+
+
+@pytest.mark.parametrize("media", ["application/cbor", "text/plain", "application/json-patch+json"])
+@pytest.mark.parametrize("path", [CONFIGMAPS, WIDGETS])
+def test_bodies_that_are_not_read(api: Http, path: str, media: str) -> None:
+    api.made(CONFIGMAPS, "a")
+
+    for method, where in (("POST", path), ("DELETE", f"{CONFIGMAPS}/a")):
+        answer = api(method, where, b"{}", content_type=media)
+        assert (answer.status, answer.body["reason"]) == (415, "UnsupportedMediaType")
+        assert answer.body["message"].endswith(f"{JSON}, {YAML}, {PROTOBUF}")
+
+
+def watch(server: FakeAPIServer, path: str, accept: str) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", path, headers={"Accept": accept})
+    return connection.getresponse(), connection
+
+
+def frames(response: http.client.HTTPResponse) -> list[tuple[str, Any]]:
+    """Type and object of every event of a watch in protobuf that has ended."""
+    data, found = response.read(), []
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        event = {number: value for number, _, value in fields(data[4 : 4 + size])}
+        [(_, _, raw)] = fields(bytes(event[2]))
+        found.append((bytes(event[1]).decode(), unpack(bytes(raw))))
+        data = data[4 + size :]
+    return found
+
+
+@pytest.mark.parametrize("accept", [PROTOBUF, f"{PROTOBUF};stream=watch"])
+def test_a_watch_in_protobuf(api: Http, server: FakeAPIServer, accept: str) -> None:
+    version = api.made(CONFIGMAPS, "a", data={"k": "v"})["metadata"]["resourceVersion"]
+    api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "w"}})
+    api.delete(f"{CONFIGMAPS}/a")
+
+    query = f"watch=1&resourceVersion={int(version) - 1}&timeoutSeconds=1&allowWatchBookmarks=true"
+    response, connection = watch(server, f"{CONFIGMAPS}?{query}", accept)
+    with contextlib.closing(connection):
+        assert response.getheader("Content-Type") == f"{PROTOBUF};stream=watch"
+        events = frames(response)
+
+    assert [each for each, _ in events] == ["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    assert [obj["kind"] for _, obj in events] == ["ConfigMap"] * 4
+    assert [obj.get("data") for _, obj in events] == [{"k": "v"}, {"k": "w"}, {"k": "w"}, None]
+
+
+def test_a_watch_of_metadata_and_of_a_lost_version_in_protobuf(api: Http, server: FakeAPIServer) -> None:
+    assert api.post(WIDGETS, widget("a")).status == 201
+
+    response, connection = watch(server, f"{WIDGETS}?watch=1&timeoutSeconds=1", f"{PROTOBUF};{METADATA}")
+    with contextlib.closing(connection):
+        [(event_type, obj)] = frames(response)
+    assert (event_type, obj["kind"], obj["metadata"]["name"]) == ("ADDED", "PartialObjectMetadata", "a")
+
+    server.compact()
+    response, connection = watch(server, f"{CONFIGMAPS}?watch=1&resourceVersion=1", PROTOBUF)
+    with contextlib.closing(connection):
+        [(event_type, obj)] = frames(response)
+    assert (event_type, obj["kind"], obj["code"]) == ("ERROR", "Status", 410)
+
+
+def test_yaml_cannot_be_watched(api: Http) -> None:
+    answer = api.get(f"{CONFIGMAPS}?watch=1", Accept=YAML)
+
+    assert (answer.status, *kind_of(answer)) == (406, YAML, "Status")
+    assert read(answer)["message"].endswith(f"{JSON};stream=watch, {PROTOBUF};stream=watch")
+
+
+def test_an_answer_for_human_eyes(api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    plain = api.get(f"{CONFIGMAPS}/a").data
+
+    assert plain.count(b"\n") == 1
+    for path, agent in ((f"{CONFIGMAPS}/a?pretty=true", "tests"), (f"{CONFIGMAPS}/a", "curl/8.1")):
+        shown = api.get(path, **{"User-Agent": agent}).data
+        assert json.loads(shown) == json.loads(plain)
+        assert b'\n  "metadata": {\n    "name": "a"' in shown
+    assert api.get(f"{CONFIGMAPS}/a?pretty=0", **{"User-Agent": "curl/8.1"}).data == plain
+    assert api.get(f"{CONFIGMAPS}/b?pretty=1").data.startswith(b'{\n  "kind": "Status"')
