@@ -71,8 +71,8 @@ class Writer:
             candidate = clone(obj)
             generated = self._begin(target, candidate)
             try:
-                stored = self._store_new(target, candidate, options)
-                return Written(stored, created=True, warnings=_warnings(kind, texts))
+                stored, more = self._store_new(target, candidate, options)
+                return Written(stored, created=True, warnings=_warnings(kind, [*texts, *more]))
             except Exists:
                 if not generated:
                     break
@@ -89,14 +89,15 @@ class Writer:
             error.message = f"object is being deleted: {error.message}"
         return error
 
-    def _store_new(self, target: Target, obj: JSONObject, options: WriteOptions) -> Stored:
+    def _store_new(self, target: Target, obj: JSONObject, options: WriteOptions) -> tuple[Stored, list[str]]:
+        """The new object, and warnings about it."""
         kind, store, namespace = target.kind, self._context.store, target.namespace
         name = obj["metadata"].get("name", "")
         kind.behaviour.prepare_create(obj)
         if kind.storage_key == NAMESPACES and name:
             begin(obj)
         found = metadata.create_problems(kind, obj["metadata"])
-        _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, None)])
+        warnings = _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, None)])
         if obj["metadata"].pop("resourceVersion", None):
             raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
         obj = to_storage(kind, obj)
@@ -106,12 +107,12 @@ class Writer:
                 check_namespace(store, kind, namespace, name)
 
         if not options.dry_run:
-            return store.create(kind.storage_key, namespace, name, obj, check)
+            return store.create(kind.storage_key, namespace, name, obj, check), warnings
         with store.locked():
             check()
             if store.get(kind.storage_key, namespace, name) is not None:
                 raise Exists
-        return Stored(object_key(namespace, name), namespace, name, 0, obj)
+        return Stored(object_key(namespace, name), namespace, name, 0, obj), warnings
 
     def _begin(self, target: Target, obj: JSONObject) -> bool:
         """Fill in what the server sets on a new object; returns whether its name was generated."""
@@ -194,7 +195,7 @@ class Writer:
         texts.extend(metadata.finalizer_warnings(obj["metadata"], old["metadata"]))
         if own is not None:
             own.record(kind, old, obj, self._context.timestamp())
-        self._prepare(target, obj, old)
+        texts.extend(self._prepare(target, obj, old))
         warnings = _warnings(kind, texts)
         if _finished(obj, old):
             if not options.dry_run:
@@ -209,8 +210,8 @@ class Writer:
             return Written(_transient(current, stored_form), warnings=warnings)
         return Written(store.update(kind.storage_key, current, stored_form), warnings=warnings)
 
-    def _prepare(self, target: Target, obj: JSONObject, old: JSONObject) -> None:
-        """Keep what this write may not change, judge the rest."""
+    def _prepare(self, target: Target, obj: JSONObject, old: JSONObject) -> list[str]:
+        """Keep what this write may not change, judge the rest; returns warnings about it."""
         kind, given, before = target.kind, obj["metadata"], old["metadata"]
         given["generation"] = before.get("generation")
         kind.behaviour.prepare_update(obj, old, target.subresource or None)
@@ -229,9 +230,10 @@ class Writer:
             else:
                 given.pop(each, None)
         found = metadata.update_problems(kind, given, before)
-        _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, old)])
+        warnings = _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, old, target.subresource or None)])
         if kind.has_generation and kind.behaviour.generation_changed(obj, old):
             given["generation"] = before.get("generation", 0) + 1
+        return warnings
 
     def _shape(self, kind: Kind, obj: JSONObject, options: WriteOptions) -> list[str]:
         """Defaults, and unknown fields dropped; returns the warnings about them. Raises 400 when strict."""
@@ -332,9 +334,12 @@ def _keep_type(kind: Kind, obj: JSONObject) -> None:
             raise errors.invalid_object(kind, name, [FieldError("FieldValueInvalid", field, message)])
 
 
-def _refuse(kind: Kind, obj: JSONObject, found: list[FieldError]) -> None:
-    if found:
-        raise errors.invalid_object(kind, str(obj["metadata"].get("name", "")), found)
+def _refuse(kind: Kind, obj: JSONObject, found: list[FieldError]) -> list[str]:
+    """Raise 422 for what is wrong; returns the texts of what is only warned of."""
+    wrong = [each for each in found if not each.warns]
+    if wrong:
+        raise errors.invalid_object(kind, str(obj["metadata"].get("name", "")), wrong)
+    return [f"{each.field}: {each.message}" if each.field else each.message for each in found]
 
 
 def _undecodable(kind: Kind, obj: JSONObject, error: DecodeError, options: WriteOptions) -> errors.StatusError:

@@ -63,7 +63,8 @@ class BuiltinBehaviour:
         if self.on_update is not None:
             self.on_update(obj, old, subresource)
 
-    def validate(self, obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    def validate(self, obj: JSONObject, old: JSONObject | None, subresource: str | None = None) -> list[FieldError]:
+        del subresource
         return [error for check in self.checks for error in check(obj, old)]
 
     def generation_changed(self, obj: JSONObject, old: JSONObject) -> bool:

@@ -72,6 +72,17 @@ def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinB
     )
 
 
+def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
+    del addresses
+    return replace(
+        plain,
+        defaults=definition.default_crd,
+        checks=(definition.validate_crd,),
+        on_create=definition.initial_status,
+        on_update=definition.kept_status,
+    )
+
+
 _KINDS: dict[str, Make] = {
     "Pod": _with(pod_defaults.default_pod, pods.validate_pod, on_create=pod_defaults.admit_pod),
     "Service": _service,
@@ -134,7 +145,5 @@ _KINDS: dict[str, Make] = {
     "SelfSubjectAccessReview": _with(None, validate_access_review),
     "SubjectAccessReview": _with(None, validate_access_review),
     "LocalSubjectAccessReview": _with(None, validate_access_review),
-    "CustomResourceDefinition": _with(
-        definition.default_crd, definition.validate_crd, on_create=definition.initial_status
-    ),
+    "CustomResourceDefinition": _definition,
 }

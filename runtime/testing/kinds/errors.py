@@ -49,3 +49,8 @@ def too_many(field: str, actual: int, most: int) -> FieldError:
 
 def not_found(field: str, value: object) -> FieldError:
     return FieldError("FieldValueNotFound", field, f"Not found: {gojson.value(value)}")
+
+
+def warning(text: str) -> FieldError:
+    """Something that is only warned of: the write goes on."""
+    return FieldError("", "", text, warns=True)

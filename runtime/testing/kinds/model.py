@@ -21,11 +21,13 @@ class FieldError:
         ``FieldValueNotSupported``, ``FieldValueDuplicate``, ``FieldValueForbidden``, ``FieldValueTypeInvalid`` ...
     :param field: path such as ``spec.replicas`` or ``spec.containers[0].name``.
     :param message: the cause's message, complete ("Invalid value: 0: should be greater than or equal to 1").
+    :param warns: it is only warned of, and the write goes on.
     """
 
     reason: str
     field: str
     message: str
+    warns: bool = False
 
 
 class DecodeError(Exception):
@@ -68,8 +70,8 @@ class Behaviour(Protocol):
     def prepare_update(self, obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
         """Keep from ``old`` what this write may not change: status on a main write, all else on a status write."""
 
-    def validate(self, obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-        """All that is wrong with the object (``old`` is None on create)."""
+    def validate(self, obj: JSONObject, old: JSONObject | None, subresource: str | None = None) -> list[FieldError]:
+        """All that is wrong with the object (``old`` is None on create), and what is only warned of."""
 
     def generation_changed(self, obj: JSONObject, old: JSONObject) -> bool:
         """Whether metadata.generation moves: with the spec for most kinds, with all but metadata and status for CRs."""

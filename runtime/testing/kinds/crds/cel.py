@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from runtime.testing.kinds.crds.correlation import MISSING, correlated, old_property, same
 from runtime.testing.kinds.crds.schema import Node, Rule
-from runtime.testing.kinds.crds.validation import MISSING, correlated, old_property, same
 from runtime.testing.kinds.model import FieldError
 
 _REASONS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 from runtime.testing.kinds.crds.schema import METADATA_FIELDS, Node
 from runtime.testing.kinds.schemas import meta_fields
@@ -47,11 +48,11 @@ def _is_missing(child: Node, value: dict[str, object], name: str) -> bool:
 
 
 def drop_nulls(node: Node, value: object) -> None:
-    """Drop nulls of fields that are not nullable, as the real server does before it validates."""
+    """Drop nulls of fields that are neither nullable nor have a default, as the real server does when it reads."""
     if isinstance(value, dict):
         for name in [each for each, given in value.items() if given is None]:
-            child = node.properties.get(name)
-            if child is not None and not child.nullable and not child.preserve_unknown:
+            child = node.properties.get(name, node.additional)
+            if child is not None and not child.nullable and not child.has_default:
                 del value[name]
         for name, given in value.items():
             below = node.properties.get(name, node.additional)
@@ -69,6 +70,13 @@ def prune(root: Node, obj: dict[str, object]) -> list[str]:
     return sorted(dropped)
 
 
+def prune_default(node: Node, value: object) -> bool:
+    """Drop what the schema does not know in the default of a field, in place; returns whether there was any."""
+    dropped: list[str] = []
+    _prune(node, value, "", dropped)
+    return bool(dropped)
+
+
 def _prune(node: Node, value: object, path: str, dropped: list[str], is_resource: bool = False) -> None:
     if isinstance(value, dict):
         is_resource = is_resource or node.embedded
@@ -81,12 +89,25 @@ def _prune(node: Node, value: object, path: str, dropped: list[str], is_resource
             child = node.properties.get(name, node.additional)
             if child is not None:
                 _prune(child, value[name], where, dropped)
-            elif not (node.preserve_unknown or node.open):
+            elif node.open or node.closed:  # the field is known, but nothing below it
+                _prune(Node(preserve_unknown=node.preserve_unknown), value[name], where, dropped)
+            elif not node.preserve_unknown:
                 del value[name]
                 dropped.append(where)
-    elif isinstance(value, list) and node.items is not None:
+    elif isinstance(value, list):
         for index, item in enumerate(value):
-            _prune(node.items, item, f"{path}[{index}]", dropped)
+            where = f"{path}[{index}]"
+            if node.preserve_unknown:
+                # QUIRK kept: where a list preserves fields, so do its items, whatever their own schema says.
+                _prune_preserved(node.items, item, where, dropped)
+            else:
+                _prune(node.items or Node(), item, where, dropped)
+
+
+def _prune_preserved(node: Node | None, value: object, path: str, dropped: list[str]) -> None:
+    if node is None:
+        return
+    _prune(node if node.preserve_unknown else dataclasses.replace(node, preserve_unknown=True), value, path, dropped)
 
 
 def prune_metadata(metadata: object, path: str, dropped: list[str]) -> None:

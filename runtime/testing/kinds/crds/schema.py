@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runtime.testing.kinds.crds.formats import known_format
 from runtime.testing.kinds.crds.patterns import go_pattern
 from runtime.types import JSONMapping
 
@@ -33,6 +34,7 @@ class Node:
     properties: dict[str, Node] = field(default_factory=dict)
     additional: Node | None = None  # schema of further properties
     open: bool = False  # additionalProperties: true
+    closed: bool = False  # additionalProperties: false
     items: Node | None = None
     required: tuple[str, ...] = ()
     has_default: bool = False
@@ -44,6 +46,7 @@ class Node:
     list_keys: tuple[str, ...] = ()
     enum: tuple[object, ...] | None = None
     format: str = ""
+    known_format: str = ""  # the format, if the server checks it for this type
     pattern: str = ""
     regex: re.Pattern[str] | None = None
     minimum: float | None = None
@@ -65,6 +68,7 @@ class Node:
     # Whether there is such a thing here or below: what is not there is not looked for in the objects.
     has_rules: bool = False
     has_defaults: bool = False
+    has_embedded: bool = False
 
     def children(self) -> list[Node]:
         """The nodes of values below this one (not the alternatives of anyOf and its like)."""
@@ -103,12 +107,14 @@ def compile_schema(schema: JSONMapping) -> Node:
         max_properties=schema.get("maxProperties"),
         rules=tuple(_rule(each) for each in schema.get("x-kubernetes-validations") or ()),
     )
+    node.known_format = known_format(node.format, node.types)
     if schema.get("enum"):
         node.enum = tuple(schema["enum"])
     if schema.get("pattern"):
         node.pattern = str(schema["pattern"])
         node.regex = go_pattern(node.pattern)
     _add_children(node, schema)
+    node.has_embedded = node.embedded or any(child.has_embedded for child in node.children())
     node.has_rules = bool(node.rules) or any(child.has_rules for child in node.children())
     node.has_defaults = node.has_default or any(child.has_defaults for child in node.children())
     return node
@@ -120,6 +126,7 @@ def _add_children(node: Node, schema: JSONMapping) -> None:
     if isinstance(additional, Mapping):
         node.additional = compile_schema(additional)
     node.open = additional is True
+    node.closed = additional is False
     items = schema.get("items")
     if isinstance(items, Mapping):
         node.items = compile_schema(items)

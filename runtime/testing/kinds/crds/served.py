@@ -46,6 +46,7 @@ def _kind(crd: JSONMapping, version: JSONMapping, several: bool) -> Kind:
             node=node,
             rules=compile_rules(node),
             has_status="status" in subresources,
+            scale=_scale_paths(scale) if scale is not None else None,
         ),
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),

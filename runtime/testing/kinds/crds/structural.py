@@ -1,244 +1,221 @@
-"""Whether the schema of a CRD is structural, as the real server demands."""
+"""Whether the schema of a CRD is structural: every field has a type where it is declared, and what stands below
+``allOf``, ``anyOf``, ``oneOf`` and ``not`` only restricts values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final, cast
 
 from runtime.testing.kinds import errors
-from runtime.testing.kinds.crds.cel import CelError, compile_expression
-from runtime.testing.kinds.crds.cel_types import rule_problem
-from runtime.testing.kinds.crds.defaulting import apply_defaults, prune
 from runtime.testing.kinds.crds.patterns import PatternError, go_pattern
-from runtime.testing.kinds.crds.schema import METADATA_FIELDS, compile_schema
-from runtime.testing.kinds.crds.validation import validate
 from runtime.testing.kinds.model import FieldError
 from runtime.types import JSONMapping
 
-_TYPES = ("array", "boolean", "integer", "number", "object", "string")
-_FORBIDDEN = ("$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id", "$schema")
-# What may stand below anyOf and its like: value validations only.
-_STRUCTURE_ONLY = (
-    "additionalProperties",
-    "default",
-    "description",
-    "nullable",
-    "title",
-    "type",
-    "x-kubernetes-embedded-resource",
-    "x-kubernetes-int-or-string",
-    "x-kubernetes-preserve-unknown-fields",
+_ROOT, _ITEM, _FIELD = "at the root", "for specified array items", "for specified object fields"
+_INT_OR_STRING: Final = [{"type": "integer"}, {"type": "string"}]
+_UNSUPPORTED: Final = {
+    "id": "id",
+    "$schema": "schema",
+    "$ref": "$ref",
+    "patternProperties": "patternProperties",
+    "dependencies": "dependencies",
+    "additionalItems": "additionalItems",
+    "definitions": "definitions",
+}
+# What may not stand in a schema that only restricts values, in the order in which it is looked for.
+_DECLARATIONS: Final = (
+    ("type", "must be empty to be structural"),
+    ("additionalProperties", "must be undefined to be structural"),
+    ("default", "must be undefined to be structural"),
+    ("title", "must be empty to be structural"),
+    ("description", "must be empty to be structural"),
+    ("nullable", "must be false to be structural"),
+    ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
+    ("x-kubernetes-embedded-resource", "must be false to be structural"),
+    ("x-kubernetes-int-or-string", "must be false to be structural"),
+    ("x-kubernetes-list-map-keys", "must be empty to be structural"),
+    ("x-kubernetes-list-type", "must be undefined to be structural"),
+    ("x-kubernetes-map-type", "must be undefined to be structural"),
+    ("x-kubernetes-validations", "must be empty to be structural"),
 )
-_ALTERNATIVES = ("allOf", "anyOf", "oneOf")
-_RULE_REASONS = (
-    "FieldValueRequired",
-    "FieldValueForbidden",
-    "FieldValueInvalid",
-    "FieldValueDuplicate",
-)
+ALTERNATIVES: Final = ("allOf", "anyOf", "oneOf")
 
 
-def check_schema(schema: JSONMapping, path: str) -> list[FieldError]:
-    """All that is wrong with the root schema of a version."""
+def unsupported(schema: JSONMapping) -> str:
+    """Why no structural schema can be made of this one at all, empty if one can."""
+    for each in walk(schema):
+        for field, shown in _UNSUPPORTED.items():
+            if each.get(field) not in (None, "", {}, []):
+                return f"OpenAPIV3Schema '{shown}' is not supported"
+        if isinstance(each.get("items"), list):
+            return "OpenAPIV3Schema 'items' must be a schema, but is an array"
+        if each.get("x-kubernetes-preserve-unknown-fields") is False:
+            return "internal error: 'x-kubernetes-preserve-unknown-fields' must be true or undefined"
+    return ""
+
+
+def walk(schema: JSONMapping) -> Iterator[JSONMapping]:
+    """The schema and all schemas in it."""
+    yield schema
+    for field in ("items", "additionalProperties", "not"):
+        if isinstance(schema.get(field), Mapping):
+            yield from walk(schema[field])
+    for field in ALTERNATIVES:
+        for each in schema.get(field) or ():
+            yield from walk(each)
+    for each in (schema.get("properties") or {}).values():
+        yield from walk(each)
+
+
+def structural_problems(schema: JSONMapping, path: str) -> list[FieldError]:
+    """What keeps the root schema of a version from being structural, in the real server's order: by text."""
     found: list[FieldError] = []
-    kind = schema.get("type")
-    if not kind:
-        found.append(errors.required(f"{path}.type", "must not be empty at the root"))
-    elif kind != "object":
-        found.append(errors.invalid(f"{path}.type", kind, "must be object at the root"))
-    _check(schema, path, found, is_root=True)
-    return found
+    _declared(schema, _ROOT, path, found)
+    _complete(schema, schema, path, path, found)
+    return sorted(found, key=lambda each: f"{each.field}: {each.message}")
 
 
-def _check(schema: JSONMapping, path: str, found: list[FieldError], is_root: bool = False) -> None:
-    before = len(found)
-    _check_forbidden(schema, path, found)
-    _check_type(schema, path, found, is_root)
-    _check_pattern(schema, path, found)
-    _check_list_type(schema, path, found)
-    for name, child in (schema.get("properties") or {}).items():
-        if is_root and name in METADATA_FIELDS:
-            _check_root_metadata(name, child, path, found)
-            continue
-        _check(child, f"{path}.properties[{name}]", found)
-    additional = schema.get("additionalProperties")
-    if isinstance(additional, Mapping):
-        if schema.get("properties"):
-            found.append(
-                errors.forbidden(
-                    f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
-                )
-            )
-        _check(additional, f"{path}.additionalProperties", found)
-    elif additional is False:
-        found.append(errors.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false"))
-    items = schema.get("items")
-    if isinstance(items, Mapping):
-        _check(items, f"{path}.items", found)
-    _check_alternatives(schema, path, found)
-    if len(found) == before:
-        _check_default(schema, path, found)
-        _check_rules(schema, path, found, is_root)
-
-
-def _check_root_metadata(name: str, child: JSONMapping, path: str, found: list[FieldError]) -> None:
-    allowed = {"metadata": "object"}.get(name, "string")
-    if child.get("type") != allowed:
-        found.append(errors.invalid(f"{path}.properties[{name}].type", child.get("type"), f"must be {allowed}"))
-
-
-def _check_forbidden(schema: JSONMapping, path: str, found: list[FieldError]) -> None:
-    for field in _FORBIDDEN:
-        if schema.get(field):
-            found.append(errors.forbidden(f"{path}.{field}", f"{field} is not supported"))
-    if schema.get("uniqueItems"):
-        detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
-        found.append(errors.forbidden(f"{path}.uniqueItems", detail))
-
-
-def _check_type(schema: JSONMapping, path: str, found: list[FieldError], is_root: bool) -> None:
-    kind = schema.get("type")
-    int_or_string = schema.get("x-kubernetes-int-or-string")
-    if kind and kind not in _TYPES:
-        found.append(errors.not_supported(f"{path}.type", kind, _TYPES))
-    elif kind and int_or_string:
-        found.append(errors.invalid(f"{path}.type", kind, "must be empty if x-kubernetes-int-or-string is true"))
-    elif not kind and not is_root and not int_or_string and not schema.get("x-kubernetes-preserve-unknown-fields"):
-        what = "specified array items" if path.endswith(".items") else "specified object fields"
-        found.append(errors.required(f"{path}.type", f"must not be empty for {what}"))
-    if kind == "array" and not schema.get("items"):
+def _declared(schema: JSONMapping, level: str, path: str, found: list[FieldError]) -> None:
+    if schema.get("type") == "array" and not isinstance(schema.get("items"), Mapping):
         found.append(errors.required(f"{path}.items", "must be specified"))
-    if schema.get("x-kubernetes-embedded-resource"):
-        if kind != "object":
-            detail = "must be object if x-kubernetes-embedded-resource is true"
-            found.append(errors.invalid(f"{path}.type", kind or "", detail))
-        if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
-            detail = (
-                "must not be empty if x-kubernetes-embedded-resource is true without "
-                "x-kubernetes-preserve-unknown-fields"
-            )
-            found.append(errors.required(f"{path}.properties", detail))
-
-
-def _check_pattern(schema: JSONMapping, path: str, found: list[FieldError]) -> None:
-    pattern = schema.get("pattern")
-    if not pattern:
-        return
-    try:
-        go_pattern(pattern)
-    except PatternError as error:
-        detail = f"must be a valid regular expression, but isn't: {error}"
-        found.append(errors.invalid(f"{path}.pattern", pattern, detail))
-
-
-def _check_list_type(schema: JSONMapping, path: str, found: list[FieldError]) -> None:
-    kind = schema.get("x-kubernetes-list-type")
-    keys = schema.get("x-kubernetes-list-map-keys") or []
-    where = f"{path}.x-kubernetes-list-type"
-    if kind is None:
-        if keys:
-            found.append(errors.required(where, "must be map if x-kubernetes-list-map-keys is non-empty"))
-        return
-    if kind not in ("atomic", "set", "map"):
-        found.append(errors.not_supported(where, kind, ("atomic", "set", "map")))
-    elif schema.get("type") != "array":
-        found.append(
-            errors.invalid(
-                f"{path}.type", schema.get("type") or "", "must be array if x-kubernetes-list-type is specified"
-            )
-        )
-    elif kind == "map":
-        _check_map_keys(schema, keys, path, found)
-
-
-def _check_map_keys(schema: JSONMapping, keys: list[str], path: str, found: list[FieldError]) -> None:
-    if not keys:
-        detail = "must not be empty if x-kubernetes-list-type is map"
-        found.append(errors.required(f"{path}.x-kubernetes-list-map-keys", detail))
-    items = schema.get("items") or {}
-    if items.get("type") != "object":
-        detail = "must be object if parent array's x-kubernetes-list-type is map"
-        found.append(errors.invalid(f"{path}.items.type", items.get("type") or "", detail))
-    properties = items.get("properties") or {}
-    for index, key in enumerate(keys):
-        if key not in properties:
-            detail = "entries must all be names of item properties"
-            found.append(errors.invalid(f"{path}.x-kubernetes-list-map-keys[{index}]", key, detail))
-        elif key not in (items.get("required") or []) and "default" not in properties[key]:
-            detail = (
-                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
-            )
-            found.append(errors.required(f"{path}.items.properties[{key}].default", detail))
-
-
-def _check_alternatives(schema: JSONMapping, path: str, found: list[FieldError]) -> None:
-    for field in _ALTERNATIVES:
-        for index, each in enumerate(schema.get(field) or []):
-            _check_value_only(each, f"{path}.{field}[{index}]", found, _is_int_or_string_form(schema, field))
-    negated = schema.get("not")
-    if isinstance(negated, Mapping):
-        _check_value_only(negated, f"{path}.not", found, False)
-
-
-def _is_int_or_string_form(schema: JSONMapping, field: str) -> bool:
-    """``anyOf: [{type: integer}, {type: string}]`` is allowed with x-kubernetes-int-or-string."""
-    return bool(schema.get("x-kubernetes-int-or-string")) and field in ("anyOf", "allOf")
-
-
-def _check_value_only(schema: JSONMapping, path: str, found: list[FieldError], types_allowed: bool) -> None:
-    for field in _STRUCTURE_ONLY:
-        if schema.get(field) and not (types_allowed and field == "type"):
-            found.append(errors.forbidden(f"{path}.{field}", "must be empty to be structural"))
-    _check_pattern(schema, path, found)
-    for name, child in (schema.get("properties") or {}).items():
-        _check_value_only(child, f"{path}.properties[{name}]", found, False)
     if isinstance(schema.get("items"), Mapping):
-        _check_value_only(schema["items"], f"{path}.items", found, False)
-    for field in _ALTERNATIVES:
-        for index, each in enumerate(schema.get(field) or []):
-            _check_value_only(each, f"{path}.{field}[{index}]", found, types_allowed)
+        _declared(schema["items"], _ITEM, f"{path}.items", found)
+    for name, child in (schema.get("properties") or {}).items():
+        _declared(child, _FIELD, f"{path}.properties[{name}]", found)
+    additional = schema.get("additionalProperties")
+    if additional is not None:
+        if level == _ROOT:
+            found.append(errors.forbidden(f"{path}.additionalProperties", "must not be used at the root"))
+        if isinstance(additional, Mapping):
+            _declared(additional, _FIELD, f"{path}.additionalProperties", found)
+    _check_extensions(schema, path, found)
+    _values(schema, path, found, skip_any_of=_is_int_or_string(schema), skip_first_all_of=_is_all_of_pattern(schema))
+    _check_type(schema, level, path, found)
+    _check_type_and_object_meta(schema, level, path, found)
+
+
+def _check_extensions(schema: JSONMapping, path: str, found: list[FieldError]) -> None:
+    if schema.get("x-kubernetes-int-or-string"):
+        for field in ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"):
+            if schema.get(field):
+                detail = "must be false if x-kubernetes-int-or-string is true"
+                found.append(errors.invalid(f"{path}.{field}", True, detail))
+
+
+def _check_type(schema: JSONMapping, level: str, path: str, found: list[FieldError]) -> None:
+    kind = schema.get("type") or ""
+    where = f"{path}.type"
+    if schema.get("x-kubernetes-embedded-resource") and kind != "object":
+        detail = "must be object if x-kubernetes-embedded-resource is true"
+        found.append(errors.invalid(where, kind, detail) if kind else errors.required(where, detail))
+    elif not (kind or schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")):
+        found.append(errors.required(where, f"must not be empty {level}"))
+    if schema.get("x-kubernetes-embedded-resource") and schema.get("additionalProperties") is not None:
+        detail = "must not be used if x-kubernetes-embedded-resource is set"
+        found.append(errors.forbidden(f"{path}.additionalProperties", detail))
+    if level == _ROOT and kind and kind != "object":
+        found.append(errors.invalid(where, kind, "must be object at the root"))
+
+
+def _check_type_and_object_meta(schema: JSONMapping, level: str, path: str, found: list[FieldError]) -> None:
+    embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    properties = schema.get("properties") or {}
+    is_resource = level == _ROOT or embedded
+    for name in ("kind", "apiVersion"):
+        if is_resource and name in properties and properties[name].get("type") != "string":
+            given = properties[name].get("type") or ""
+            found.append(errors.invalid(f"{path}.properties[{name}].type", given, "must be string"))
+    if "metadata" in properties:
+        where, metadata = f"{path}.properties[metadata]", properties["metadata"]
+        if is_resource and metadata.get("type") != "object":
+            found.append(errors.invalid(f"{where}.type", metadata.get("type") or "", "must be object"))
+        if level == _ROOT and not _names_only(metadata):
+            detail = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+            found.append(errors.forbidden(where, detail))
+    if embedded and not properties and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        detail = (
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        )
+        found.append(errors.required(f"{path}.properties", detail))
+
+
+def _names_only(metadata: JSONMapping) -> bool:
+    apart = {"type", "default"}
+    if set(metadata.get("properties") or {}) <= {"name", "generateName"}:
+        apart.add("properties")
+    return not any(value for field, value in metadata.items() if field not in apart)
+
+
+def _is_int_or_string(schema: JSONMapping) -> bool:
+    return schema.get("anyOf") == _INT_OR_STRING
+
+
+def _is_all_of_pattern(schema: JSONMapping) -> bool:
+    every = schema.get("allOf") or ()
+    return bool(every) and _is_int_or_string(every[0])
+
+
+def _values(
+    schema: JSONMapping, path: str, found: list[FieldError], *, skip_any_of: bool, skip_first_all_of: bool
+) -> None:
+    """The alternatives and the pattern. Those two that say «integer or string» may name types."""
+    if not skip_any_of:
+        for index, each in enumerate(schema.get("anyOf") or ()):
+            _restricting(each, f"{path}.anyOf[{index}]", found)
+    for index, each in enumerate(schema.get("allOf") or ()):
+        _restricting(each, f"{path}.allOf[{index}]", found, skip_any_of=skip_first_all_of and not index)
+    for index, each in enumerate(schema.get("oneOf") or ()):
+        _restricting(each, f"{path}.oneOf[{index}]", found)
     if isinstance(schema.get("not"), Mapping):
-        _check_value_only(schema["not"], f"{path}.not", found, False)
+        _restricting(schema["not"], f"{path}.not", found)
+    pattern = schema.get("pattern")
+    if pattern:
+        try:
+            go_pattern(pattern)
+        except PatternError as error:
+            detail = f"must be a valid regular expression, but isn't: {error}"
+            found.append(errors.invalid(f"{path}.pattern", pattern, detail))
 
 
-def _check_default(schema: JSONMapping, path: str, found: list[FieldError]) -> None:
-    if schema.get("default") is None:
+def _restricting(schema: JSONMapping, path: str, found: list[FieldError], *, skip_any_of: bool = False) -> None:
+    """A schema below one of the alternatives."""
+    _values(schema, path, found, skip_any_of=skip_any_of, skip_first_all_of=False)
+    if isinstance(schema.get("items"), Mapping):
+        _restricting(schema["items"], f"{path}.items", found)
+    properties = schema.get("properties") or {}
+    for name, child in properties.items():
+        _restricting(child, f"{path}.properties[{name}]", found)
+    for field, detail in _DECLARATIONS:
+        value = schema.get(field)
+        given = value not in (None, False) if field == "additionalProperties" else bool(value)
+        if given or (field == "default" and value is not None):
+            found.append(errors.forbidden(f"{path}.{field}", detail))
+    if "metadata" in properties:
+        found.append(errors.forbidden(f"{path}.properties[metadata]", "must not be specified in a nested context"))
+
+
+def _complete(
+    values: JSONMapping, schema: JSONMapping | None, schema_path: str, path: str, found: list[FieldError]
+) -> None:
+    """Whatever an alternative restricts is declared outside of it."""
+    for field in ALTERNATIVES:
+        for index, each in enumerate(values.get(field) or ()):
+            _complete_below(each, schema, schema_path, f"{path}.{field}[{index}]", found)
+    if isinstance(values.get("not"), Mapping):
+        _complete_below(values["not"], schema, schema_path, f"{path}.not", found)
+
+
+def _complete_below(
+    values: JSONMapping, schema: JSONMapping | None, schema_path: str, path: str, found: list[FieldError]
+) -> None:
+    if schema is None:
+        found.append(errors.required(schema_path, f"because it is defined in {path}"))
         return
-    node = compile_schema({key: value for key, value in schema.items() if key != "default"})
-    value = {"value": schema["default"]}
-    wrapper = compile_schema({"type": "object", "properties": {"value": {}}})
-    wrapper.properties["value"] = node
-    apply_defaults(wrapper, value)
-    where = f"{path}.default"
-    if isinstance(value["value"], dict) and prune(wrapper, value):
-        found.append(errors.invalid(where, schema["default"], "must not have unknown fields"))
-    for error in validate(node, value["value"], ""):
-        field = where if error.field in ("", "<nil>") else f"{where}.{error.field}"
-        found.append(FieldError(error.reason, field, error.message))
-
-
-def _check_rules(schema: JSONMapping, path: str, found: list[FieldError], is_root: bool) -> None:
-    for index, rule in enumerate(schema.get("x-kubernetes-validations") or []):
-        where = f"{path}.x-kubernetes-validations[{index}]"
-        text = str(rule.get("rule") or "")
-        if not text.strip():
-            found.append(errors.required(f"{where}.rule", "rule is not specified"))
-            continue
-        if rule.get("reason") and rule["reason"] not in _RULE_REASONS:
-            found.append(errors.not_supported(f"{where}.reason", rule["reason"], _RULE_REASONS))
-        optional = bool(rule.get("optionalOldSelf"))
-        problem = _problem(schema, text, optional, "bool", is_root)
-        if problem:
-            found.append(errors.invalid(f"{where}.rule", text, problem))
-        expression = str(rule.get("messageExpression") or "")
-        problem = _problem(schema, expression, optional, "string", is_root) if expression else ""
-        if problem:
-            found.append(errors.invalid(f"{where}.messageExpression", expression, problem))
-
-
-def _problem(schema: JSONMapping, text: str, optional_old_self: bool, result: str, is_root: bool) -> str:
-    """Why the expression is refused, empty if it is not."""
-    try:
-        program = compile_expression(text)
-    except CelError as error:
-        return str(error)
-    return rule_problem(schema, program.tree, optional_old_self=optional_old_self, result=result, is_root=is_root)
+    _complete(values, schema, schema_path, path, found)
+    if isinstance(values.get("items"), Mapping):
+        items = cast("JSONMapping | None", schema.get("items"))
+        _complete_below(values["items"], items, f"{schema_path}.items", f"{path}.items", found)
+    declared = schema.get("properties") or {}
+    for name, child in (values.get("properties") or {}).items():
+        where = f"{schema_path}.properties[{name}]"
+        _complete_below(child, declared.get(name), where, f"{path}.properties[{name}]", found)

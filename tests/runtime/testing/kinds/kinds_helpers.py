@@ -22,7 +22,8 @@ class Written:
     def __init__(self, obj: JSON, unknown: list[str], errors: list[FieldError]) -> None:
         self.obj = obj
         self.unknown = unknown
-        self.errors = errors
+        self.errors = [each for each in errors if not each.warns]
+        self.warnings = [each.message for each in errors if each.warns]
 
     @property
     def causes(self) -> list[tuple[str, str]]:
@@ -43,7 +44,7 @@ def write(kind: Kind, obj: JSON, old: JSON | None = None, subresource: str | Non
         behaviour.prepare_create(obj)
     else:
         behaviour.prepare_update(obj, old, subresource)
-    return Written(obj, unknown, behaviour.validate(obj, old))
+    return Written(obj, unknown, behaviour.validate(obj, old, subresource))
 
 
 class Sandbox:

@@ -34,7 +34,9 @@ def spec(schema: JSON) -> JSON:
             ("FieldValueForbidden", f"{ROOT}.properties[spec].uniqueItems"),
         ),
         (
-            spec({"type": "object", "additionalProperties": False}),
+            spec(
+                {"type": "object", "additionalProperties": {"type": "string"}, "properties": {"a": {"type": "string"}}}
+            ),
             ("FieldValueForbidden", f"{ROOT}.properties[spec].additionalProperties"),
         ),
         (
@@ -76,13 +78,13 @@ def test_a_schema_that_is_not_structural_is_refused(
         (lambda crd: crd["spec"]["versions"][0].update(storage=False), ("FieldValueInvalid", "spec.versions")),
         (
             lambda crd: crd["spec"]["versions"][0].update(subresources={"scale": {"specReplicasPath": ".metadata.x"}}),
-            ("FieldValueInvalid", "spec.versions[0].subresources.scale.specReplicasPath"),
+            ("FieldValueInvalid", "spec.subresources.scale.specReplicasPath"),
         ),
         (
             lambda crd: crd["spec"]["versions"][0].update(
                 additionalPrinterColumns=[{"name": "A", "type": "text", "jsonPath": ".spec.a"}]
             ),
-            ("FieldValueInvalid", "spec.versions[0].additionalPrinterColumns[0].type"),
+            ("FieldValueInvalid", "spec.additionalPrinterColumns[0].type"),
         ),
     ],
 )
@@ -154,7 +156,10 @@ def test_every_served_version_is_a_kind_of_one_storage(sandbox: Sandbox, make_cr
 
 def test_what_a_conversion_webhook_would_do_is_missed_aloud(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     crd = make_crd(OBJECT)
-    crd["spec"]["conversion"] = {"strategy": "Webhook"}
+    crd["spec"]["conversion"] = {
+        "strategy": "Webhook",
+        "webhook": {"clientConfig": {"url": "https://a.example.com/convert"}, "conversionReviewVersions": ["v1"]},
+    }
     crd["spec"]["versions"].append(
         {"name": "v2", "served": True, "storage": False, "schema": {"openAPIV3Schema": OBJECT}}
     )
