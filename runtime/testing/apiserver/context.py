@@ -11,6 +11,8 @@ from runtime.clock import SYSTEM, Clock
 from runtime.testing.apiserver.store import Store
 from runtime.testing.kinds.model import Registry
 
+_SECONDS = len("2006-01-02T15:04:05")
+
 
 class LogProvider(Protocol):
     """Where the text of ``pods/log`` comes from; the kubelet's part.
@@ -50,4 +52,4 @@ class Context:
 
     def timestamp(self) -> str:
         """Now, as ``creationTimestamp`` shows it."""
-        return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self.clock.now().isoformat()[:_SECONDS] + "Z"

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+import orjson
+
 from runtime.types import JSONObject
 
 Path: TypeAlias = tuple[str, ...]
@@ -31,7 +33,7 @@ def value_element(value: object) -> str:
 
 
 def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return orjson.dumps(value).decode()
 
 
 def encode(paths: Iterable[Path]) -> JSONObject:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import orjson
 
@@ -179,6 +180,7 @@ class ResourceLog:
         self._entries: list[Entry] = []
         self._first = 0  # the absolute index of _entries[0]
         self._horizon = horizon
+        self._watches = 0
         self.changed = threading.Condition()
 
     @property
@@ -190,6 +192,22 @@ class ResourceLog:
     def end(self) -> int:
         """The absolute index after the last entry."""
         return self._first + len(self._entries)
+
+    @property
+    def watches(self) -> int:
+        """How many watches are open."""
+        return self._watches
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Counts as an open watch meanwhile."""
+        with self.changed:
+            self._watches += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._watches -= 1
 
     def append(self, entry: Entry) -> None:
         with self.changed:

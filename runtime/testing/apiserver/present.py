@@ -60,8 +60,6 @@ class Presenter:
 
     def bookmark(self, version: int, annotations: dict[str, str]) -> bytes:
         metadata: JSONObject = {"resourceVersion": str(version)}
-        if not self.kind.custom:
-            metadata["creationTimestamp"] = None
         if annotations:
             metadata["annotations"] = annotations
         transform = self.representation.transform

@@ -29,7 +29,9 @@ class Type:
     def __init__(self, schema: Mapping[str, Any], resolve: Any) -> None:
         self._schema = schema
         self._resolve = resolve
-        self._children: dict[str, Type] = {}
+        self._fields: dict[str, Type] = {}
+        self._others: Type | None = None
+        self._item: Type | None = None
         self.atomic = _is_atomic(schema)
         self.keys: tuple[str, ...] = _list_keys(schema)
         self.is_set = not self.atomic and not self.keys and _is_list(schema) and _is_set(schema)
@@ -42,12 +44,22 @@ class Type:
 
     def child(self, name: str) -> Type:
         """The type of a field, or of a map's values."""
+        found = self._fields.get(name)
+        if found is not None:
+            return found
         known = self._properties.get(name)
-        return self._made(name if known is not None else "", known or self._schema.get("additionalProperties"))
+        if known is not None:
+            found = self._fields[name] = self._made(known)
+            return found
+        if self._others is None:
+            self._others = self._made(self._schema.get("additionalProperties"))
+        return self._others
 
     @property
     def item(self) -> Type:
-        return self._made("[]", self._schema.get("items"))
+        if self._item is None:
+            self._item = self._made(self._schema.get("items"))
+        return self._item
 
     @property
     def required(self) -> Sequence[str]:
@@ -60,12 +72,8 @@ class Type:
     def default(self) -> Any:
         return self._schema.get("default", _MISSING)
 
-    def _made(self, name: str, schema: Any) -> Type:
-        found = self._children.get(name)
-        if found is None:
-            resolved = self._resolve(schema) if isinstance(schema, Mapping) else {}
-            found = self._children[name] = Type(resolved, self._resolve)
-        return found
+    def _made(self, schema: Any) -> Type:
+        return Type(self._resolve(schema) if isinstance(schema, Mapping) else {}, self._resolve)
 
 
 def _is_list(schema: Mapping[str, Any]) -> bool:
@@ -238,16 +246,16 @@ def compare(old: Any, new: Any, node: Type) -> Difference:
 
 
 def _compare(old: Any, new: Any, node: Type, path: Path, difference: Difference) -> None:
-    if old is _MISSING and new is _MISSING:
+    if old is _MISSING:
+        if new is not _MISSING:
+            _add(new, node, path, difference.added)
         return
     if _is_leaf(old, new, node):
         _compare_leaf(old, new, path, difference)
         return
-    if path and old is _MISSING:
-        difference.added.add(path)
-    elif path and new is _MISSING:
+    if path and new is _MISSING:
         difference.removed.add(path)
-    if old is not _MISSING and old == new:
+    if old == new:
         return
     if isinstance(old, dict) or isinstance(new, dict):
         before = old if isinstance(old, dict) else {}
@@ -264,10 +272,25 @@ def _compare(old: Any, new: Any, node: Type, path: Path, difference: Difference)
             _compare(was.get(element, _MISSING), now.get(element, _MISSING), node.item, below, difference)
 
 
+def _add(new: Any, node: Type, path: Path, added: set[Path]) -> None:
+    """All that is new where nothing was: the common case, of every creation."""
+    added.add(path)
+    if node.atomic or not new:
+        return
+    if isinstance(new, dict):
+        for name, value in new.items():
+            below = (*path, f"f:{name}")
+            if isinstance(value, (dict, list)):
+                _add(value, node.child(name), below, added)
+            else:
+                added.add(below)
+    elif isinstance(new, list) and _granular(node):
+        for element, value in dict(_items(new, node)).items():
+            _add(value, node.item, (*path, element), added)
+
+
 def _compare_leaf(old: Any, new: Any, path: Path, difference: Difference) -> None:
-    if old is _MISSING:
-        difference.added.add(path)
-    elif new is _MISSING:
+    if new is _MISSING:
         difference.removed.add(path)
     elif old != new or isinstance(old, bool) is not isinstance(new, bool):
         difference.modified.add(path)
