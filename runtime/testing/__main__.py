@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 A Kubernetes API server for tests: real HTTP, real resource versions, watches, patches, server-side
-apply, CustomResourceDefinitions with validation. Everything is in memory. Nothing is authorized: who
-may ask may do everything. No controller runs: Pods stay Pending, StatefulSets make no Pods."""
+apply, CustomResourceDefinitions with validation. Everything is in memory, until --save. Nothing is
+authorized: who may ask may do everything. No controller runs: Pods stay Pending, StatefulSets make no Pods."""
 
 _EPILOG = """\
 examples:
   python -m runtime.testing --port 8001 --crds crds/
   python -m runtime.testing --port 0 --kubeconfig /tmp/fake.kubeconfig
   kubectl --kubeconfig /tmp/fake.kubeconfig get namespaces
+  python -m runtime.testing --load state/ --save state/ --audit-log-path -
 
-exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 could not start, 2 wrong usage."""
+exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 could not start or save, 2 wrong usage."""
 
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-class StartError(Exception):
-    """The server could not start; the text says why and what to do."""
+class ServeError(Exception):
+    """The server could not start, or could not save; the text says why and what to do."""
 
 
 def main(argv: Sequence[str] | None = None, stop: threading.Event | None = None) -> int:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None, stop: threading.Event | None = None)
     _stop_on_signals(stop)
     try:
         _serve(options, stop)
-    except StartError as error:
+    except ServeError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
@@ -90,6 +91,20 @@ def _add_content(group: argparse._ArgumentGroup) -> None:
         type=Path,
         help="a manifest, or a folder of manifests, to apply at the start: CustomResourceDefinitions first, then "
         "whatever else is in them; may be given several times",
+    )
+    group.add_argument(
+        "--load",
+        metavar="DIR",
+        type=Path,
+        help="begin with the objects of this folder of YAML files, exactly as they were saved; files in it that were "
+        "written by hand are created (kubectl get -o yaml > FILE makes good ones)",
+    )
+    group.add_argument(
+        "--save",
+        metavar="DIR",
+        type=Path,
+        help="write all objects to this folder at the end, one YAML file each; where --load names it, too, it need not "
+        "exist the first time",
     )
 
 
@@ -135,41 +150,55 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
 
 def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
+    if options.save is not None:
+        _check_save(options.save)
+    server = _server(options)
+    try:
+        with server:
+            _fill(server, options)
+            if options.kubeconfig is not None:
+                _write_kubeconfig(server, options.kubeconfig)
+            _say_how(server, options.kubeconfig, options.save)
+            stop.wait()
+        if options.save is not None:
+            _save(server, options.save)
+    finally:
+        if options.kubeconfig is not None:
+            _remove_kubeconfig(options.kubeconfig, server.url)
+
+
+def _server(options: argparse.Namespace) -> FakeAPIServer:
     from runtime.testing.apiserver import AuditLogError, FakeAPIServer
 
     for path in options.crds:
         if not path.exists():
-            raise StartError(f"--crds {path}: there is no such file or folder")
+            raise ServeError(f"--crds {path}: there is no such file or folder")
     tokens: Path | None = options.token_auth_file
     if tokens is not None and not tokens.is_file():
-        raise StartError(f"--token-auth-file {tokens}: there is no such file")
+        raise ServeError(f"--token-auth-file {tokens}: there is no such file")
     try:
-        server = FakeAPIServer(
+        return FakeAPIServer(
             options.port,
             options.host,
             token_auth_file=tokens,
             audit_log_path=options.audit_log_path,
         )
     except ValueError as error:
-        raise StartError(f"--token-auth-file {error}") from error
+        raise ServeError(f"--token-auth-file {error}") from error
     except AuditLogError as error:
-        raise StartError(f"--audit-log-path {error}") from error
+        raise ServeError(f"--audit-log-path {error}") from error
     except OSError as error:
         where = f"{options.host}:{options.port}"
-        raise StartError(
+        raise ServeError(
             f"cannot listen on {where}: {error.strerror or error}; free the port, or use --port 0 for any other"
         ) from error
-    try:
-        with server:
-            for path in options.crds:
-                _apply(server, path)
-            if options.kubeconfig is not None:
-                _write_kubeconfig(server, options.kubeconfig)
-            _say_how(server, options.kubeconfig)
-            stop.wait()
-    finally:
-        if options.kubeconfig is not None:
-            _remove_kubeconfig(options.kubeconfig, server.url)
+
+
+def _fill(server: FakeAPIServer, options: argparse.Namespace) -> None:
+    if options.load is not None:
+        _load(server, options.load, may_be_missing=options.load == options.save)
+    for path in options.crds:
+        _apply(server, path)
 
 
 def _apply(server: FakeAPIServer, path: Path) -> None:
@@ -178,18 +207,46 @@ def _apply(server: FakeAPIServer, path: Path) -> None:
     try:
         applied = server.apply_manifests(path)
     except (ValueError, OSError, StatusError, yaml.YAMLError) as error:
-        raise StartError(f"--crds {path}: {error}") from error
+        raise ServeError(f"--crds {path}: {error}") from error
     if not applied:
-        raise StartError(f"--crds {path}: no manifest in there; *.yaml, *.yml and *.json files are read")
+        raise ServeError(f"--crds {path}: no manifest in there; *.yaml, *.yml and *.json files are read")
+
+
+def _load(server: FakeAPIServer, folder: Path, *, may_be_missing: bool) -> None:
+    from runtime.testing.apiserver import StatusError
+
+    if may_be_missing and not folder.exists():
+        return
+    try:
+        server.load(folder)
+    except (ValueError, OSError, StatusError) as error:
+        raise ServeError(f"--load {error}") from error
+
+
+def _check_save(folder: Path) -> None:
+    """Before there is something to lose."""
+    from runtime.testing.apiserver.state import check_replaceable
+
+    try:
+        check_replaceable(folder)
+    except (ValueError, OSError) as error:
+        raise ServeError(f"--save {error}") from error
+
+
+def _save(server: FakeAPIServer, folder: Path) -> None:
+    try:
+        server.save(folder)
+    except (ValueError, OSError) as error:
+        raise ServeError(f"--save {error}") from error
 
 
 def _write_kubeconfig(server: FakeAPIServer, path: Path) -> None:
     try:
         if path.exists() and not _is_ours(path):
-            raise StartError(f"--kubeconfig {path}: the file exists and is not ours; name another, or remove it")
+            raise ServeError(f"--kubeconfig {path}: the file exists and is not ours; name another, or remove it")
         server.kubeconfig(path)
     except OSError as error:
-        raise StartError(f"--kubeconfig {path}: {error.strerror or error}") from error
+        raise ServeError(f"--kubeconfig {path}: {error.strerror or error}") from error
 
 
 def _is_ours(path: Path) -> bool:
@@ -211,13 +268,14 @@ def _remove_kubeconfig(path: Path, url: str) -> None:
         return
 
 
-def _say_how(server: FakeAPIServer, kubeconfig: Path | None) -> None:
+def _say_how(server: FakeAPIServer, kubeconfig: Path | None, save: Path | None) -> None:
     use = f"kubectl --kubeconfig {kubeconfig}" if kubeconfig is not None else f"kubectl --server {server.url}"
+    kept = f"all objects are kept in {save}" if save is not None else "nothing is kept"
     sys.stdout.write(
         f"serving on {server.url}\n"
         f"  kubectl   {use} get namespaces\n"
         f'  python    Client("{server.url}")\n'
-        "Ctrl-C ends it; nothing is kept.\n"
+        f"Ctrl-C ends it; {kept}.\n"
     )
     sys.stdout.flush()
 

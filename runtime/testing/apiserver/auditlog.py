@@ -18,6 +18,7 @@ from runtime.types import JSONObject
 
 _STARTED = "ResponseStarted"
 _COMPLETE = "ResponseComplete"
+_FAULT = "runtime.testing/fault"  # an annotation: which fault struck
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -85,6 +86,8 @@ def _event(entry: AuditEntry, stage: str, now: datetime, answer: bytes) -> JSONO
         event["objectRef"] = _object_ref(entry)
     if entry.code:
         event["responseStatus"] = _response_status(entry.code, answer)
+    if entry.fault:
+        event["annotations"] = {_FAULT: entry.fault}
     event["requestReceivedTimestamp"] = (entry.received or _EPOCH).strftime(_TIME)
     event["stageTimestamp"] = now.strftime(_TIME)
     return event
@@ -143,6 +146,7 @@ def entry_of(event: Mapping[str, Any]) -> AuditEntry:
         query=dict(parse_qsl(uri.query, keep_blank_values=True)),
         groups=tuple(user.get("groups") or ()),
         impersonated=(event.get("impersonatedUser") or {}).get("username", ""),
+        fault=(event.get("annotations") or {}).get(_FAULT, ""),
         id=str(event.get("auditID", "")),
         received=datetime.fromisoformat(received.replace("Z", "+00:00")) if received else None,
     )

@@ -54,8 +54,7 @@ def write_state(context: Context, folder: Path) -> None:
     :raises ValueError: the folder holds files, but no state that was saved: it is left as it is.
     :raises OSError: it cannot be written.
     """
-    if folder.exists() and not (folder / STATE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: holds something else than a saved state; name another folder, or empty it")
+    check_replaceable(folder)
     with context.store.locked():
         version = context.store.version
         found = [(key, context.store.snapshot(key)[0]) for key in context.store.resources()]
@@ -68,6 +67,12 @@ def write_state(context: Context, folder: Path) -> None:
         _swap(whole, folder)
     finally:
         shutil.rmtree(whole, ignore_errors=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """:raises ValueError: :func:`write_state` would not replace the folder."""
+    if folder.exists() and not (folder / STATE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: holds something else than a saved state; name another folder, or empty it")
 
 
 def _write_objects(root: Path, key: StorageKey, objects: Iterable[Stored]) -> None:

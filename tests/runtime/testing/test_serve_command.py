@@ -110,9 +110,14 @@ def test_help_names_every_option_and_exit_code() -> None:
     shown = run("--help")
 
     assert shown.returncode == 0
-    options = ("--port", "--host", "--crds", "--kubeconfig", "--token-auth-file", "--log-level")
+    options = {each for action in command._parser()._actions for each in action.option_strings}
+    assert {"--port", "--crds", "--kubeconfig", "--load", "--save", "--audit-log-path"} <= options
     for text in (*options, "exit codes", "examples"):
         assert text in shown.stdout
+
+
+def test_every_option_says_what_it_does() -> None:
+    assert [action.option_strings for action in command._parser()._actions if not action.help] == []
 
 
 def test_a_busy_port_is_named() -> None:
@@ -190,6 +195,59 @@ def test_only_who_has_a_token_may_ask(tmp_path: Path, capsys: pytest.CaptureFixt
     finally:
         stop.set()
         server.join(20)
+
+
+def stopped() -> threading.Event:
+    stop = threading.Event()
+    stop.set()
+    return stop
+
+
+def test_objects_are_saved_at_the_end_and_loaded_at_the_start(
+    manifests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    both = ["--port", "0", "--load", str(state), "--save", str(state)]
+
+    assert command.main([*both, "--crds", str(manifests)], stop=stopped()) == 0  # the first time there is nothing
+    assert f"all objects are kept in {state}" in capsys.readouterr().out
+    first = yaml.safe_load((state / "example.com/widgets/default/w.yaml").read_text())
+
+    assert command.main(both, stop=stopped()) == 0
+    assert yaml.safe_load((state / "example.com/widgets/default/w.yaml").read_text()) == first
+    assert first["metadata"]["uid"]
+
+
+def test_a_state_that_cannot_be_loaded_or_saved_is_named_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--port", "0", "--load", str(tmp_path / "none")], stop=stopped()) == 1
+    assert f"--load {tmp_path}/none: there is no such folder" in capsys.readouterr().err
+    (tmp_path / "x.yaml").write_text("- 1")
+    assert command.main(["--port", "0", "--load", str(tmp_path)], stop=stopped()) == 1
+    assert f"--load {tmp_path}/x.yaml: a document is not an object" in capsys.readouterr().err
+    assert command.main(["--port", "0", "--save", str(tmp_path)], stop=threading.Event()) == 1  # it would not end
+    assert f"--save {tmp_path}: holds something else" in capsys.readouterr().err
+
+
+def test_requests_are_written_to_the_audit_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stop, log = threading.Event(), tmp_path / "audit.log"
+    arguments = ["--port", "0", "--audit-log-path", str(log)]
+    server = threading.Thread(target=command.main, args=(arguments, stop), name="server-under-test")
+    server.start()
+    try:
+        while not (line := capfd.readouterr().out):
+            assert server.is_alive()
+            time.sleep(0.01)
+        urllib.request.urlopen(f"{line.split()[2]}/api/v1/namespaces/default").close()
+    finally:
+        stop.set()
+        server.join(20)
+    event = json.loads(log.read_text())
+    assert (event["verb"], event["objectRef"]["name"], event["responseStatus"]["code"]) == ("get", "default", 200)
+
+    assert command.main(["--port", "0", "--audit-log-path", str(tmp_path / "no" / "log")], stop=stopped()) == 1
+    assert f"--audit-log-path {tmp_path}/no/log: No such file" in capfd.readouterr().err
 
 
 def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
