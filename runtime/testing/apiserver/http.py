@@ -158,7 +158,8 @@ class Connection:
         """Send what is to arrive; raises :class:`Disconnected`, for the connection is to be closed."""
         if cut.response is not None:
             head, body = self._whole(request, cut.response, keep_alive=request.keep_alive)
-            self._send(head + body[: len(body) // 2] if body else head[: len(head) // 2])
+            has_body = body and request.method != "HEAD"
+            self._send(head + body[: len(body) // 2] if has_body else head[: len(head) // 2])
         raise Reset if cut.reset else Disconnected
 
     def _whole(self, request: Request | None, response: Response, *, keep_alive: bool) -> tuple[bytes, bytes]:

@@ -85,9 +85,9 @@ class Injector:
         for fault in struck:
             self._hold_up(fault, asked)
         self._freeze.wait()
-        if self._outages.lives != life:
+        if self._outages.lives != life or (struck and self._stopping.is_set()):
             return Answer(Cut(), struck[-1].id if struck else "")  # it died with the server, which never served it
-        what = self._decided(struck[-1], serve) if struck else serve(None)
+        what = self._decided(struck[-1], serve) if struck else self._dated(serve(None))
         what = self._over_streams(what, asked, struck[-1] if struck else None)
         self._freeze.wait()
         return Answer(what, struck[-1].id if struck else "")
@@ -131,11 +131,15 @@ class Injector:
             behind = fault.made_at if effect.stale < 0 else self._store.version - effect.stale
             replica = Replica(self._store, behind)
         with self._clock.skewed(effect.skew) if effect.skew is not None else contextlib.nullcontext():
-            response = serve(replica)
-            if self._clock.off:
-                response.headers["Date"] = format_datetime(self._clock.now(), usegmt=True)
+            response = self._dated(serve(replica))
         if replica is not None:
             replica.catch_up()
+        return response
+
+    def _dated(self, response: Response) -> Response:
+        """With the date of a clock that is wrong."""
+        if self._clock.off:
+            response.headers["Date"] = format_datetime(self._clock.now(), usegmt=True)
         return response
 
     def _over_streams(self, what: Response | Cut, asked: Asked, struck: Fault | None) -> Response | Cut:

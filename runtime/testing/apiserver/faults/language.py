@@ -7,9 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
-
-import yaml
+from typing import Any, TypeVar, cast
 
 from runtime.testing.apiserver.faults.frequency import Frequency
 from runtime.testing.apiserver.faults.rules import ANY, CHANGES, At, Effect, Match, Patterns, Rule, Selection, When
@@ -52,13 +50,15 @@ def read_document(source: bytes | Mapping[str, object] | Sequence[object]) -> Do
     """A fault, a list of them, or ``{seed: N, faults: [...]}``; bytes are YAML or JSON. :raises BadFault: it is not."""
     given: object = source
     if isinstance(source, bytes):
+        import yaml  # which takes longer to import than most servers have faults
+
         try:
             given = yaml.safe_load(source)
         except yaml.YAMLError as error:
             raise BadFault(f"this is no YAML: {error}") from error
     seed: int | None = None
     if isinstance(given, Mapping) and "faults" in given:
-        _refuse_unknown("", given, ("seed", "faults"))
+        _refuse_unknown(given, ("seed", "faults"))
         seed = _at("seed", _integer(), given["seed"]) if "seed" in given else None
         given = given["faults"]
         if not isinstance(given, Sequence) or isinstance(given, str | bytes):
@@ -79,7 +79,7 @@ def read_fault(given: object, where: str = "", match: Match | None = None) -> tu
     if not isinstance(given, Mapping):
         raise BadFault(f"{where or 'a fault'}: expected a mapping, got {given!r}")
     try:
-        _refuse_unknown("", given, (*_SELECTION, "query", *_FREQUENCY, *_EFFECT, "at", "id"))
+        _refuse_unknown(given, (*_SELECTION, "query", *_FREQUENCY, *_EFFECT, "at", "id"))
         fields = tuple((key, _at(key, _patterns, given[key])) for key in _SELECTION if key in given)
         selection = Selection(fields, _query(given.get("query")), match)
         at = _at_event(given["at"]) if "at" in given else None
@@ -87,7 +87,10 @@ def read_fault(given: object, where: str = "", match: Match | None = None) -> tu
         _check(given, effect, at)
         id_ = _at("id", _text, given["id"]) if "id" in given else None
         source: JSONObject = {str(key): value for key, value in given.items() if key != "id"}
-        return Rule(selection, _frequency(given), at, effect, source), id_
+        rule = Rule(selection, _frequency(given), at, effect, source)
+        if rule.within_watches and not dict(fields).get("verb", ANY).fit("watch"):
+            raise BadFault("verb: only watches have events: let it be watch")
+        return rule, id_
     except BadFault as error:
         raise BadFault(f"{where}.{error}" if where else str(error)) from None
 
@@ -131,7 +134,7 @@ def _at_event(given: object) -> At:
     if not isinstance(given, Mapping):
         return At(CHANGES, ANY, ANY, Frequency(nth=_at("at", _numbers, given)))
     try:
-        _refuse_unknown("", given, ("type", "namespace", "name", *_FREQUENCY))
+        _refuse_unknown(given, ("type", "namespace", "name", *_FREQUENCY))
         type_ = _at("type", _event_types, given["type"]) if "type" in given else CHANGES
         namespace, name = (_at(key, _patterns, given[key]) if key in given else ANY for key in ("namespace", "name"))
         return At(type_, namespace, name, _frequency(given))
@@ -143,13 +146,13 @@ def _effect(given: Mapping[object, object]) -> Effect:
     return Effect(**{key: _at(key, read, given[key]) for key, read in _EFFECT.items() if key in given})
 
 
-def _refuse_unknown(where: str, given: Mapping[object, object], known: Iterable[str]) -> None:
+def _refuse_unknown(given: Mapping[object, object], known: Iterable[str]) -> None:
     words = list(known)
     for key in given:
         if key not in words:
             near = difflib.get_close_matches(str(key), words, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(words)}"
-            raise BadFault(f"{where}{key}: there is no such word: {hint}")
+            raise BadFault(f"{key}: there is no such word: {hint}")
 
 
 # -- single values
@@ -229,7 +232,7 @@ def _range(value: object) -> tuple[float, float]:
 def _when(value: object) -> When:
     if value not in ("before", "after"):
         raise BadFault(f"expected before or after, got {value!r}")
-    return cast(When, value)
+    return value
 
 
 def _true(value: object) -> bool:
@@ -243,14 +246,14 @@ def _true_or(read: Reader[T], as_true: T) -> Reader[T]:
 
 
 _SELECTION = ("verb", "group", "resource", "subresource", "namespace", "name", "user", "user_agent", "path")
-_FREQUENCY: dict[str, Reader[object]] = {
+_FREQUENCY: dict[str, Reader[Any]] = {
     "nth": _numbers,
     "every": _integer(1),
     "after": _integer(0),
     "probability": _number(0, 1),
     "times": _integer(0),
 }
-_EFFECT: dict[str, Reader[object]] = {
+_EFFECT: dict[str, Reader[Any]] = {
     "delay": _range,
     "status": _integer(400, 599),
     "reason": _text,

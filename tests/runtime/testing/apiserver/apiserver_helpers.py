@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -207,7 +208,8 @@ class Watching:
 
     def close(self) -> None:
         if self._connection.sock is not None:
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # reset by the server
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self.response.close()
         self._connection.close()

@@ -1,0 +1,263 @@
+"""What faults do to the events of watches, also of those that were open before."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runtime.testing import FakeAPIServer, FakeClock
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, Watching
+from tests.support.waiting import eventually
+
+Watch = Callable[..., Watching]
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+@pytest.fixture
+def opened(api: Http, watch: Watch) -> Watching:
+    """A watch of ConfigMaps that is open before any fault, and has seen one."""
+    api.made(CONFIGMAPS, "first")
+    found = watch(f"{CONFIGMAPS}?watch=1")
+    found.wait(1, 30)
+    return found
+
+
+def make(api: Http, *names: str) -> None:
+    for name in names:
+        api.made(CONFIGMAPS, name)
+
+
+def test_a_lost_event_and_the_rest(server: FakeAPIServer, api: Http, opened: Watching) -> None:
+    fault = server.faults.add(verb="watch", at={"name": "b"}, lose=True)
+    make(api, "a", "b", "c")
+    assert [name for _, name in (opened.wait(3, 30), opened.brief)[1]] == ["first", "a", "c"]
+    assert (fault.hits, fault.events) == (1, 1)
+
+
+@pytest.mark.parametrize(("times", "sent"), [(True, 2), (3, 4)])
+def test_a_doubled_event(server: FakeAPIServer, api: Http, opened: Watching, times: Any, sent: int) -> None:
+    server.faults.add(verb="watch", at=2, duplicate=times)
+    make(api, "a", "b", "c")
+    opened.wait(3 + sent, 30)
+    assert [name for _, name in opened.brief] == ["first", "a", *["b"] * sent, "c"]
+
+
+@pytest.mark.parametrize(
+    ("at", "lost"),
+    [
+        (1, ["a+"]),
+        ([1, 3], ["a+", "a*"]),
+        ({"type": "DELETED"}, ["a-", "b-"]),
+        ({"type": ["ADDED", "MODIFIED"], "name": "!b"}, ["a+", "a*"]),
+        ({"name": "b"}, ["b+", "b-"]),
+        ({"namespace": "other"}, []),
+        ({"every": 2}, ["b+", "a-"]),
+        ({"after": 3}, ["a-", "b-"]),
+        ({"after": 3, "times": 1}, ["a-"]),
+        ({"type": "DELETED", "nth": 2}, ["b-"]),
+        ({"probability": 0}, []),
+        (None, ["a+", "b+", "a*", "a-", "b-"]),
+    ],
+)
+def test_which_events(server: FakeAPIServer, api: Http, opened: Watching, at: Any, lost: list[str]) -> None:
+    fault = server.faults.add(verb="watch", at=at, lose=True)
+    make(api, "a", "b")
+    api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "v"}})
+    api.delete(f"{CONFIGMAPS}/a")
+    api.delete(f"{CONFIGMAPS}/b")
+    eventually(lambda: fault.events + len(opened.events) == 6, timeout=30)
+    server.faults.clear()
+    make(api, "end")
+    eventually(lambda: opened.brief[-1] == ("ADDED", "end"), timeout=30)
+    signs = {"ADDED": "+", "MODIFIED": "*", "DELETED": "-"}
+    seen = [f"{name}{signs[type_]}" for type_, name in opened.brief[1:-1]]
+    assert seen == [each for each in ["a+", "b+", "a*", "a-", "b-"] if each not in lost]
+
+
+def test_events_are_counted_in_each_watch(server: FakeAPIServer, api: Http, watch: Watch) -> None:
+    fault = server.faults.add(verb="watch", at=2, lose=True, times=2)
+    watches = [watch(f"{CONFIGMAPS}?watch=1") for _ in range(3)]
+    make(api, *"abc")
+    eventually(lambda: sorted(len(each.events) for each in watches) == [2, 2, 3], timeout=30)
+    assert (fault.hits, fault.events) == (2, 2), "two watches were struck, the third is as usual"
+
+
+def test_chance_loses_the_same_events_by_the_same_seed() -> None:
+    def seen(seed: int) -> list[str]:
+        with FakeAPIServer(seed=seed, faults=[{"verb": "watch", "at": {"probability": 0.5}, "lose": True}]) as server:
+            api, watching = Http(server), Watching(server, f"{CONFIGMAPS}?watch=1")
+            make(api, *(f"c{number:02}" for number in range(20)))
+            (fault,) = server.faults
+            eventually(lambda: fault.events + len(watching.events) == 20, timeout=30)
+            server.faults.clear()
+            make(api, "end")
+            eventually(lambda: watching.brief[-1:] == [("ADDED", "end")], timeout=30)
+            watching.close()
+            api.close()
+            return [name for _, name in watching.brief]
+
+    assert seen(1) == seen(1) != seen(2)
+    assert 3 < len(seen(1)) < 18
+
+
+@pytest.mark.parametrize(("when", "seen"), [("before", ["first", "a"]), ("after", ["first", "a", "b"])])
+@pytest.mark.parametrize("how", ["drop", "reset", "end"])
+def test_watches_that_come_to_an_end(
+    server: FakeAPIServer, api: Http, opened: Watching, how: str, when: str, seen: list[str]
+) -> None:
+    server.faults.load({"verb": "watch", "at": 2, how: when})
+    make(api, "a", "b", "c")
+    opened.wait_end(30)
+    assert [name for _, name in opened.brief] == seen
+
+
+def read_all(server: FakeAPIServer, query: str = "", http_1_0: bool = False) -> bytes:
+    """All bytes of a watch until its connection is closed."""
+    version = "1.0" if http_1_0 else "1.1"
+    data = b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        path = f"{CONFIGMAPS}?watch=1{query}"
+        sock.sendall(f"GET {path} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        while part := sock.recv(65536):
+            data += part
+    return data.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("http_1_0", [False, True])
+@pytest.mark.parametrize("at", [2, None])
+def test_a_truncated_chunk(server: FakeAPIServer, api: Http, at: Any, http_1_0: bool) -> None:
+    make(api, "a", "b")
+    server.faults.add(verb="watch", at=at, truncate=True)
+    data = read_all(server, http_1_0=http_1_0)
+    whole, cut = (1, b'"name":"b"') if at else (0, b'"name":"a"')
+    assert data.count(b"\n{" if not http_1_0 else b"}\n") >= whole
+    assert data.count(b'{"type":"ADDED"') == whole + 1
+    assert not data.endswith((b"\n", b"0\r\n\r\n"))
+    assert cut in data or len(data.rpartition(b'{"type"')[2]) > 10
+
+
+def test_an_end_is_proper_and_a_drop_is_not(server: FakeAPIServer, api: Http) -> None:
+    make(api, "a", "b")
+    server.faults.add(verb="watch", nth=1, at=2, end="before")
+    server.faults.add(verb="watch", nth=2, at=2, drop="before")
+    assert read_all(server).endswith(b"\n\r\n0\r\n\r\n")
+    assert read_all(server).endswith(b"}\n\r\n")
+
+
+def test_an_error_event(server: FakeAPIServer, api: Http, opened: Watching) -> None:
+    server.faults.add(verb="watch", at=2, status=410, message="too old", retry_after=2)
+    make(api, "a", "b", "c")
+    events = opened.wait_end(30)
+    assert [event["type"] for event in events] == ["ADDED", "ADDED", "ERROR"]
+    status = events[2]["object"]
+    assert (status["code"], status["reason"], status["message"]) == (410, "Expired", "too old")
+    assert status["details"] == {"retryAfterSeconds": 2}
+
+
+def test_a_half_open_watch_sends_what_it_held_back_when_the_fault_is_gone(
+    server: FakeAPIServer, api: Http, opened: Watching
+) -> None:
+    fault = server.faults.add(verb="watch", at={"name": "b"}, stall=True)
+    make(api, "a", "b", "c")
+    eventually(lambda: fault.events == 1, timeout=30)
+    assert [name for _, name in opened.brief][-1] != "b"
+    opened.wait(2, 30)
+    assert not opened.ended
+    server.faults.remove(fault)
+    opened.wait(4, 30)
+    assert [name for _, name in opened.brief] == ["first", "a", "b", "c"]
+
+
+def test_a_half_open_watch_sends_no_bookmarks_and_no_end() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock, bookmark_interval=5) as server:
+        api = Http(server)
+        stalled, usual = (
+            Watching(server, f"{CONFIGMAPS}?watch=1&allowWatchBookmarks=1&timeoutSeconds=60&labelSelector={selector}")
+            for selector in ("", "none")
+        )
+        server.faults.add(verb="watch", query={"labelSelector": ""}, stall=True)
+        while not usual.ended:
+            clock.advance(1)
+        assert ("BOOKMARK", "") in usual.brief
+        make(api, "a")
+        assert (stalled.brief, stalled.ended) == ([], False), "though its time is over, too"
+        server.faults.clear()
+        stalled.wait_end(30)
+        for each in (stalled, usual):
+            each.close()
+        api.close()
+
+
+def test_a_half_open_watch_ends_with_its_client_and_with_its_server(server: FakeAPIServer, api: Http) -> None:
+    fault = server.faults.add(verb="watch", stall=True)
+    make(api, "a")
+    api.close()
+    watches = [Watching(server, f"{CONFIGMAPS}?watch=1") for _ in range(2)]
+    eventually(lambda: fault.hits == 2, timeout=30)
+    watches[0].close()
+    eventually(lambda: server.connections == 1, timeout=30)
+    server.stop()
+    watches[1].wait_end(30)
+    watches[1].close()
+
+
+def test_an_idle_watch_is_ended_at_once(server: FakeAPIServer, opened: Watching) -> None:
+    server.faults.add(verb="watch", resource="configmaps", end="before")
+    assert len(opened.wait_end(30)) == 1
+
+
+def test_only_watches_that_fit_are_struck(server: FakeAPIServer, api: Http, watch: Watch) -> None:
+    struck = watch(f"{CONFIGMAPS}?watch=1&fieldSelector=metadata.name%3Da")
+    spared = watch(f"{CONFIGMAPS}?watch=1")
+    server.faults.add(verb="watch", query={"fieldSelector": "*"}, lose=True, at={"name": "a"})
+    server.faults.add(verb="watch", resource="pods", lose=True)
+    server.faults.add(verb="watch", query={"fieldSelector": "?*"}, duplicate=True)
+    make(api, "a", "b")
+    spared.wait(1, 30)
+    server.faults.clear()
+    make(api, "c")
+    assert spared.wait(1, 30)[-1]["object"]["metadata"]["name"] in ("b", "c")
+    assert struck.brief == []
+
+
+def test_tables_are_known_by_their_rows(server: FakeAPIServer, api: Http, watch: Watch) -> None:
+    table = watch(f"{CONFIGMAPS}?watch=1", TABLE)
+    server.faults.add(verb="watch", at={"name": "b"}, lose=True)
+    make(api, "a", "b", "c")
+    cells = [event["object"]["rows"][0]["cells"][0] for event in table.wait(2, 30)]
+    assert cells == ["a", "c"]
+
+
+def test_a_late_event_is_late_by_the_delay_alone(server: FakeAPIServer, api: Http, opened: Watching) -> None:
+    fault = server.faults.add(verb="watch", at=1, delay=0.2)
+    make(api, "a", "b")
+    opened.wait(3, 30)
+    assert [name for _, name in opened.brief] == ["first", "a", "b"]
+    assert fault.events == 1
+
+
+def test_a_watch_that_is_dropped_before_its_answer(server: FakeAPIServer, api: Http) -> None:
+    fault = server.faults.add(verb="watch", drop="before", times=1)
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        Watching(server, f"{CONFIGMAPS}?watch=1")
+    assert fault.hits == 1
+
+
+@pytest.mark.parametrize("initial", ["resourceVersion=0", "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"])
+def test_a_watch_of_a_replica_that_lags_begins_in_the_past_and_catches_up(
+    server: FakeAPIServer, api: Http, watch: Watch, initial: str
+) -> None:
+    make(api, "a")
+    server.faults.add(stale=True, times=1)
+    api.delete(f"{CONFIGMAPS}/a")
+    make(api, "b")
+    if "sendInitial" in initial:
+        initial += "&resourceVersion=1&allowWatchBookmarks=true"
+    watching = watch(f"{CONFIGMAPS}?watch=1&{initial}")
+    eventually(lambda: ("ADDED", "b") in watching.brief, timeout=30)
+    assert [each for each in watching.brief if each[1]] == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "b")]
