@@ -5,21 +5,36 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 import orjson
 
 from runtime.testing.kinds.model import Kind
+from runtime.testing.kinds.openapi_paths import META, gvk, paths_of
 from runtime.testing.kinds.schemas import REF, definitions
 from runtime.types import JSONObject
 
 QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+RAW: Final = "io.k8s.apimachinery.pkg.runtime.RawExtension"
+TIME: Final = f"{META}.Time"
+MICRO_TIME: Final = f"{META}.MicroTime"
+PATCH: Final = f"{META}.Patch"
+_LIST_META: Final = f"{META}.ListMeta"
 _SPECIAL: Final[Mapping[str, JSONObject]] = {
     QUANTITY: {"oneOf": [{"type": "string"}, {"type": "number"}]},
     INT_OR_STRING: {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
+    RAW: {"type": "object"},
+    TIME: {"type": "string", "format": "date-time"},
+    MICRO_TIME: {"type": "string", "format": "date-time"},
+    PATCH: {"type": "object"},
 }
+_INT_OR_STRING_MARK: Final = "x-kubernetes-int-or-string"
+# What the schema of a field says of such a type, and nothing else.
+_FIELD_MARKS: Final = frozenset(
+    {"type", "format", _INT_OR_STRING_MARK, "x-micro-time", "x-quantity", "x-raw", "x-shown", "x-pointer"}
+)
 _CACHED: Final = 64  # documents; a document is made again when it was pushed out
 _cache: OrderedDict[tuple[Kind, ...], bytes] = OrderedDict()
 _cache_lock: Final = threading.Lock()
@@ -47,7 +62,7 @@ def digest(encoded: bytes) -> str:
 def _build(kinds: Sequence[Kind]) -> JSONObject:
     paths: JSONObject = {}
     for kind in kinds:
-        paths |= _paths(kind)
+        paths |= paths_of(kind, schema_name(kind))
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
@@ -62,11 +77,16 @@ def schemas_of(kinds: Sequence[Kind]) -> dict[str, JSONObject]:
     todo: list[str] = []
     for kind in kinds:
         if kind.custom:
-            schemas[schema_name(kind)] = _published(kind.schema or {}, todo) | {
-                "x-kubernetes-group-version-kind": [_gvk(kind)]
+            schemas[schema_name(kind)] = _published(kind.schema or {}, todo, custom=True) | {
+                "x-kubernetes-group-version-kind": [gvk(kind)]
             }
         else:
             todo.append(schema_name(kind))
+        if "list" in kind.verbs:
+            schemas[f"{schema_name(kind)}List"] = _list_schema(kind)
+            todo.append(_LIST_META)
+        todo += [reference for path in paths_of(kind, schema_name(kind)).values() for reference in _references(path)]
+    todo = [each for each in todo if each not in schemas]
     while todo:
         name = todo.pop()
         if name not in schemas:
@@ -83,86 +103,69 @@ def schema_name(kind: Kind) -> str:
     return f"{group}.{kind.gvr.version}.{kind.kind}"
 
 
-def _published(schema: Schema, todo: list[str]) -> JSONObject:
-    """A schema as clients expect it; what it refers to is added to ``todo``."""
-    if schema.get("x-quantity"):
-        todo.append(QUANTITY)
-        return {"$ref": REF + QUANTITY}
-    if schema.get("x-kubernetes-int-or-string") and len(schema) == 1:
-        todo.append(INT_OR_STRING)
-        return {"$ref": REF + INT_OR_STRING}
+def _list_schema(kind: Kind) -> JSONObject:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": text,
+            "kind": text,
+            "metadata": {"allOf": [{"$ref": REF + _LIST_META}]},
+            "items": {"type": "array", "items": {"$ref": REF + schema_name(kind)}},
+        },
+        "x-kubernetes-group-version-kind": [{**gvk(kind), "kind": kind.list_kind}],
+    }
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"].removeprefix(REF)
+        for value in node.values():
+            yield from _references(value)
+
+
+def _published(schema: Schema, todo: list[str], *, custom: bool = False) -> JSONObject:
+    """A schema as clients expect it; what it refers to is added to ``todo``.
+
+    :param custom: it is of a CRD, and stays as it was written there.
+    """
+    named = None if custom else _named(schema)
     out: JSONObject = {}
+    if named is not None:
+        todo.append(named)
+        out["$ref"] = REF + named
     for key, value in schema.items():
         if key == "$ref":
             todo.append(str(value).removeprefix(REF))
         if key in ("items", "additionalProperties", "not") and isinstance(value, Mapping):
-            out[key] = _published(value, todo)
+            out[key] = _published(value, todo, custom=custom)
         elif key == "properties":
             fields = cast(Mapping[str, Schema], value)
-            out[key] = {name: _published(field, todo) for name, field in fields.items()}
-        elif key != "x-micro-time":
+            out[key] = {name: _published(field, todo, custom=custom) for name, field in fields.items()}
+        elif not _is_internal(key) and (named is None or key not in ("type", "format", _INT_OR_STRING_MARK)):
             out[key] = value
+    shown = schema.get("x-shown")
+    if shown is not None and "default" not in out and named is None:
+        out["default"] = shown
     if "$ref" in out and len(out) > 1:  # nothing may stand beside a $ref
         out["allOf"] = [{"$ref": out.pop("$ref")}]
     return out
 
 
-def _gvk(kind: Kind) -> JSONObject:
-    return {"group": kind.gvr.group, "kind": kind.kind, "version": kind.gvr.version}
+def _named(schema: Schema) -> str | None:
+    """The name of the schema of a type with a JSON of its own, where the field is of such a type."""
+    if schema.get("x-quantity"):
+        return QUANTITY
+    if schema.get("x-raw"):
+        return RAW
+    if schema.get(_INT_OR_STRING_MARK) and not schema.keys() - _FIELD_MARKS:
+        return INT_OR_STRING
+    if schema.get("format") == "date-time" and not schema.keys() - _FIELD_MARKS:
+        return MICRO_TIME if schema.get("x-micro-time") else TIME
+    return None
 
 
-# Paths: clients look for the verbs of a kind, and whether it takes fieldValidation
-
-
-def _paths(kind: Kind) -> JSONObject:
-    collection = kind.gvr.prefix
-    if kind.namespaced:
-        collection += "/namespaces/{namespace}"
-    collection += f"/{kind.gvr.resource}"
-    many: JSONObject = {}
-    one: JSONObject = {}
-    if "list" in kind.verbs:
-        many["get"] = _operation(kind, "list")
-    if "create" in kind.verbs:
-        many["post"] = _operation(kind, "post", writes=True)
-    if "deletecollection" in kind.verbs:
-        many["delete"] = _operation(kind, "deletecollection")
-    for verb, method, action in (
-        ("get", "get", "get"),
-        ("update", "put", "put"),
-        ("patch", "patch", "patch"),
-        ("delete", "delete", "delete"),
-    ):
-        if verb in kind.verbs:
-            one[method] = _operation(kind, action, writes=method in ("put", "patch"))
-    found: JSONObject = {collection: many}
-    if one:
-        found[f"{collection}/{{name}}"] = one
-        if "status" in kind.subresources:
-            found[f"{collection}/{{name}}/status"] = {
-                method: _operation(kind, method, writes=method != "get") for method in ("get", "put", "patch")
-            }
-    return found
-
-
-def _operation(kind: Kind, action: str, *, writes: bool = False) -> JSONObject:
-    names = ["dryRun", "fieldManager", "fieldValidation"] if writes else []
-    if action == "patch":
-        names.append("force")
-    parameters: list[JSONObject] = [
-        {
-            "name": name,
-            "in": "query",
-            "schema": {"type": "boolean" if name == "force" else "string", "uniqueItems": True},
-        }
-        for name in names
-    ]
-    content = {"application/json": {"schema": {"$ref": REF + schema_name(kind)}}}
-    operation: JSONObject = {
-        "responses": {"200": {"description": "OK", "content": content}},
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": _gvk(kind),
-    }
-    if parameters:
-        operation["parameters"] = parameters
-    return operation
+def _is_internal(key: str) -> bool:
+    return key.startswith("x-") and not key.startswith("x-kubernetes-")

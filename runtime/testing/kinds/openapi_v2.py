@@ -12,7 +12,8 @@ from typing import Final, cast
 import orjson
 
 from runtime.testing.kinds.model import Kind
-from runtime.testing.kinds.openapi import INT_OR_STRING, QUANTITY, schemas_of
+from runtime.testing.kinds.openapi import INT_OR_STRING, QUANTITY, schema_name, schemas_of
+from runtime.testing.kinds.openapi_paths import paths_of
 from runtime.testing.kinds.schemas import REF
 from runtime.types import JSONObject
 
@@ -34,10 +35,44 @@ def serve(kinds: Sequence[Kind], accept: str) -> tuple[int, str, bytes]:
     body = {
         "swagger": "2.0",
         "info": {"title": _TITLE, "version": _VERSION},
-        "paths": {},
+        "paths": _paths(kinds),
         "definitions": schemas,
     }
     return 200, "application/json", orjson.dumps(body)
+
+
+def _paths(kinds: Iterable[Kind]) -> JSONObject:
+    found: JSONObject = {}
+    for kind in kinds:
+        for path, item in paths_of(kind, schema_name(kind)).items():
+            operations = {key: _operation(each) for key, each in item.items() if key != "parameters"}
+            found[path] = {**operations, "parameters": [_parameter(each) for each in item["parameters"]]}
+    return found
+
+
+def _operation(operation: JSONObject) -> JSONObject:
+    """Bodies are parameters, and media types stand beside the schemas."""
+    out = {key: value for key, value in operation.items() if key not in ("requestBody", "responses", "parameters")}
+    parameters = [_parameter(each) for each in operation.get("parameters", ())]
+    produced: dict[str, None] = {}
+    out["responses"] = {}
+    for code, answer in operation["responses"].items():
+        content = answer.get("content", {})
+        produced |= dict.fromkeys(content)
+        schema = next((each["schema"] for each in content.values()), None)
+        shown = {"schema": _convert(schema)} if schema is not None else {}
+        out["responses"][code] = {"description": answer["description"], **shown}
+    out["produces"] = list(produced)
+    body = operation.get("requestBody")
+    if body is not None:
+        out["consumes"] = list(body["content"])
+        schema = _convert(next(iter(body["content"].values()))["schema"])
+        parameters.append({"name": "body", "in": "body", "required": True, "schema": schema})
+    return {**out, "parameters": parameters}
+
+
+def _parameter(parameter: JSONObject) -> JSONObject:
+    return {**{key: value for key, value in parameter.items() if key != "schema"}, **parameter["schema"]}
 
 
 def _as_v2(name: str, schema: Schema) -> JSONObject:

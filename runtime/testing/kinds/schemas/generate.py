@@ -32,8 +32,14 @@ from runtime.testing.kinds.schemas import REF
 
 TARGET = Path(__file__).with_name("builtin.json")
 META = "k8s.io/apimachinery/pkg/apis/meta/v1"
-_MORE = (f"{META}.DeleteOptions", f"{META}.Status", f"{META}.WatchEvent", "k8s.io/api/policy/v1.Eviction")
-_SCALE = "k8s.io/api/autoscaling/v1.Scale"
+_MORE = (f"{META}.Status", f"{META}.WatchEvent")
+# What is sent and is no resource: schema, group, version.
+_OTHERS = (
+    (f"{META}.DeleteOptions", "", "v1"),
+    ("k8s.io/api/authentication/v1.TokenRequest", "authentication.k8s.io", "v1"),
+    ("k8s.io/api/autoscaling/v1.Scale", "autoscaling", "v1"),
+    ("k8s.io/api/policy/v1.Eviction", "policy", "v1"),
+)
 _BASIC = {
     "string": {"type": "string"},
     "bool": {"type": "boolean"},
@@ -123,7 +129,10 @@ class _Writer:
             name = _go_name(row.model)
             self._todo.append(name)
             versions[name] = {"group": row.gvr.group, "kind": row.kind, "version": row.gvr.version}
-        self._todo.extend((*_MORE, _SCALE))
+        self._todo.extend(_MORE)
+        for name, group, version in _OTHERS:
+            self._todo.append(name)
+            versions[name] = {"group": group, "kind": name.rpartition(".")[2], "version": version}
         found: dict[str, Schema] = {}
         while self._todo:
             name = self._todo.popleft()
