@@ -176,10 +176,8 @@ def test_a_half_open_watch_sends_no_bookmarks_and_no_end() -> None:
     clock = FakeClock()
     with FakeAPIServer(clock=clock, bookmark_interval=5) as server:
         api = Http(server)
-        stalled, usual = (
-            Watching(server, f"{CONFIGMAPS}?watch=1&allowWatchBookmarks=1&timeoutSeconds=60&labelSelector={selector}")
-            for selector in ("", "none")
-        )
+        path = f"{CONFIGMAPS}?watch=1&resourceVersion={server.store.version}&allowWatchBookmarks=1&timeoutSeconds=60"
+        stalled, usual = (Watching(server, f"{path}&labelSelector={selector}") for selector in ("", "none"))
         server.faults.add(verb="watch", query={"labelSelector": ""}, stall=True)
         while not usual.ended:
             clock.advance(1)
