@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.crds import CRDS
+from runtime.testing.apiserver.crds import CRDS, mark_deleted
 from runtime.testing.apiserver.delete_options import FOREGROUND, ORPHAN, DeleteOptions
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.namespaces import IMMORTAL, NAMESPACES
@@ -119,7 +119,7 @@ class Deleter:
         obj = present(kind, current)
         if _pending(kind, obj, options):
             return Deleted(current, removed=False)
-        marked = self._mark(kind, obj, options)
+        marked = self._mark_crd(obj) if kind.storage_key == CRDS else self._mark(kind, obj, options)
         kept = bool(obj["metadata"].get("finalizers")) or _namespace_kept(kind, obj)
         if not kept and not obj["metadata"].get("deletionGracePeriodSeconds"):
             return self._remove(kind, current, obj, options, marked=marked)
@@ -170,6 +170,15 @@ class Deleter:
             list(metadata.get("finalizers") or ()),
         )
         return after != before
+
+    def _mark_crd(self, obj: JSONObject) -> bool:
+        """QUIRK kept: the policy does not matter, there is no grace period, and the generation stays."""
+        if obj["metadata"].get("deletionTimestamp"):
+            return False
+        now = self._context.clock.now()
+        obj["metadata"]["deletionTimestamp"] = _time(now)
+        mark_deleted(obj, now)
+        return True
 
     def _grace(self, kind: Kind, obj: JSONObject, options: DeleteOptions) -> int:
         if not kind.graceful_deletion:

@@ -17,7 +17,6 @@ from runtime.testing.apiserver.deletes import Deleter
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.namespaces import FINALIZER, NAMESPACES
 from runtime.testing.apiserver.store import Changed, Store
-from runtime.testing.apiserver.writes import present
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
@@ -78,7 +77,7 @@ class Lifecycle:
 
     def _terminating(self, key: tuple[str, str]) -> Iterator[Stored]:
         for stored in self._context.store.snapshot(key)[0]:
-            if stored.obj["metadata"].get("deletionTimestamp"):
+            if stored.deleting:
                 yield stored
 
     # -- namespaces
@@ -111,7 +110,7 @@ class Lifecycle:
         return remaining
 
     def _gone(self, kind: Kind, stored: Stored) -> bool:
-        if stored.obj["metadata"].get("deletionTimestamp"):
+        if stored.deleting:
             return False
         options = DeleteOptions(policy=BACKGROUND)
         try:
@@ -160,22 +159,30 @@ class Lifecycle:
 
     def _crd(self, crd: Stored) -> bool:
         """Delete its objects, then the kind, then itself; returns whether it is finished."""
-        finalizers = crd.obj["metadata"].get("finalizers") or []
+        obj = crd.obj
+        finalizers = obj["metadata"].get("finalizers") or []
         if crds.FINALIZER not in finalizers:
             return True
-        key = crds.instances_of(crd.obj)
-        kind = next((each for each in self._context.registry.kinds() if each.storage_key == key), None)
-        if kind is not None:
-            kept = [each for each in self._context.store.snapshot(key)[0] if not self._gone(kind, each)]
-            if kept:
-                return False
-        found = next(each for each in self._context.registry.kinds() if each.storage_key == crds.CRDS)
-        crds.unregister(self._context, present(found, crd))
+        if crds.mark_in_progress(obj, self._context.clock.now()):
+            self._replace(crds.CRDS, crd, {"status": obj["status"]})
+            return False
+        kind = crds.kind_of(self._context, obj)
+        if kind is not None and not self._without_objects(kind):
+            return False
+        crds.unregister(self._context, obj)
         rest = [each for each in finalizers if each != crds.FINALIZER]
-        if not rest:
-            return _try_delete(self._context.store, crds.CRDS, crd)
-        self._replace(crds.CRDS, crd, {"metadata": {**crd.copy()["metadata"], "finalizers": rest}})
+        if rest:
+            self._replace(crds.CRDS, crd, {"metadata": {**obj["metadata"], "finalizers": rest}})
+            return True
+        if not _try_delete(self._context.store, crds.CRDS, crd):
+            return False
+        crds.release_names(self._context, obj)
         return True
+
+    def _without_objects(self, kind: Kind) -> bool:
+        """Delete all objects of the kind; returns whether none is left."""
+        left = [each for each in self._context.store.snapshot(kind.storage_key)[0] if not self._gone(kind, each)]
+        return not left
 
 
 def _try_delete(store: Store, key: tuple[str, str], stored: Stored) -> bool:

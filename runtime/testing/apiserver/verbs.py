@@ -129,9 +129,9 @@ class Verbs:
         return presenter.answer(200, presenter.collection(page.objects, page.version, page.token, page.remaining))
 
     def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
-        """What a write sets off: a CRD's kinds are served."""
+        """What a write sets off: a CRD's kinds are served. The answer does not know of that yet."""
         if target.kind.storage_key == crds.CRDS and written.stored.version and not written.removed and not dry_run:
-            written.stored = crds.after_write(self._context, target.kind, written.stored)
+            crds.after_write(self._context, written.stored)
         return written
 
     def _answer(self, presenter: Presenter, written: Written) -> Response:
@@ -150,7 +150,9 @@ class Verbs:
             written = self._writer.update(
                 found, lambda old: {**old, **_main_part(obj, old)}, options, Ownership(options.manager)
             )
-        return present(target.kind, self._finish(target, written).stored)
+        stored = self._finish(target, written).stored
+        now = self._context.store.get(target.kind.storage_key, stored.namespace, stored.name)
+        return present(target.kind, now or stored)
 
 
 def _main_part(obj: JSONObject, old: JSONObject) -> JSONObject:

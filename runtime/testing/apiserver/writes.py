@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from runtime.testing.apiserver import errors, metadata, names
 from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.crds import check_creatable
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.namespaces import (
     NAMESPACES,
@@ -105,6 +106,7 @@ class Writer:
         def check() -> None:
             if kind.namespaced:
                 check_namespace(store, kind, namespace, name)
+            check_creatable(self._context, kind, name)
 
         if not options.dry_run:
             return store.create(kind.storage_key, namespace, name, obj, check), warnings
@@ -203,9 +205,11 @@ class Writer:
             # As the real server's, the answer shows the change under the version before it.
             last = _transient(current, to_storage(kind, obj))
             return Written(last, removed=not options.dry_run, warnings=warnings)
-        if obj == old:
+        if obj == old and kind.from_storage is None:
             return Written(current, warnings=warnings)
-        stored_form = to_storage(kind, obj)
+        stored_form = to_storage(kind, clone(obj))
+        if obj == old and stored_form == current.obj:
+            return Written(current, warnings=warnings)
         if options.dry_run:
             return Written(_transient(current, stored_form), warnings=warnings)
         return Written(store.update(kind.storage_key, current, stored_form), warnings=warnings)

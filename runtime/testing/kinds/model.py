@@ -131,14 +131,16 @@ class Kind:
     # core events.
     stored_as: tuple[str, str] | None = None
     # From what this version shows to what is stored and back; None means they are the same. Both get a private copy,
-    # may change it in place, and return the object. A custom resource is stored with the apiVersion it was written
-    # with; `from_storage` gives it this version's (conversion strategy None) and the defaults its schema gained since.
+    # may change it in place, and return the object. A custom resource is stored in the storage version of its CRD;
+    # `from_storage` gives it this version's apiVersion (conversion strategy None), the defaults its schema gained
+    # since, and no field that the schemas do not know (any more).
     to_storage: Callable[[JSONObject], JSONObject] | None = None
     from_storage: Callable[[JSONObject], JSONObject] | None = None
     # Reviews (SelfSubjectAccessReview ...): POST is answered with what this returns and nothing is stored. The second
     # argument is the caller: {"username": ..., "uid": ..., "groups": [...]}.
     answer: Callable[[JSONObject, Mapping[str, object]], JSONObject] | None = None
 
+    named_list_kind: str = ""  # where it is not the kind with List behind it
     columns: tuple[Column, ...] = ()  # of a custom resource, for Table answers
     warning: str = ""  # sent as a Warning header with every answer (deprecated versions)
 
@@ -149,7 +151,7 @@ class Kind:
 
     @property
     def list_kind(self) -> str:
-        return f"{self.kind}List"
+        return self.named_list_kind or f"{self.kind}List"
 
 
 class Registry(Protocol):
@@ -160,7 +162,8 @@ class Registry(Protocol):
     def kinds(self) -> Iterable[Kind]: ...
 
     def install_crd(self, crd: JSONObject) -> JSONObject:
-        """Called with each stored CustomResourceDefinition after its creation or change: registers its served versions
-        and returns the object's new ``status`` (NamesAccepted, Established, acceptedNames, storedVersions)."""
+        """Called with each stored CustomResourceDefinition after its creation or change, and again until the status
+        stays: takes one step towards serving its versions and returns the object's new ``status`` (NamesAccepted,
+        Established, acceptedNames)."""
 
     def remove_crd(self, crd: JSONObject) -> None: ...

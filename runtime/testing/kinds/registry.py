@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from runtime.clock import SYSTEM, Clock
 from runtime.testing.kinds.behaviours import behaviour_of
 from runtime.testing.kinds.builtin import builtin_kinds
-from runtime.testing.kinds.crds.naming import is_established, new_status
+from runtime.testing.kinds.crds.naming import is_established, next_status
 from runtime.testing.kinds.crds.served import kinds_of
 from runtime.testing.kinds.model import Kind
 from runtime.testing.kinds.services import ServiceAddresses
@@ -30,6 +30,7 @@ class DefaultRegistry:
         self._builtin = {kind.gvr: kind for kind in builtin_kinds(lambda row: behaviour_of(row, self.addresses))}
         self._kinds: dict[GVR, Kind] = dict(self._builtin)
         self._crds: dict[str, JSONObject] = {}
+        self._changed: set[str] = set()  # CRDs that were others when objects of theirs may have been stored
         self._generation = 0
 
     @property
@@ -46,7 +47,8 @@ class DefaultRegistry:
         return list(self._kinds.values())
 
     def install_crd(self, crd: JSONObject) -> JSONObject:
-        """Serve the CRD's versions, if its names are free. Called for each creation and each change of a stored CRD.
+        """Take one step towards serving the CRD's versions, which are served once its names were accepted. Called for
+        each creation and each change of a stored CRD, and again until the status stays as it is.
 
         :returns: the CRD's new status, to be stored with it.
         """
@@ -54,15 +56,18 @@ class DefaultRegistry:
         crd = copy.deepcopy(crd)
         with self._lock:
             others = [each for key, each in self._crds.items() if key != name]
-            crd["status"] = new_status(crd, others, self._clock.now())
+            crd["status"] = next_status(crd, others, self._clock.now())
             before, self._crds[name] = self._crds.get(name), crd
             if before is None or _what_counts(before) != _what_counts(crd):
-                self._replace(crd, kinds_of(crd) if is_established(crd) else [])
+                if crd["metadata"].get("generation", 1) > 1 or (before or crd)["spec"] != crd["spec"]:
+                    self._changed.add(name)
+                self._replace(crd, kinds_of(crd, changed=name in self._changed) if is_established(crd) else [])
         return copy.deepcopy(crd["status"])
 
     def remove_crd(self, crd: JSONObject) -> None:
         """Serve the CRD's kinds no longer. Removing one that is not installed changes nothing."""
         with self._lock:
+            self._changed.discard(crd["metadata"]["name"])
             if self._crds.pop(crd["metadata"]["name"], None) is not None:
                 self._replace(crd, [])
 

@@ -7,58 +7,70 @@ from collections.abc import Callable, Mapping
 from runtime.testing.kinds import paths
 from runtime.testing.kinds.crds.behaviour import CustomBehaviour
 from runtime.testing.kinds.crds.cel import compile_rules
-from runtime.testing.kinds.crds.defaulting import apply_defaults
+from runtime.testing.kinds.crds.forms import Forms
 from runtime.testing.kinds.crds.schema import Node, compile_schema
+from runtime.testing.kinds.discovery import version_order
 from runtime.testing.kinds.model import Column, Kind, ScalePaths
 from runtime.testing.kinds.schemas import REF, resolve
 from runtime.types import GVR, JSONMapping, JSONObject
 
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+_DESCRIPTION = "Custom resource definition column (in JSONPath format): "
 _AGE = Column("Age", "date", ".metadata.creationTimestamp")
 _META = f"{REF}io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
-def kinds_of(crd: JSONMapping) -> list[Kind]:
+def kinds_of(crd: JSONMapping, *, changed: bool = False) -> list[Kind]:
     """The kinds of all served versions. The CRD has passed validation.
 
     Conversion between versions changes the apiVersion only, also for CRDs that name a webhook.
+
+    :param changed: objects may have been stored when the CRD was another.
     """
-    versions = [each for each in crd["spec"]["versions"] if each.get("served")]
-    several = len(crd["spec"]["versions"]) > 1
-    return [_kind(crd, version, several) for version in versions]
+    versions = crd["spec"]["versions"]
+    nodes = {each["name"]: compile_schema(_schema_of(each)) for each in versions}
+    forms = Forms(crd["spec"]["group"], nodes, next(each["name"] for each in versions if each.get("storage")))
+    if len(versions) == 1 and not changed:
+        return [_kind(crd, versions[0], nodes[versions[0]["name"]], None)] if versions[0].get("served") else []
+    return [_kind(crd, each, nodes[each["name"]], forms) for each in versions if each.get("served")]
 
 
-def _kind(crd: JSONMapping, version: JSONMapping, several: bool) -> Kind:
+def _schema_of(version: JSONMapping) -> JSONMapping:
+    return (version.get("schema") or {}).get("openAPIV3Schema") or {}
+
+
+def _kind(crd: JSONMapping, version: JSONMapping, node: Node, forms: Forms | None) -> Kind:
     spec = crd["spec"]
     names = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
     subresources = version.get("subresources") or {}
-    schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-    node = compile_schema(schema)
     gvr = GVR(spec["group"], version["name"], spec["names"]["plural"])
     scale = subresources.get("scale")
+    scale_paths = _scale_paths(scale) if scale is not None else None
     return Kind(
         gvr=gvr,
-        kind=spec["names"]["kind"],
+        kind=names["kind"],
         namespaced=spec["scope"] == "Namespaced",
-        singular=names.get("singular") or spec["names"]["kind"].lower(),
+        singular=names.get("singular") or names["kind"].lower(),
         behaviour=CustomBehaviour(
-            kind=spec["names"]["kind"],
+            kind=names["kind"],
             node=node,
             rules=compile_rules(node),
             has_status="status" in subresources,
-            scale=_scale_paths(scale) if scale is not None else None,
+            scale=scale_paths,
         ),
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=frozenset(each for each in ("status", "scale") if each in subresources),
-        scale=_scale_paths(scale) if scale is not None else None,
+        scale=scale_paths,
         verbs=VERBS,
-        schema=_full_schema(schema),
+        schema=_full_schema(_schema_of(version)),
         resolve=resolve,
         custom=True,
         needs_version=True,
         field_labels=_selectable(version.get("selectableFields") or ()),
-        from_storage=_reader(gvr.api_version, node, several),
+        to_storage=forms.writer(version["name"]) if forms is not None else None,
+        from_storage=forms.reader(version["name"]) if forms is not None else None,
+        named_list_kind=names.get("listKind") or "",
         columns=_columns(version),
         warning=_warning(spec, version, gvr),
     )
@@ -89,7 +101,7 @@ def _columns(version: JSONMapping) -> tuple[Column, ...]:
             type=each["type"],
             path=each["jsonPath"],
             format=each.get("format", ""),
-            description=each.get("description", ""),
+            description=each.get("description") or f"{_DESCRIPTION}{each['jsonPath']}",
             priority=each.get("priority", 0),
         )
         for each in given
@@ -98,10 +110,24 @@ def _columns(version: JSONMapping) -> tuple[Column, ...]:
 
 def _warning(spec: JSONMapping, version: JSONMapping, gvr: GVR) -> str:
     if version.get("deprecated"):
-        return str(version.get("deprecationWarning") or f"{gvr.api_version} {spec['names']['kind']} is deprecated")
+        return str(version.get("deprecationWarning") or _deprecation(spec, gvr))
     if (spec.get("conversion") or {}).get("strategy") == "Webhook" and len(spec["versions"]) > 1:
         return "this server calls no conversion webhook: versions differ in their apiVersion only"
     return ""
+
+
+def _deprecation(spec: JSONMapping, gvr: GVR) -> str:
+    """What is said of a deprecated version whose CRD says nothing: the newest better one, if there is one."""
+    kind = spec["names"]["kind"]
+    better = [
+        each["name"]
+        for each in spec["versions"]
+        if each.get("served")
+        and not each.get("deprecated")
+        and version_order(each["name"]) < version_order(gvr.version)
+    ]
+    text = f"{gvr.api_version} {kind} is deprecated"
+    return f"{text}; use {gvr.group}/{min(better, key=version_order)} {kind}" if better else text
 
 
 def _selectable(fields: tuple[JSONMapping, ...]) -> Callable[[JSONObject], Mapping[str, str]]:
@@ -109,17 +135,5 @@ def _selectable(fields: tuple[JSONMapping, ...]) -> Callable[[JSONObject], Mappi
 
     def read(obj: JSONObject) -> Mapping[str, str]:
         return {name: paths.text(paths.get(obj, path)) for name, path in wanted}
-
-    return read
-
-
-def _reader(api_version: str, node: Node, several: bool) -> Callable[[JSONObject], JSONObject] | None:
-    if not several and not node.has_defaults:
-        return None
-
-    def read(obj: JSONObject) -> JSONObject:
-        obj["apiVersion"] = api_version
-        apply_defaults(node, obj)
-        return obj
 
     return read

@@ -189,7 +189,7 @@ def test_a_default_that_came_later_shows_in_old_objects(sandbox: Sandbox, make_c
 
     read = sandbox.kind(GVR("example.com", "v1", "widgets")).from_storage
     assert read is not None
-    assert read({"kind": "Widget", "spec": {"n": 1}})["spec"] == {"n": 1, "m": "new"}
+    assert read({"apiVersion": "example.com/v1", "kind": "Widget", "spec": {"n": 1}})["spec"] == {"n": 1, "m": "new"}
 
 
 @pytest.mark.parametrize("status", [True, False], ids=["with-status", "without-status"])
