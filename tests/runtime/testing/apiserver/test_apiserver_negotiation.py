@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -231,53 +232,51 @@ def test_bodies_that_are_not_read(api: Http, path: str, media: str) -> None:
         assert answer.body["message"].endswith(f"{JSON}, {YAML}, {PROTOBUF}")
 
 
-def watch(server: FakeAPIServer, path: str, accept: str) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+@contextlib.contextmanager
+def opened(server: FakeAPIServer, path: str, accept: str) -> Iterator[http.client.HTTPResponse]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.request("GET", path, headers={"Accept": accept})
-    return connection.getresponse(), connection
+    with contextlib.closing(connection), connection.getresponse() as response:
+        yield response
 
 
-def frames(response: http.client.HTTPResponse) -> list[tuple[str, Any]]:
-    """Type and object of every event of a watch in protobuf that has ended."""
-    data, found = response.read(), []
-    while data:
-        size = int.from_bytes(data[:4], "big")
-        event = {number: value for number, _, value in fields(data[4 : 4 + size])}
-        [(_, _, raw)] = fields(bytes(event[2]))
-        found.append((bytes(event[1]).decode(), unpack(bytes(raw))))
-        data = data[4 + size :]
-    return found
+def event(response: http.client.HTTPResponse) -> tuple[str, Any]:
+    """Type and object of the next event of a watch in protobuf."""
+    size = int.from_bytes(response.read(4), "big")
+    parts = {number: value for number, _, value in fields(response.read(size))}
+    [(_, _, raw)] = fields(bytes(parts[2]))
+    return bytes(parts[1]).decode(), unpack(bytes(raw))
 
 
 @pytest.mark.parametrize("accept", [PROTOBUF, f"{PROTOBUF};stream=watch"])
 def test_a_watch_in_protobuf(api: Http, server: FakeAPIServer, accept: str) -> None:
-    version = api.made(CONFIGMAPS, "a", data={"k": "v"})["metadata"]["resourceVersion"]
-    api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "w"}})
-    api.delete(f"{CONFIGMAPS}/a")
-
-    query = f"watch=1&resourceVersion={int(version) - 1}&timeoutSeconds=1&allowWatchBookmarks=true"
-    response, connection = watch(server, f"{CONFIGMAPS}?{query}", accept)
-    with contextlib.closing(connection):
+    api.made(CONFIGMAPS, "a", data={"k": "v"})
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    with opened(server, f"{CONFIGMAPS}?{query}", accept) as response:
         assert response.getheader("Content-Type") == f"{PROTOBUF};stream=watch"
-        events = frames(response)
+        events = [event(response), event(response)]
+        api.merge(f"{CONFIGMAPS}/a", {"data": {"k": "w"}})
+        api.delete(f"{CONFIGMAPS}/a")
+        events += [event(response), event(response)]
 
-    assert [each for each, _ in events] == ["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    assert [each for each, _ in events] == ["ADDED", "BOOKMARK", "MODIFIED", "DELETED"]
     assert [obj["kind"] for _, obj in events] == ["ConfigMap"] * 4
-    assert [obj.get("data") for _, obj in events] == [{"k": "v"}, {"k": "w"}, {"k": "w"}, None]
+    assert [obj.get("data") for _, obj in events] == [{"k": "v"}, None, {"k": "w"}, {"k": "w"}]
 
 
 def test_a_watch_of_metadata_and_of_a_lost_version_in_protobuf(api: Http, server: FakeAPIServer) -> None:
     assert api.post(WIDGETS, widget("a")).status == 201
 
-    response, connection = watch(server, f"{WIDGETS}?watch=1&timeoutSeconds=1", f"{PROTOBUF};{METADATA}")
-    with contextlib.closing(connection):
-        [(event_type, obj)] = frames(response)
+    with opened(server, f"{WIDGETS}?watch=1", f"{PROTOBUF};{METADATA}") as response:
+        event_type, obj = event(response)
     assert (event_type, obj["kind"], obj["metadata"]["name"]) == ("ADDED", "PartialObjectMetadata", "a")
+    with opened(server, f"{WIDGETS}?watch=1", f"{JSON};{METADATA_LIST}") as response:
+        shown = json.loads(response.readline())["object"]
+    assert shown["kind"] == "Widget"  # no event is a list: the object is shown whole
 
     server.compact()
-    response, connection = watch(server, f"{CONFIGMAPS}?watch=1&resourceVersion=1", PROTOBUF)
-    with contextlib.closing(connection):
-        [(event_type, obj)] = frames(response)
+    with opened(server, f"{CONFIGMAPS}?watch=1&resourceVersion=1", PROTOBUF) as response:
+        event_type, obj = event(response)
     assert (event_type, obj["kind"], obj["code"]) == ("ERROR", "Status", 410)
 
 
