@@ -73,14 +73,17 @@ JSON = dict[str, Any]
 class Kubectl:
     """Runs kubectl; every call has the server, and nothing of the machine's own configuration."""
 
-    def __init__(self, binary: str, home: Path, server: FakeAPIServer) -> None:
+    def __init__(
+        self, binary: str, home: Path, server: FakeAPIServer, *, namespace: str = "default", **environment: str
+    ) -> None:
         self._binary = binary
-        self._config = server.kubeconfig(home / "config")
+        self._config = server.kubeconfig(home / "config", namespace=namespace)
         self._home = home
         self._environment = {
             "HOME": str(home),
             "KUBECONFIG": str(self._config),
             "PATH": os.environ.get("PATH", ""),
+            **environment,
         }
 
     def arguments(self, *arguments: str) -> list[str]:
@@ -111,3 +114,12 @@ class Kubectl:
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "-o", "json"))
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a kubectl that would go on."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from runtime.testing import FakeAPIServer
-from tests.runtime.testing.kubectl.kubectl_helpers import JSON, Kubectl
+from tests.runtime.testing.kubectl.kubectl_helpers import JSON, Kubectl, end
 
 pytestmark = pytest.mark.kubectl
 
@@ -212,7 +211,7 @@ def test_wait_for_a_condition_and_for_deletion(run: Run, kubectl: Kubectl, names
         run("patch", "boat", "one", "--subresource=status", "--type=merge", "-p", condition)
         output, _ = waiting.communicate(timeout=30)
     finally:
-        _end(waiting)
+        end(waiting)
     assert (waiting.returncode, output) == (0, "boat.harbor.example.com/one condition met\n")
 
     run("patch", "boat", "one", "--type=merge", "-p", '{"metadata":{"finalizers":["example.com/hold"]}}')
@@ -223,7 +222,7 @@ def test_wait_for_a_condition_and_for_deletion(run: Run, kubectl: Kubectl, names
         run("patch", "boat", "one", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         waiting.communicate(timeout=30)
     finally:
-        _end(waiting)
+        end(waiting)
     assert waiting.returncode == 0
 
 
@@ -239,7 +238,7 @@ def test_watching(run: Run, kubectl: Kubectl, namespace: str) -> None:
         run("delete", "boat", "one")
         assert watching.stdout.readline().split()[:3] == ["DELETED", "one", "9"]
     finally:
-        _end(watching)
+        end(watching)
 
 
 def test_delete(run: Run) -> None:
@@ -312,11 +311,3 @@ def test_commands_that_send_protobuf(run: Run) -> None:
     assert run("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "0"
     assert run("auth", "can-i", "list", "boats") == "yes\n"
     assert "system:" in run("auth", "whoami")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
