@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 
 from runtime.testing.apiserver import errors, patches, scale
 from runtime.testing.apiserver.binding import bind
-from runtime.testing.apiserver.codec import decode, media_type
+from runtime.testing.apiserver.codec import decode, decode_object, media_type
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.log import Stored
@@ -15,7 +17,9 @@ from runtime.testing.apiserver.present import respond
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.write_options import APPLY_PATCH, write_options
 from runtime.testing.apiserver.writes import Writer
-from runtime.types import JSONObject
+from runtime.types import GVR, JSONObject
+
+BINDINGS: Final = ("", "bindings")
 
 
 def scale_subresource(context: Context, writer: Writer, target: Target, request: Request) -> Response:
@@ -48,6 +52,14 @@ def scale_subresource(context: Context, writer: Writer, target: Target, request:
     options = write_options(request, "UpdateOptions")
     written = writer.update(main, change, options, Ownership(options.manager, "scale"))
     return respond(request, 200, scale.encode(kind, written.stored))
+
+
+def bind_by_name(context: Context, writer: Writer, target: Target, request: Request) -> Response:
+    """POST of a Binding, which has the name of its Pod."""
+    pods = context.registry.lookup(GVR("", "v1", "pods"))
+    assert pods is not None
+    name = str(decode_object(request, target.kind)["metadata"].get("name") or "")
+    return bind_subresource(context, writer, Target(pods, target.namespace, name, "binding"), request)
 
 
 def bind_subresource(context: Context, writer: Writer, target: Target, request: Request) -> Response:

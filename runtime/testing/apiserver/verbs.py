@@ -10,6 +10,7 @@ from runtime.testing.apiserver import crds, errors, patches
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
 from runtime.testing.apiserver.auth import User
 from runtime.testing.apiserver.codec import decode_object
+from runtime.testing.apiserver.connect import CONNECTIONS, connect
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.delete_options import delete_options
 from runtime.testing.apiserver.deletes import Deleted, Deleter, returns_object, warnings_of
@@ -22,11 +23,13 @@ from runtime.testing.apiserver.reads import read_collection, read_object, read_p
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.store import clone
-from runtime.testing.apiserver.subresources import bind_subresource, scale_subresource
+from runtime.testing.apiserver.subresources import BINDINGS, bind_by_name, bind_subresource, scale_subresource
 from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, warning_headers, write_options
 from runtime.testing.apiserver.writes import Writer, Written, present
 from runtime.types import JSONObject
 
+# The object itself, and subresources that show it whole and change a part of it.
+_OF_THE_OBJECT = ("", "status", "approval", "ephemeralcontainers", "resize")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -45,13 +48,15 @@ class Verbs:
         if target.kind.namespaced and not target.namespace and verb not in ("list", "watch"):
             # Nothing is written, and nothing deleted, in all namespaces at once.
             raise errors.no_such_group() if target.kind.custom else errors.method_not_allowed(target.kind, verb)
-        if target.subresource not in ("", "status"):
+        if target.subresource not in _OF_THE_OBJECT:
             return self._subresource(request, target, verb)
         if verb == "get":
             return read_object(self._context, target, request)
         if verb in ("list", "watch"):
             return read_collection(self._context, target, request)
         if verb == "create" and not target.subresource:
+            if target.kind.storage_key == BINDINGS:
+                return bind_by_name(self._context, self._writer, target, request)
             return self._create(request, target, user)
         if verb == "update":
             return self._update(request, target)
@@ -72,6 +77,8 @@ class Verbs:
             return self._update(request, target)
         if target.subresource == "binding" and request.method == "POST":
             return bind_subresource(self._context, self._writer, target, request)
+        if target.subresource in CONNECTIONS:
+            return connect(self._context, target)
         raise errors.method_not_allowed(target.kind, verb)
 
     def _create(self, request: Request, target: Target, user: User) -> Response:

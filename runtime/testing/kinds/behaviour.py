@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from runtime.testing.kinds.gotypes import complete, fit, prune_unknown
 from runtime.testing.kinds.model import FieldError
@@ -15,6 +15,8 @@ Change = Callable[[JSONObject], None]
 Check = Callable[[JSONObject, JSONObject | None], list[FieldError]]
 Update = Callable[[JSONObject, JSONObject, str | None], None]
 
+# A scheduler writes a node and the condition about it; an approval is a condition.
+_WRITE_STATUS_TOO = ("approval", "binding")
 _TYPE = frozenset({"metadata", "apiVersion", "kind"})
 
 
@@ -28,6 +30,8 @@ class BuiltinBehaviour:
         and status.
     :param on_create: after the common preparation of a create.
     :param on_update: after the common preparation of an update.
+    :param sub_checks: the checks of writes to a subresource, where they are not ``checks``.
+    :param status_keeps: fields of the metadata that a write to ``status`` leaves alone.
     """
 
     kind: str
@@ -38,6 +42,8 @@ class BuiltinBehaviour:
     on_create: Change | None = None
     on_update: Update | None = None
     checks: tuple[Check, ...] = ()
+    sub_checks: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
+    status_keeps: tuple[str, ...] = ()
 
     def default(self, obj: JSONObject) -> None:
         fit({"$ref": REF + self.model}, obj, self.kind)
@@ -56,16 +62,18 @@ class BuiltinBehaviour:
 
     def prepare_update(self, obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
         if subresource == "status":
-            for field in {*obj, *old} - {"status"} - _TYPE:
-                _keep(obj, old, field)
-        elif self.has_status and subresource != "binding":  # a scheduler writes a node and the condition about it
+            for each in {*obj, *old} - {"status"} - _TYPE:
+                _keep(obj, old, each)
+            for each in self.status_keeps:
+                _keep(obj["metadata"], old["metadata"], each)
+        elif self.has_status and subresource not in _WRITE_STATUS_TOO:
             _keep(obj, old, "status")
         if self.on_update is not None:
             self.on_update(obj, old, subresource)
 
     def validate(self, obj: JSONObject, old: JSONObject | None, subresource: str | None = None) -> list[FieldError]:
-        del subresource
-        return [error for check in self.checks for error in check(obj, old)]
+        checks = self.sub_checks.get(subresource or "", self.checks)
+        return [error for check in checks for error in check(obj, old)]
 
     def generation_changed(self, obj: JSONObject, old: JSONObject) -> bool:
         fields = self.spec_fields or {*obj, *old} - _TYPE - {"status"}
@@ -76,8 +84,8 @@ class BuiltinBehaviour:
         complete({"$ref": REF + self.model}, obj)
 
 
-def _keep(obj: JSONObject, old: JSONObject, field: str) -> None:
-    if field in old:
-        obj[field] = copy.deepcopy(old[field])
+def _keep(obj: JSONObject, old: JSONObject, name: str) -> None:
+    if name in old:
+        obj[name] = copy.deepcopy(old[name])
     else:
-        obj.pop(field, None)
+        obj.pop(name, None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from runtime.testing.kinds import events
-from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check
+from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check, Update
 from runtime.testing.kinds.checks import others, pods, services, workloads
 from runtime.testing.kinds.crds import definition
 from runtime.testing.kinds.defaults import cluster as cluster_defaults
@@ -34,6 +34,9 @@ def _with(
     defaults: Change | None = None,
     *checks: Check,
     on_create: Change | None = None,
+    on_update: Update | None = None,
+    sub_checks: Mapping[str, tuple[Check, ...]] | None = None,
+    status_keeps: tuple[str, ...] = (),
     whole: bool = False,
 ) -> Make:
     """:param whole: the generation moves with any field, not with the spec only."""
@@ -45,6 +48,9 @@ def _with(
             defaults=defaults or plain.defaults,
             checks=checks,
             on_create=on_create or plain.on_create,
+            on_update=on_update or plain.on_update,
+            sub_checks=sub_checks or plain.sub_checks,
+            status_keeps=status_keeps,
             spec_fields=() if whole else plain.spec_fields,
         )
 
@@ -80,11 +86,23 @@ def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> Builtin
         checks=(definition.validate_crd,),
         on_create=definition.initial_status,
         on_update=definition.kept_status,
+        status_keeps=_METADATA,
     )
 
 
+_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 _KINDS: dict[str, Make] = {
-    "Pod": _with(pod_defaults.default_pod, pods.validate_pod, on_create=pod_defaults.admit_pod),
+    "Pod": _with(
+        pod_defaults.default_pod,
+        pods.validate_pod,
+        on_create=pod_defaults.admit_pod,
+        on_update=pod_defaults.update_pod,
+        sub_checks={
+            "ephemeralcontainers": (pods.validate_ephemeral_containers,),
+            "resize": (pods.validate_resize,),
+        },
+        status_keeps=("ownerReferences",),
+    ),
     "Service": _service,
     "Namespace": _namespace,
     "Endpoints": _with(service_defaults.default_endpoints, services.validate_endpoints),
@@ -106,7 +124,7 @@ _KINDS: dict[str, Make] = {
         workloads.validate_stateful_set,
         workloads.validate_stateful_status,
     ),
-    "Deployment": _with(workload_defaults.default_deployment, workloads.validate_deployment),
+    "Deployment": _with(workload_defaults.default_deployment, workloads.validate_deployment, status_keeps=("labels",)),
     "ReplicaSet": _with(workload_defaults.default_replica_set, workloads.validate_replica_set),
     "DaemonSet": _with(workload_defaults.default_daemon_set, workloads.validate_daemon_set),
     "Job": _with(
@@ -133,13 +151,16 @@ _KINDS: dict[str, Make] = {
     "ValidatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, whole=True),
     "MutatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy),
     "MutatingAdmissionPolicyBinding": _with(cluster_defaults.default_admission_binding),
-    "ValidatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy),
+    "ValidatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy, status_keeps=_METADATA),
     "ValidatingAdmissionPolicyBinding": _with(cluster_defaults.default_admission_binding),
-    "APIService": _with(cluster_defaults.default_api_service),
-    "FlowSchema": _with(cluster_defaults.default_flow_schema),
-    "PriorityLevelConfiguration": _with(cluster_defaults.default_priority_level),
+    "APIService": _with(cluster_defaults.default_api_service, status_keeps=_METADATA),
+    "FlowSchema": _with(cluster_defaults.default_flow_schema, status_keeps=_METADATA),
+    "PriorityLevelConfiguration": _with(cluster_defaults.default_priority_level, status_keeps=_METADATA),
     "RuntimeClass": _with(None, whole=True),
-    "ResourceClaim": _with(cluster_defaults.default_device_claim),
+    "ServiceCIDR": _with(None, status_keeps=_METADATA),
+    "VolumeAttachment": _with(None, status_keeps=_METADATA),
+    "CertificateSigningRequest": _with(None, on_update=cluster_defaults.update_signing_request),
+    "ResourceClaim": _with(cluster_defaults.default_device_claim, status_keeps=_METADATA),
     "ResourceClaimTemplate": _with(cluster_defaults.default_device_claim),
     "ResourceSlice": _with(cluster_defaults.default_resource_slice),
     "SelfSubjectAccessReview": _with(None, validate_access_review),

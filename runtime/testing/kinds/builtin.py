@@ -12,6 +12,17 @@ from runtime.testing.kinds.schemas import REF, resolve
 from runtime.types import JSONObject
 
 _NO_WEBHOOKS = "this server keeps webhook configurations, but calls no webhook"
+_NO_POLICIES = "this server keeps admission policies, but applies none"
+_WARNINGS = {
+    "ComponentStatus": "v1 ComponentStatus is deprecated in v1.19+",
+    "Endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    "MutatingWebhookConfiguration": _NO_WEBHOOKS,
+    "ValidatingWebhookConfiguration": _NO_WEBHOOKS,
+    "MutatingAdmissionPolicy": _NO_POLICIES,
+    "MutatingAdmissionPolicyBinding": _NO_POLICIES,
+    "ValidatingAdmissionPolicy": _NO_POLICIES,
+    "ValidatingAdmissionPolicyBinding": _NO_POLICIES,
+}
 
 
 def selectable_fields(defaults: Mapping[str, str]) -> Callable[[JSONObject], Mapping[str, str]]:
@@ -79,5 +90,5 @@ def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
             to_storage=events.to_core if new_event else None,
             from_storage=events.to_new if new_event else None,
             answer=ANSWERS.get(row.kind),
-            warning=_NO_WEBHOOKS if row.gvr.group == "admissionregistration.k8s.io" else "",
+            warning=_WARNINGS.get(row.kind, ""),
         )

@@ -6,8 +6,9 @@ import copy
 from collections.abc import Iterable
 from typing import Final
 
-from runtime.testing.kinds import errors, names
+from runtime.testing.kinds import errors, gojson, names
 from runtime.testing.kinds.checks import common
+from runtime.testing.kinds.defaults.pods import qos_class
 from runtime.testing.kinds.model import FieldError
 from runtime.testing.kinds.quantity import QuantityError, parse_quantity
 from runtime.types import JSONMapping, JSONObject
@@ -32,6 +33,43 @@ def validate_pod(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     return found
 
 
+def validate_ephemeral_containers(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    """They are added, and stay as they are."""
+    assert old is not None
+    wanted = {each.get("name"): each for each in obj["spec"].get("ephemeralContainers") or ()}
+    found = check_pod_spec(obj["spec"], "spec")
+    for each in old["spec"].get("ephemeralContainers") or ():
+        if each.get("name") not in wanted:
+            detail = f"existing ephemeral containers {gojson.quoted(str(each.get('name')))} may not be removed\n"
+            found.append(errors.forbidden("spec.ephemeralContainers", detail))
+        elif wanted[each.get("name")] != each:
+            detail = f"existing ephemeral containers {gojson.quoted(str(each.get('name')))} may not be changed\n"
+            found.append(errors.forbidden("spec.ephemeralContainers", detail))
+    return found
+
+
+def validate_resize(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    """Only CPU and memory change, and not so far that the Pod gets another quality of service."""
+    assert old is not None
+    found = check_pod_spec(obj["spec"], "spec")
+    if qos_class(obj["spec"]) != qos_class(old["spec"]):
+        detail = "Pod QOS Class may not change as a result of resizing"
+        found.append(errors.invalid("spec", qos_class(obj["spec"]), detail))
+    for field in ("containers", "initContainers"):
+        for container, before in zip(obj["spec"].get(field) or (), old["spec"].get(field) or (), strict=False):
+            if _other_resources(container) != _other_resources(before):
+                found.append(errors.forbidden("spec", "only cpu and memory resources are mutable"))
+    return found
+
+
+def _other_resources(container: JSONMapping) -> JSONObject:
+    resources = container.get("resources") or {}
+    return {
+        field: {name: amount for name, amount in (resources.get(field) or {}).items() if name not in ("cpu", "memory")}
+        for field in ("limits", "requests")
+    }
+
+
 def _check_update(spec: JSONMapping, old: JSONMapping) -> list[FieldError]:
     """Of a Pod's spec only images and a few others may change; a node is set by a binding, once."""
     if _frozen(spec, old) == _frozen(old, old):
@@ -46,7 +84,6 @@ def _frozen(spec: JSONMapping, old: JSONMapping) -> JSONObject:
             container.pop("image", None)
     if not old.get("nodeName"):
         kept.pop("nodeName", None)
-    kept.pop("ephemeralContainers", None)
     return kept
 
 
@@ -89,6 +126,8 @@ def check_pod_spec(spec: JSONMapping, path: str, claims: Iterable[str] = ()) -> 
         found += [
             errors.invalid(f"{path}.serviceAccountName", account, problem) for problem in names.bad_subdomain(account)
         ]
+    for index, each in enumerate(spec.get("ephemeralContainers") or ()):
+        _check_container(each, f"{path}.ephemeralContainers[{index}]", volumes, seen, found)
     for field in ("hostname", "subdomain"):
         if spec.get(field):
             problems = names.bad_label(spec[field])

@@ -71,6 +71,35 @@ def admit_pod(pod: JSONObject) -> None:
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
 
 
+def update_pod(pod: JSONObject, old: JSONObject, subresource: str | None) -> None:
+    """Of a Pod, ``ephemeralcontainers`` and ``resize`` change what their names say and nothing else."""
+    if subresource not in ("ephemeralcontainers", "resize"):
+        if subresource == "status" and not (pod.get("status") or {}).get("qosClass"):
+            pod["status"] = {**(pod.get("status") or {}), "qosClass": (old.get("status") or {}).get("qosClass")}
+        return
+    spec, kept = pod.get("spec") or {}, copy.deepcopy(old["spec"])
+    if subresource == "ephemeralcontainers":
+        kept.pop("ephemeralContainers", None)
+        if spec.get("ephemeralContainers"):
+            kept["ephemeralContainers"] = spec["ephemeralContainers"]
+    else:
+        for field in ("containers", "initContainers"):
+            _take_resources(spec.get(field) or [], kept.get(field) or [])
+    pod["spec"] = kept
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        pod["metadata"].pop(field, None)
+        if field in old["metadata"]:
+            pod["metadata"][field] = copy.deepcopy(old["metadata"][field])
+
+
+def _take_resources(wanted: list[JSONObject], kept: list[JSONObject]) -> None:
+    for container in kept:
+        found = next((each for each in wanted if each.get("name") == container.get("name")), {})
+        for field in ("resources", "resizePolicy"):
+            if field in found:
+                container[field] = found[field]
+
+
 def _tolerates(toleration: JSONMapping, key: str) -> bool:
     return toleration.get("key", key) in (key, "") and toleration.get("effect", "NoExecute") in ("NoExecute", "")
 
