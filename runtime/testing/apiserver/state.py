@@ -109,7 +109,7 @@ def read_state(context: Context, folder: Path) -> Saved:
         if file == folder / STATE:
             continue
         metadata = obj.get("metadata")
-        if not isinstance(metadata, dict) or not metadata.get("name"):
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
             raise ValueError(f"{file}: an object without metadata.name")
         (old if metadata.get("uid") and metadata.get("resourceVersion") else new).append((file, obj))
     places = _Places(context, [obj for _, obj in (*old, *new)])
@@ -150,10 +150,11 @@ class _Places:
         }
         self._custom: dict[tuple[str, str], tuple[StorageKey, bool]] = {}
         for obj in objects:
-            if obj.get("kind") == "CustomResourceDefinition":
-                spec = obj.get("spec") or {}
-                name = (spec.get("names") or {}).get("kind", "")
-                self._custom[spec.get("group", ""), name] = crds.instances_of(obj), spec.get("scope") == "Namespaced"
+            spec = obj.get("spec")
+            if obj.get("kind") == "CustomResourceDefinition" and isinstance(spec, dict):
+                names = spec.get("names")
+                name = str(names.get("kind")) if isinstance(names, dict) else ""
+                self._custom[str(spec.get("group")), name] = crds.instances_of(obj), spec.get("scope") == "Namespaced"
 
     def of(self, file: Path, obj: JSONObject) -> StorageKey:
         """Checks the object on the way, and gives it the form in which it is stored."""
@@ -173,7 +174,7 @@ class _Places:
 
 def _check(file: Path, obj: JSONObject, *, namespaced: bool) -> None:
     metadata = obj["metadata"]
-    if bool(metadata.get("namespace")) != namespaced:
+    if bool(metadata.get("namespace")) != namespaced or not isinstance(metadata.get("namespace", ""), str):
         should = "needs a namespace" if namespaced else "is in no namespace"
         raise ValueError(f"{file}: {obj['kind']} {metadata['name']} {should}")
     version = str(metadata["resourceVersion"])

@@ -195,6 +195,8 @@ SAVED = {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "5"
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**SAVED, "resourceVersion": "x"}}, "'x' is no number"),
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": SAVED, "data": 1}, "data"),
         ({"apiVersion": "v1", "kind": "ConfigMap"}, "without metadata.name"),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**SAVED, "name": 5}}, "without metadata.name"),
+        ({**WIDGET_CRD, "metadata": {**SAVED, "namespace": ""}, "spec": []}, "spec"),
         ([], "not an object"),
     ],
 )
