@@ -14,9 +14,11 @@ from typing import Self
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 except ImportError as error:  # pragma: no cover - an installation without the extra
     raise ImportError(
         "TLS, client certificates and service account tokens need the package cryptography: "
@@ -24,6 +26,7 @@ except ImportError as error:  # pragma: no cover - an installation without the e
     ) from error
 
 _LIFETIME = datetime.timedelta(days=365)
+_FIELD = 32  # bytes of a coordinate, and of each half of a signature, on the curve P-256
 _SKEW = datetime.timedelta(hours=1)  # clients whose clock is behind trust the certificate, too
 
 
@@ -60,14 +63,14 @@ class Authority:
         """For a server. :param hosts: the names and addresses by which clients reach it; the first is its name."""
         names = list(dict.fromkeys(hosts))
         extension = x509.SubjectAlternativeName([_alternative(each) for each in names])
-        return self._issue(_name(names[0]), x509.ExtendedKeyUsageOID.SERVER_AUTH, extension)
+        return self._issue(_name(names[0]), ExtendedKeyUsageOID.SERVER_AUTH, extension)
 
     def client(self, user: str, groups: Iterable[str] = ()) -> KeyPair:
         """For a client. An API server reads the user from the common name, and a group from each organization.
 
         :raises ValueError: a name is empty or longer than 64 characters.
         """
-        return self._issue(_name(user, groups), x509.ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._issue(_name(user, groups), ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _issue(
         self, subject: x509.Name, purpose: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None = None
@@ -84,18 +87,52 @@ class Authority:
         return KeyPair(_pem(_sign(builder, self._key)), _private_pem(key))
 
 
-@dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that signs service account tokens, and the public key that proves them, both as PEM."""
+    """A key that signs service account tokens (ES256), with its public half."""
 
-    private: bytes
-    public: bytes
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
 
     @classmethod
     def create(cls) -> Self:
-        key = _new_key()
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return cls(_private_pem(key), public)
+        return cls(_new_key())
+
+    @property
+    def private(self) -> bytes:
+        """As PEM."""
+        return _private_pem(self._key)
+
+    @property
+    def public(self) -> bytes:
+        """As PEM."""
+        return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def der(self) -> bytes:
+        """The public key as DER."""
+        return self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def coordinates(self) -> tuple[bytes, bytes]:
+        """Of the public key."""
+        numbers = self._key.public_key().public_numbers()
+        return numbers.x.to_bytes(_FIELD, "big"), numbers.y.to_bytes(_FIELD, "big")
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature in the form of JSON Web Signatures: two numbers of 32 bytes."""
+        r, s = utils.decode_dss_signature(self._key.sign(data, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(_FIELD, "big") + s.to_bytes(_FIELD, "big")
+
+    def proves(self, data: bytes, signature: bytes) -> bool:
+        """Whether this key has made the signature."""
+        if len(signature) != 2 * _FIELD:
+            return False
+        r, s = (int.from_bytes(each, "big") for each in (signature[:_FIELD], signature[_FIELD:]))
+        try:
+            self._key.public_key().verify(utils.encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return True
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:

@@ -101,6 +101,8 @@ def _create(writer: Writer, context: Context, target: Target, config: JSONObject
     if uid:
         why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         raise errors.conflict(target.kind, target.name, why)
+    if options.admission is not None:
+        options.admission.may_create()
     config["metadata"].pop("resourceVersion", None)
     obj = ownership.apply(target.kind, None, config, options.manager, context.timestamp())
     return writer.create(target, obj, options, None)

@@ -80,8 +80,16 @@ def details(kind: Kind, name: str) -> JSONObject:
 
 
 def not_found(kind: Kind, name: str) -> StatusError:
-    message = f"{qualified(kind.gvr.group, kind.gvr.resource)} {quote(name)} not found"
-    return StatusError(404, "NotFound", message, details(kind, name))
+    return resource_not_found(kind.gvr.group, kind.gvr.resource, name)
+
+
+def resource_not_found(group: str, resource: str, name: str) -> StatusError:
+    """404 of an object of a resource that need not exist."""
+    found: JSONObject = {"name": name} if name else {}
+    if group:
+        found["group"] = group
+    found["kind"] = resource
+    return StatusError(404, "NotFound", f"{qualified(group, resource)} {quote(name)} not found", found)
 
 
 def namespace_not_found(namespace: str) -> StatusError:
@@ -116,11 +124,21 @@ def bad_request(message: str) -> StatusError:
 
 
 def forbidden(kind: Kind, name: str, why: str, causes: Sequence[JSONObject] = ()) -> StatusError:
-    found = details(kind, name)
+    error = forbidden_resource(kind.gvr.group, kind.gvr.resource, name, why)
     if causes:
-        found["causes"] = list(causes)
-    what = qualified(kind.gvr.group, kind.gvr.resource)
-    return StatusError(403, "Forbidden", f"{what} {quote(name)} is forbidden: {why}", found)
+        error.details = {**(error.details or {}), "causes": list(causes)}
+    return error
+
+
+def forbidden_resource(group: str, resource: str, name: str, why: str) -> StatusError:
+    """403 about a resource that need not exist. :param name: "" for a collection."""
+    found: JSONObject = {"name": name} if name else {}
+    if group:
+        found["group"] = group
+    if resource:
+        found["kind"] = resource
+    what = f"{qualified(group, resource)} {quote(name)}" if name else qualified(group, resource)
+    return StatusError(403, "Forbidden", f"{what} is forbidden: {why}", found)
 
 
 def invalid(group: str, kind: str, name: str, errors: Iterable[FieldError]) -> StatusError:
@@ -134,7 +152,8 @@ def invalid(group: str, kind: str, name: str, errors: Iterable[FieldError]) -> S
         found["name"] = name
     if group:
         found["group"] = group
-    found["kind"] = kind
+    if kind:
+        found["kind"] = kind
     found["causes"] = causes
     return StatusError(422, "Invalid", f"{qualified(group, kind)} {quote(name)} is invalid: {text}", found)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
 
 from runtime.testing.apiserver import errors
+from runtime.testing.apiserver.access.gate import Gate
+from runtime.testing.apiserver.access.serviceaccounts import ServiceAccountTokens
+from runtime.testing.apiserver.access.users import User
 from runtime.testing.apiserver.audit import Audit, AuditEntry
 from runtime.testing.apiserver.auditlog import AuditFile
-from runtime.testing.apiserver.auth import Authenticator, User
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.faults import Asked
@@ -26,6 +28,7 @@ from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.store import Store
 from runtime.testing.apiserver.verbs import Verbs
 from runtime.testing.kinds import discovery
+from runtime.types import JSONObject
 
 _log = logging.getLogger("runtime.testing.apiserver")
 
@@ -41,6 +44,10 @@ VERSION = {
     "platform": "any",
 }
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_OPENID: Mapping[str, tuple[Callable[[ServiceAccountTokens], JSONObject], str]] = {
+    "/.well-known/openid-configuration": (ServiceAccountTokens.configuration, "application/json"),
+    "/openid/v1/jwks": (ServiceAccountTokens.key_set, "application/jwk-set+json"),
+}
 
 
 @dataclass(slots=True)
@@ -49,6 +56,7 @@ class _Call:
 
     :param target: None for paths that are no resources.
     :param user: None for who has not been recognized.
+    :param acting: as whom he asks: himself, or whom he impersonates.
     :param refusal: what to answer if no fault strikes; None to serve it.
     """
 
@@ -58,6 +66,7 @@ class _Call:
     target: Target | None = None
     verb: str = ""
     user: User | None = None
+    acting: User | None = None
     refusal: errors.StatusError | errors.PlainError | None = None
 
 
@@ -71,7 +80,7 @@ class Handler:
         self,
         context: Context,
         verbs: Verbs,
-        authenticator: Authenticator,
+        gate: Gate,
         audit: Audit,
         injector: Injector,
         control: Control,
@@ -79,7 +88,7 @@ class Handler:
     ) -> None:
         self._context = context
         self._verbs = verbs
-        self._authenticator = authenticator
+        self._gate = gate
         self._audit = audit
         self._injector = injector
         self._control = control
@@ -109,21 +118,24 @@ class Handler:
             call.refusal = error
         call.verb = _verb(request, call.target)
         try:
-            call.user = self._authenticator.authenticate(request.header("authorization"))
+            call.user = self._gate.authenticate(request)
+            call.acting = self._gate.act_as(call.user, request)
         except errors.StatusError as error:
             call.refusal = error  # that the path names nothing is only for those to know who may ask
         return call
 
     def _served(self, call: _Call, store: Store | None = None) -> Response:
         """:param store: to serve from this one."""
-        request, user = call.request, call.user
+        request, user = call.request, call.acting
         try:
+            if user is not None:
+                self._gate.authorize(user, request)
             if call.refusal is not None:
                 raise call.refusal
             assert user is not None
             if call.target is None:
                 return self._non_resource(request)
-            verbs = self._verbs if store is None else Verbs(replace(self._context, store=store))
+            verbs = self._verbs if store is None else Verbs(replace(self._context, store=store), self._gate)
             return verbs.serve(request, call.target, call.verb, user)
         except (errors.StatusError, errors.PlainError) as error:
             return refusal(error)
@@ -147,6 +159,9 @@ class Handler:
             return self._control.serve(request)
         if path.startswith(_HEALTH):
             return Response(200, b"ok", "text/plain; charset=utf-8")
+        if path in _OPENID:
+            made, content_type = _OPENID[path]
+            return Response(200, orjson.dumps(made(self._gate.accounts)), content_type)
         if path in ("/version", "/version/"):
             return Response(200, orjson.dumps(VERSION))
         found = discovery.serve(self._context.registry, path, request.query, request.header("accept"))
@@ -209,6 +224,7 @@ def _entry(call: _Call, code: int, fault: str) -> AuditEntry:
         query=dict(call.request.query),
         content_type=media_type(call.request),
         groups=call.user.groups if call.user else (),
+        impersonated=call.acting.name if call.acting and call.acting is not call.user else "",
         id=call.id,
         received=call.received,
         fault=fault,
@@ -236,8 +252,8 @@ def _asked(call: _Call) -> Asked:
         target.subresource if target else "",
         request.path,
         request.header("user-agent"),
-        call.user.name if call.user else "",
-        call.user.groups if call.user else (),
+        call.acting.name if call.acting else "",
+        call.acting.groups if call.acting else (),
         request.query,
     )
 

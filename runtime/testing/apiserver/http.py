@@ -18,6 +18,8 @@ from http import HTTPStatus
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote
 
+from runtime.testing.apiserver.tls import PeerCertificate, peer_certificate, peer_closed
+
 MAX_HEAD = 64 * 1024
 MAX_BODY = 3 * 1024 * 1024
 _MAX_DIGITS = 19
@@ -47,7 +49,11 @@ class Reset(Disconnected):
 
 @dataclass(slots=True)
 class Request:
-    """One request. ``headers`` has lower-case names; ``query`` the first value of each parameter, as Go takes it."""
+    """One request. ``headers`` has lower-case names; ``query`` the first value of each parameter, as Go takes it.
+
+    :param repeated: all values of the headers that came in several lines, which ``headers`` joins by commas.
+    :param certificate: of the client, verified.
+    """
 
     method: str
     path: str
@@ -56,6 +62,8 @@ class Request:
     body: bytes = b""
     keep_alive: bool = True
     http_1_0: bool = False
+    repeated: dict[str, list[str]] = field(default_factory=dict)
+    certificate: PeerCertificate | None = None
 
     def header(self, name: str) -> str:
         return self.headers.get(name, "")
@@ -113,12 +121,7 @@ class Stream:
 
     def peer_gone(self) -> bool:
         """Whether the peer has closed its end. Never blocks."""
-        try:
-            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return peer_closed(self._socket)
 
 
 def frame(data: bytes) -> bytes:
@@ -131,6 +134,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._certificate = peer_certificate(sock)
         self._buffer = b""
 
     def read(self) -> Request | None:
@@ -140,6 +144,7 @@ class Connection:
         if head is None:
             return None
         request = parse_head(head)
+        request.certificate = self._certificate
         if request.headers.get("expect", "").lower() == "100-continue":
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.body = self._read_body(request.headers)
@@ -296,13 +301,17 @@ def parse_head(head: bytes) -> Request:
     if version not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequest(505, f"unsupported protocol {version[:20]!r}")
     headers: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         if not colon or name != name.strip() or not name:
             raise BadRequest(400, f"malformed header line {line[:100]!r}")
         name = name.lower()
         value = value.strip()
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if name in headers:
+            repeated.setdefault(name, [headers[name]]).append(value)
+            value = f"{headers[name]},{value}"
+        headers[name] = value
     path, _, query = target.partition("?")
     http_1_0 = version == "HTTP/1.0"
     connection = [each.strip() for each in headers.get("connection", "").lower().split(",")]
@@ -314,6 +323,7 @@ def parse_head(head: bytes) -> Request:
         headers,
         keep_alive=keep_alive,
         http_1_0=http_1_0,
+        repeated=repeated,
     )
 
 

@@ -6,18 +6,21 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable
 
 from runtime.testing.apiserver.http import BadRequest, Connection, Cut, Disconnected, Request, Reset, Response
+from runtime.testing.apiserver.tls import PLAIN_HTTP, say_goodbye, speaks_tls
 
 _log = logging.getLogger("runtime.testing.apiserver")
 
 _ACCEPT_PAUSE = 0.01  # seconds
 _LAST = 1.0  # seconds
 _BACKLOG = 512
+_HANDSHAKE_TIME = 10.0  # seconds for the peer to say the next thing
 
 # Answers a request, or says how its connection is to be closed instead (a fault on demand).
 Handler = Callable[[Request], Response | Cut]
@@ -29,11 +32,20 @@ class Listener:
 
     :param handler: called in the connection's thread for each request; must not raise.
     :param bad_request: makes the answer to what could not be parsed, from a status code and a text.
+    :param tls: serve TLS, and nothing else.
     """
 
-    def __init__(self, host: str, port: int, handler: Handler, bad_request: Callable[[int, str], Response]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: Handler,
+        bad_request: Callable[[int, str], Response],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._handler = handler
         self._bad_request = bad_request
+        self._tls = tls
         self._socket = socket.create_server((host, port), backlog=_BACKLOG)
         self.host, self.port = self._socket.getsockname()[:2]
         self._lock = threading.Lock()  # guards the three below
@@ -107,6 +119,12 @@ class Listener:
                 time.sleep(_ACCEPT_PAUSE)  # the peer gave up, or there are too many open files: not for ever
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                try:
+                    sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                except OSError:  # the peer has gone already
+                    sock.close()
+                    continue
             with self._lock:
                 if not self._accepting:
                     sock.close()
@@ -126,10 +144,13 @@ class Listener:
                     sock.close()
 
     def _serve(self, sock: socket.socket) -> None:
-        connection = Connection(sock)
         try:
+            if not self._shake_hands(sock):
+                return
+            connection = Connection(sock)
             while self._serve_one(connection):
                 pass
+            say_goodbye(sock)
         except Reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
             sock.close()
@@ -142,6 +163,21 @@ class Listener:
                 self._open.pop(threading.current_thread(), None)
             _shutdown(sock)
             sock.close()
+
+    def _shake_hands(self, sock: socket.socket) -> bool:
+        """Begin TLS, if that is served; returns whether the connection can be used. Raises :class:`Disconnected`."""
+        if not isinstance(sock, ssl.SSLSocket):
+            return True
+        try:
+            sock.settimeout(_HANDSHAKE_TIME)
+            if not speaks_tls(sock):
+                socket.socket.sendall(sock, PLAIN_HTTP)
+                return False
+            sock.do_handshake()
+            sock.settimeout(None)
+        except OSError as error:
+            raise Disconnected from error
+        return True
 
     def _serve_one(self, connection: Connection) -> bool:
         try:

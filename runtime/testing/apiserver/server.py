@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from runtime.clock import SYSTEM, Clock
+from runtime.testing.apiserver.access.authorization import ALWAYS_ALLOW
+from runtime.testing.apiserver.access.gate import AccessOptions, Gate
+from runtime.testing.apiserver.access.policy import store_policy
+from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER
+from runtime.testing.apiserver.access.users import ADMIN, MASTERS, User
 from runtime.testing.apiserver.audit import Audit
 from runtime.testing.apiserver.auditlog import AuditFile
-from runtime.testing.apiserver.auth import Authenticator
 from runtime.testing.apiserver.context import Context, LogProvider
 from runtime.testing.apiserver.faults import Faults
 from runtime.testing.apiserver.faults.control import Control
@@ -23,6 +28,7 @@ from runtime.testing.apiserver.lifecycle import Lifecycle
 from runtime.testing.apiserver.listener import Listener
 from runtime.testing.apiserver.namespaces import INITIAL
 from runtime.testing.apiserver.routing import Target
+from runtime.testing.apiserver.serving import Serving
 from runtime.testing.apiserver.state import read_state, restore, write_state
 from runtime.testing.apiserver.store import DEFAULT_HISTORY, Store
 from runtime.testing.apiserver.verbs import Verbs
@@ -35,6 +41,7 @@ from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
     from runtime.client import Client
+    from runtime.testing.certs import KeyPair
 
 
 class FakeAPIServer:
@@ -49,6 +56,15 @@ class FakeAPIServer:
     :param port: 0 for any free one.
     :param registry: the kinds it knows; default the built-in ones.
     :param token_auth_file: who may ask, as lines of ``token,user,uid[,"group1,group2"]``; default everybody.
+    :param authorization_mode: who may do what: ``AlwaysAllow``, ``RBAC``, ``AlwaysDeny``, or several with commas. With
+        RBAC there are the roles and bindings of a new cluster.
+    :param anonymous_auth: whether who sends no credentials is served, as ``system:anonymous``; default: where anything
+        is authorized, as by a real server.
+    :param client_ca_file: PEM; accept client certificates of this authority, and nobody without credentials. Implies
+        TLS.
+    :param tls: serve TLS, with an authority made for this server, which clients find in :attr:`ca_file`.
+    :param tls_cert_file: PEM; serve TLS with this certificate and the key in ``tls_private_key_file``.
+    :param service_account_issuer: who issues service account tokens, and whom they are for if they name nobody.
     :param audit_log_path: append the audit log to this file, a line of JSON per event as a real server's; ``-`` is the
         standard output. Default: only :attr:`requests`.
     :param clock: of timestamps and timeouts.
@@ -58,7 +74,8 @@ class FakeAPIServer:
         time.
     :param faults: what goes wrong from the start: a YAML file, or the same as dicts and lists; see :attr:`faults`.
     :param seed: of what is left to chance in them.
-    :raises ValueError: a fault cannot be understood.
+    :raises ValueError: a fault, a mode, a line of the token file or a certificate cannot be understood.
+    :raises ImportError: TLS is asked for, and the package ``cryptography`` is missing.
     :raises OSError: the address cannot be listened on.
     :raises AuditLogError: the audit log cannot be opened.
     """
@@ -70,6 +87,13 @@ class FakeAPIServer:
         registry: Registry | None = None,
         *,
         token_auth_file: str | Path | None = None,
+        authorization_mode: str = ALWAYS_ALLOW,
+        anonymous_auth: bool | None = None,
+        client_ca_file: str | Path | None = None,
+        tls: bool = False,
+        tls_cert_file: str | Path | None = None,
+        tls_private_key_file: str | Path | None = None,
+        service_account_issuer: str = DEFAULT_ISSUER,
         audit_log_path: str | Path | None = None,
         clock: Clock | None = None,
         history: int = DEFAULT_HISTORY,
@@ -78,6 +102,16 @@ class FakeAPIServer:
         faults: FaultSource = (),
         seed: int = 0,
     ) -> None:
+        self._serving = Serving(
+            host,
+            tls=tls,
+            cert_file=tls_cert_file,
+            key_file=tls_private_key_file,
+            client_ca_file=client_ca_file,
+        )
+        self._access = AccessOptions(
+            token_auth_file, authorization_mode, anonymous_auth, client_ca_file is not None, service_account_issuer
+        )
         self._clock = SkewedClock(clock or SYSTEM)
         store = Store(history, self._clock)
         if registry is None:
@@ -91,14 +125,14 @@ class FakeAPIServer:
         self._outages = Outages(self._context, self._freeze)
         injector = Injector(self._context, self._faults, self._freeze, self._clock, self._outages, refusal)
         control = Control(self._faults, self._freeze, self._outages, self._clock, store, self.close_connections)
-        self._authenticator = Authenticator(token_auth_file)
-        self._verbs = Verbs(self._context)
+        self._gate = Gate(self._context, self._access)
+        self._verbs = Verbs(self._context, self._gate)
         self._audit_file = AuditFile(audit_log_path) if audit_log_path is not None else None
-        handler = Handler(
-            self._context, self._verbs, self._authenticator, self._audit, injector, control, self._audit_file
+        self._handler = Handler(
+            self._context, self._verbs, self._gate, self._audit, injector, control, self._audit_file
         )
         try:
-            self._listener = Listener(host, port, handler.handle, bad_request)
+            self._listener = Listener(host, port, self._handler.handle, bad_request, self._serving.context)
         except OSError:
             self._close_audit_file()
             raise
@@ -112,6 +146,8 @@ class FakeAPIServer:
         """Make what every server has, where it is missing."""
         for name in INITIAL:
             self._verbs.put(self._target(GVR("", "v1", "namespaces"), ""), {"metadata": {"name": name}})
+        if self._access.uses_rbac:
+            store_policy(self._context)
 
     # -- lifecycle
 
@@ -134,6 +170,7 @@ class FakeAPIServer:
             self._lifecycle.stop()
         self._listener.stop()
         self._close_audit_file()
+        self._serving.close()
 
     def _close_audit_file(self) -> None:
         if self._audit_file is not None:
@@ -154,22 +191,78 @@ class FakeAPIServer:
 
     @property
     def url(self) -> str:
-        """``http://127.0.0.1:PORT``"""
-        return f"http://{self._listener.host}:{self._listener.port}"
+        """``http://127.0.0.1:PORT``, or ``https``"""
+        return f"{self._serving.scheme}://{self._listener.host}:{self._listener.port}"
 
     @property
     def port(self) -> int:
         return int(self._listener.port)
 
-    def client(self) -> Client:
-        """A new client of this server, with the first token of the token file if there is one."""
+    def client(self, user: str | None = None, groups: Iterable[str] = ()) -> Client:
+        """A new client of this server.
+
+        :param user: whom it is to be, as for :meth:`token`. Default: the first user of the token file if there is one,
+            else an administrator.
+        """
         from runtime.client import Client
 
-        return Client(self.url, token=self._authenticator.any_token)
+        ca_file = self.ca_file
+        return Client(self.url, token=self._token(user, groups), ca_file=str(ca_file) if ca_file else None)
 
-    def kubeconfig(self, path: str | Path, *, namespace: str = "default") -> Path:
-        """Write a kubeconfig whose current context is this server; returns its path."""
-        return write_kubeconfig(path, self.url, namespace=namespace, token=self._authenticator.any_token)
+    def kubeconfig(
+        self,
+        path: str | Path,
+        *,
+        namespace: str = "default",
+        user: str | None = None,
+        groups: Iterable[str] = (),
+        certificate: bool = False,
+    ) -> Path:
+        """Write a kubeconfig whose current context is this server; returns its path.
+
+        :param user: whom it is for, as for :meth:`client`.
+        :param certificate: the user (default: an administrator) shows a client certificate instead of a token.
+        :raises ValueError: this server cannot sign certificates.
+        """
+        if certificate:
+            pair = self.client_certificate(*((user, groups) if user is not None else (ADMIN.name, [MASTERS])))
+            return write_kubeconfig(
+                path,
+                self.url,
+                namespace=namespace,
+                ca=self._serving.ca,
+                certificate=pair.certificate,
+                key=pair.key,
+            )
+        token = self._token(user, groups)
+        return write_kubeconfig(path, self.url, namespace=namespace, ca=self._serving.ca, token=token)
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Whom clients are to trust, as a PEM file that goes when the server stops. None without TLS."""
+        return self._serving.ca_file
+
+    def token(self, user: str, groups: Iterable[str] = (), *, uid: str = "") -> str:
+        """A new token for a user, as if the token file had it; he is in ``system:authenticated``, too."""
+        return self._gate.authenticator.add(User(user, uid, tuple(groups)))
+
+    def client_certificate(self, user: str, groups: Iterable[str] = ()) -> KeyPair:
+        """A new client certificate with its key, both PEM.
+
+        :raises ValueError: this server was not started with ``tls=True``, or a name is longer than 64 characters.
+        """
+        return self._serving.client_certificate(user, groups)
+
+    def service_account_token(self, namespace: str, name: str, *, seconds: int = 3600) -> str:
+        """A new token of a service account, as a TokenRequest gives it.
+
+        :raises StatusError: 404: there is no such service account.
+        """
+        issued = self._gate.accounts.issue(namespace, name, {"spec": {"expirationSeconds": seconds}})
+        return str(issued["status"]["token"])
+
+    def _token(self, user: str | None, groups: Iterable[str]) -> str | None:
+        return self._gate.authenticator.any_token if user is None else self.token(user, groups)
 
     # -- for tests
 

@@ -7,8 +7,11 @@ from dataclasses import replace
 import orjson
 
 from runtime.testing.apiserver import crds, errors, patches
+from runtime.testing.apiserver.access.aggregation import Aggregation
+from runtime.testing.apiserver.access.gate import Gate
+from runtime.testing.apiserver.access.rbac import CLUSTER_ROLES
+from runtime.testing.apiserver.access.users import User
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
-from runtime.testing.apiserver.auth import User
 from runtime.testing.apiserver.codec import decode_object
 from runtime.testing.apiserver.connect import CONNECTIONS, connect
 from runtime.testing.apiserver.context import Context
@@ -26,6 +29,7 @@ from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.subresources import BINDINGS, bind_by_name, bind_subresource, scale_subresource
 from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, warning_headers, write_options
 from runtime.testing.apiserver.writes import Writer, Written, present
+from runtime.testing.kinds.reviews import TOKEN_REQUEST
 from runtime.types import JSONObject
 
 # The object itself, and subresources that show it whole and change a part of it.
@@ -36,9 +40,11 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 class Verbs:
     """Serves requests for resources. Called from the threads of many connections."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, gate: Gate) -> None:
         self._context = context
+        self._gate = gate
         self._writer = Writer(context)
+        self._aggregation = Aggregation(context, self._writer)
         self._deleter = Deleter(context)
 
     def serve(self, request: Request, target: Target, verb: str, user: User) -> Response:
@@ -49,7 +55,7 @@ class Verbs:
             # Nothing is written, and nothing deleted, in all namespaces at once.
             raise errors.no_such_group() if target.kind.custom else errors.method_not_allowed(target.kind, verb)
         if target.subresource not in _OF_THE_OBJECT:
-            return self._subresource(request, target, verb)
+            return self._subresource(request, target, verb, user)
         if verb == "get":
             return read_object(self._context, target, request)
         if verb in ("list", "watch"):
@@ -59,22 +65,24 @@ class Verbs:
                 return bind_by_name(self._context, self._writer, target, request)
             return self._create(request, target, user)
         if verb == "update":
-            return self._update(request, target)
+            return self._update(request, target, user)
         if verb == "patch":
-            return self._patch(request, target)
+            return self._patch(request, target, user)
         if verb == "delete" and not target.subresource:
             return self._delete(request, target)
         if verb == "deletecollection":
             return self._delete_collection(request, target)
         raise errors.method_not_allowed(target.kind, verb)
 
-    def _subresource(self, request: Request, target: Target, verb: str) -> Response:
+    def _subresource(self, request: Request, target: Target, verb: str, user: User) -> Response:
         if target.subresource == "scale":
             return scale_subresource(self._context, self._writer, target, request)
         if target.subresource == "log" and request.method == "GET":
             return read_log(self._context, target, request)
         if target.subresource == "finalize" and request.method == "PUT":
-            return self._update(request, target)
+            return self._update(request, target, user)
+        if target.subresource == "token" and request.method == "POST":
+            return self._token(request, target)
         if target.subresource == "binding" and request.method == "POST":
             return bind_subresource(self._context, self._writer, target, request)
         if target.subresource in CONNECTIONS:
@@ -83,27 +91,53 @@ class Verbs:
 
     def _create(self, request: Request, target: Target, user: User) -> Response:
         presenter = presenter_for(request, target.kind)
-        options = write_options(request, "CreateOptions")
+        options = self._write_options(request, "CreateOptions", user)
         obj = decode_object(request, target.kind)
-        if target.kind.answer is not None:
-            problems = target.kind.behaviour.validate(obj, None)
-            if problems:
-                raise errors.invalid_object(target.kind, "", problems)
-            return respond(request, 201, orjson.dumps(target.kind.answer(obj, user.info)))
+        if target.kind.review:
+            return self._review(request, target, obj, options, user)
         written = self._writer.create(target, obj, options, Ownership(options.manager))
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
-    def _update(self, request: Request, target: Target) -> Response:
+    def _review(self, request: Request, target: Target, obj: JSONObject, options: WriteOptions, user: User) -> Response:
+        warnings = warning_headers(self._writer.shape(target.kind, obj, options))
+        problems = target.kind.behaviour.validate(obj, None)
+        if problems:  # QUIRK kept: the real server does not say of which kind
+            raise errors.invalid(target.kind.gvr.group, "", "", problems)
+        answer = self._gate.reviews.answer(obj, user, target.namespace)
+        return respond(request, 201, orjson.dumps(answer), warnings)
+
+    def _token(self, request: Request, target: Target) -> Response:
+        """Answer a TokenRequest about a service account."""
+        kind = TOKEN_REQUEST
+        options = write_options(request, "CreateOptions")
+        obj = decode_object(request, kind)
+        warnings = warning_headers(self._writer.shape(kind, obj, options))
+        for field, given in (("name", target.name), ("namespace", target.namespace)):
+            if obj["metadata"].get(field) not in (None, "", given):
+                raise errors.bad_request(
+                    f"the {field} of the object ({obj['metadata'][field]}) does not match the {field} on the URL "
+                    f"({given})"
+                )
+        problems = kind.behaviour.validate(obj, None)
+        if problems:
+            raise errors.invalid(kind.gvr.group, "TokenRequest", "", problems)
+        issued = self._gate.accounts.issue(target.namespace, target.name, obj)
+        return respond(request, 201, orjson.dumps(issued), warnings)
+
+    def _write_options(self, request: Request, kind: str, user: User) -> WriteOptions:
+        return replace(write_options(request, kind), admission=self._gate.admission(user, request))
+
+    def _update(self, request: Request, target: Target, user: User) -> Response:
         presenter = presenter_for(request, target.kind)
-        options = write_options(request, "UpdateOptions")
+        options = self._write_options(request, "UpdateOptions", user)
         obj = decode_object(request, target.kind)
         written = self._writer.replace(target, obj, options)
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
-    def _patch(self, request: Request, target: Target) -> Response:
+    def _patch(self, request: Request, target: Target, user: User) -> Response:
         presenter = presenter_for(request, target.kind)
         apply = patches.patch_type(request, target.kind) == APPLY_PATCH
-        options = write_options(request, "PatchOptions")
+        options = self._write_options(request, "PatchOptions", user)
         if apply:
             config = apply_body(request, target)
             force = boolean(request.query, "force")
@@ -119,6 +153,7 @@ class Verbs:
         presenter = presenter_for(request, target.kind)
         options = delete_options(request)
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
+        self._aggregate(target)
         warnings = warning_headers(warnings_of(target.kind, options))
         if deleted.removed and not returns_object(target.kind):
             return respond(request, 200, orjson.dumps(_success(target, deleted)), warnings)
@@ -133,13 +168,20 @@ class Verbs:
         options = delete_options(request)
         page = read_page(self._context, target, chosen, selection)
         self._deleter.delete_all(target.kind, page.objects, options)
+        self._aggregate(target)
         return presenter.answer(200, presenter.collection(page.objects, page.version, page.token, page.remaining))
 
     def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
-        """What a write sets off: a CRD's kinds are served. The answer does not know of that yet."""
+        """What a write sets off: a CRD's kinds are served, roles are put together. The answer does not know of that."""
         if target.kind.storage_key == crds.CRDS and written.stored.version and not written.removed and not dry_run:
             crds.after_write(self._context, written.stored)
+        if not dry_run:
+            self._aggregate(target)
         return written
+
+    def _aggregate(self, target: Target) -> None:
+        if target.kind.storage_key == CLUSTER_ROLES:
+            self._aggregation.run(target.kind)
 
     def _answer(self, presenter: Presenter, written: Written) -> Response:
         return presenter.answer(201 if written.created else 200, presenter.single(written.stored), written.warnings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from runtime.testing.apiserver import errors
+from runtime.testing.apiserver.access.gate import Admission
 from runtime.testing.apiserver.codec import PROTOBUF, duplicate_fields, media_type
 from runtime.testing.apiserver.http import Request
 from runtime.testing.kinds import errors as kind_errors
@@ -25,6 +26,7 @@ class WriteOptions:
     :param manager: the field manager that the write is recorded under.
     :param duplicates: fields that stood twice in the body.
     :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
+    :param admission: judges the object by who writes it; None for the server's own writes.
     """
 
     dry_run: bool = False
@@ -32,6 +34,7 @@ class WriteOptions:
     manager: str = "unknown"
     duplicates: tuple[str, ...] = ()
     patch: str | None = None
+    admission: Admission | None = None
 
 
 def write_options(request: Request, kind: str) -> WriteOptions:

@@ -61,7 +61,7 @@ class Writer:
         kind = target.kind
         _check_namespace_field(target, obj)
         metadata.wipe(obj["metadata"])
-        texts = self._shape(kind, obj, options)
+        texts = self.shape(kind, obj, options)
         texts.extend(metadata.drop_duplicate_owners(obj["metadata"]))
         if kind.namespaced:
             check_namespace(self._context.store, kind, target.namespace, obj["metadata"].get("name", ""))
@@ -95,6 +95,8 @@ class Writer:
         kind, store, namespace = target.kind, self._context.store, target.namespace
         name = obj["metadata"].get("name", "")
         kind.behaviour.prepare_create(obj)
+        if options.admission is not None:
+            options.admission.admit(kind, obj, None)
         if kind.storage_key == NAMESPACES and name:
             begin(obj)
         found = metadata.create_problems(kind, obj["metadata"])
@@ -146,6 +148,8 @@ class Writer:
             except errors.StatusError as error:
                 if error.reason != "NotFound" or target.subresource or not kind.created_by_put:
                     raise
+            if options.admission is not None:
+                options.admission.may_create()
             new = clone(obj)
             new["metadata"].pop("resourceVersion", None)
             try:
@@ -191,13 +195,15 @@ class Writer:
         obj = change(clone(old))
         _check_name(target, obj)
         _check_version(target, obj, current)
-        texts = self._shape(kind, obj, options)
+        texts = self.shape(kind, obj, options)
         _keep_type(kind, obj)
         texts.extend(metadata.drop_duplicate_owners(obj["metadata"], after_admission=options.patch is not None))
         texts.extend(metadata.finalizer_warnings(obj["metadata"], old["metadata"]))
         if own is not None:
             own.record(kind, old, obj, self._context.timestamp())
         texts.extend(self._prepare(target, obj, old))
+        if options.admission is not None:
+            options.admission.admit(kind, obj, old)
         warnings = _warnings(kind, texts)
         if _finished(obj, old):
             if not options.dry_run:
@@ -239,7 +245,7 @@ class Writer:
             given["generation"] = before.get("generation", 0) + 1
         return warnings
 
-    def _shape(self, kind: Kind, obj: JSONObject, options: WriteOptions) -> list[str]:
+    def shape(self, kind: Kind, obj: JSONObject, options: WriteOptions) -> list[str]:
         """Defaults, and unknown fields dropped; returns the warnings about them. Raises 400 when strict."""
         try:
             kind.behaviour.default(obj)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from runtime.testing.kinds import events
+from runtime.testing.kinds import events, reviews
 from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check, Update
 from runtime.testing.kinds.checks import others, pods, services, workloads
 from runtime.testing.kinds.crds import definition
@@ -14,7 +14,6 @@ from runtime.testing.kinds.defaults import others as other_defaults
 from runtime.testing.kinds.defaults import pods as pod_defaults
 from runtime.testing.kinds.defaults import services as service_defaults
 from runtime.testing.kinds.defaults import workloads as workload_defaults
-from runtime.testing.kinds.reviews import validate_access_review
 from runtime.testing.kinds.rows import Row
 from runtime.testing.kinds.services import ServiceAddresses
 
@@ -163,8 +162,8 @@ _KINDS: dict[str, Make] = {
     "ResourceClaim": _with(cluster_defaults.default_device_claim, status_keeps=_METADATA),
     "ResourceClaimTemplate": _with(cluster_defaults.default_device_claim),
     "ResourceSlice": _with(cluster_defaults.default_resource_slice),
-    "SelfSubjectAccessReview": _with(None, validate_access_review),
-    "SubjectAccessReview": _with(None, validate_access_review),
-    "LocalSubjectAccessReview": _with(None, validate_access_review),
+    "SelfSubjectAccessReview": _with(None, reviews.validate_self_access_review),
+    "SubjectAccessReview": _with(None, reviews.validate_access_review),
+    "LocalSubjectAccessReview": _with(None, reviews.validate_local_access_review),
     "CustomResourceDefinition": _definition,
 }

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from runtime.testing.kinds import events, paths
 from runtime.testing.kinds.model import Behaviour, Kind
-from runtime.testing.kinds.reviews import ANSWERS
 from runtime.testing.kinds.rows import EVENT_FIELDS, POD_FIELDS, ROWS, Row
 from runtime.testing.kinds.schemas import REF, resolve
 from runtime.types import JSONObject
@@ -89,6 +88,6 @@ def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
             stored_as=("", "events") if row.kind == "Event" else None,
             to_storage=events.to_core if new_event else None,
             from_storage=events.to_new if new_event else None,
-            answer=ANSWERS.get(row.kind),
+            review=row.review,
             warning=_WARNINGS.get(row.kind, ""),
         )

@@ -136,9 +136,7 @@ class Kind:
     # since, and no field that the schemas do not know (any more).
     to_storage: Callable[[JSONObject], JSONObject] | None = None
     from_storage: Callable[[JSONObject], JSONObject] | None = None
-    # Reviews (SelfSubjectAccessReview ...): POST is answered with what this returns and nothing is stored. The second
-    # argument is the caller: {"username": ..., "uid": ..., "groups": [...]}.
-    answer: Callable[[JSONObject, Mapping[str, object]], JSONObject] | None = None
+    review: bool = False  # POST is answered and nothing is stored (SelfSubjectAccessReview ...)
 
     named_list_kind: str = ""  # where it is not the kind with List behind it
     columns: tuple[Column, ...] = ()  # of a custom resource, for Table answers

@@ -1,57 +1,61 @@
-"""Reviews: kinds that are answered and never stored."""
+"""Reviews: kinds that are answered and never stored. What they come to is the API server's business; here is what may
+be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import Final
 
 from runtime.testing.kinds import errors
-from runtime.testing.kinds.model import FieldError
-from runtime.types import JSONObject
+from runtime.testing.kinds.behaviour import BuiltinBehaviour
+from runtime.testing.kinds.model import FieldError, Kind
+from runtime.testing.kinds.schemas import REF, resolve
+from runtime.types import GVR, JSONMapping, JSONObject
 
-User = Mapping[str, object]
-
-
-def _allow(review: JSONObject, user: User) -> JSONObject:
-    """Everything is allowed: this server does not authorize."""
-    del user
-    return {**review, "status": {"allowed": True, "reason": "every request is allowed on this server"}}
+_SHORTEST: Final = 600  # seconds
+_LONGEST: Final = 1 << 32
 
 
-def _rules(review: JSONObject, user: User) -> JSONObject:
-    del user
-    return {
-        **review,
-        "status": {
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": False,
-        },
-    }
-
-
-def _who_am_i(review: JSONObject, user: User) -> JSONObject:
-    return {**review, "status": {"userInfo": dict(user)}}
-
-
-def _token(review: JSONObject, user: User) -> JSONObject:
-    del user
-    return {**review, "status": {"user": {}, "error": "no token is known to this server"}}
-
-
-ANSWERS: Mapping[str, Callable[[JSONObject, User], JSONObject]] = {
-    "SelfSubjectAccessReview": _allow,
-    "SubjectAccessReview": _allow,
-    "LocalSubjectAccessReview": _allow,
-    "SelfSubjectRulesReview": _rules,
-    "SelfSubjectReview": _who_am_i,
-    "TokenReview": _token,
-}
+def validate_self_access_review(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    del old
+    return [*_check_subject(obj.get("spec") or {}), *_check_metadata(obj)]
 
 
 def validate_access_review(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    """A review is about a resource or about a path, and not about both."""
     del old
     spec = obj.get("spec") or {}
+    return [*_check_subject(spec), *_check_user(spec), *_check_metadata(obj)]
+
+
+def validate_local_access_review(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    del old
+    spec, namespace = obj.get("spec") or {}, obj["metadata"].get("namespace") or ""
+    found = [*_check_subject(spec), *_check_user(spec), *_check_metadata(obj, "namespace")]
+    asked = spec.get("resourceAttributes")
+    if namespace and asked is not None and (asked.get("namespace") or "") != namespace:
+        detail = "must match metadata.namespace"
+        found.append(errors.invalid("spec.resourceAttributes.namespace", asked.get("namespace") or "", detail))
+    if spec.get("nonResourceAttributes") is not None:
+        detail = "disallowed on this kind of request"
+        found.append(errors.invalid("spec.nonResourceAttributes", spec["nonResourceAttributes"], detail))
+    return found
+
+
+def validate_token_request(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    del old
+    seconds = (obj.get("spec") or {}).get("expirationSeconds")
+    if seconds is None:
+        return []
+    if seconds < _SHORTEST:
+        detail = "may not specify a duration less than 10 minutes"
+        return [errors.invalid("spec.expirationSeconds", seconds, detail)]
+    if seconds > _LONGEST:
+        detail = "may not specify a duration larger than 2^32 seconds"
+        return [errors.invalid("spec.expirationSeconds", seconds, detail)]
+    return []
+
+
+def _check_subject(spec: JSONMapping) -> list[FieldError]:
+    """A review is about a resource or about a path, and not about both."""
     asked = [each for each in ("resourceAttributes", "nonResourceAttributes") if spec.get(each) is not None]
     if len(asked) == 1:
         return []
@@ -60,3 +64,33 @@ def validate_access_review(obj: JSONObject, old: JSONObject | None) -> list[Fiel
         detail = "cannot be specified in combination with resourceAttributes"
         return [errors.invalid("spec.nonResourceAttributes", spec["nonResourceAttributes"], detail)]
     return [errors.invalid("spec.resourceAttributes", None, detail)]
+
+
+def _check_user(spec: JSONMapping) -> list[FieldError]:
+    if spec.get("user") or spec.get("groups"):
+        return []
+    return [errors.invalid("spec.user", "", "at least one of user or group must be specified")]
+
+
+def _check_metadata(obj: JSONMapping, *allowed: str) -> list[FieldError]:
+    metadata = {k: v for k, v in obj["metadata"].items() if v and k not in (*allowed, "managedFields")}
+    if not metadata:
+        return []
+    detail = f"must be empty except for {allowed[0]}" if allowed else "must be empty"
+    return [errors.invalid("metadata", metadata, detail)]
+
+
+_MODEL: Final = "io.k8s.api.authentication.v1.TokenRequest"
+
+# What is sent to the ``token`` subresource of a service account. It has no path of its own, so no registry knows it.
+TOKEN_REQUEST: Final = Kind(
+    gvr=GVR("authentication.k8s.io", "v1", "tokenrequests"),
+    kind="TokenRequest",
+    namespaced=True,
+    singular="tokenrequest",
+    behaviour=BuiltinBehaviour("TokenRequest", _MODEL, checks=(validate_token_request,)),
+    verbs=("create",),
+    schema={"$ref": REF + _MODEL},
+    resolve=resolve,
+    review=True,
+)

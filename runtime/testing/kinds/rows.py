@@ -26,6 +26,7 @@ class Row:
         with the value of a field that is not set.
     :param needs_version: a PUT must carry the resourceVersion (``AllowUnconditionalUpdate`` is false).
     :param created_by_put: a PUT creates what is not there (``AllowCreateOnUpdate`` is true).
+    :param review: objects are answered, and never stored.
     """
 
     gvr: GVR
@@ -41,6 +42,7 @@ class Row:
     scale: ScalePaths | None = None
     needs_version: bool = False
     created_by_put: bool = False
+    review: bool = False
 
 
 def _of(group: str, version: str, package: str, resource: str, kind: str, *short: str, **more: object) -> Row:
@@ -97,7 +99,7 @@ def _flow(resource: str, kind: str) -> Row:
 
 def _review(group: str, resource: str, kind: str, namespaced: bool = False) -> Row:
     package = f"api.{group.partition('.')[0]}"
-    return _of(group, "v1", package, resource, kind, namespaced=namespaced, verbs=("create",))
+    return _of(group, "v1", package, resource, kind, namespaced=namespaced, verbs=("create",), review=True)
 
 
 _STATUS = ("status",)

@@ -13,13 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.testing.apiserver import FakeAPIServer
-from runtime.testing.apiserver.audit import Audit
-from runtime.testing.apiserver.auth import Authenticator
-from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.faults import Faults
-from runtime.testing.apiserver.handler import Handler
-from runtime.testing.apiserver.http import Request
-from runtime.testing.apiserver.verbs import Verbs
+from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.kinds.model import Kind
 from runtime.testing.kinds.registry import DefaultRegistry
 from tests.runtime.testing.apiserver.apiserver_helpers import (
@@ -70,8 +64,7 @@ class Direct:
 
     def __init__(self) -> None:
         self.server = FakeAPIServer()
-        context = Context(self.server.store, self.server.registry)
-        self.handler = Handler(context, Verbs(context), Authenticator(), Audit(), Faults())
+        self.handler = self.server._handler
         self.ask("POST", CRDS, WIDGET_CRD)
         self.ask("POST", CONFIGMAPS, {"metadata": {"name": "a"}, "data": {"k": "v"}})
         self.ask("POST", PODS, {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
@@ -85,7 +78,7 @@ class Direct:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = Request(method, path, dict(query or {}), {"content-type": media}, data)
         response = self.handler.handle(request)
-        assert response is not None
+        assert isinstance(response, Response)
         if response.stream is not None:
             return response.status, None
         decoded = orjson.loads(response.body) if response.content_type == "application/json" else response.body

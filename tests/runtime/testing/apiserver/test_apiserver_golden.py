@@ -46,18 +46,19 @@ def _scenarios() -> Iterator[Any]:
 pytestmark = pytest.mark.skipif(REPLAY is None, reason="the golden recordings are not here")
 
 
-TOKEN = "golden-token"
+TOKEN, LIMITED = "golden-token", "limited-token"
 
 
 @pytest.mark.parametrize("scenario", list(_scenarios()))
 def test_golden(scenario: Any, tmp_path: Path) -> None:
+    """As they were recorded: with RBAC, an administrator, and somebody without rights."""
     assert REPLAY is not None
-    missing = REPLAY.missing_needs(scenario, TOKEN, None, ["compacted"])
+    missing = REPLAY.missing_needs(scenario, TOKEN, LIMITED, ["compacted"])
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
     tokens = tmp_path / "tokens.csv"
-    tokens.write_text(f"{TOKEN},admin,1,system:masters\n")
-    with FakeAPIServer(token_auth_file=tokens) as server:
+    tokens.write_text(f"{TOKEN},admin,1,system:masters\n{LIMITED},limited,2\n")
+    with FakeAPIServer(token_auth_file=tokens, authorization_mode="RBAC") as server:
         if "compacted" in scenario.get("needs", []):
             server.compact()
-        assert REPLAY.check(scenario, server.url, token=TOKEN) == []
+        assert REPLAY.check(scenario, server.url, token=TOKEN, limited_token=LIMITED) == []

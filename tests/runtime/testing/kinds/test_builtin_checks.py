@@ -113,7 +113,7 @@ def container(**fields: Any) -> JSON:
         ("poddisruptionbudgets", {"spec": {"maxUnavailable": "many"}}, [(INVALID, "spec.maxUnavailable")]),
         ("roles", {"rules": [{"apiGroups": [""], "resources": ["pods"]}]}, [(REQUIRED, "rules[0].verbs")]),
         ("rolebindings", {"roleRef": {"kind": "Role"}}, [(REQUIRED, "roleRef.name")]),
-        ("selfsubjectaccessreviews", {"spec": {}}, [(INVALID, "spec.resourceAttributes")]),
+        ("selfsubjectaccessreviews", {"spec": {}}, [(INVALID, "spec.resourceAttributes"), (INVALID, "metadata")]),
     ],
 )
 def test_refused(resource: str, obj: Any, causes: list[tuple[str, str]], sandbox: Sandbox) -> None:

@@ -1,0 +1,87 @@
+"""Aggregated ClusterRoles: roles whose rules are those of all roles that their selectors match.
+
+In a real cluster a controller writes them a moment later. Here they are written before the write that changed them is
+answered, so that a test need not wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from runtime.selectors import LabelSelector, SelectorError
+from runtime.testing.apiserver.access.rbac import CLUSTER_ROLES
+from runtime.testing.apiserver.apply import server_side_apply
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.errors import StatusError
+from runtime.testing.apiserver.routing import Target
+from runtime.testing.apiserver.write_options import WriteOptions
+from runtime.testing.apiserver.writes import Writer
+from runtime.testing.kinds.model import Kind
+from runtime.types import JSONMapping, JSONObject
+
+_MANAGER = "clusterrole-aggregation-controller"
+
+
+class Aggregation:
+    """Thread-safe."""
+
+    def __init__(self, context: Context, writer: Writer) -> None:
+        self._context = context
+        self._writer = writer
+        self._lock = threading.Lock()  # one pass at a time; each sees what the one before has written
+
+    def run(self, kind: Kind) -> None:
+        """Bring all aggregated roles up to date. :param kind: ClusterRole."""
+        with self._lock:
+            # A role may be put together from others that are put together themselves, and so on; or from each other.
+            for _ in range(len(self._roles()) + 1):
+                if not self._pass(kind):
+                    return
+
+    def _roles(self) -> list[JSONObject]:
+        return [each.obj for each in self._context.store.snapshot(CLUSTER_ROLES)[0]]
+
+    def _pass(self, kind: Kind) -> bool:
+        """Returns whether anything was out of date."""
+        roles = self._roles()
+        changed = False
+        for role in roles:
+            selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors")
+            if selectors:
+                rules = _gather(role, selectors, roles)
+                if rules != (role.get("rules") or []):
+                    self._write(kind, role["metadata"]["name"], rules)
+                    changed = True
+        return changed
+
+    def _write(self, kind: Kind, name: str, rules: list[JSONMapping]) -> None:
+        config = {
+            "apiVersion": kind.gvr.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": name},
+            "rules": rules,
+        }
+        options = WriteOptions(manager=_MANAGER)
+        try:
+            server_side_apply(self._writer, self._context, Target(kind, "", name, ""), config, options, force=True)
+        except StatusError as error:
+            if error.code not in (404, 409):  # gone or changed meanwhile: that write has a pass of its own
+                raise
+
+
+def _gather(role: JSONMapping, selectors: Iterable[JSONMapping], roles: Iterable[JSONMapping]) -> list[JSONMapping]:
+    """The rules of all other roles that a selector matches, each once, in the order of their names."""
+    rules: list[JSONMapping] = []
+    for other in roles:
+        labels = other["metadata"].get("labels") or {}
+        if other["metadata"]["name"] != role["metadata"]["name"] and any(_matches(each, labels) for each in selectors):
+            rules.extend(rule for rule in other.get("rules") or () if rule not in rules)
+    return rules
+
+
+def _matches(selector: JSONMapping, labels: JSONMapping) -> bool:
+    try:
+        return LabelSelector.from_dict(selector).matches(labels)
+    except SelectorError:
+        return False

@@ -1,0 +1,104 @@
+"""TLS: what the server shows to clients, and what it reads from their certificates."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import ssl
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_HANDSHAKE: Final = b"\x16"  # the first byte of what every TLS client sends
+PLAIN_HTTP: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """A client's certificate, which the server's client authority has signed.
+
+    :param sha256: of the certificate, in hexadecimal digits.
+    """
+
+    common_name: str
+    organizations: tuple[str, ...]
+    sha256: str
+
+
+def server_context(certificate: bytes, key: bytes, client_authorities: bytes = b"") -> ssl.SSLContext:
+    """:param certificate: the server's, as PEM, with those between it and its authority.
+    :param client_authorities: whose client certificates are accepted, as PEM; none: none are asked for.
+    :raises ValueError: what is no certificate, or no key of this certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    descriptor, path = tempfile.mkstemp(suffix=".pem")  # ssl reads certificates from files only; 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(certificate + b"\n" + key)
+        context.load_cert_chain(path)
+        if client_authorities:
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.load_verify_locations(cadata=client_authorities.decode("ascii", "replace"))
+    except ssl.SSLError as error:
+        raise ValueError(f"the certificate, its key or a client authority cannot be used: {error}") from error
+    finally:
+        Path(path).unlink()
+    return context
+
+
+def speaks_tls(sock: socket.socket) -> bool:
+    """Whether the peer begins as TLS clients do. Waits for the first byte and leaves it there. Raises ``OSError``."""
+    return socket.socket.recv(sock, 1, socket.MSG_PEEK) in (_HANDSHAKE, b"")
+
+
+def peer_certificate(sock: socket.socket) -> PeerCertificate | None:
+    """The verified certificate of the peer, if it sent one."""
+    if not isinstance(sock, ssl.SSLSocket):
+        return None
+    encoded, decoded = sock.getpeercert(binary_form=True), sock.getpeercert()
+    if not encoded or not decoded:
+        return None
+    common, organizations = "", []
+    subject = decoded.get("subject") or ()
+    for attribute in (pair for part in subject if isinstance(part, tuple) for pair in part):
+        name, value = str(attribute[0]), str(attribute[1])
+        if name == "commonName":
+            common = value
+        elif name == "organizationName":
+            organizations.append(value)
+    return PeerCertificate(common, tuple(organizations), hashlib.sha256(encoded).hexdigest())
+
+
+def peer_closed(sock: socket.socket) -> bool:
+    """Whether the peer has closed its end. Never blocks. For the thread that uses the connection."""
+    if not isinstance(sock, ssl.SSLSocket):
+        try:
+            return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+    # Encrypted bytes say nothing until they are read. What a client sends during a stream, beside its goodbye, is
+    # against HTTP.
+    before = sock.gettimeout()
+    try:
+        sock.settimeout(0)
+        return not sock.recv(1)
+    except ssl.SSLWantReadError:
+        return False
+    except (OSError, ValueError):
+        return True
+    finally:
+        sock.settimeout(before)
+
+
+def say_goodbye(sock: socket.socket) -> None:
+    """Tell a TLS peer that nothing comes any more, so that it does not take the end for a cut. Never blocks."""
+    if isinstance(sock, ssl.SSLSocket):
+        with contextlib.suppress(OSError, ValueError):
+            sock.settimeout(0)
+            sock.unwrap()
