@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 import orjson
@@ -17,7 +17,8 @@ from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
 _SHARED = 1024  # newest entries that keep their encoded events
-_FORGOTTEN: dict[Hashable, bytes] = {}  # stands for the events of all others
+_SHARE_KEYS = 256
+_FORGOTTEN: dict[object, bytes] = {}  # stands for the events of all others
 
 # (apiVersion, kind) of stored objects: one tuple each, however many objects there are
 _types: dict[tuple[str, str], tuple[str, str]] = {}
@@ -115,14 +116,15 @@ def type_meta(api_version: str, kind: str) -> bytes:
 class Entry:
     """One change. ``old`` is None for a creation, ``new`` for a removal (``gone`` then is the last state)."""
 
-    __slots__ = ("_shared", "gone", "new", "old", "version")
+    __slots__ = ("_shared", "gone", "new", "old", "type", "version")
 
     def __init__(self, version: int, old: Stored | None, new: Stored | None, gone: Stored | None = None) -> None:
         self.version = version
         self.old = old
         self.new = new
         self.gone = gone
-        self._shared: dict[Hashable, bytes] | None = None
+        self.type = "DELETED" if new is None else "ADDED" if old is None else "MODIFIED"
+        self._shared: dict[object, bytes] | None = None
 
     @property
     def key(self) -> str:
@@ -138,24 +140,17 @@ class Entry:
         assert stored is not None
         return stored
 
-    @property
-    def type(self) -> str:
-        if self.new is None:
-            return "DELETED"
-        return "ADDED" if self.old is None else "MODIFIED"
-
-    def shared(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """What ``make`` returns, made once for all watchers with the same ``key``. Two threads may race to make the
-        same bytes; that is harmless."""
+    def shared(self, key: object) -> bytes | None:
+        """What was given to :meth:`share` under this key, which comes from :meth:`ResourceLog.share_key`."""
         kept = self._shared
-        if kept is _FORGOTTEN:
-            return make()
-        if kept is None:
-            kept = self._shared = {}
-        found = kept.get(key)
-        if found is None:
-            found = kept[key] = make()
-        return found
+        return kept.get(key) if kept is not None else None
+
+    def share(self, key: object, encoded: bytes) -> None:
+        """Keep the encoded event for other watches. Two threads may race to give the same bytes; that is harmless."""
+        if self._shared is None:
+            self._shared = {}
+        if self._shared is not _FORGOTTEN:
+            self._shared[key] = encoded
 
     def forget_shared(self) -> None:
         """Keep what is shared no longer, to give back its memory."""
@@ -181,6 +176,7 @@ class ResourceLog:
         self._first = 0  # the absolute index of _entries[0]
         self._horizon = horizon
         self._watches = 0
+        self._share_keys: dict[Hashable, object] = {}
         self.changed = threading.Condition()
 
     @property
@@ -197,6 +193,13 @@ class ResourceLog:
     def watches(self) -> int:
         """How many watches are open."""
         return self._watches
+
+    def share_key(self, what: Hashable) -> object:
+        """The same object for an equal ``what``: as a key it costs no hashing of what it stands for."""
+        with self.changed:
+            if len(self._share_keys) > _SHARE_KEYS:
+                self._share_keys = {}  # kinds of CRDs come and go
+            return self._share_keys.setdefault(what, object())
 
     @contextmanager
     def watched(self) -> Iterator[None]:

@@ -34,6 +34,9 @@ from runtime.types import JSONObject
 
 # The object itself, and subresources that show it whole and change a part of it.
 _OF_THE_OBJECT = ("", "status", "approval", "ephemeralcontainers", "resize")
+# How objects are written that did not come over HTTP.
+_DIRECT = WriteOptions(manager="apply_manifests")
+_DIRECTLY = Ownership(_DIRECT.manager)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -188,17 +191,24 @@ class Verbs:
 
     def put(self, target: Target, obj: JSONObject) -> JSONObject:
         """Create, or update what is there, without HTTP; returns the stored object. Raises ``StatusError``."""
-        options = WriteOptions(manager="apply_manifests")
         try:
-            obj = {"apiVersion": target.kind.gvr.api_version, "kind": target.kind.kind, **clone(obj)}
-            written = self._writer.create(target, clone(obj), options, Ownership(options.manager))
+            return self.insert(target, obj)
         except errors.StatusError as error:
             if error.reason != "AlreadyExists":
                 raise
-            found = Target(target.kind, target.namespace, obj["metadata"]["name"], "")
-            written = self._writer.update(
-                found, lambda old: {**old, **_main_part(obj, old)}, options, Ownership(options.manager)
-            )
+        obj = clone(obj)
+        found = Target(target.kind, target.namespace, obj["metadata"]["name"], "")
+        written = self._writer.update(found, lambda old: {**old, **_main_part(obj, old)}, _DIRECT, _DIRECTLY)
+        return self._present(target, written)
+
+    def insert(self, target: Target, obj: JSONObject) -> JSONObject:
+        """Create without HTTP; returns the stored object. ``obj`` is copied. Raises ``StatusError``."""
+        new = {"apiVersion": target.kind.gvr.api_version, "kind": target.kind.kind, **clone(obj)}
+        if not isinstance(new.get("metadata"), dict):
+            new["metadata"] = {}
+        return self._present(target, self._writer.create(target, new, _DIRECT, _DIRECTLY))
+
+    def _present(self, target: Target, written: Written) -> JSONObject:
         stored = self._finish(target, written).stored
         now = self._context.store.get(target.kind.storage_key, stored.namespace, stored.name)
         return present(target.kind, now or stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -25,6 +25,7 @@ _POLL = 0.5  # seconds of real time until an idle watch looks whether its peer h
 _GATHER = 0.00025
 _GATHER_MOST = 0.02
 _TIMEOUT = (1800.0, 3600.0)  # seconds; drawn when the client gives none, so that not all end together
+_TYPES = ("ADDED", "MODIFIED", "DELETED")
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -57,8 +58,9 @@ class Watch:
         self._options = options
         self._selection = selection
         self._presenter = presenter
-        self._shared: Hashable | None = presenter.shared
+        self._shares = presenter.shared is not None
         self._log: ResourceLog = context.store.log(kind.storage_key)
+        self._keys = {each: self._log.share_key((presenter.shared, each)) for each in _TYPES}
         timeout = options.timeout or random.uniform(*_TIMEOUT)  # noqa: S311
         self._deadline = context.clock.monotonic() + timeout
         self._start = self._position()
@@ -151,29 +153,27 @@ class Watch:
 
     def _deliver(self, stream: Stream, entries: Sequence[Entry], skip: int) -> None:
         frames: list[bytes] = []
+        namespace, everything, chunked, keys = self._namespace, self._selection.everything, stream.chunked, self._keys
         for entry in entries:
-            if entry.version <= skip or (self._namespace and entry.namespace != self._namespace):
+            if entry.version <= skip or (namespace and entry.namespace != namespace):
                 continue
-            found = self._frame(entry, chunked=stream.chunked)
-            if found is not None:
-                frames.append(found)
+            event_type = entry.type if everything else self._type(entry)
+            if event_type is None:
+                continue
+            found = entry.shared(keys[event_type]) if chunked else None
+            frames.append(self._frame(entry, event_type, chunked=chunked) if found is None else found)
         if frames:
             data = b"".join(frames)
-            stream.send_framed(data) if stream.chunked else stream.send(data)
+            stream.send_framed(data) if chunked else stream.send(data)
 
-    def _frame(self, entry: Entry, *, chunked: bool) -> bytes | None:
-        """The change as this watch sends it; None if it is about nothing that is selected."""
-        event_type = entry.type if self._selection.everything else self._type(entry)
-        if event_type is None:
-            return None
-
-        def make() -> bytes:
-            text = self._line(event_type, _shown(entry, event_type))
-            return frame(text) if chunked else text
-
-        if self._shared is None:
-            return make()
-        return entry.shared((self._shared, event_type, chunked), make)
+    def _frame(self, entry: Entry, event_type: str, *, chunked: bool) -> bytes:
+        text = self._line(event_type, _shown(entry, event_type))
+        if not chunked:
+            return text
+        made = frame(text)
+        if self._shares:
+            entry.share(self._keys[event_type], made)
+        return made
 
     def _type(self, entry: Entry) -> str | None:
         """An object may enter or leave the selection."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import orjson
 import pytest
 
+from runtime.testing import FakeClock
+from runtime.testing.apiserver import FakeAPIServer, StatusError
+from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.testing.apiserver.store import Changed, Store
+from runtime.types import GVR
 
 
 def test_a_write_from_a_state_that_is_gone_is_refused() -> None:
@@ -15,3 +22,108 @@ def test_a_write_from_a_state_that_is_gone_is_refused() -> None:
         store.update(key, first, {"metadata": {"name": "a", "uid": "u"}})
     with pytest.raises(Changed):
         store.delete(key, first)
+
+
+def test_what_is_read_is_the_readers_own() -> None:
+    given = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "u", "labels": {"k": "v"}}}
+    stored = Store().create(("", "configmaps"), "ns", "a", given)
+    given["data"] = {"later": "x"}
+    stored.obj["metadata"]["labels"]["k"] = "other"
+    stored.metadata["uid"] = "other"
+    assert "data" not in stored.obj
+    assert (stored.labels, stored.uid, stored.name, stored.namespace) == ({"k": "v"}, "u", "a", "ns")
+    assert stored.obj["kind"] == "ConfigMap"
+    assert not stored.deleting
+
+
+@pytest.mark.parametrize(
+    ("metadata", "deleting"),
+    [
+        ({}, False),
+        ({"annotations": {"deletionTimestamp": "x"}}, False),
+        ({"deletionTimestamp": "2030-01-01T00:00:00Z"}, True),
+    ],
+)
+def test_deleting_is_what_the_metadata_says(metadata: dict[str, object], deleting: bool) -> None:
+    assert Stored("ns/a", "ns", "a", 1, {"metadata": {"name": "a", **metadata}}).deleting is deleting
+
+
+def test_an_object_takes_less_than_twice_its_json() -> None:
+    """Its place in the store and in the history included."""
+    count, data = 1500, {f"key-{number}": "v" * 80 for number in range(10)}
+    with FakeAPIServer() as server:
+        server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "first"}, "data": data})
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(count):
+                obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{number}"}, "data": data}
+                server.create(obj)
+            taken = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        stored = server.store.get(("", "configmaps"), "default", "c0")
+        assert stored is not None
+        assert taken < 2 * count * len(orjson.dumps(stored.obj))
+
+
+def test_events_are_shared_while_they_are_new_only() -> None:
+    log = ResourceLog(10_000, 0)
+    key = log.share_key(("kind", "ADDED"))
+    assert log.share_key(("kind", "ADDED")) is key
+    assert log.share_key(("kind", "DELETED")) is not key
+    stored = Stored("ns/a", "ns", "a", 1, {"metadata": {"name": "a"}})
+    first = Entry(1, None, stored)
+    log.append(first)
+    first.share(key, b"encoded")
+    assert first.shared(key) == b"encoded"
+    for version in range(2, 1500):
+        log.append(Entry(version, None, stored))
+    assert first.shared(key) is None
+    first.share(key, b"encoded by one who lags behind")
+    assert first.shared(key) is None, "nobody would ever take it away again"
+    newest = Entry(1500, None, stored)
+    newest.share(key, b"new")
+    assert newest.shared(key) == b"new"
+
+
+def test_time_compacts_at_fixed_ticks() -> None:
+    clock = FakeClock()
+    store, key = Store(clock=clock, compaction_interval=300), ("", "configmaps")
+    clock.advance(250)
+    store.advance(10)  # version 11
+    clock.advance(100)  # the first tick is past: what was at the start may go
+    assert store.oldest(key) == 1
+    clock.advance(249)
+    store.advance()  # just before the second tick
+    assert store.oldest(key) == 1
+    clock.advance(1)
+    assert store.oldest(key) == 11, "version 12 came after the first tick"
+    clock.advance(300)
+    assert store.oldest(key) == 12
+
+
+class TestCreate:
+    def test_it_is_what_a_post_would_make(self) -> None:
+        given = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}}
+        with FakeAPIServer() as server, server.client() as client:
+            made = server.create(given, namespace="kube-system")
+            assert "uid" not in given["metadata"], "the caller's object stays as it is"
+            assert made["metadata"]["namespace"] == "kube-system"
+            assert made["spec"]["clusterIP"]
+            services = client.resource(GVR("", "v1", "services"), "kube-system")
+            assert services.get("a").to_dict() == made
+
+    def test_what_is_wrong_is_refused(self) -> None:
+        with FakeAPIServer() as server:
+            with pytest.raises(ValueError, match="knows no kind Widget"):
+                server.create({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}})
+            for metadata, code in (({"name": "A"}, 422), ({}, 422), ({"name": "a", "namespace": "none"}, 404)):
+                with pytest.raises(StatusError) as refused:
+                    server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+                assert refused.value.code == code
+            with pytest.raises(StatusError):
+                server.create({"apiVersion": "v1", "kind": "ConfigMap"})
+            server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
+            with pytest.raises(StatusError, match="already exists"):
+                server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
