@@ -13,15 +13,12 @@ from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.typed import misfits, type_of
 from runtime.testing.apiserver.write_options import WriteOptions
 from runtime.testing.apiserver.writes import Writer, Written
-from runtime.testing.kinds.model import DecodeError, FieldError
+from runtime.testing.kinds.model import DecodeError
 from runtime.types import JSONObject
 
 
 def apply_body(request: Request, target: Target) -> JSONObject:
-    """The applied configuration in the body. Raises 400 and 422."""
-    if not request.query.get("fieldManager"):
-        missing = FieldError("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
-        raise errors.invalid_options("PatchOptions", [missing])
+    """The applied configuration in the body. Raises 400."""
     try:
         config = parse_yaml(request.body)
     except (yaml.YAMLError, ValueError) as error:

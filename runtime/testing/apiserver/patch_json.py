@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from runtime.testing.apiserver.errors import StatusError, bad_request
 from runtime.testing.apiserver.store import clone
+from runtime.testing.kinds.gojson import type_name
 from runtime.types import JSONObject
 
 MAX_OPERATIONS = 10_000
+_OPERATIONS = frozenset({"add", "copy", "move", "remove", "replace", "test"})
+_NOWHERE = "\0"  # the path of a text without a slash
+_INDEX = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def merge(target: object, patch: object) -> object:
     """``target`` with ``patch`` merged in; both stay as they are, but the result shares parts with them."""
+    if isinstance(patch, list):
+        # QUIRK kept: nulls are dropped from the objects of a new list, too.
+        return [merge(None, each) for each in patch]
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -29,22 +37,39 @@ def apply(document: JSONObject, operations: object) -> JSONObject:
 
     Raises 400 for what is no patch, 422 for an operation that does not fit the document.
     """
+    operations = check(operations)
+    root: Any = clone(document)
+    for operation in operations:
+        root = _apply_one(root, operation)
+    if not isinstance(root, dict):
+        raise unprocessable("the patched document is not an object")
+    return root
+
+
+def check(operations: object) -> list[JSONObject]:
+    """The operations, if they have the shape of such. Raises 400, and 413 if they are too many."""
+    if operations is None:
+        return []
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: a JSON patch must be an array of operations")
+        raise _no_patch(operations, "[]handlers.jsonPatchOp")
     if len(operations) > MAX_OPERATIONS:
         raise StatusError(
             413,
             "RequestEntityTooLarge",
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}",
         )
-    root: Any = clone(document)
     for operation in operations:
         if not isinstance(operation, dict):
-            raise bad_request("an operation of a JSON patch must be an object")
-        root = _apply_one(root, operation)
-    if not isinstance(root, dict):
-        raise unprocessable("the patched document is not an object")
-    return root
+            raise _no_patch(operation, "handlers.jsonPatchOp")
+        for name in ("op", "path", "from"):
+            if not isinstance(operation.get(name), str | None):
+                raise _no_patch(operation[name], "string", f"struct field jsonPatchOp.{name}")
+    return operations
+
+
+def _no_patch(value: object, expected: str, where: str = "value") -> StatusError:
+    kind = {"integer": "number", "boolean": "bool"}.get(type_name(value), type_name(value))
+    return bad_request(f"error decoding patch: json: cannot unmarshal {kind} into Go {where} of type {expected}")
 
 
 def unprocessable(message: str) -> StatusError:
@@ -53,36 +78,28 @@ def unprocessable(message: str) -> StatusError:
 
 def _apply_one(root: Any, operation: JSONObject) -> Any:
     kind = operation.get("op")
+    if kind not in _OPERATIONS:
+        raise unprocessable(f"Unexpected kind: {kind if isinstance(kind, str) else 'unknown'}")
     path = _path(operation, "path")
-    if kind == "add":
-        return _add(root, path, clone_value(_value(operation)))
-    if kind == "remove":
-        return _remove(root, path)[0]
-    if kind == "replace":
-        _get(root, path)
-        return _set(root, path, clone_value(_value(operation)))
+    if kind == "replace" and not path:
+        return clone_value(operation.get("value"))
     if kind == "test":
         _test(root, path, operation)
-        return root
-    if kind == "move":
-        source = _path(operation, "from")
-        if path[: len(source)] == source and path != source:
-            raise unprocessable(f"cannot move {_text(source)} into itself")
-        root, value = _remove(root, source)
-        return _add(root, path, value)
-    if kind == "copy":
-        return _add(root, path, clone_value(_get(root, _path(operation, "from"))))
-    raise unprocessable(f"Unexpected kind: {kind}")
+    elif kind == "remove":
+        _remove(root, path)
+    elif kind == "move":
+        _add(root, path, _remove(root, _path(operation, "from")))
+    elif kind == "copy":
+        _add(root, path, clone_value(_get(root, _path(operation, "from"))))
+    elif kind == "add":
+        _add(root, path, clone_value(operation.get("value")))
+    else:
+        _replace(root, path, clone_value(operation.get("value")))
+    return root
 
 
 def _test(root: Any, path: list[str], operation: JSONObject) -> None:
-    try:
-        found = _get(root, path)
-    except StatusError:
-        if operation.get("value") is None:
-            return  # QUIRK: a missing member equals null
-        raise
-    if not _equal(found, operation.get("value")):
+    if not _equal(_get(root, path) if path else root, operation.get("value")):
         raise unprocessable(f"testing value {_text(path)} failed: test failed")
 
 
@@ -100,21 +117,14 @@ def clone_value(value: object) -> object:
     return clone({"v": value})["v"]
 
 
-def _value(operation: JSONObject) -> object:
-    if "value" not in operation:
-        raise unprocessable(f"{operation.get('op')} operation is missing its value")
-    return operation["value"]
-
-
 def _path(operation: JSONObject, name: str) -> list[str]:
     text = operation.get(name)
     if not isinstance(text, str):
         raise unprocessable(f"{operation.get('op')} operation is missing its {name}")
     if not text:
         return []
-    if not text.startswith("/"):
-        raise unprocessable(f"{name} {text!r} must start with a slash")
-    return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
+    # QUIRK kept: what stands before the first slash is not looked at.
+    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]] or [_NOWHERE]
 
 
 def _text(path: list[str]) -> str:
@@ -125,62 +135,57 @@ def _missing(path: list[str]) -> StatusError:
     return unprocessable(f"the path {_text(path)!r} does not exist in the document: missing value")
 
 
-def _get(root: Any, path: list[str]) -> Any:
-    for part in path:
-        root = _child(root, part, path)
-    return root
-
-
-def _child(node: Any, part: str, path: list[str]) -> Any:
-    if isinstance(node, dict):
-        if part not in node:
-            raise _missing(path)
-        return node[part]
-    if isinstance(node, list):
-        return node[_index(part, len(node) - 1, path)]
-    raise _missing(path)
-
-
-def _index(part: str, last: int, path: list[str]) -> int:
-    if not part.isdigit() or (len(part) > 1 and part[0] == "0"):
-        raise unprocessable(f"invalid array index {part!r} in {_text(path)!r}")
-    index = int(part)
-    if index > last:
-        raise unprocessable(f"Unable to access invalid index: {index}: invalid index referenced")
-    return index
-
-
-def _set(root: Any, path: list[str], value: object) -> Any:
-    if not path:
-        return value
-    parent = _get(root, path[:-1])
-    if isinstance(parent, list):
-        parent[_index(path[-1], len(parent) - 1, path)] = value
-    elif isinstance(parent, dict):
-        parent[path[-1]] = value
-    else:
+def _parent(root: Any, path: list[str]) -> Any:
+    """What the last element of a path is in: an object or a list."""
+    if not path or path == [_NOWHERE]:
+        raise _missing(path)
+    for part in path[:-1]:
+        root = _child(root, part)
+    if not isinstance(root, dict | list):
         raise _missing(path)
     return root
 
 
-def _add(root: Any, path: list[str], value: object) -> Any:
-    if not path:
-        return value
-    parent = _get(root, path[:-1])
-    if not isinstance(parent, list):
-        return _set(root, path, value)
-    index = len(parent) if path[-1] == "-" else _index(path[-1], len(parent), path)
-    parent.insert(index, value)
-    return root
+def _get(root: Any, path: list[str]) -> Any:
+    return _child(_parent(root, path), path[-1])
 
 
-def _remove(root: Any, path: list[str]) -> tuple[Any, Any]:
-    if not path:
-        return None, root
-    parent = _get(root, path[:-1])
-    value = _child(parent, path[-1], path)
-    if isinstance(parent, list):
-        del parent[int(path[-1])]
+def _child(node: Any, part: str) -> Any:
+    """QUIRK kept: a missing member of an object is null."""
+    if isinstance(node, list):
+        return node[_index(part, len(node))]
+    return node.get(part) if isinstance(node, dict) else None
+
+
+def _index(part: str, length: int) -> int:
+    """QUIRK kept: negative indices count from the end."""
+    if not _INDEX.fullmatch(part):
+        raise unprocessable(f"invalid array index {part!r}")
+    index = int(part)
+    if not -length <= index < length:
+        raise unprocessable(f"Unable to access invalid index: {index}: invalid index referenced")
+    return index % length
+
+
+def _add(root: Any, path: list[str], value: object) -> None:
+    parent = _parent(root, path)
+    if isinstance(parent, dict):
+        parent[path[-1]] = value
     else:
-        del parent[path[-1]]
-    return root, value
+        last = path[-1]
+        parent.insert(len(parent) if last == "-" else _index(last, len(parent) + 1), value)
+
+
+def _replace(root: Any, path: list[str], value: object) -> None:
+    """QUIRK kept: it need not be there before, if it is the member of an object."""
+    parent = _parent(root, path)
+    parent[path[-1] if isinstance(parent, dict) else _index(path[-1], len(parent))] = value
+
+
+def _remove(root: Any, path: list[str]) -> Any:
+    parent = _parent(root, path)
+    if isinstance(parent, dict):
+        if path[-1] not in parent:
+            raise _missing(path)
+        return parent.pop(path[-1])
+    return parent.pop(_index(path[-1], len(parent)))

@@ -39,13 +39,23 @@ def parse(request: Request, kind: Kind) -> Patch:
     except ValueError as error:
         raise bad_request(f"error decoding patch: {error}") from None
     if media == JSON_PATCH:
-        return lambda obj: patch_json.apply(obj, body)
+        operations = patch_json.check(body)
+        return lambda obj: patch_json.apply(obj, operations)
+    if body is None:
+        if media == MERGE_PATCH:
+            raise bad_request("Invalid JSON Patch")
+        body = {}
     if not isinstance(body, dict):
         raise bad_request(f"error decoding patch: a patch must be an object, not {type(body).__name__}")
     patch = body
     if media == MERGE_PATCH:
         return lambda obj: _merged(obj, patch)
-    return lambda obj: patch_strategic.apply(kind, obj, patch)
+    return lambda obj: _strategic(kind, obj, patch)
+
+
+def _strategic(kind: Kind, obj: JSONObject, patch: JSONObject) -> JSONObject:
+    """QUIRK kept: another kind or version in the patch is of no matter."""
+    return {**patch_strategic.apply(kind, obj, patch), "apiVersion": kind.gvr.api_version, "kind": kind.kind}
 
 
 def _merged(obj: JSONObject, patch: JSONObject) -> JSONObject:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.access.gate import Admission
-from runtime.testing.apiserver.codec import PROTOBUF, duplicate_fields, media_type
+from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.strictness import repeated
 from runtime.testing.kinds import errors as kind_errors
+from runtime.testing.kinds.model import FieldError
 
 APPLY_PATCH = "application/apply-patch+yaml"
 _MAX_MANAGER = 128
@@ -24,7 +26,7 @@ _ESCAPED, _BACKSLASHED = re.compile(r'["\\]'), r"\\\g<0>"
 class WriteOptions:
     """:param validation: fieldValidation: Ignore, Warn or Strict.
     :param manager: the field manager that the write is recorded under.
-    :param duplicates: fields that stood twice in the body.
+    :param strict: what strict decoding has found in the body already.
     :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
     :param admission: judges the object by who writes it; None for the server's own writes.
     """
@@ -32,7 +34,7 @@ class WriteOptions:
     dry_run: bool = False
     validation: str = "Warn"
     manager: str = "unknown"
-    duplicates: tuple[str, ...] = ()
+    strict: tuple[str, ...] = ()
     patch: str | None = None
     admission: Admission | None = None
 
@@ -40,29 +42,42 @@ class WriteOptions:
 def write_options(request: Request, kind: str) -> WriteOptions:
     """Raises 422 about ``kind`` (``CreateOptions`` ...) for values that are not allowed."""
     query: Mapping[str, str] = request.query
-    found = []
+    found = list(_patch_problems(request)) if kind == "PatchOptions" else []
     dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation", "")
+    found.extend(_manager_problems(query.get("fieldManager", "")))
     if dry_run not in ("", "All"):
         found.append(kind_errors.not_supported("dryRun", [dry_run], ("All",)))
     if validation not in ("", "Ignore", "Strict", "Warn"):
         choices = ("", "Ignore", "Strict", "Warn")
         found.append(kind_errors.not_supported("fieldValidation", validation, choices))
-    if kind == "PatchOptions" and query.get("force") and media_type(request) != APPLY_PATCH:
-        found.append(kind_errors.forbidden("force", "may not be specified for non-apply patch"))
-    if len(query.get("fieldManager", "")) > _MAX_MANAGER:
-        found.append(kind_errors.too_long("fieldManager", _MAX_MANAGER))
-    if not query.get("fieldManager", "").isprintable():
-        why = "should only contain printable characters"
-        found.append(kind_errors.invalid("fieldManager", query["fieldManager"], why))
     if found:
         raise errors.invalid_options(kind, found)
-    if media_type(request) == PROTOBUF:
-        validation = "Ignore"  # in protobuf a field that is not known has no name
-    manager = query.get("fieldManager") or request.header("user-agent").split("/")[0] or "unknown"
-    duplicates: tuple[str, ...] = ()
-    if validation != "Ignore" and media_type(request) in ("", "application/json"):
-        duplicates = _duplicates(request.body)
-    return WriteOptions(bool(dry_run), validation or "Warn", manager[:_MAX_MANAGER], duplicates)
+    manager = query.get("fieldManager") or _from_agent(request.header("user-agent"))
+    strict = repeated(request) if validation != "Ignore" else ()
+    return WriteOptions(bool(dry_run), validation or "Warn", manager, strict)
+
+
+def _patch_problems(request: Request) -> Iterator[FieldError]:
+    if media_type(request) != APPLY_PATCH:
+        if "force" in request.query:
+            yield kind_errors.forbidden("force", "may not be specified for non-apply patch")
+    elif not request.query.get("fieldManager"):
+        yield kind_errors.required("fieldManager", "is required for apply patch")
+
+
+def _manager_problems(manager: str) -> Iterator[FieldError]:
+    if len(manager.encode()) > _MAX_MANAGER:
+        yield kind_errors.too_long("fieldManager", _MAX_MANAGER)
+    for position, char in enumerate(manager):
+        if not char.isprintable():
+            why = f"invalid character U+{ord(char):04X} (at position {position})"
+            yield kind_errors.invalid("fieldManager", manager, why)
+
+
+def _from_agent(agent: str) -> str:
+    """The manager that a client without one is taken for."""
+    name = "".join(char for char in agent.split("/")[0] if char.isprintable())
+    return name[:_MAX_MANAGER] or "unknown"
 
 
 def warning_headers(texts: Iterable[str]) -> tuple[str, ...]:
@@ -73,10 +88,3 @@ def warning_headers(texts: Iterable[str]) -> tuple[str, ...]:
         sizes = accumulate(map(len, fit), initial=0)
         fit = [text for text, before in zip(fit, sizes, strict=False) if before < _MAX_WARNINGS]
     return tuple(f'299 - "{_ESCAPED.sub(_BACKSLASHED, text)}"' for text in fit)
-
-
-def _duplicates(body: bytes) -> tuple[str, ...]:
-    try:
-        return duplicate_fields(body)
-    except (ValueError, RecursionError):
-        return ()  # said better when the body is decoded

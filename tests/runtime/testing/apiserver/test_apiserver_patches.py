@@ -10,6 +10,7 @@ from runtime.testing.apiserver import StatusError, patch_json, patch_strategic
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.types import GVR
 from tests.runtime.testing.apiserver.apiserver_helpers import (
+    APPLY,
     CONFIGMAPS,
     JSON_PATCH,
     MERGE,
@@ -35,7 +36,16 @@ DOCUMENT = {"a": {"b": [1, 2, 3], "c~/d": True}, "n": None}
         ({"op": "test", "path": "/a/b/2", "value": 3}, DOCUMENT),
         ({"op": "test", "path": "/a/b/2", "value": 3.0}, DOCUMENT),
         ({"op": "test", "path": "/n", "value": None}, DOCUMENT),
-        ({"op": "add", "path": "", "value": {"new": 1}}, {"new": 1}),
+        ({"op": "replace", "path": "", "value": {"new": 1}}, {"new": 1}),
+        # What the real server's library makes of it, which is not what the RFC says.
+        ({"op": "test", "path": "/none", "value": None}, DOCUMENT),
+        ({"op": "replace", "path": "/none", "value": 1}, {**DOCUMENT, "none": 1}),
+        ({"op": "copy", "from": "/none", "path": "/x"}, {**DOCUMENT, "x": None}),
+        ({"op": "add", "path": "/x"}, {**DOCUMENT, "x": None}),
+        ({"op": "add", "path": "ignored/x", "value": 1}, {**DOCUMENT, "x": 1}),
+        ({"op": "add", "path": "/a/b/01", "value": 9}, {"a": {"b": [1, 9, 2, 3], "c~/d": True}, "n": None}),
+        ({"op": "add", "path": "/a/b/-1", "value": 9}, {"a": {"b": [1, 2, 3, 9], "c~/d": True}, "n": None}),
+        ({"op": "remove", "path": "/a/b/-1"}, {"a": {"b": [1, 2], "c~/d": True}, "n": None}),
     ],
 )
 def test_json_patch_operations(operation: dict[str, Any], result: dict[str, Any]) -> None:
@@ -51,18 +61,18 @@ def test_json_patch_operations(operation: dict[str, Any], result: dict[str, Any]
         {"op": "test", "path": "/a/b/0", "value": True},
         {"op": "test", "path": "/a/c~0~1d", "value": 1},
         {"op": "remove", "path": "/none"},
-        {"op": "replace", "path": "/none", "value": 1},
         {"op": "add", "path": "/none/deep", "value": 1},
         {"op": "add", "path": "/a/b/4", "value": 1},
-        {"op": "add", "path": "/a/b/01", "value": 1},
+        {"op": "add", "path": "/a/b/x", "value": 1},
+        {"op": "remove", "path": "/a/b/-4"},
+        {"op": "replace", "path": "/a/b/3", "value": 1},
         {"op": "remove", "path": "/a/b/-"},
         {"op": "move", "from": "/a", "path": "/a/b"},
-        {"op": "copy", "from": "/none", "path": "/x"},
         {"op": "shuffle", "path": "/a"},
-        {"op": "add", "path": "/x"},
         {"op": "add", "value": 1},
         {"op": "add", "path": "x", "value": 1},
         {"op": "remove", "path": ""},
+        {"op": "add", "path": "", "value": {}},
     ],
 )
 def test_json_patch_operations_that_do_not_fit(operation: dict[str, Any]) -> None:
@@ -204,3 +214,82 @@ def test_strategic_merge_over_http(api: Http) -> None:
     images = [each["image"] for each in answer["spec"]["template"]["spec"]["containers"]]
     assert images == ["a:1", "b:2"]
     assert answer["metadata"]["generation"] == 2
+
+
+@pytest.mark.parametrize("operations", [{"op": "add"}, ["add"], [{"op": 1}], [{"op": "add", "path": 1}], "text"])
+def test_what_is_no_json_patch(api: Http, operations: object) -> None:
+    api.made(CONFIGMAPS, "a")
+    answer = api("PATCH", f"{CONFIGMAPS}/a", operations, content_type=JSON_PATCH)
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "warning"),
+    [
+        (MERGE, b'{"data":{"k":"1","k":"2"}}', 'duplicate field "data.k"'),
+        (STRATEGIC, b'{"data":{"k":"1","k":"2"}}', 'duplicate field "data.k"'),
+        (MERGE, b'{"more":{"k":"1"}}', 'unknown field "more"'),
+        (
+            JSON_PATCH,
+            b'[{"op":"add","op":"add","path":"/data/k","value":"2"}]',
+            'json patch duplicate field "[0].op"',
+        ),
+        (
+            JSON_PATCH,
+            b'[{"op":"add","more":1,"path":"/data/k","value":"2"}]',
+            'json patch unknown field "[0].more"',
+        ),
+    ],
+)
+def test_a_strict_patch_says_nothing_twice_and_nothing_unknown(
+    api: Http, content_type: str, body: bytes, warning: str
+) -> None:
+    api.made(CONFIGMAPS, "a", data={"k": "v"})
+    path = f"{CONFIGMAPS}/a"
+    answer = api("PATCH", f"{path}?fieldValidation=Strict", body, content_type=content_type)
+    assert answer.status == 422
+    details = answer.body["details"]
+    assert details.keys() == {"causes"}, "it does not even say of which kind"
+    assert [(each["reason"], each["field"]) for each in details["causes"]] == [("FieldValueInvalid", "patch")]
+    assert "warning" not in api("PATCH", f"{path}?fieldValidation=Ignore", body, content_type=content_type).headers
+    warned = api("PATCH", path, body, content_type=content_type).headers["warning"]
+    assert warned == ['299 - "' + warning.replace('"', '\\"') + '"']
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/yaml", b"metadata: {name: b}\ndata:\n  k: '1'\n  k: '2'\n"),
+        (APPLY, b"apiVersion: v1\nkind: ConfigMap\ndata:\n  k: '1'\n  k: '2'\n"),
+    ],
+)
+def test_yaml_with_a_key_twice_is_warned_of_by_line(api: Http, content_type: str, body: bytes) -> None:
+    apply = content_type == APPLY
+    method, path = ("PATCH", f"{CONFIGMAPS}/b?fieldManager=m") if apply else ("POST", f"{CONFIGMAPS}?x=y")
+    assert api(method, f"{path}&fieldValidation=Strict", body, content_type=content_type).status == 400
+    answer = api(method, path, body, content_type=content_type)
+    assert (answer.status, answer.body["data"]) == (201, {"k": "2"})
+    line = 5 if apply else 4
+    assert answer.headers["warning"] == [f'299 - "line {line}: key \\"k\\" already set in map"']
+
+
+def test_a_patch_cannot_change_the_kind(api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    for content_type, status in ((MERGE, 422), (STRATEGIC, 200)):
+        answer = api("PATCH", f"{CONFIGMAPS}/a", {"kind": "Secret"}, content_type=content_type)
+        assert answer.status == status
+    assert answer.body["kind"] == "ConfigMap"
+
+
+def test_nulls_in_the_objects_of_a_merged_list_are_dropped() -> None:
+    patch = {"new": [{"a": None, "b": 1}, None], "old": {"deep": {"c": None, "d": 1}}}
+    assert patch_json.merge({"old": 1}, patch) == {"new": [{"b": 1}, None], "old": {"deep": {"d": 1}}}
+
+
+def test_problems_of_patch_options_are_told_in_the_real_order(api: Http) -> None:
+    query = f"fieldManager={'m' * 129}&dryRun=x&fieldValidation=y&force=true"
+    answer = api.merge(f"{CONFIGMAPS}/a?{query}", {})
+    fields = [each["field"] for each in answer.body["details"]["causes"]]
+    assert (answer.status, fields) == (422, ["force", "fieldManager", "dryRun", "fieldValidation"])
+    answer = api("PATCH", f"{CONFIGMAPS}/a?dryRun=x", {}, content_type=APPLY)
+    assert [each["field"] for each in answer.body["details"]["causes"]] == ["fieldManager", "dryRun"]
