@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 A Kubernetes API server for tests: real HTTP, real resource versions, watches, patches, server-side
-apply, CustomResourceDefinitions with validation. Everything is in memory, until --save. Nothing is
-authorized: who may ask may do everything. No controller runs: Pods stay Pending, StatefulSets make no Pods."""
+apply, CustomResourceDefinitions with validation. Everything is in memory, until --save. Without
+--authorization-mode RBAC who may ask may do everything. No controller runs: Pods stay Pending,
+StatefulSets make no Pods."""
 
 _EPILOG = """\
 examples:
   python -m runtime.testing --port 8001 --crds crds/
   python -m runtime.testing --port 0 --kubeconfig /tmp/fake.kubeconfig
   kubectl --kubeconfig /tmp/fake.kubeconfig get namespaces
+  python -m runtime.testing --token-auth-file tokens.csv --authorization-mode RBAC --tls --cert-dir /tmp/certs
   python -m runtime.testing --load state/ --save state/ --audit-log-path -
 
 exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 could not start or save, 2 wrong usage."""
@@ -66,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="(default: %(default)s)")
     _add_serving(parser.add_argument_group("where it serves"))
     _add_content(parser.add_argument_group("what is in it"))
-    _add_auth(parser.add_argument_group("who may ask"))
+    _add_auth(parser.add_argument_group("who may ask, and do what"))
+    _add_tls(parser.add_argument_group("https"))
     _add_audit(parser.add_argument_group("what was asked"))
     return parser
 
@@ -116,6 +120,65 @@ def _add_auth(group: argparse._ArgumentGroup) -> None:
         help='who may ask: lines of token,user,uid[,"group1,group2"] as for a real API server (default: everybody); '
         "the kubeconfig gets the first token",
     )
+    group.add_argument(
+        "--authorization-mode",
+        metavar="MODES",
+        type=_modes,
+        default="AlwaysAllow",
+        help="who may do what: AlwaysAllow, RBAC (with the roles and bindings of a new cluster), AlwaysDeny, or "
+        "several with commas; members of system:masters may do everything in any case (default: %(default)s)",
+    )
+    group.add_argument(
+        "--anonymous-auth",
+        metavar="true|false",
+        type=_boolean,
+        help="whether who sends no credentials is served, as system:anonymous (default: true where anything is "
+        "authorized, as by a real API server)",
+    )
+    group.add_argument(
+        "--client-ca-file",
+        metavar="FILE",
+        type=Path,
+        help="PEM; accept client certificates of this authority, common name for user and organizations for groups; "
+        "implies --tls",
+    )
+    group.add_argument(
+        "--service-account-issuer",
+        metavar="URL",
+        help="who issues service account tokens (default: https://kubernetes.default.svc.cluster.local)",
+    )
+
+
+def _add_tls(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--tls",
+        action="store_true",
+        help="serve https, with a certificate of an authority that is made for this server; kubeconfigs trust it",
+    )
+    group.add_argument("--tls-cert-file", metavar="FILE", type=Path, help="PEM; serve https with this certificate")
+    group.add_argument("--tls-private-key-file", metavar="FILE", type=Path, help="PEM; its key")
+    group.add_argument(
+        "--cert-dir",
+        metavar="DIR",
+        type=Path,
+        help="with --tls: write there ca.crt, and client.crt and client.key of an administrator",
+    )
+
+
+def _modes(text: str) -> str:
+    from runtime.testing.apiserver.access.authorization import parse_modes
+
+    try:
+        parse_modes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
 
 
 def _add_audit(group: argparse._ArgumentGroup) -> None:
@@ -156,6 +219,8 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     try:
         with server:
             _fill(server, options)
+            if options.cert_dir is not None:
+                _write_certificates(server, options.cert_dir)
             if options.kubeconfig is not None:
                 _write_kubeconfig(server, options.kubeconfig)
             _say_how(server, options.kubeconfig, options.save)
@@ -169,20 +234,35 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
 
 def _server(options: argparse.Namespace) -> FakeAPIServer:
     from runtime.testing.apiserver import AuditLogError, FakeAPIServer
+    from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER
+    from runtime.testing.apiserver.tls import CertificateError
 
     for path in options.crds:
         if not path.exists():
             raise ServeError(f"--crds {path}: there is no such file or folder")
     tokens: Path | None = options.token_auth_file
-    if tokens is not None and not tokens.is_file():
-        raise ServeError(f"--token-auth-file {tokens}: there is no such file")
+    for flag in ("token-auth-file", "client-ca-file", "tls-cert-file", "tls-private-key-file"):
+        file = getattr(options, flag.replace("-", "_"))
+        if file is not None and not file.is_file():
+            raise ServeError(f"--{flag} {file}: there is no such file")
+    if options.cert_dir is not None and not options.tls:
+        raise ServeError("--cert-dir: only certificates that --tls makes are written; give that, too")
     try:
         return FakeAPIServer(
             options.port,
             options.host,
             token_auth_file=tokens,
+            authorization_mode=options.authorization_mode,
+            anonymous_auth=options.anonymous_auth,
+            client_ca_file=options.client_ca_file,
+            tls=options.tls,
+            tls_cert_file=options.tls_cert_file,
+            tls_private_key_file=options.tls_private_key_file,
+            service_account_issuer=options.service_account_issuer or DEFAULT_ISSUER,
             audit_log_path=options.audit_log_path,
         )
+    except (CertificateError, ImportError) as error:
+        raise ServeError(str(error)) from error
     except ValueError as error:
         raise ServeError(f"--token-auth-file {error}") from error
     except AuditLogError as error:
@@ -238,6 +318,22 @@ def _save(server: FakeAPIServer, folder: Path) -> None:
         server.save(folder)
     except (ValueError, OSError) as error:
         raise ServeError(f"--save {error}") from error
+
+
+def _write_certificates(server: FakeAPIServer, folder: Path) -> None:
+    from runtime.testing.apiserver.access.users import ADMIN, MASTERS
+
+    assert server.ca_file is not None
+    pair = server.client_certificate(ADMIN.name, [MASTERS])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "ca.crt").write_bytes(server.ca_file.read_bytes())
+        (folder / "client.crt").write_bytes(pair.certificate)
+        key = os.open(folder / "client.key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(key, "wb") as file:
+            file.write(pair.key)
+    except OSError as error:
+        raise ServeError(f"--cert-dir {folder}: {error.strerror or error}") from error
 
 
 def _write_kubeconfig(server: FakeAPIServer, path: Path) -> None:

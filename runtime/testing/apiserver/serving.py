@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runtime.testing.apiserver.tls import server_context
+from runtime.testing.apiserver.tls import CertificateError, server_context
 
 if TYPE_CHECKING:
     from runtime.testing.certs import Authority, KeyPair
@@ -32,7 +32,7 @@ class Serving:
     :param cert_file: PEM; the certificate to serve, with its ``key_file``.
     :param client_ca_file: PEM; whose client certificates are accepted, beside those of the authority made for this
         server, if there is one.
-    :raises ValueError: a file holds something else, or one is given without the other.
+    :raises CertificateError: a file holds something else, or one is given without the other.
     :raises OSError: a file cannot be read.
     :raises ImportError: certificates are to be made, and the package ``cryptography`` is missing.
     """
@@ -47,7 +47,9 @@ class Serving:
         client_ca_file: str | Path | None = None,
     ) -> None:
         if (cert_file is None) != (key_file is None):
-            raise ValueError("a certificate to serve and its private key belong together: give both files or none")
+            raise CertificateError(
+                "a certificate to serve and its private key belong together: give both files or none"
+            )
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._authority: Authority | None = None
         self.context: ssl.SSLContext | None = None

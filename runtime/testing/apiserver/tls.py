@@ -16,6 +16,10 @@ _HANDSHAKE: Final = b"\x16"  # the first byte of what every TLS client sends
 PLAIN_HTTP: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
+class CertificateError(ValueError):
+    """A certificate, or its key, cannot be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class PeerCertificate:
     """A client's certificate, which the server's client authority has signed.
@@ -31,7 +35,7 @@ class PeerCertificate:
 def server_context(certificate: bytes, key: bytes, client_authorities: bytes = b"") -> ssl.SSLContext:
     """:param certificate: the server's, as PEM, with those between it and its authority.
     :param client_authorities: whose client certificates are accepted, as PEM; none: none are asked for.
-    :raises ValueError: what is no certificate, or no key of this certificate.
+    :raises CertificateError: what is no certificate, or no key of this certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
@@ -44,7 +48,7 @@ def server_context(certificate: bytes, key: bytes, client_authorities: bytes = b
             context.verify_mode = ssl.CERT_OPTIONAL
             context.load_verify_locations(cadata=client_authorities.decode("ascii", "replace"))
     except ssl.SSLError as error:
-        raise ValueError(f"the certificate, its key or a client authority cannot be used: {error}") from error
+        raise CertificateError(f"the certificate, its key or a client authority cannot be used: {error}") from error
     finally:
         Path(path).unlink()
     return context

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -195,6 +196,65 @@ def test_only_who_has_a_token_may_ask(tmp_path: Path, capsys: pytest.CaptureFixt
     finally:
         stop.set()
         server.join(20)
+
+
+def test_rbac_over_https_with_certificates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens, folder = tmp_path / "tokens", tmp_path / "certs"
+    tokens.write_text("s3cret,alice,1\n")
+    stop = threading.Event()
+    arguments = ["--port", "0", "--token-auth-file", str(tokens), "--authorization-mode", "RBAC"]
+    arguments += ["--tls", "--cert-dir", str(folder)]
+    server = threading.Thread(target=command.main, args=(arguments, stop), name="server-under-test")
+    server.start()
+    try:
+        while not (line := capsys.readouterr().out):
+            assert server.is_alive()
+            time.sleep(0.01)
+        url = f"{line.split()[2]}/api/v1/namespaces"
+        assert url.startswith("https://")
+        trusting = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        alice = urllib.request.Request(url, headers={"Authorization": "Bearer s3cret"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(alice, context=trusting)
+        trusting.load_cert_chain(folder / "client.crt", folder / "client.key")
+        assert (folder / "client.key").stat().st_mode & 0o077 == 0
+        with urllib.request.urlopen(url, context=trusting) as answer:
+            assert answer.status == 200
+    finally:
+        stop.set()
+        server.join(20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--authorization-mode", "Webhook"], "unknown authorization mode 'Webhook'"),
+        (["--authorization-mode", "RBAC,RBAC"], "given twice"),
+        (["--anonymous-auth", "maybe"], "neither true nor false"),
+    ],
+)
+def test_wrong_words_about_access_are_usage_errors(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--port", "0", *arguments], stop=threading.Event())
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--client-ca-file", "/nowhere"], "--client-ca-file /nowhere: there is no such file"),
+        (["--tls-cert-file", __file__], "belong together"),
+        (["--tls-cert-file", __file__, "--tls-private-key-file", __file__], "cannot be used"),
+        (["--cert-dir", "/tmp/certs"], "only certificates that --tls makes are written"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--port", "0", *arguments], stop=stopped()) == 1
+    assert message in capsys.readouterr().err
 
 
 def stopped() -> threading.Event:
