@@ -42,5 +42,20 @@ class APIServer(Protocol):
         Returns the stored objects. Kinds of a CRD are served when this returns.
         """
 
+    def pause(self) -> None:
+        """It stands still, as a process that is stopped, until :meth:`resume`."""
+
+    def resume(self) -> None:
+        """End a pause: what was asked meanwhile is answered."""
+
+    def go_down(self) -> None:
+        """Be as a process that was killed. The data and the port stay."""
+
+    def come_up(self) -> None:
+        """Be as a new process on the same data."""
+
+    def restart(self, downtime: float = 0.0) -> None:
+        """:meth:`go_down`, and :meth:`come_up` so many seconds later."""
+
     def stop(self) -> None:
         """End it, and whatever waits for it. Idempotent."""

@@ -114,6 +114,8 @@ def read_state(context: Context, folder: Path) -> Saved:
         (old if metadata.get("uid") and metadata.get("resourceVersion") else new).append((file, obj))
     places = _Places(context, [obj for _, obj in (*old, *new)])
     restored = [(places.of(file, obj), obj) for file, obj in old]
+    for file, obj in new:
+        places.check_known(file, obj)
     newest = max((int(obj["metadata"]["resourceVersion"]) for _, obj in old), default=1)
     version = max(newest, _version(folder))
     return Saved(version, restored, crds_first(new))
@@ -164,12 +166,17 @@ class _Places:
             _check(file, obj, namespaced=kind.namespaced)
             _convert(file, kind, obj)
             return kind.storage_key
-        place = self._custom.get((api_version.rpartition("/")[0], name))
-        if place is None:
-            raise ValueError(f"{file}: the server knows no kind {name} in {api_version}; add its CRD to the folder")
-        key, namespaced = place
+        self.check_known(file, obj)
+        key, namespaced = self._custom[api_version.rpartition("/")[0], name]
         _check(file, obj, namespaced=namespaced)
         return key
+
+    def check_known(self, file: Path, obj: JSONObject) -> None:
+        """:raises ValueError: the kind is neither built in, nor is its CRD in the folder."""
+        api_version, name = str(obj.get("apiVersion")), str(obj.get("kind"))
+        if (api_version, name) in self._builtin or (api_version.rpartition("/")[0], name) in self._custom:
+            return
+        raise ValueError(f"{file}: the server knows no kind {name} in {api_version}; add its CRD to the folder")
 
 
 def _check(file: Path, obj: JSONObject, *, namespaced: bool) -> None:

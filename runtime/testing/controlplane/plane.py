@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -201,20 +202,34 @@ class ControlPlane:
         return self._requests
 
     def pause(self) -> None:
-        """The API server keeps its connections and answers nothing, until :meth:`resume`."""
+        """The API server stands still, as a process that is stopped, until :meth:`resume`: connections are accepted and
+        kept, and nothing is answered."""
         self._running_apiserver().pause()
 
     def resume(self) -> None:
+        """End a pause: what was asked meanwhile is answered."""
         self._running_apiserver().resume()
 
-    def restart(self) -> None:
-        """End kube-apiserver and start it again, on the same port and with the same data.
+    def go_down(self) -> None:
+        """Kill kube-apiserver: every connection is cut, new ones are refused. The data and the port stay. No effect on
+        a server that is down."""
+        if self._apiserver is not None:
+            self._apiserver.kill()
+            self._apiserver = None
+
+    def come_up(self) -> None:
+        """Start it again on the same data. No effect on a server that is up.
 
         :raises ControlPlaneFailed: it does not come up again.
         """
-        self._running_apiserver()
-        self._stop_apiserver()
-        self._start_apiserver()
+        if self._apiserver is None:
+            self._start_apiserver()
+
+    def restart(self, downtime: float = 0.0) -> None:
+        """:meth:`go_down`, and :meth:`come_up` so many seconds later; blocks until then."""
+        self.go_down()
+        time.sleep(downtime)
+        self.come_up()
 
     def apply_manifests(self, source: str | Path, *, namespace: str = "default") -> list[JSONObject]:
         """Create or update every object of a YAML or JSON file, or of all such files of a folder, by server-side apply;

@@ -11,6 +11,7 @@ from pathlib import Path
 from runtime.testing.nodes.process import Process, ProcessHost, Program, StartError
 
 _PAUSE = 0.1  # seconds between two looks whether it is ready
+_LOOK = 0.005  # likewise, whether it stands still
 _HELP = 20.0  # seconds to say it
 _SHOWN_LINES = 20
 _BUSY_PORT = "address already in use"
@@ -77,12 +78,25 @@ class Running:
         self._process.signal(signal.SIGCONT)
         self._process.signal(signal.SIGTERM)
         if self._process.wait(timeout) is None:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL. Returns when the program has ended."""
+        self._process.kill()
+        self._process.wait()
 
     def pause(self) -> None:
-        """It keeps its connections and answers nothing."""
+        """It keeps its connections and answers nothing. Returns when it stands still."""
         self._process.signal(signal.SIGSTOP)
+        while self._process.exit is None and not self._stands_still():
+            time.sleep(_LOOK)
+
+    def _stands_still(self) -> bool:
+        try:
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return True  # it has just ended
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     def resume(self) -> None:
         self._process.signal(signal.SIGCONT)

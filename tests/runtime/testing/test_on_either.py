@@ -18,7 +18,16 @@ import pytest
 import yaml
 
 from runtime import GVR
-from runtime.client import AlreadyExists, Client, Conflict, Invalid, NotFound, ResourceClient, Unauthorized
+from runtime.client import (
+    AlreadyExists,
+    Client,
+    Conflict,
+    Invalid,
+    NotFound,
+    RequestTimeout,
+    ResourceClient,
+    Unauthorized,
+)
 from runtime.informer import ResourceEventHandler, SharedInformerFactory
 from runtime.leaderelection import LeaderElector, LeaseLock
 from runtime.record import EventBroadcaster
@@ -178,6 +187,34 @@ def test_an_informer_follows(kube_client: Client, maps: ResourceClient) -> None:
         assert informer.indexer.list_keys() == [f"{maps.namespace}/b"]
     finally:
         factory.shutdown()
+
+
+def test_an_informer_survives_a_server_that_is_killed(
+    api_server: APIServer, kube_client: Client, maps: ResourceClient
+) -> None:
+    maps.create({"metadata": {"name": "a"}})
+    factory = SharedInformerFactory(kube_client, namespace=maps.namespace)
+    informer = factory.informer(CONFIGMAPS)
+    factory.start()
+    try:
+        assert factory.wait_for_cache_sync(timeout=30) == {CONFIGMAPS: True}
+        api_server.restart()
+        maps.create({"metadata": {"name": "b"}})
+        eventually(lambda: informer.indexer.get(f"{maps.namespace}/b") is not None, timeout=60)
+        assert informer.indexer.get(f"{maps.namespace}/a") is not None, "the data stayed"
+    finally:
+        factory.shutdown()
+
+
+def test_a_server_that_stands_still_answers_later(api_server: APIServer, maps: ResourceClient) -> None:
+    maps.create({"metadata": {"name": "a"}})
+    api_server.pause()
+    try:
+        with pytest.raises(RequestTimeout):
+            maps.get("a", timeout=0.5)
+    finally:
+        api_server.resume()
+    assert maps.get("a").name == "a"
 
 
 def test_one_leads(kube_client: Client, kube_namespace: str) -> None:

@@ -190,6 +190,7 @@ SAVED = {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "5"
     ("obj", "message"),
     [
         ({"apiVersion": "v1", "kind": "Nothing", "metadata": SAVED}, "no kind Nothing in v1"),
+        ({"apiVersion": "a.b/v1", "kind": "Added", "metadata": {"name": "a"}}, "no kind Added in a.b/v1; add its CRD"),
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**SAVED, "namespace": ""}}, "needs a namespace"),
         ({"apiVersion": "v1", "kind": "Namespace", "metadata": SAVED}, "is in no namespace"),
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**SAVED, "resourceVersion": "x"}}, "'x' is no number"),
