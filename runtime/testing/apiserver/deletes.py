@@ -78,7 +78,7 @@ class Deleter:
             current = store.get(kind.storage_key, namespace, name)
             if current is None:
                 raise errors.not_found(kind, name)
-            self._check(kind, current, options)
+            self.check(kind, current, options)
             try:
                 return self._delete_once(kind, current, options)
             except Changed:
@@ -94,7 +94,8 @@ class Deleter:
                 if error.code != 404:
                     raise
 
-    def _check(self, kind: Kind, current: Stored, options: DeleteOptions) -> None:
+    def check(self, kind: Kind, current: Stored, options: DeleteOptions) -> None:
+        """Raise 403 for what may never be deleted, 409 for an object that is not as the preconditions say."""
         if kind.storage_key == NAMESPACES and current.name in IMMORTAL:
             raise errors.forbidden(kind, current.name, "this namespace may not be deleted")
         why = ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from runtime.testing.apiserver.errors import bad_request, invalid
 from runtime.testing.apiserver.log import Stored
-from runtime.testing.kinds.model import FieldError, Kind, ScalePaths
+from runtime.testing.kinds.model import Kind, ScalePaths
 from runtime.types import JSONObject
 
 
@@ -44,25 +44,22 @@ def encode(kind: Kind, stored: Stored) -> bytes:
 
 
 def with_scale(kind: Kind, obj: JSONObject, scale: JSONObject) -> JSONObject:
-    """``obj`` with the replicas that a written Scale wants. Raises 400 and 422."""
-    if scale.get("kind") not in (None, "Scale"):
-        raise bad_request(f"the kind in the data ({scale.get('kind')}) does not match the expected kind (Scale)")
-    spec, metadata = scale.get("spec") or {}, scale.get("metadata") or {}
-    if not isinstance(spec, dict) or not isinstance(metadata, dict):
-        raise bad_request("Scale: spec and metadata must be objects")
-    replicas = spec.get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request("Scale: spec.replicas must be an integer")
-    if replicas < 0:
-        message = f"Invalid value: {replicas}: must be greater than or equal to 0"
-        raise invalid(
-            "autoscaling", "Scale", obj["metadata"]["name"], [FieldError("FieldValueInvalid", "spec.replicas", message)]
-        )
-    _put(obj, scale_paths(kind).spec_replicas, replicas)
+    """``obj`` with the replicas that a written Scale, a valid one, wants."""
+    metadata = scale["metadata"]
+    _put(obj, scale_paths(kind).spec_replicas, (scale.get("spec") or {}).get("replicas", 0))
     for each in ("name", "namespace", "resourceVersion", "uid"):  # what it says must be true of the object
         if metadata.get(each):
             obj["metadata"][each] = metadata[each]
     return obj
+
+
+def as_applied(kind: Kind, scale: JSONObject) -> JSONObject:
+    """The configuration of the object itself that an applied Scale amounts to."""
+    config: JSONObject = {"apiVersion": kind.gvr.api_version, "kind": kind.kind, "metadata": scale["metadata"]}
+    replicas = (scale.get("spec") or {}).get("replicas")
+    if replicas is not None:
+        _put(config, scale_paths(kind).spec_replicas, replicas)
+    return config
 
 
 def _selector(kind: Kind, obj: JSONObject, paths: ScalePaths) -> str:
@@ -75,6 +72,13 @@ def _selector(kind: Kind, obj: JSONObject, paths: ScalePaths) -> str:
     selector = _dig(obj, ".spec.selector")
     if not isinstance(selector, dict):
         return ""
+    if kind.kind == "ReplicationController":  # whose selector is labels, no LabelSelector
+        selector = {"matchLabels": selector}
+    return selector_text(selector)
+
+
+def selector_text(selector: Mapping[str, Any]) -> str:
+    """A LabelSelector object as text; empty if it selects everything."""
     terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
     for each in selector.get("matchExpressions") or ():
         key, operator, values = each["key"], each["operator"], ",".join(sorted(each.get("values") or ()))

@@ -17,6 +17,7 @@ from runtime.testing.apiserver.connect import CONNECTIONS, connect
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.delete_options import delete_options
 from runtime.testing.apiserver.deletes import Deleted, Deleter, returns_object, warnings_of
+from runtime.testing.apiserver.eviction import Evictor
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.logs import read_log
 from runtime.testing.apiserver.options import boolean, list_options
@@ -26,7 +27,13 @@ from runtime.testing.apiserver.reads import read_collection, read_object, read_p
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.store import clone
-from runtime.testing.apiserver.subresources import BINDINGS, bind_by_name, bind_subresource, scale_subresource
+from runtime.testing.apiserver.subresources import (
+    BINDINGS,
+    bind_by_name,
+    bind_subresource,
+    evict_subresource,
+    scale_subresource,
+)
 from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, warning_headers, write_options
 from runtime.testing.apiserver.writes import Writer, Written, present
 from runtime.testing.kinds.reviews import TOKEN_REQUEST
@@ -49,6 +56,7 @@ class Verbs:
         self._writer = Writer(context)
         self._aggregation = Aggregation(context, self._writer)
         self._deleter = Deleter(context)
+        self._evictor = Evictor(context, self._writer, self._deleter)
 
     def serve(self, request: Request, target: Target, verb: str, user: User) -> Response:
         """The answer. Raises ``StatusError`` and ``PlainError``."""
@@ -88,6 +96,8 @@ class Verbs:
             return self._token(request, target)
         if target.subresource == "binding" and request.method == "POST":
             return bind_subresource(self._context, self._writer, target, request)
+        if target.subresource == "eviction" and request.method == "POST":
+            return evict_subresource(self._context, self._writer, self._evictor, target, request)
         if target.subresource in CONNECTIONS:
             return connect(self._context, target)
         raise errors.method_not_allowed(target.kind, verb)

@@ -1,109 +1,235 @@
-"""Subresources that show the object and change a part of it, and those that need a node."""
+"""Scale, binding and eviction."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.runtime.testing.apiserver.apiserver_helpers import MERGE, PODS, STRATEGIC, Http
+from tests.runtime.testing.apiserver.apiserver_helpers import (
+    APPLY,
+    JSON_PATCH,
+    MERGE,
+    PODS,
+    STATEFULSETS,
+    Answer,
+    Http,
+    Watching,
+    widget,
+)
 
-CONTAINER = {"name": "c", "image": "i:1", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
-DEBUGGER = {"name": "debug", "image": "busybox:1"}
-REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
-
-
-@pytest.fixture
-def pod(api: Http) -> dict[str, Any]:
-    return api.made(PODS, "a", spec={"containers": [CONTAINER]})
-
-
-def test_ephemeral_containers_are_added_and_stay(api: Http, pod: dict[str, Any]) -> None:
-    path = f"{PODS}/a/ephemeralcontainers"
-    change = {"spec": {"ephemeralContainers": [DEBUGGER], "nodeName": "n"}, "metadata": {"labels": {"a": "b"}}}
-    changed = api("PATCH", path, change, content_type=STRATEGIC)
-    assert changed.status == 200
-    assert changed.body["spec"]["ephemeralContainers"][0]["terminationMessagePath"] == "/dev/termination-log"
-    assert "nodeName" not in changed.body["spec"]
-    assert "labels" not in changed.body["metadata"]
-    assert changed.body["metadata"]["generation"] == pod["metadata"]["generation"] + 1
-
-    other = api("PATCH", path, {"spec": {"ephemeralContainers": None}}, content_type=MERGE)
-    assert (other.status, other.body["details"]["causes"][0]["field"]) == (422, "spec.ephemeralContainers")
-    assert api.get(path).body["kind"] == "Pod"
+BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+CONTAINERS = [{"name": "c", "image": "i"}]
+DONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
-def test_a_main_write_adds_no_ephemeral_containers(api: Http, pod: dict[str, Any]) -> None:
-    assert api("PATCH", f"{PODS}/a", {"spec": {"ephemeralContainers": [DEBUGGER]}}, content_type=MERGE).status == 422
+def pod(api: Http, name: str, phase: str = "Running", *, ready: bool = True, **spec: Any) -> dict[str, Any]:
+    api.made(PODS, name, metadata={"labels": {"app": "a"}}, spec={"containers": CONTAINERS, **spec})
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    found: dict[str, Any] = api.merge(
+        f"{PODS}/{name}/status", {"status": {"phase": phase, "conditions": conditions}}
+    ).body
+    return found
+
+
+def budget(api: Http, name: str = "b", *, policy: str | None = None, **status: int) -> None:
+    spec: dict[str, Any] = {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}
+    if policy is not None:
+        spec["unhealthyPodEvictionPolicy"] = policy
+    api.made(BUDGETS, name, spec=spec)
+    api.merge(f"{BUDGETS}/{name}/status", {"status": {"observedGeneration": 1, **status}})
+
+
+def evict(api: Http, name: str, *, query: str = "", **fields: Any) -> Answer:
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}, **fields}
+    return api.post(f"{PODS}/{name}/eviction{query}", body)
+
+
+# -- eviction
+
+
+def test_an_evicted_pod_is_marked_and_deleted(api: Http, watch: Callable[..., Watching]) -> None:
+    made = pod(api, "p", nodeName="n")
+    watching = watch(f"{PODS}?watch=1&resourceVersion={made['metadata']['resourceVersion']}")
+    answer = evict(api, "p", deleteOptions={"gracePeriodSeconds": 7})
+    assert (answer.status, answer.body) == (201, DONE)
+    marked, deleted = (each["object"] for each in watching.wait(2))
+    assert "deletionTimestamp" not in marked["metadata"]
+    (condition,) = [each for each in marked["status"]["conditions"] if each["type"] == "DisruptionTarget"]
+    assert (condition["status"], condition["reason"]) == ("True", "EvictionByEvictionAPI")
+    assert deleted["metadata"]["deletionGracePeriodSeconds"] == 7
+
+
+def test_a_budget_with_nothing_left_refuses(api: Http) -> None:
+    pod(api, "p")
+    budget(api, disruptionsAllowed=0, desiredHealthy=2, currentHealthy=1)
+    answer = evict(api, "p")
+    assert (answer.status, answer.body["reason"]) == (429, "TooManyRequests")
+    assert answer.body["details"] == {
+        "causes": [
+            {
+                "reason": "DisruptionBudget",
+                "message": "The disruption budget b needs 2 healthy pods and has 1 currently",
+            }
+        ]
+    }
+    assert "retry-after" not in answer.headers
+    assert "deletionTimestamp" not in api.get(f"{PODS}/p").body["metadata"]
+
+
+def test_a_budget_counts_each_eviction_and_says_when_it_is_used_up(api: Http) -> None:
+    for name in ("p", "q"):
+        pod(api, name)
+    budget(api, disruptionsAllowed=1, desiredHealthy=1, currentHealthy=2)
+    assert evict(api, "p", query="?dryRun=All").status == 201
+    assert api.get(f"{BUDGETS}/b").body["status"]["disruptionsAllowed"] == 1
+    assert evict(api, "p").status == 201
+    status = api.get(f"{BUDGETS}/b").body["status"]
+    assert (status["disruptionsAllowed"], list(status["disruptedPods"])) == (0, ["p"])
+    (condition,) = status["conditions"]
+    assert (condition["type"], condition["status"], condition["reason"]) == (
+        "DisruptionAllowed",
+        "False",
+        "InsufficientPods",
+    )
+    assert evict(api, "q").status == 429
+
+
+def test_a_budget_that_nobody_has_looked_at_yet_asks_to_try_again(api: Http) -> None:
+    pod(api, "p")
+    budget(api, disruptionsAllowed=1)
+    api.merge(f"{BUDGETS}/b", {"spec": {"minAvailable": 2}})
+    answer = evict(api, "p")
+    assert (answer.status, answer.headers["retry-after"]) == (429, ["10"])
+    assert answer.body["details"]["retryAfterSeconds"] == 10
+
+
+def test_a_pod_of_two_budgets_cannot_be_evicted(api: Http) -> None:
+    pod(api, "p")
+    for name in ("b", "c"):
+        budget(api, name, disruptionsAllowed=1)
+    assert evict(api, "p").status == 500
 
 
 @pytest.mark.parametrize(
-    ("resources", "code"),
+    ("phase", "ready", "policy", "healthy", "status"),
     [
-        ({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "2", "memory": "1Gi"}}, 200),
-        ({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}, 422),  # not Guaranteed
-        ({"limits": {"cpu": "1", "memory": "1Gi", "x.io/y": "1"}, "requests": {"cpu": "1", "memory": "1Gi"}}, 422),
+        ("Pending", False, None, 0, 201),
+        ("Failed", False, None, 0, 201),
+        ("Running", False, None, 1, 201),
+        ("Running", False, None, 0, 429),
+        ("Running", False, "AlwaysAllow", 0, 201),
+        ("Running", True, "AlwaysAllow", 1, 429),
     ],
 )
-def test_a_resize(api: Http, pod: dict[str, Any], resources: dict[str, Any], code: int) -> None:
-    change = {"spec": {"containers": [{"name": "c", "image": "other:1", "resources": resources}]}}
-    answer = api("PATCH", f"{PODS}/a/resize", change, content_type=STRATEGIC)
-
-    assert answer.status == code
-    if code == 200:
-        container = answer.body["spec"]["containers"][0]
-        assert (container["resources"], container["image"]) == (resources, "i:1")
-
-
-def test_an_approval_changes_conditions_only_and_the_status_all_else(api: Http) -> None:
-    spec = {"request": "Zm9v", "signerName": "example.com/s", "usages": ["client auth"]}
-    created = api.made(REQUESTS, "r", spec=spec, status={"certificate": "Zm9v"})
-    assert created["status"] == {}
-    approved = {"type": "Approved", "status": "True", "reason": "r"}
-    wanted = {**created, "status": {"conditions": [approved], "certificate": "YmFy"}, "spec": {**spec, "usages": []}}
-
-    answer = api.put(f"{REQUESTS}/r/approval", wanted).body
-    assert [each["type"] for each in answer["status"]["conditions"]] == ["Approved"]
-    assert "certificate" not in answer["status"]
-    assert answer["spec"]["usages"] == ["client auth"]
-
-    wanted = {**answer, "status": {"certificate": "YmFy"}}
-    assert api.put(f"{REQUESTS}/r/status", wanted).body["status"]["certificate"] == "YmFy"
-    now = api.get(f"{REQUESTS}/r").body
-    assert [each["type"] for each in now["status"]["conditions"]] == ["Approved"]
-    assert api.put(f"{REQUESTS}/r", {**now, "spec": {**spec, "signerName": "other.com/s"}}).body["spec"] == now["spec"]
+def test_which_pods_a_budget_does_not_count(
+    api: Http, phase: str, ready: bool, policy: str | None, healthy: int, status: int
+) -> None:
+    pod(api, "p", phase, ready=ready)
+    budget(api, policy=policy, disruptionsAllowed=0, desiredHealthy=1, currentHealthy=healthy)
+    assert evict(api, "p").status == status
+    assert api.get(f"{BUDGETS}/b").body["status"]["disruptionsAllowed"] == 0
 
 
-def test_the_status_of_some_kinds_leaves_labels_alone(api: Http, pod: dict[str, Any]) -> None:
-    labels = {"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}}
-    assert api.merge(f"{PODS}/a/status", labels).body["metadata"]["labels"] == {"a": "b"}
-    flows = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
-    api.made(flows, "f", spec={"priorityLevelConfiguration": {"name": "p"}})
-    assert {"labels", "annotations"}.isdisjoint(api.merge(f"{flows}/f/status", labels).body["metadata"])
+def test_evictions_that_mean_another_pod(api: Http) -> None:
+    made = pod(api, "p")
+    assert evict(api, "none").status == 404
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "other"}}
+    assert api.post(f"{PODS}/p/eviction", body).status == 400
+    assert evict(api, "p", deleteOptions={"preconditions": {"uid": "other"}}).status == 409
+    assert evict(api, "p", deleteOptions={"propagationPolicy": "Never"}).status == 422
+    assert evict(api, "p", deleteOptions={"preconditions": {"uid": made["metadata"]["uid"]}}).status == 201
 
 
-def test_a_binding_has_the_name_of_its_pod(api: Http, pod: dict[str, Any]) -> None:
-    bindings = PODS.replace("/pods", "/bindings")
-    binding = {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}}
-    assert api.post(bindings, binding).status == 201
-    assert api.get(f"{PODS}/a").body["spec"]["nodeName"] == "n"
-    assert api.post(bindings, {**binding, "metadata": {"name": "none"}}).status == 404
-    assert api.get(bindings).status == 405
+# -- binding
 
 
-def test_there_is_nobody_to_talk_to(api: Http, pod: dict[str, Any]) -> None:
-    answer = api("POST", f"{PODS}/a/exec?command=ls")
-    assert (answer.status, answer.body["message"]) == (400, "pod a does not have a host assigned")
-    assert api.get(f"{PODS}/a/proxy/x").status == 400
-    assert api.get(f"{PODS}/none/attach").status == 404
-    api.post(PODS.replace("/pods", "/bindings"), {"metadata": {"name": "a"}, "target": {"name": "n"}})
-    assert api("POST", f"{PODS}/a/exec?command=ls").status == 503
-    api.made(PODS.replace("/pods", "/services"), "s", spec={"ports": [{"port": 80}]})
-    proxied = api.get(PODS.replace("/pods", "/services/s/proxy"))
-    assert (proxied.status, proxied.body["reason"]) == (503, "ServiceUnavailable")
+def bind(api: Http, name: str, *, node: str = "n1", **metadata: Any) -> Answer:
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name, **metadata}, "target": {"name": node}}
+    return api.post(f"{PODS}/{name}/binding", body)
 
 
-def test_deprecated_kinds_are_warned_of(api: Http) -> None:
-    warning = api.get(PODS.replace("/pods", "/endpoints")).headers["warning"]
-    assert warning == ['299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"']
-    assert api.get("/api/v1/componentstatuses").body["items"] == []
+def test_a_binding_gives_a_pod_its_node_once(api: Http) -> None:
+    api.made(PODS, "p", spec={"containers": CONTAINERS})
+    answer = bind(api, "p", annotations={"k": "v"})
+    assert (answer.status, answer.body) == (201, DONE)
+    bound = api.get(f"{PODS}/p").body
+    assert (bound["spec"]["nodeName"], bound["metadata"]["annotations"]) == ("n1", {"k": "v"})
+    assert [each["type"] for each in bound["status"]["conditions"]] == ["PodScheduled"]
+    again = bind(api, "p", node="n2")
+    assert (again.status, again.body["details"]) == (409, {"name": "p", "kind": "pods/binding"})
+
+
+def test_pods_that_cannot_be_bound(api: Http) -> None:
+    api.made(PODS, "gated", spec={"containers": CONTAINERS, "schedulingGates": [{"name": "wait"}]})
+    assert bind(api, "gated").status == 409
+    api.made(PODS, "p", spec={"containers": CONTAINERS})
+    assert bind(api, "p", uid="other").status == 409
+    assert bind(api, "p", node="").status == 500
+    assert bind(api, "none").status == 404
+    other = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "other"}, "target": {"name": "n"}}
+    assert api.post(f"{PODS}/p/binding", other).status == 400
+    assert "nodeName" not in api.get(f"{PODS}/p").body["spec"]
+
+
+# -- scale
+
+
+@pytest.fixture
+def scale(api: Http) -> str:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": CONTAINERS}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "s", "template": template, "replicas": 2}
+    api.made(STATEFULSETS, "s", spec=spec)
+    return f"{STATEFULSETS}/s/scale"
+
+
+def test_a_scale_is_written_in_every_way(api: Http, scale: str) -> None:
+    shown = api.get(scale).body
+    assert (shown["spec"], shown["status"]["selector"]) == ({"replicas": 2}, "a=b")
+    shown["spec"]["replicas"] = 3
+    assert api.put(scale, shown).body["spec"] == {"replicas": 3}
+    assert api.put(scale, shown).status == 409, "its version is the one before"
+    assert api.merge(scale, {"spec": {"replicas": 4}}).body["spec"] == {"replicas": 4}
+    operations = [{"op": "replace", "path": "/spec/replicas", "value": 5}]
+    assert api("PATCH", scale, operations, content_type=JSON_PATCH).body["spec"] == {"replicas": 5}
+    assert api.get(f"{STATEFULSETS}/s").body["spec"]["replicas"] == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"spec": {"replicas": -1}}, 422, "spec.replicas"),
+        ({"spec": {"replicas": "x"}}, 422, "patch"),
+        ({"metadata": {"name": "other"}}, 400, None),
+        ({"metadata": {"resourceVersion": "1"}}, 409, None),
+    ],
+)
+def test_scales_that_are_refused(api: Http, scale: str, body: object, status: int, field: str | None) -> None:
+    answer = api("PATCH", scale, body, content_type=MERGE)
+    assert answer.status == status
+    if field is not None:
+        assert [each["field"] for each in answer.body["details"]["causes"]] == [field]
+
+
+def test_an_applied_scale_owns_the_replicas(api: Http, scale: str) -> None:
+    config = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "s"}, "spec": {"replicas": 7}}
+    path = f"{scale}?fieldManager=scaler"
+    refused = api("PATCH", path, config, content_type=APPLY)
+    assert (refused.status, refused.body["details"]["causes"][0]["field"]) == (409, ".spec.replicas")
+    answer = api("PATCH", f"{path}&force=true", config, content_type=APPLY)
+    assert (answer.status, answer.body["kind"], answer.body["spec"]) == (200, "Scale", {"replicas": 7})
+    entries = api.get(f"{STATEFULSETS}/s").body["metadata"]["managedFields"]
+    (mine,) = [each for each in entries if each["manager"] == "scaler"]
+    assert (mine["operation"], mine["subresource"]) == ("Apply", "scale")
+    assert mine["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+    missing = {**config, "metadata": {"name": "none"}}
+    path = f"{STATEFULSETS}/none/scale?fieldManager=scaler"
+    assert api("PATCH", path, missing, content_type=APPLY).status == 404
+
+
+def test_the_scale_of_a_custom_resource(api: Http, widgets: str) -> None:
+    api.post(widgets, widget("w", replicas=1))
+    body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "w"}, "spec": {"replicas": 3}}
+    assert api.put(f"{widgets}/w/scale", body).body["spec"] == {"replicas": 3}
+    assert api.put(f"{widgets}/w/scale", {**body, "kind": "Widget"}).status == 400
