@@ -7,41 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import format_datetime
 
-import orjson
-
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.errors import StatusError
+from runtime.testing.apiserver.faults.errors import error_of
 from runtime.testing.apiserver.faults.freeze import Freeze
 from runtime.testing.apiserver.faults.outages import Outages
 from runtime.testing.apiserver.faults.replica import Replica
-from runtime.testing.apiserver.faults.rules import Asked, Effect, Fault
+from runtime.testing.apiserver.faults.rules import Asked, Fault
 from runtime.testing.apiserver.faults.ruleset import Faults
 from runtime.testing.apiserver.faults.skew import SkewedClock
 from runtime.testing.apiserver.faults.streams import FaultyStream
 from runtime.testing.apiserver.http import Cut, Response, Stream
-from runtime.testing.apiserver.log import line
 from runtime.testing.apiserver.store import Store
 
 # Serves the request; from this store, if one is given.
 Serve = Callable[[Store | None], Response]
-
-_REASONS = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    405: "MethodNotAllowed",
-    406: "NotAcceptable",
-    409: "Conflict",
-    410: "Expired",
-    413: "RequestEntityTooLarge",
-    415: "UnsupportedMediaType",
-    422: "Invalid",
-    429: "TooManyRequests",
-    500: "InternalError",
-    503: "ServiceUnavailable",
-    504: "Timeout",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,29 +128,11 @@ class Injector:
             return what
         source, truncated = what.stream, struck if struck is not None and struck.rule.effect.truncate else None
 
+        media = what.content_type.partition(";")[0]
+
         def run(stream: Stream) -> None:
-            out = FaultyStream(
-                stream, asked, self._faults, self._freeze, self._clock, self._stopping, _error_line, truncated
-            )
+            out = FaultyStream(stream, asked, self._faults, self._freeze, self._clock, self._stopping, media, truncated)
             out.run(source)
 
         what.stream = run
         return what
-
-
-def error_of(effect: Effect) -> StatusError:
-    """What an effect with a status answers."""
-    assert effect.status is not None
-    error = StatusError(
-        effect.status,
-        effect.reason or _REASONS.get(effect.status, ""),
-        effect.message or f"a fault was injected: {effect.status}",
-    )
-    if effect.retry_after is not None:
-        error.headers["Retry-After"] = str(effect.retry_after)
-        error.details = {"retryAfterSeconds": effect.retry_after}
-    return error
-
-
-def _error_line(effect: Effect) -> bytes:
-    return line("ERROR", orjson.dumps(error_of(effect).body))

@@ -6,50 +6,26 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from runtime.clock import Clock
+from runtime.testing.apiserver.faults.errors import error_of
+from runtime.testing.apiserver.faults.events import Event, event_of
 from runtime.testing.apiserver.faults.freeze import Freeze
 from runtime.testing.apiserver.faults.frequency import Meter
 from runtime.testing.apiserver.faults.rules import Asked, Effect, Fault
 from runtime.testing.apiserver.faults.ruleset import Faults
 from runtime.testing.apiserver.http import Disconnected, Reset, Stream, frame
+from runtime.testing.apiserver.negotiation import Representation
+from runtime.testing.apiserver.render import render_event
 
 _LOOK = 0.05  # seconds between two looks whether a stall is over
 _CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
 
-ErrorLine = Callable[[Effect], bytes]
-
 
 class _End(Exception):
     """The stream ends here, properly."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """:param part: the bytes that show it."""
-
-    part: bytes
-    type: str = ""
-    namespace: str = ""
-    name: str = ""
-
-    @classmethod
-    def of(cls, part: bytes) -> _Event:
-        try:
-            line = orjson.loads(part)
-            metadata = _metadata(line["object"])
-            return cls(part, line["type"], metadata.get("namespace") or "", metadata.get("name") or "")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return cls(part, "ADDED")  # no line of JSON: only its number tells it from others
-
-
-def _metadata(obj: Any) -> Any:
-    if obj.get("kind") == "Table" and obj.get("rows"):
-        obj = obj["rows"][0].get("object") or {}
-    return obj.get("metadata") or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +35,7 @@ class _Laid:
     fault: Fault
     meter: Meter | None
 
-    def strikes(self, event: _Event) -> bool:
+    def strikes(self, event: Event) -> bool:
         at = self.fault.rule.at
         if at is None:
             return event.type not in ("BOOKMARK", "ERROR")
@@ -73,7 +49,7 @@ class FaultyStream(Stream):
     """A stream that the faults of its server may strike, those that are added later, too. For one thread.
 
     :param struck: faults that have struck the request already, and are to strike its answer.
-    :param error_line: makes an ERROR event.
+    :param media: of what is sent.
     """
 
     def __init__(
@@ -84,7 +60,7 @@ class FaultyStream(Stream):
         freeze: Freeze,
         clock: Clock,
         stopping: threading.Event,
-        error_line: ErrorLine,
+        media: str,
         struck: Fault | None = None,
     ) -> None:
         self._stream = stream
@@ -93,7 +69,7 @@ class FaultyStream(Stream):
         self._freeze = freeze
         self._clock = clock
         self._stopping = stopping
-        self._error_line = error_line
+        self._media = media
         self._struck = struck
         self._verdicts: dict[Fault, _Laid | None] = {}
 
@@ -143,13 +119,13 @@ class FaultyStream(Stream):
     def _copies(self, part: bytes, before: list[bytes]) -> int:
         """How often to send it, and whatever else befalls it; what goes ``before`` it is sent first if need be."""
         copies = 1
-        event: _Event | None = None
+        event: Event | None = None
         if self._struck is not None:  # by `truncate`, the only one of a request that strikes its stream
             self._truncate(part, before)
         for laid in self._laid():
             if laid.fault.rule.effect.stall is not None and laid.fault.rule.at is None:
                 continue  # done at once
-            event = event or _Event.of(part)
+            event = event or event_of(part, self._media)
             if laid.strikes(event):
                 laid.fault.struck_event()
                 effect = laid.fault.rule.effect
@@ -166,7 +142,8 @@ class FaultyStream(Stream):
             self._flush(before)
             self._stall(fault)
         if effect.status is not None:
-            self._flush([*before, self._error_line(effect)])
+            status = orjson.dumps(error_of(effect).body)
+            self._flush([*before, render_event("ERROR", status, Representation(self._media))])
             raise _End
         if effect.truncate:
             self._truncate(part, before)

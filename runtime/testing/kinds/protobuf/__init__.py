@@ -13,7 +13,7 @@ from runtime.testing.kinds.protobuf.messages import Codec, codec, table
 from runtime.testing.kinds.protobuf.wire import LENGTH, ProtobufError, fields, message, text
 from runtime.types import JSONMapping, JSONObject
 
-__all__ = ["Envelope", "ProtobufError", "decode", "encode", "open_envelope", "watch_event"]
+__all__ = ["Envelope", "ProtobufError", "decode", "encode", "open_envelope", "open_watch_event", "watch_event"]
 
 _PREFIX: Final = b"k8s\x00"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta"
@@ -80,6 +80,12 @@ def watch_event(event_type: str, obj: JSONMapping) -> bytes:
     """One frame of a watch: its length in four bytes, then the event with the object in its envelope."""
     event = text(1, event_type) + message(2, message(1, encode(obj)))
     return len(event).to_bytes(4, "big") + event
+
+
+def open_watch_event(frame: bytes) -> tuple[str, Envelope]:
+    """The type of the event in a frame, and its object. Raises :class:`ProtobufError`."""
+    event = dict(_lengths(frame[4:]))
+    return event.get(1, b"").decode("utf-8", "replace"), open_envelope(dict(_lengths(event.get(2, b""))).get(1, b""))
 
 
 def _codec(api_version: str, kind: str) -> Codec:

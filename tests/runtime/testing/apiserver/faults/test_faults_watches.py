@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.testing import FakeAPIServer, FakeClock
+from runtime.testing.kinds import protobuf
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, Watching
 from tests.support.waiting import eventually
 
@@ -259,3 +260,23 @@ def test_a_watch_of_a_replica_that_lags_begins_in_the_past_and_catches_up(
     watching = watch(f"{CONFIGMAPS}?watch=1&{initial}")
     eventually(lambda: ("ADDED", "b") in watching.brief, timeout=30)
     assert [each for each in watching.brief if each[1]] == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "b")]
+
+
+def test_events_in_protobuf_are_known_and_errors_are_in_protobuf(server: FakeAPIServer, api: Http) -> None:
+    server.faults.add(verb="watch", at={"type": "DELETED"}, status=410)
+    server.faults.add(verb="watch", at={"type": "ADDED", "name": "b", "namespace": "default"}, lose=True)
+    make(api, "a", "b", "c")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    path = f"{CONFIGMAPS}?watch=1&resourceVersion=1"
+    connection.request("GET", path, headers={"Accept": "application/vnd.kubernetes.protobuf"})
+    response = connection.getresponse()
+    api.delete(f"{CONFIGMAPS}/a")
+    data, events = response.read(), []
+    while data:
+        length = 4 + int.from_bytes(data[:4], "big")
+        event_type, envelope = protobuf.open_watch_event(data[:length])
+        obj = protobuf.decode(envelope.api_version, envelope.kind, envelope.raw)
+        events.append((event_type, obj["metadata"].get("name") or obj.get("code")))
+        data = data[length:]
+    assert events == [("ADDED", "a"), ("ADDED", "c"), ("ERROR", 410)]
+    connection.close()
