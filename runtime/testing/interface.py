@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +11,7 @@ from runtime.types import JSONObject
 if TYPE_CHECKING:
     from runtime.client import Client
     from runtime.testing.apiserver.audit import Requests
+    from runtime.testing.certs import KeyPair
 
 
 class APIServer(Protocol):
@@ -30,11 +32,36 @@ class APIServer(Protocol):
     def requests(self) -> Requests:
         """Every request that was answered: who asked for what, and the code."""
 
-    def client(self) -> Client:
-        """A new client, as an administrator."""
+    def client(self, user: str | None = None, groups: Iterable[str] = ()) -> Client:
+        """A new client.
 
-    def kubeconfig(self, path: str | Path, *, namespace: str = "default") -> Path:
-        """Write a kubeconfig whose current context is this server, as an administrator; returns its path."""
+        :param user: whom it is to be; default: an administrator.
+        """
+
+    def kubeconfig(
+        self,
+        path: str | Path,
+        *,
+        namespace: str = "default",
+        user: str | None = None,
+        groups: Iterable[str] = (),
+        certificate: bool = False,
+    ) -> Path:
+        """Write a kubeconfig whose current context is this server; returns its path.
+
+        :param user: whom it is for, as for :meth:`client`.
+        :param certificate: show a client certificate rather than a token.
+        """
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Whom clients are to trust, as a PEM file that goes when the server stops. None without TLS."""
+
+    def client_certificate(self, user: str, groups: Iterable[str] = ()) -> KeyPair:
+        """A new client certificate with its key, of a server that serves TLS."""
+
+    def service_account_token(self, namespace: str, name: str, *, seconds: int = 3600) -> str:
+        """A new token of a service account that is there."""
 
     def apply_manifests(self, source: str | Path, *, namespace: str = "default") -> list[JSONObject]:
         """Create or update every object of a file, or of all files of a folder; CRDs come first.

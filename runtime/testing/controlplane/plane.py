@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from runtime.client import Client, ClientError
+import orjson
+
+from runtime.client import Client, ClientError, load_client
 from runtime.testing.certs import KeyPair
 from runtime.testing.controlplane.applying import apply_object
 from runtime.testing.controlplane.auditing import LoggedRequests
@@ -33,6 +35,7 @@ _TIMEOUT = 60.0  # seconds; envtest's 20 are short where a machine is shared
 _STOP_TIMEOUT = 20.0
 _ATTEMPTS = 5  # with other ports each time
 _ANSWER = 2.0  # seconds that a program may take to say whether it is ready
+_ADMIN = ("admin", ("system:masters",))
 _PROBE = "control-plane-probe"  # user agent of our own questions, which are not in `requests`
 
 
@@ -163,30 +166,66 @@ class ControlPlane:
         return self._running_ports().apiserver
 
     @property
-    def ca(self) -> bytes:
-        """PEM: whom to trust as the server's authority."""
-        return self._known().ca
+    def ca_file(self) -> Path:
+        """Whom clients are to trust, as a PEM file that goes when the control plane stops."""
+        return self._known().ca_file
 
     @property
-    def token(self) -> str:
-        """The administrator's."""
+    def admin_token(self) -> str:
         return self._known().admin_token
 
-    def client(self) -> Client:
-        """A new client, as the administrator."""
-        return self._client()
+    def client(self, user: str | None = None, groups: Iterable[str] = ()) -> Client:
+        """A new client.
+
+        :param user: whom it is to be, by a client certificate; default: an administrator.
+        """
+        if user is None:
+            return self._client()
+        return load_client(str(self._known().user_config(self.url, user, tuple(groups))))
 
     def _client(self, user_agent: str | None = None) -> Client:
         agent = {"user_agent": user_agent} if user_agent else {}
-        return Client(self.url, token=self.token, ca_file=str(self._known().ca_file), **agent)
+        return Client(self.url, token=self.admin_token, ca_file=str(self.ca_file), **agent)
+
+    def kubeconfig(
+        self,
+        path: str | Path,
+        *,
+        namespace: str = "default",
+        user: str | None = None,
+        groups: Iterable[str] = (),
+        certificate: bool = False,
+    ) -> Path:
+        """Write a kubeconfig whose current context is this server; returns its path.
+
+        :param user: whom it is for, by a client certificate; default: an administrator.
+        :param certificate: an administrator, too, shows a client certificate instead of a token.
+        """
+        ca, name = self.ca_file.read_bytes(), "control-plane"
+        if user is None and not certificate:
+            return write_kubeconfig(path, self.url, name=name, namespace=namespace, ca=ca, token=self.admin_token)
+        pair = self.client_certificate(user, groups) if user is not None else self.client_certificate(*_ADMIN)
+        return write_kubeconfig(
+            path, self.url, name=name, namespace=namespace, ca=ca, certificate=pair.certificate, key=pair.key
+        )
 
     def client_certificate(self, user: str, groups: Iterable[str] = ()) -> KeyPair:
-        """A certificate with which a client is ``user``; RBAC says what that may."""
+        """A new client certificate with its key, both PEM. RBAC says what the user may.
+
+        :raises ValueError: a name is longer than 64 characters.
+        """
         return self._known().client_certificate(user, tuple(groups))
 
-    def kubeconfig(self, path: str | Path, *, namespace: str = "default") -> Path:
-        """Write a kubeconfig whose current context is this server, as the administrator; returns its path."""
-        return write_kubeconfig(path, self.url, name="control-plane", namespace=namespace, ca=self.ca, token=self.token)
+    def service_account_token(self, namespace: str, name: str, *, seconds: int = 3600) -> str:
+        """A new token of a service account.
+
+        :raises ApiError: there is no such service account.
+        """
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        with self.client() as client:
+            answer = client.request("POST", path, body={**asked, "spec": {"expirationSeconds": seconds}})
+        return str(orjson.loads(answer.body)["status"]["token"])
 
     # -- for tests
 

@@ -59,24 +59,42 @@ class Credentials:
             "tokens.csv": tokens.encode(),
             "audit-policy.yaml": yaml.safe_dump(_AUDIT_POLICY).encode(),
         }.items():
-            path = folder / name
-            path.touch(mode=0o600)
-            path.write_bytes(content)
+            _write(folder / name, content)
 
     @property
     def ca_file(self) -> Path:
         return self.folder / "ca.crt"
 
     @property
-    def ca(self) -> bytes:
-        return self._serving.certificate
-
-    @property
     def audit_log(self) -> Path:
         return self.folder / "audit.log"
 
+    def user_config(self, url: str, user: str, groups: tuple[str, ...]) -> Path:
+        """A kubeconfig for a user, with everything in files: a client makes copies of what is not."""
+        pair = self.client_certificate(user, groups)
+        base = self.folder / f"user-{secrets.token_hex(8)}"
+        files = {suffix: base.with_suffix(suffix) for suffix in (".crt", ".key", ".kubeconfig")}
+        cluster = {"server": url, "certificate-authority": str(self.ca_file)}
+        shows = {"client-certificate": str(files[".crt"]), "client-key": str(files[".key"])}
+        config = {
+            "clusters": [{"name": "control-plane", "cluster": cluster}],
+            "users": [{"name": "user", "user": shows}],
+            "contexts": [{"name": "user", "context": {"cluster": "control-plane", "user": "user"}}],
+            "current-context": "user",
+        }
+        contents = {".crt": pair.certificate, ".key": pair.key, ".kubeconfig": yaml.safe_dump(config).encode()}
+        for suffix, content in contents.items():
+            _write(files[suffix], content)
+        return files[".kubeconfig"]
+
     def client_certificate(self, user: str, groups: tuple[str, ...]) -> KeyPair:
         return self._clients.client(user, groups)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """For nobody else to read."""
+    path.touch(mode=0o600)
+    path.write_bytes(content)
 
 
 def etcd_flags(ports: Ports, data: Path, *, can_skip_fsync: bool) -> dict[str, str]:

@@ -22,16 +22,18 @@ from runtime.client import (
     AlreadyExists,
     Client,
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     RequestTimeout,
     ResourceClient,
     Unauthorized,
+    load_client,
 )
 from runtime.informer import ResourceEventHandler, SharedInformerFactory
 from runtime.leaderelection import LeaderElector, LeaseLock
 from runtime.record import EventBroadcaster
-from runtime.testing import APIServer, ControlPlane
+from runtime.testing import APIServer, ControlPlane, FakeAPIServer
 from tests.runtime.testing.apiserver.apiserver_helpers import WIDGET_CRD
 from tests.runtime.testing.apiserver.test_apiserver_golden import GOLDEN, REPLAY
 from tests.support.waiting import eventually
@@ -261,27 +263,78 @@ def test_kubectl_finds_it(api_server: APIServer, maps: ResourceClient, tmp_path:
     assert shown.stdout == "configmap/a\n"
 
 
-def test_a_real_server_wants_to_know_who_asks(api_server: APIServer, tmp_path: Path) -> None:
-    if not isinstance(api_server, ControlPlane):
-        pytest.skip("the fake one does if it is told to: test_apiserver_tools")
-    ca = tmp_path / "ca.crt"
-    ca.write_bytes(api_server.ca)
-    with Client(api_server.url, token="wrong", ca_file=str(ca)) as client, pytest.raises(Unauthorized):
-        client.resource(CONFIGMAPS, "default").list()
+@pytest.mark.fake_api_server(authorization_mode="RBAC", tls=True)
+def test_rbac_says_who_may_do_what(
+    api_server: APIServer, kube_client: Client, kube_namespace: str, tmp_path: Path
+) -> None:
+    roles = GVR("rbac.authorization.k8s.io", "v1", "roles"), GVR("rbac.authorization.k8s.io", "v1", "rolebindings")
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}
+    kube_client.resource(roles[0], kube_namespace).create({"metadata": {"name": "reader"}, "rules": [rule]})
+    role = {"apiGroup": roles[0].group, "kind": "Role", "name": "reader"}
+    readers = [{"kind": "Group", "apiGroup": roles[0].group, "name": "readers"}]
+    kube_client.resource(roles[1], kube_namespace).create(
+        {"metadata": {"name": "readers"}, "roleRef": role, "subjects": readers}
+    )
+    with api_server.client("alice", ["readers"]) as alice:
+        maps = alice.resource(CONFIGMAPS, kube_namespace)
+        # A real server learns of roles a moment after they are written.
+        eventually(lambda: _allowed(maps), timeout=30)
+        with pytest.raises(Forbidden, match="alice"):
+            maps.create({"metadata": {"name": "a"}})
+    wrong = Client(api_server.url, token="wrong", ca_file=str(api_server.ca_file))
+    with wrong, pytest.raises(Unauthorized):
+        wrong.resource(CONFIGMAPS, kube_namespace).list()
+    with load_client(str(api_server.kubeconfig(tmp_path / "config"))) as admin:
+        admin.resource(CONFIGMAPS, kube_namespace).create({"metadata": {"name": "a"}})
+
+
+def _allowed(maps: ResourceClient) -> bool:
+    try:
+        maps.list()
+    except Forbidden:
+        return False
+    return True
+
+
+@pytest.mark.fake_api_server(authorization_mode="RBAC")
+def test_service_accounts_have_tokens(api_server: APIServer, kube_client: Client, kube_namespace: str) -> None:
+    token = _limited(api_server, kube_client, kube_namespace)
+    name = f"system:serviceaccount:{kube_namespace}:limited"
+    with Client(api_server.url, token, ca_file=_ca(api_server)) as client, pytest.raises(Forbidden, match=name):
+        client.resource(CONFIGMAPS, kube_namespace).list()
+
+
+def _limited(server: APIServer, client: Client, namespace: str) -> str:
+    """The token of a service account that may do nothing."""
+    client.resource(GVR("", "v1", "serviceaccounts"), namespace).create({"metadata": {"name": "limited"}})
+    return server.service_account_token(namespace, "limited")
+
+
+def _ca(server: APIServer) -> str | None:
+    return str(server.ca_file) if server.ca_file is not None else None
 
 
 @pytest.mark.skipif(REPLAY is None, reason="the golden recordings are not here")
-def test_golden_scenarios_in_any_order_and_at_the_same_time(api_server: APIServer) -> None:
+@pytest.mark.fake_api_server(authorization_mode="RBAC")
+def test_golden_scenarios_in_any_order_and_at_the_same_time(
+    api_server: APIServer, kube_client: Client, kube_namespace: str
+) -> None:
     """All on one server, whatever the others leave or are just doing."""
     assert REPLAY is not None
     assert GOLDEN is not None
-    token = api_server.token if isinstance(api_server, ControlPlane) else None
+    limited = _limited(api_server, kube_client, kube_namespace)
+    token = api_server.admin_token if isinstance(api_server, ControlPlane) else _admin(api_server)
     found = list(REPLAY.scenarios(str(GOLDEN / "scenarios")))
-    scenarios = [each for each in found if not REPLAY.missing_needs(each, token, None)]
+    scenarios = [each for each in found if not REPLAY.missing_needs(each, token, limited)]
     random.shuffle(scenarios)
 
     def play(scenario: Any) -> tuple[str, list[str]]:
-        return scenario["name"], REPLAY.check(scenario, api_server.url, token=token, insecure=True)
+        return scenario["name"], REPLAY.check(scenario, api_server.url, token, limited, insecure=True)
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert [each for each in pool.map(play, scenarios) if each[1]] == []
+
+
+def _admin(server: APIServer) -> str:
+    assert isinstance(server, FakeAPIServer)
+    return server.token("golden", ["system:masters"])
