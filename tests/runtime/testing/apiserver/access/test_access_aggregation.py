@@ -1,0 +1,93 @@
+"""Roles that are put together from others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.runtime.testing.apiserver.access.access_helpers import (
+    CLUSTER_BINDINGS,
+    CLUSTER_ROLES,
+    Caller,
+    binding,
+    made,
+    person,
+    role,
+    rule,
+)
+from tests.runtime.testing.apiserver.apiserver_helpers import CRDS, WIDGET_CRD, WIDGETS, Http
+
+Call = Callable[..., Caller]
+
+
+def aggregated(name: str, *selectors: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, **metadata}, "aggregationRule": {"clusterRoleSelectors": list(selectors)}}
+
+
+def rules_of(api: Http, name: str) -> Any:
+    return api.get(f"{CLUSTER_ROLES}/{name}").body["rules"]
+
+
+def test_the_views_of_an_operator_go_into_view_edit_and_admin(admin: Caller, call: Call) -> None:
+    made(admin.post(CRDS, WIDGET_CRD))
+    for each in ("view", "admin"):
+        made(admin.post(CLUSTER_BINDINGS, binding(each, each, person(each), kind="ClusterRole")))
+    assert call("view").get(WIDGETS).status == 403
+    view = rule("get,list,watch", "example.com", "widgets")
+    labels = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    made(admin.post(CLUSTER_ROLES, role("widgets-view", view, labels=labels)))
+    assert call("view").get(WIDGETS).status == 200
+    assert call("admin").get(WIDGETS).status == 200  # through edit, which has those of view
+    assert admin.delete(f"{CLUSTER_ROLES}/widgets-view").status == 200
+    assert call("view").get(WIDGETS).status == 403
+    assert call("admin").get(WIDGETS).status == 403
+
+
+def test_the_roles_of_a_new_cluster_are_put_together_already(admin: Caller) -> None:
+    versions = {name: admin.get(f"{CLUSTER_ROLES}/{name}").body for name in ("view", "edit", "admin")}
+    made(admin.post(CLUSTER_ROLES, role("other", rule("get", "", "pods"))))  # a pass over all roles
+    for name, before in versions.items():
+        assert admin.get(f"{CLUSTER_ROLES}/{name}").body == before
+    assert all(each in versions["edit"]["rules"] for each in versions["view"]["rules"])
+    assert all(each in versions["admin"]["rules"] for each in versions["edit"]["rules"])
+
+
+def test_rules_follow_labels_selectors_and_sources(api: Http) -> None:
+    one, two = rule("get", "", "pods"), rule("get", "", "secrets")
+    made(api.post(CLUSTER_ROLES, aggregated("sum", {"matchLabels": {"part": "a"}}, {"matchLabels": {"part": "b"}})))
+    made(api.post(CLUSTER_ROLES, role("p2", two, one, labels={"part": "b"})))
+    made(api.post(CLUSTER_ROLES, role("p1", one, labels={"part": "a"})))
+    made(api.post(CLUSTER_ROLES, role("p3", rule("get", "", "nodes"))))
+    assert rules_of(api, "sum") == [one, two]
+    assert api.merge(f"{CLUSTER_ROLES}/p1", {"metadata": {"labels": {"part": None}}}).status == 200
+    assert rules_of(api, "sum") == [two, one]
+    assert api.merge(f"{CLUSTER_ROLES}/p2", {"rules": [two]}).status == 200
+    assert rules_of(api, "sum") == [two]
+    expression = {"matchExpressions": [{"key": "part", "operator": "DoesNotExist"}]}
+    assert api.merge(f"{CLUSTER_ROLES}/sum", {"aggregationRule": {"clusterRoleSelectors": [expression]}}).status == 200
+    assert rules_of(api, "sum") == [one, rule("get", "", "nodes")]
+    assert api.delete(CLUSTER_ROLES + "?labelSelector=!part%2C!sum").status == 200
+    assert api.get(f"{CLUSTER_ROLES}/sum").status == 404
+
+
+def test_what_is_written_into_the_rules_by_hand_does_not_stay(api: Http) -> None:
+    made(api.post(CLUSTER_ROLES, role("part", rule("get", "", "pods"), labels={"part": "a"})))
+    by_hand = aggregated("sum", {"matchLabels": {"part": "a"}}) | {"rules": [rule("*", "*", "*")]}
+    assert made(api.post(CLUSTER_ROLES, by_hand))["rules"] == [rule("*", "*", "*")]
+    assert rules_of(api, "sum") == [rule("get", "", "pods")]
+    managers = [each["manager"] for each in api.get(f"{CLUSTER_ROLES}/sum").body["metadata"]["managedFields"]]
+    assert "clusterrole-aggregation-controller" in managers
+    dry = api.merge(f"{CLUSTER_ROLES}/part?dryRun=All", {"rules": [rule("get", "", "nodes")]})
+    assert dry.status == 200
+    assert rules_of(api, "sum") == [rule("get", "", "pods")]
+
+
+def test_sums_of_sums_and_of_each_other(api: Http) -> None:
+    made(api.post(CLUSTER_ROLES, aggregated("c", {"matchLabels": {"to": "c"}})))
+    made(api.post(CLUSTER_ROLES, aggregated("b", {"matchLabels": {"to": "b"}}, labels={"to": "c"})))
+    made(api.post(CLUSTER_ROLES, role("a", rule("get", "", "pods"), labels={"to": "b"})))
+    assert rules_of(api, "c") == [rule("get", "", "pods")]
+    for name, other in (("x", "y"), ("y", "x")):
+        made(api.post(CLUSTER_ROLES, aggregated(name, {"matchLabels": {"to": name}}, labels={"to": other})))
+    made(api.post(CLUSTER_ROLES, role("z", rule("get", "", "nodes"), labels={"to": "x"})))
+    assert rules_of(api, "x") == rules_of(api, "y") == [rule("get", "", "nodes")]
