@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="(default: %(default)s)")
+    parser.add_argument(
+        "--log-level", choices=_LEVELS, default="warning", help="what to tell on standard error (default: %(default)s)"
+    )
     _add_serving(parser.add_argument_group("where it serves"))
     _add_content(parser.add_argument_group("what is in it"))
     _add_auth(parser.add_argument_group("who may ask, and do what"))

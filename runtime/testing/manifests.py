@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
@@ -37,7 +37,7 @@ def documents(source: Path) -> Iterator[tuple[Path, JSONObject]]:
                 yield file, document
 
 
-def crds_first(found: Iterator[tuple[Path, JSONObject]]) -> list[tuple[Path, JSONObject]]:
+def crds_first(found: Iterable[tuple[Path, JSONObject]]) -> list[tuple[Path, JSONObject]]:
     """In the order in which a server can take them: what defines a kind before its objects, namespaces before what is
     in them."""
     order = {"CustomResourceDefinition": 0, "Namespace": 1}

@@ -104,7 +104,8 @@ def read_state(context: Context, folder: Path) -> Saved:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
-    old, new = [], []
+    old: list[tuple[Path, JSONObject]] = []
+    new: list[tuple[Path, JSONObject]] = []
     for file, obj in documents(folder):
         if file == folder / STATE:
             continue
@@ -137,7 +138,7 @@ def _version(folder: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
         state = parse_yaml(file.read_text(encoding="utf-8"))
         try:
-            return int(state["resourceVersion"])  # type: ignore[index, call-overload]
+            return int(state["resourceVersion"])  # type: ignore[index]
         except (TypeError, KeyError, ValueError):
             raise ValueError(f"{file}: expected resourceVersion, a number") from None
     return 1

@@ -20,6 +20,7 @@ from typing import Self
 import orjson
 
 from runtime.client import Client, ClientError, load_client
+from runtime.client.client import DEFAULT_USER_AGENT
 from runtime.testing.certs import KeyPair
 from runtime.testing.controlplane.applying import apply_object
 from runtime.testing.controlplane.auditing import LoggedRequests
@@ -183,9 +184,8 @@ class ControlPlane:
             return self._client()
         return load_client(str(self._known().user_config(self.url, user, tuple(groups))))
 
-    def _client(self, user_agent: str | None = None) -> Client:
-        agent = {"user_agent": user_agent} if user_agent else {}
-        return Client(self.url, token=self.admin_token, ca_file=str(self.ca_file), **agent)
+    def _client(self, user_agent: str = DEFAULT_USER_AGENT) -> Client:
+        return Client(self.url, token=self.admin_token, ca_file=str(self.ca_file), user_agent=user_agent)
 
     def kubeconfig(
         self,

@@ -243,7 +243,7 @@ def test_a_folder_with_something_else_is_never_replaced(server: FakeAPIServer, t
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "precious"], "nothing else is left"
 
 
-TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @given(st.dictionaries(st.text("abc.-_", min_size=1, max_size=5), TEXT, max_size=5))
