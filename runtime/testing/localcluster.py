@@ -33,7 +33,7 @@ class LocalCluster:
         self.root = root.resolve()  # containers run in folders of their own
         self.kubeconfig = self.root / "kubeconfig"
         self._manifests = list(manifests)
-        self.server = FakeAPIServer(port=port)
+        self.server = FakeAPIServer(port=port, garbage_collection_delay=0.0)
         self._stop = threading.Event()
         self._cleanup = contextlib.ExitStack()
 

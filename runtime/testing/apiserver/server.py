@@ -23,6 +23,7 @@ from runtime.testing.apiserver.faults.injector import Injector
 from runtime.testing.apiserver.faults.outages import Outages
 from runtime.testing.apiserver.faults.ruleset import Source as FaultSource
 from runtime.testing.apiserver.faults.skew import SkewedClock
+from runtime.testing.apiserver.garbage import GarbageCollector
 from runtime.testing.apiserver.handler import Handler, bad_request, refusal
 from runtime.testing.apiserver.lifecycle import Lifecycle
 from runtime.testing.apiserver.listener import Listener
@@ -72,6 +73,9 @@ class FakeAPIServer:
     :param bookmark_interval: seconds between bookmarks of a watch that allows them.
     :param namespace_deletion_delay: seconds that a deleted namespace keeps its contents, as a real one does for some
         time.
+    :param garbage_collection_delay: seconds from the deletion of an owner until its dependents follow; None: they stay,
+        and so does what is deleted in the foreground or orphans its dependents, as with a real API server that has no
+        controller manager.
     :param faults: what goes wrong from the start: a YAML file, or the same as dicts and lists; see :attr:`faults`.
     :param seed: of what is left to chance in them.
     :raises ValueError: a fault, a mode, a line of the token file or a certificate cannot be understood.
@@ -99,6 +103,7 @@ class FakeAPIServer:
         history: int = DEFAULT_HISTORY,
         bookmark_interval: float = 60.0,
         namespace_deletion_delay: float = 0.5,
+        garbage_collection_delay: float | None = 1.0,
         faults: FaultSource = (),
         seed: int = 0,
     ) -> None:
@@ -138,6 +143,9 @@ class FakeAPIServer:
             raise
         self._outages.attach(self._listener)
         self._lifecycle = Lifecycle(self._context, namespace_deletion_delay)
+        self._garbage: GarbageCollector | None = None
+        if garbage_collection_delay is not None:
+            self._garbage = GarbageCollector(self._context, garbage_collection_delay)
         self._started = False
         self._stopped = False
         self._last_kind: Kind | None = None  # of what was made in the process: most often the next is of the same
@@ -154,6 +162,8 @@ class FakeAPIServer:
 
     def start(self) -> FakeAPIServer:
         self._lifecycle.start()
+        if self._garbage is not None:
+            self._garbage.start()
         self._listener.start()
         self._started = True
         return self
@@ -169,6 +179,8 @@ class FakeAPIServer:
         self._context.store.wake()
         if self._started:
             self._lifecycle.stop()
+            if self._garbage is not None:
+                self._garbage.stop()
         self._listener.stop()
         self._close_audit_file()
         self._serving.close()

@@ -91,6 +91,8 @@ class Store:
         self._compacted = 0  # nothing older can be read
         self._next_compacted = self._version  # at the next tick
         self._tick = clock.monotonic() + compaction_interval
+        # Called under the lock after each change; with no entry after restore().
+        self.on_change: Callable[[StorageKey, Entry | None], None] | None = None
 
     @property
     def version(self) -> int:
@@ -159,7 +161,7 @@ class Store:
                 check()
             stored = self._next(namespace, name, obj)
             table.put(stored)
-            table.log.append(Entry(stored.version, None, stored))
+            self._record(key, table, Entry(stored.version, None, stored))
             return stored
 
     def update(self, key: StorageKey, old: Stored, obj: JSONObject) -> Stored:
@@ -169,7 +171,7 @@ class Store:
             self._expect(table, old)
             stored = self._next(old.namespace, old.name, obj)
             table.put(stored)
-            table.log.append(Entry(stored.version, old, stored))
+            self._record(key, table, Entry(stored.version, old, stored))
             return stored
 
     def delete(self, key: StorageKey, old: Stored) -> Stored:
@@ -180,8 +182,13 @@ class Store:
             self._advance()
             gone = old.with_version(self._version)
             table.remove(old.key)
-            table.log.append(Entry(gone.version, old, None, gone))
+            self._record(key, table, Entry(gone.version, old, None, gone))
             return gone
+
+    def _record(self, key: StorageKey, table: _Table, entry: Entry) -> None:
+        table.log.append(entry)
+        if self.on_change is not None:
+            self.on_change(key, entry)
 
     def _expect(self, table: _Table, old: Stored) -> None:
         current = table.objects.get(old.key)
@@ -255,6 +262,8 @@ class Store:
                 table.objects = tables.get(key, {})
                 table.order = sorted(table.objects)
                 table.log.reset(version)
+            if self.on_change is not None:
+                self.on_change(("", ""), None)
 
     def restarted(self) -> None:
         """Be read by a new process, whose cache of changes is empty: watches from any earlier version get 410, while

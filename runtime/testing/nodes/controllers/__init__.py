@@ -1,4 +1,5 @@
-"""The controllers of a local cluster: StatefulSets, endpoints, protection of claims in use, and garbage collection.
+"""The controllers of a local cluster: StatefulSets, endpoints, and protection of claims in use. Garbage is collected by
+the API server itself.
 
 They are ordinary controllers on :class:`runtime.manager.Manager` and know nothing of how Pods are run.
 """
@@ -10,10 +11,9 @@ from pathlib import Path
 from runtime.client import Client
 from runtime.manager import Manager
 from runtime.testing.nodes.controllers import claimprotection, endpoints, statefulset
-from runtime.testing.nodes.controllers.garbage import GarbageCollector
 from runtime.testing.nodes.controllers.workload import ADVANCED_STATEFULSETS, STATEFULSETS
 
-__all__ = ["ADVANCED_STATEFULSET_CRD", "GarbageCollector", "local_controllers"]
+__all__ = ["ADVANCED_STATEFULSET_CRD", "local_controllers"]
 
 # Apply it to have AdvancedStatefulSets without Kruise. It says which of their fields are honoured here.
 ADVANCED_STATEFULSET_CRD = Path(__file__).parent / "advancedstatefulset.yaml"
@@ -30,5 +30,4 @@ def local_controllers(client: Client) -> Manager:
         statefulset.register(manager, ADVANCED_STATEFULSETS)
     endpoints.register(manager)
     claimprotection.register(manager)
-    manager.add_runnable("garbage-collector", GarbageCollector(client).run)
     return manager

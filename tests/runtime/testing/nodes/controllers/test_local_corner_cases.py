@@ -19,16 +19,21 @@ from tests.runtime.testing.nodes.controllers.hand import PODS, HandKubelet, even
 from tests.runtime.testing.nodes.controllers.hand import statefulset as a_set
 
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
-CONFIGMAPS = GVR("", "v1", "configmaps")
-NAMESPACES = GVR("", "v1", "namespaces")
 SERVICES = GVR("", "v1", "services")
 ENDPOINTS = GVR("", "v1", "endpoints")
 SLICES = GVR("discovery.k8s.io", "v1", "endpointslices")
 
 
 @pytest.fixture
+def server() -> Iterator[FakeAPIServer]:
+    """Without the garbage collector, so that what it would delete stays for a look."""
+    with FakeAPIServer(garbage_collection_delay=None) as server:
+        yield server
+
+
+@pytest.fixture
 def workloads(client: Client) -> Iterator[None]:
-    """Sets and endpoints without the garbage collector, so that what it would delete stays for a look."""
+    """Sets and endpoints."""
     manager = Manager(client, metrics_bind_address="0", health_probe_bind_address="0")
     statefulset.register(manager, STATEFULSETS)
     endpoints.register(manager)
@@ -115,26 +120,6 @@ def test_only_a_rolling_update_completes_the_current_revision(client: Client) ->
 def test_the_partition_counts_from_the_first_ordinal() -> None:
     body = a_set(ordinals={"start": 5}, updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 2}})
     assert read_workload(Unstructured(body)).stale == {5, 6}
-
-
-@pytest.mark.usefixtures("controllers")
-def test_an_owner_that_a_cluster_scoped_object_cannot_have_is_no_reason_to_delete_it(client: Client) -> None:
-    """Its namespace is unknown, so nobody can say that it is gone."""
-    configmaps = client.resource(CONFIGMAPS, namespace="default")
-    owner = configmaps.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}})
-    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid}
-    namespaces = client.resource(NAMESPACES)
-    for name in ("kept", "control"):
-        uid = {"kept": owner.uid, "control": "gone"}[name]
-        kind = {"kept": {"kind": "ConfigMap", "name": "owner"}, "control": {"kind": "Namespace", "name": "gone"}}[name]
-        metadata = {"name": name, "ownerReferences": [{**reference, **kind, "uid": uid}]}
-        namespaces.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-
-    def untouched(name: str) -> bool:
-        return any(n.name == name and n.deletion_timestamp is None for n in namespaces.list())
-
-    eventually(lambda: not untouched("control"), "the collector has been there")
-    assert untouched("kept")
 
 
 def service(name: str = "web", **spec: object) -> JSONObject:

@@ -1,0 +1,168 @@
+"""Objects go when their owners are gone, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.clock import FakeClock
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, CRDS, WIDGET_CRD, Http, eventually
+
+OPTIONS = {"kind": "DeleteOptions", "apiVersion": "v1"}
+NODES = "/api/v1/nodes"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeAPIServer]:
+    with FakeAPIServer(garbage_collection_delay=0.0, namespace_deletion_delay=0.0) as running:
+        yield running
+
+
+def reference(owner: dict[str, Any], *, kind: str = "ConfigMap", block: bool = False) -> dict[str, Any]:
+    metadata = owner["metadata"]
+    found = {"apiVersion": "v1", "kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
+    return {**found, "blockOwnerDeletion": True} if block else found
+
+
+def made(api: Http, name: str, *owners: dict[str, Any], block: bool = False, **metadata: Any) -> dict[str, Any]:
+    references = [reference(each, block=block) for each in owners]
+    return api.made(CONFIGMAPS, name, metadata={"ownerReferences": references, **metadata})
+
+
+def names(api: Http) -> set[str]:
+    return {each["metadata"]["name"] for each in api.get(CONFIGMAPS).body["items"]}
+
+
+def test_a_chain_goes_with_its_first_owner(api: Http) -> None:
+    made(api, "grandchild", made(api, "child", made(api, "owner")))
+    made(api, "stranger")
+    api.delete(f"{CONFIGMAPS}/owner")
+    eventually(lambda: names(api) == {"stranger"})
+
+
+def test_one_remaining_owner_keeps_the_object_and_the_dead_reference_goes(api: Http) -> None:
+    one, two = made(api, "one"), made(api, "two")
+    made(api, "child", one, two)
+    api.delete(f"{CONFIGMAPS}/one")
+    eventually(lambda: api.get(f"{CONFIGMAPS}/child").body["metadata"]["ownerReferences"] == [reference(two)])
+    api.delete(f"{CONFIGMAPS}/two")
+    eventually(lambda: names(api) == set())
+
+
+def test_an_object_of_an_owner_that_never_was_or_lives_elsewhere_goes(api: Http) -> None:
+    api.made("/api/v1/namespaces", "other")
+    elsewhere = api.made("/api/v1/namespaces/other/configmaps", "owner")
+    made(api, "child", elsewhere)
+    made(api, "orphan", {"metadata": {"name": "ghost", "uid": "no-such-uid"}})
+    eventually(lambda: names(api) == set())
+
+
+def test_a_namesake_of_the_owner_is_not_the_owner(api: Http) -> None:
+    made(api, "child", made(api, "owner"))
+    api.delete(f"{CONFIGMAPS}/owner")
+    made(api, "owner")
+    eventually(lambda: names(api) == {"owner"})
+
+
+def test_orphaned_objects_stay(api: Http) -> None:
+    made(api, "child", made(api, "owner"))
+    api.delete(f"{CONFIGMAPS}/owner", {**OPTIONS, "propagationPolicy": "Orphan"})
+    eventually(lambda: names(api) == {"child"})
+    assert "ownerReferences" not in api.get(f"{CONFIGMAPS}/child").body["metadata"]
+
+
+def test_in_the_foreground_the_owner_waits_for_what_blocks_it(api: Http) -> None:
+    owner = made(api, "owner")
+    made(api, "child", owner, block=True, finalizers=["example.com/hold"])
+    made(api, "free", owner)
+    api.delete(f"{CONFIGMAPS}/owner", {**OPTIONS, "propagationPolicy": "Foreground"})
+    eventually(lambda: names(api) == {"owner", "child"})
+    eventually(lambda: api.get(f"{CONFIGMAPS}/child").body["metadata"].get("deletionTimestamp"))
+    assert api.get(f"{CONFIGMAPS}/owner").body["metadata"]["finalizers"] == ["foregroundDeletion"]
+    api.merge(f"{CONFIGMAPS}/child", {"metadata": {"finalizers": None}})
+    eventually(lambda: names(api) == set())
+
+
+def test_what_is_deleted_in_the_foreground_goes_down_the_whole_chain(api: Http) -> None:
+    child = made(api, "child", made(api, "owner"), block=True)
+    made(api, "grandchild", child, block=True, finalizers=["example.com/hold"])
+    api.delete(f"{CONFIGMAPS}/owner", {**OPTIONS, "propagationPolicy": "Foreground"})
+    eventually(lambda: api.get(f"{CONFIGMAPS}/grandchild").body["metadata"].get("deletionTimestamp"))
+    for name in ("owner", "child"):
+        assert api.get(f"{CONFIGMAPS}/{name}").body["metadata"]["finalizers"] == ["foregroundDeletion"]
+    api.merge(f"{CONFIGMAPS}/grandchild", {"metadata": {"finalizers": None}})
+    eventually(lambda: names(api) == set())
+
+
+def test_an_owner_that_is_only_going_keeps_its_dependents(api: Http) -> None:
+    owner = made(api, "owner", finalizers=["example.com/hold"])
+    made(api, "child", owner)
+    api.delete(f"{CONFIGMAPS}/owner")
+    made(api, "marker", {"metadata": {"name": "ghost", "uid": "no-such-uid"}})
+    eventually(lambda: "marker" not in names(api))
+    assert names(api) == {"owner", "child"}
+
+
+def test_an_owner_can_be_taken_up_and_given_up(api: Http) -> None:
+    owner = made(api, "owner")
+    for name in ("later", "former"):
+        made(api, name, *([owner] if name == "former" else []))
+    api.merge(f"{CONFIGMAPS}/later", {"metadata": {"ownerReferences": [reference(owner)]}})
+    api.merge(f"{CONFIGMAPS}/former", {"metadata": {"ownerReferences": None}})
+    api.delete(f"{CONFIGMAPS}/owner")
+    eventually(lambda: names(api) == {"former"})
+
+
+def test_cluster_scoped_owners_and_owners_of_unknown_kinds(api: Http) -> None:
+    node = api.made(NODES, "n")
+    api.made(CONFIGMAPS, "child", metadata={"ownerReferences": [reference(node, kind="Node")]})
+    ghost = {"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": "no-such-uid"}
+    api.made(CONFIGMAPS, "unclear", metadata={"ownerReferences": [ghost]})
+    api.delete(f"{NODES}/n")
+    eventually(lambda: names(api) == {"unclear"})
+    assert api.post(CRDS, WIDGET_CRD).status == 201, "now its owner is known to be missing"
+    eventually(lambda: names(api) == set())
+
+
+def test_an_owner_that_a_cluster_scoped_object_cannot_have_is_no_reason_to_delete_it(api: Http) -> None:
+    """Its namespace is unknown, so nobody can say that it is gone."""
+    owner = made(api, "owner")
+    for name, references in (
+        ("kept", [reference(owner)]),
+        ("control", [{"apiVersion": "v1", "kind": "Node", "name": "gone", "uid": "gone"}]),
+    ):
+        api.made(NODES, name, metadata={"ownerReferences": references})
+    eventually(lambda: api.get(f"{NODES}/control").status == 404)
+    assert api.get(f"{NODES}/kept").status == 200
+
+
+def test_what_stood_there_before_the_server_started_is_looked_at_too() -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ghost", "uid": "no-such-uid"}
+    with FakeAPIServer(garbage_collection_delay=None) as first:
+        before = Http(first)
+        before.made(CONFIGMAPS, "child", metadata={"ownerReferences": [owner]})
+        assert before.delete(f"{CONFIGMAPS}/child", {**OPTIONS, "propagationPolicy": "Foreground"}).status == 200
+        kept = before.get(f"{CONFIGMAPS}/child").body
+        before.close()
+    with FakeAPIServer(garbage_collection_delay=0.0) as second:
+        second.store.restore([(("", "configmaps"), kept)], int(kept["metadata"]["resourceVersion"]))
+        after = Http(second)
+        eventually(lambda: names(after) == set())
+        after.close()
+
+
+def test_dependents_follow_when_the_delay_is_over() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(garbage_collection_delay=60.0, clock=clock) as server:
+        api = Http(server)
+        made(api, "child", made(api, "owner"))
+        api.delete(f"{CONFIGMAPS}/owner")
+        assert names(api) == {"child"}
+        clock.advance(59)
+        assert names(api) == {"child"}
+        clock.advance(1)
+        eventually(lambda: names(api) == set())
+        api.close()
