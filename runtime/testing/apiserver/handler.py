@@ -27,7 +27,6 @@ from runtime.testing.apiserver.present import accept
 from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.store import Store
 from runtime.testing.apiserver.verbs import Verbs
-from runtime.testing.kinds import discovery
 from runtime.types import JSONObject
 
 _log = logging.getLogger("runtime.testing.apiserver")
@@ -164,6 +163,8 @@ class Handler:
             return Response(200, orjson.dumps(made(self._gate.accounts)), content_type)
         if path in ("/version", "/version/"):
             return Response(200, orjson.dumps(VERSION))
+        from runtime.testing.kinds import discovery
+
         found = discovery.serve(self._context.registry, path, request.query, request.header("accept"))
         if found is None:
             raise errors.no_such_group()

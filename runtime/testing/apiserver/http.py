@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote
@@ -336,9 +336,19 @@ def _accepts_gzip(request: Request) -> bool:
     return "gzip" in (each.strip() for each in request.header("accept-encoding").split(","))
 
 
+def http_date(moment: datetime) -> str:
+    """Of a UTC time, as headers show it. (``email.utils`` does the same, and takes longer to import than this file.)"""
+    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    return f"{day}, {moment.day:02} {month} {moment.year} {moment:%H:%M:%S} GMT"
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
 @functools.lru_cache(maxsize=2)
 def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+    return http_date(datetime.fromtimestamp(second, UTC))
 
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}

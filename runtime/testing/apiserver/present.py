@@ -20,7 +20,6 @@ from runtime.testing.apiserver.negotiation import (
 )
 from runtime.testing.apiserver.render import render, render_event
 from runtime.testing.kinds.model import Kind
-from runtime.testing.kinds.table import table
 from runtime.types import JSONObject
 
 
@@ -114,6 +113,8 @@ class Presenter:
         )
 
     def _table(self, items: Sequence[Stored], metadata: JSONObject) -> bytes:
+        from runtime.testing.kinds.table import table  # and how each kind is printed: kubectl asks for it, few others
+
         first, self._first = self._first, False
         made = table(
             self.kind,

@@ -8,14 +8,15 @@ from dataclasses import replace
 from runtime.testing.kinds import events, reviews
 from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check, Update
 from runtime.testing.kinds.checks import others, pods, services, workloads
-from runtime.testing.kinds.crds import definition
 from runtime.testing.kinds.defaults import cluster as cluster_defaults
 from runtime.testing.kinds.defaults import others as other_defaults
 from runtime.testing.kinds.defaults import pods as pod_defaults
 from runtime.testing.kinds.defaults import services as service_defaults
 from runtime.testing.kinds.defaults import workloads as workload_defaults
+from runtime.testing.kinds.model import FieldError
 from runtime.testing.kinds.rows import Row
 from runtime.testing.kinds.services import ServiceAddresses
+from runtime.types import JSONObject
 
 Make = Callable[[BuiltinBehaviour, ServiceAddresses], BuiltinBehaviour]
 
@@ -78,14 +79,31 @@ def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinB
 
 
 def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
+    """What knows schemas and CEL is imported with the first CRD: it is a quarter of the start of a server."""
     del addresses
+
+    def default(obj: JSONObject) -> None:
+        from runtime.testing.kinds.crds import definition
+
+        definition.default_crd(obj)
+
+    def validate(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+        from runtime.testing.kinds.crds import definition
+
+        return definition.validate_crd(obj, old)
+
+    def create(obj: JSONObject) -> None:
+        from runtime.testing.kinds.crds import definition
+
+        definition.initial_status(obj)
+
+    def update(obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
+        from runtime.testing.kinds.crds import definition
+
+        definition.kept_status(obj, old, subresource)
+
     return replace(
-        plain,
-        defaults=definition.default_crd,
-        checks=(definition.validate_crd,),
-        on_create=definition.initial_status,
-        on_update=definition.kept_status,
-        status_keeps=_METADATA,
+        plain, defaults=default, checks=(validate,), on_create=create, on_update=update, status_keeps=_METADATA
     )
 
 

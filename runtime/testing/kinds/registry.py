@@ -10,7 +10,6 @@ from runtime.clock import SYSTEM, Clock
 from runtime.testing.kinds.behaviours import behaviour_of
 from runtime.testing.kinds.builtin import builtin_kinds
 from runtime.testing.kinds.crds.naming import is_established, next_status
-from runtime.testing.kinds.crds.served import kinds_of
 from runtime.testing.kinds.model import Kind
 from runtime.testing.kinds.services import ServiceAddresses
 from runtime.types import GVR, JSONObject
@@ -61,7 +60,7 @@ class DefaultRegistry:
             if before is None or _what_counts(before) != _what_counts(crd):
                 if crd["metadata"].get("generation", 1) > 1 or (before or crd)["spec"] != crd["spec"]:
                     self._changed.add(name)
-                self._replace(crd, kinds_of(crd, changed=name in self._changed) if is_established(crd) else [])
+                self._replace(crd, _served(crd, changed=name in self._changed))
         return copy.deepcopy(crd["status"])
 
     def remove_crd(self, crd: JSONObject) -> None:
@@ -81,6 +80,16 @@ class DefaultRegistry:
         kinds.update({kind.gvr: kind for kind in served if kind.gvr not in self._builtin})
         self._kinds = kinds
         self._generation += 1
+
+
+def _served(crd: JSONObject, *, changed: bool) -> list[Kind]:
+    if not is_established(crd):
+        return []
+    from runtime.testing.kinds.crds.served import (
+        kinds_of,  # with schemas and CEL, which a server without CRDs needs not
+    )
+
+    return kinds_of(crd, changed=changed)
 
 
 def _what_counts(crd: JSONObject) -> tuple[object, ...]:

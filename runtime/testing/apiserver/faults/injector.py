@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import format_datetime
 
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.errors import StatusError
@@ -17,7 +16,7 @@ from runtime.testing.apiserver.faults.rules import Asked, Fault
 from runtime.testing.apiserver.faults.ruleset import Faults
 from runtime.testing.apiserver.faults.skew import SkewedClock
 from runtime.testing.apiserver.faults.streams import FaultyStream
-from runtime.testing.apiserver.http import Cut, Response, Stream
+from runtime.testing.apiserver.http import Cut, Response, Stream, http_date
 from runtime.testing.apiserver.store import Store
 
 # Serves the request; from this store, if one is given.
@@ -119,7 +118,7 @@ class Injector:
     def _dated(self, response: Response) -> Response:
         """With the date of a clock that is wrong."""
         if self._clock.off:
-            response.headers["Date"] = format_datetime(self._clock.now(), usegmt=True)
+            response.headers["Date"] = http_date(self._clock.now())
         return response
 
     def _over_streams(self, what: Response | Cut, asked: Asked, struck: Fault | None) -> Response | Cut:

@@ -7,10 +7,13 @@ import json
 import socket
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
 
 from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver.http import http_date
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, eventually
 
 
@@ -235,3 +238,12 @@ def test_bodies_made_to_break_a_parser_do_not(api: Http, media: str, body: bytes
     answer = api("POST", CONFIGMAPS, body, content_type=media)
     assert answer.status in (201, 400), answer
     assert api.get("/healthz").status == 200
+
+
+def test_the_date_of_an_answer_is_as_http_writes_it(api: Http) -> None:
+    moment = datetime(2024, 2, 9, 3, 4, 5, tzinfo=UTC)
+    for days in range(0, 400, 23):
+        each = moment + timedelta(days=days)
+        assert http_date(each) == format_datetime(each, usegmt=True)
+    shown = parsedate_to_datetime(api.get("/version").headers["date"][0])
+    assert abs(datetime.now(UTC) - shown) < timedelta(minutes=1)
