@@ -31,6 +31,7 @@ examples:
   kubectl --kubeconfig /tmp/fake.kubeconfig get namespaces
   python -m runtime.testing --token-auth-file tokens.csv --authorization-mode RBAC --tls --cert-dir /tmp/certs
   python -m runtime.testing --load state/ --save state/ --audit-log-path -
+  python -m runtime.testing --faults faults.yaml --seed 7
 
 exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 could not start or save, 2 wrong usage."""
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_auth(parser.add_argument_group("who may ask, and do what"))
     _add_tls(parser.add_argument_group("https"))
     _add_audit(parser.add_argument_group("what was asked"))
+    _add_faults(parser.add_argument_group("what goes wrong"))
     return parser
 
 
@@ -192,6 +194,25 @@ def _add_audit(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_faults(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--faults",
+        metavar="FILE",
+        type=Path,
+        help="YAML that says which requests get what: delays, errors, cut connections, lost events, a stale list, a "
+        "restart ... (docs/faults.md); while it serves, kubectl create --raw /_fake/faults -f FILE adds more, and "
+        "kubectl delete --raw /_fake/faults ends all",
+    )
+    group.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="of what faults leave to chance, where their file has none: the same seed strikes the same requests "
+        "(default: %(default)s)",
+    )
+
+
 def _port(text: str) -> int:
     try:
         port = int(text)
@@ -237,13 +258,14 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
 def _server(options: argparse.Namespace) -> FakeAPIServer:
     from runtime.testing.apiserver import AuditLogError, FakeAPIServer
     from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER
+    from runtime.testing.apiserver.faults import BadFault
     from runtime.testing.apiserver.tls import CertificateError
 
     for path in options.crds:
         if not path.exists():
             raise ServeError(f"--crds {path}: there is no such file or folder")
     tokens: Path | None = options.token_auth_file
-    for flag in ("token-auth-file", "client-ca-file", "tls-cert-file", "tls-private-key-file"):
+    for flag in ("token-auth-file", "client-ca-file", "tls-cert-file", "tls-private-key-file", "faults"):
         file = getattr(options, flag.replace("-", "_"))
         if file is not None and not file.is_file():
             raise ServeError(f"--{flag} {file}: there is no such file")
@@ -262,7 +284,11 @@ def _server(options: argparse.Namespace) -> FakeAPIServer:
             tls_private_key_file=options.tls_private_key_file,
             service_account_issuer=options.service_account_issuer or DEFAULT_ISSUER,
             audit_log_path=options.audit_log_path,
+            faults=options.faults or (),
+            seed=options.seed,
         )
+    except BadFault as error:
+        raise ServeError(f"--faults {error}") from error
     except (CertificateError, ImportError) as error:
         raise ServeError(str(error)) from error
     except ValueError as error:
