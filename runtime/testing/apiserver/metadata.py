@@ -151,9 +151,7 @@ def _name_problems(kind: Kind, metadata: JSONObject) -> Iterator[FieldError]:
 def _bad_name(kind: Kind, name: str, *, prefix: bool = False) -> list[str]:
     """:param prefix: of a name that is still to be made."""
     if kind.gvr.group in _PATH_SEGMENT_NAMES:
-        if name in (".", "..") and not prefix:
-            return [f"may not be '{name}'"]
-        return [f"may not contain '{char}'" for char in "/%" if char in name]
+        return [] if prefix and name in (".", "..") else names.bad_path_segment(name)
     if prefix and len(name) > 1 and name.endswith("-"):
         name = name[:-2] + "a"  # QUIRK kept: the character before the dash is not looked at either
     if kind.storage_key in _LABEL_NAMES:

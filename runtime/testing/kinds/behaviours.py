@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from runtime.testing.kinds import events, reviews
 from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check, Update
-from runtime.testing.kinds.checks import others, pods, services, workloads
+from runtime.testing.kinds.checks import others, pods, rbac, services, workloads
 from runtime.testing.kinds.defaults import cluster as cluster_defaults
 from runtime.testing.kinds.defaults import others as other_defaults
 from runtime.testing.kinds.defaults import pods as pod_defaults
@@ -152,10 +152,10 @@ _KINDS: dict[str, Make] = {
     "CronJob": _with(workload_defaults.default_cron_job, workloads.validate_cron_job),
     "PodDisruptionBudget": _with(None, workloads.validate_disruption_budget),
     "Lease": _with(None, others.validate_lease),
-    "Role": _with(other_defaults.default_role, others.validate_role),
-    "ClusterRole": _with(other_defaults.default_role, others.validate_role),
-    "RoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
-    "ClusterRoleBinding": _with(other_defaults.default_binding, others.validate_role_binding),
+    "Role": _with(other_defaults.default_role, rbac.validate_role),
+    "ClusterRole": _with(other_defaults.default_role, rbac.validate_role),
+    "RoleBinding": _with(other_defaults.default_binding, rbac.validate_binding),
+    "ClusterRoleBinding": _with(other_defaults.default_binding, rbac.validate_binding),
     "StorageClass": _with(other_defaults.default_storage_class, others.validate_storage_class),
     "CSIDriver": _with(cluster_defaults.default_csi_driver),
     "HorizontalPodAutoscaler": _with(cluster_defaults.default_autoscaler),

@@ -66,6 +66,13 @@ def bad_qualified_name(name: str) -> list[str]:
     return found
 
 
+def bad_path_segment(name: str) -> list[str]:
+    """What is wrong with a name that only has to fit into a URL, as those of roles."""
+    if name in (".", ".."):
+        return [f"may not be '{name}'"]
+    return [f"may not contain '{char}'" for char in "/%" if char in name]
+
+
 def _judge(name: str, good: re.Pattern[str], message: str, most: int) -> list[str]:
     found: list[str] = []
     if len(name) > most:

@@ -129,48 +129,6 @@ def _storage(spec: JSONMapping) -> object:
     return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
 
 
-def validate_role(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    del old
-    cluster = obj.get("kind") == "ClusterRole"
-    found: list[FieldError] = []
-    for index, rule in enumerate(obj.get("rules") or ()):
-        where = f"rules[{index}]"
-        if not rule.get("verbs"):
-            found.append(errors.required(f"{where}.verbs", "verbs must contain at least one value"))
-        if rule.get("nonResourceURLs"):
-            if not cluster:
-                detail = "namespaced rules cannot apply to non-resource URLs"
-                found.append(errors.invalid(f"{where}.nonResourceURLs", rule["nonResourceURLs"], detail))
-            continue
-        if not rule.get("apiGroups"):
-            detail = "resource rules must supply at least one api group"
-            found.append(errors.required(f"{where}.apiGroups", detail))
-        if not rule.get("resources"):
-            detail = "resource rules must supply at least one resource"
-            found.append(errors.required(f"{where}.resources", detail))
-    return found
-
-
-def validate_role_binding(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    reference = obj.get("roleRef") or {}
-    found: list[FieldError] = []
-    kinds = ("ClusterRole",) if obj.get("kind") == "ClusterRoleBinding" else ("Role", "ClusterRole")
-    found += common.one_of(reference.get("kind"), kinds, "roleRef.kind")
-    if not reference.get("name"):
-        found.append(errors.required("roleRef.name"))
-    for index, subject in enumerate(obj.get("subjects") or ()):
-        where = f"subjects[{index}]"
-        if not subject.get("name"):
-            found.append(errors.required(f"{where}.name"))
-        found += common.one_of(subject.get("kind"), ("ServiceAccount", "User", "Group"), f"{where}.kind")
-        if subject.get("kind") == "ServiceAccount" and not subject.get("namespace"):
-            found.append(errors.required(f"{where}.namespace"))
-    if old is not None and reference != old.get("roleRef"):
-        shown = {"APIGroup": reference.get("apiGroup"), "Kind": reference.get("kind"), "Name": reference.get("name")}
-        found.append(errors.invalid("roleRef", shown, "cannot change roleRef"))
-    return found
-
-
 def validate_endpoint_slice(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     found: list[FieldError] = []
     kind = obj.get("addressType")

@@ -15,10 +15,15 @@ SELECTOR = {"matchLabels": {"app": "s"}}
 TEMPLATE = {"metadata": {"labels": {"app": "s"}}, "spec": POD_SPEC}
 WORKLOAD = {"serviceName": "s", "selector": SELECTOR, "template": TEMPLATE}
 REQUIRED, INVALID, FORBIDDEN = "FieldValueRequired", "FieldValueInvalid", "FieldValueForbidden"
+UNSUPPORTED = "FieldValueNotSupported"
 
 
 def container(**fields: Any) -> JSON:
     return {"spec": {"containers": [{"name": "main", "image": "a:1", **fields}]}}
+
+
+def binding(*subjects: JSON, kind: str = "ClusterRole") -> JSON:
+    return {"roleRef": {"kind": kind, "name": "r"}, "subjects": list(subjects)}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +118,49 @@ def container(**fields: Any) -> JSON:
         ("poddisruptionbudgets", {"spec": {"maxUnavailable": "many"}}, [(INVALID, "spec.maxUnavailable")]),
         ("roles", {"rules": [{"apiGroups": [""], "resources": ["pods"]}]}, [(REQUIRED, "rules[0].verbs")]),
         ("rolebindings", {"roleRef": {"kind": "Role"}}, [(REQUIRED, "roleRef.name")]),
+        (
+            "rolebindings",
+            {"roleRef": {"kind": "Node", "name": "a/b", "apiGroup": "x"}},
+            [(UNSUPPORTED, "roleRef.apiGroup"), (UNSUPPORTED, "roleRef.kind"), (INVALID, "roleRef.name")],
+        ),
+        ("rolebindings", binding({"kind": "ServiceAccount", "name": "s"}), []),
+        (
+            "rolebindings",
+            binding(
+                {"kind": "ServiceAccount", "name": "S", "apiGroup": "x"}, {"kind": "User"}, {"kind": "Pod", "name": "p"}
+            ),
+            [
+                (INVALID, "subjects[0].name"),
+                (UNSUPPORTED, "subjects[0].apiGroup"),
+                (REQUIRED, "subjects[1].name"),
+                (UNSUPPORTED, "subjects[2].kind"),
+            ],
+        ),
+        (
+            "clusterrolebindings",
+            binding({"kind": "ServiceAccount", "name": "s"}, kind="Role"),
+            [(UNSUPPORTED, "roleRef.kind"), (REQUIRED, "subjects[0].namespace")],
+        ),
+        (
+            "clusterroles",
+            {"rules": [{"verbs": ["get"], "nonResourceURLs": ["/a"], "resources": ["pods"]}, {"verbs": ["get"]}]},
+            [
+                (INVALID, "rules[0].nonResourceURLs"),
+                (REQUIRED, "rules[1].apiGroups"),
+                (REQUIRED, "rules[1].resources"),
+            ],
+        ),
+        (
+            "roles",
+            {"rules": [{"verbs": ["get"], "nonResourceURLs": ["/a"]}]},
+            [(INVALID, "rules[0].nonResourceURLs")],
+        ),
+        ("clusterroles", {"aggregationRule": {}}, [(REQUIRED, "aggregationRule.clusterRoleSelectors")]),
+        (
+            "clusterroles",
+            {"aggregationRule": {"clusterRoleSelectors": [{"matchExpressions": [{"key": "a", "operator": "In"}]}]}},
+            [(REQUIRED, "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values")],
+        ),
         ("selfsubjectaccessreviews", {"spec": {}}, [(INVALID, "spec.resourceAttributes"), (INVALID, "metadata")]),
     ],
 )
