@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import overload
 
+import msgspec
+
+from runtime.testing.apiserver.codec import decode, media_type
+from runtime.testing.apiserver.errors import StatusError
+from runtime.testing.apiserver.http import Request
+
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -18,6 +24,7 @@ class AuditEntry:
 
     :param verb: as RBAC names it: get, list, watch, create, update, patch, delete, deletecollection; for paths that
         are no resources the lower-case HTTP method.
+    :param name: of the object; of one that is created as its body says, "" where the server is to find it.
     :param user: the name of who asked; "" where that is unknown (401).
     :param impersonated: the user that ``user`` acted as, "" for nobody.
     :param code: of the answer; 0 for a connection that was dropped without one.
@@ -49,6 +56,28 @@ class AuditEntry:
     @property
     def is_write(self) -> bool:
         return self.verb in _WRITES
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Metadata = _Metadata()
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def body_name(request: Request) -> str:
+    """The name that an object to be created says it has; "" if it says none that can be read."""
+    media = media_type(request) or "application/json"
+    try:
+        if media == "application/json":
+            return _named.decode(request.body).metadata.name
+        return msgspec.convert(decode(request.body, media), _Named).metadata.name
+    except (msgspec.DecodeError, StatusError):
+        return ""
 
 
 class Requests(Sequence[AuditEntry]):

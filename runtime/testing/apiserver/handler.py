@@ -14,7 +14,7 @@ from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.access.gate import Gate
 from runtime.testing.apiserver.access.serviceaccounts import ServiceAccountTokens
 from runtime.testing.apiserver.access.users import User
-from runtime.testing.apiserver.audit import Audit, AuditEntry
+from runtime.testing.apiserver.audit import Audit, AuditEntry, body_name
 from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.context import Context
@@ -54,6 +54,7 @@ class _Call:
     """A request, and what is known of it before it is served.
 
     :param target: None for paths that are no resources.
+    :param name: of the object; of one that is created as its body says.
     :param user: None for who has not been recognized.
     :param acting: as whom he asks: himself, or whom he impersonates.
     :param refusal: what to answer if no fault strikes; None to serve it.
@@ -64,6 +65,7 @@ class _Call:
     received: datetime
     target: Target | None = None
     verb: str = ""
+    name: str = ""
     user: User | None = None
     acting: User | None = None
     refusal: errors.StatusError | errors.PlainError | None = None
@@ -116,6 +118,7 @@ class Handler:
         except (errors.StatusError, errors.PlainError) as error:
             call.refusal = error
         call.verb = _verb(request, call.target)
+        call.name = _name(request, call.target)
         try:
             call.user = self._gate.authenticate(request)
             call.acting = self._gate.act_as(call.user, request)
@@ -208,6 +211,12 @@ def _verb(request: Request, target: Target | None) -> str:
     return found if bool(target.name) == needs_name or target.subresource else ""
 
 
+def _name(request: Request, target: Target | None) -> str:
+    if target is None or target.name or request.method != "POST":
+        return target.name if target else ""
+    return body_name(request)
+
+
 def _entry(call: _Call, code: int, fault: str) -> AuditEntry:
     gvr = call.target.kind.gvr if call.target else None
     return AuditEntry(
@@ -216,7 +225,7 @@ def _entry(call: _Call, code: int, fault: str) -> AuditEntry:
         version=gvr.version if gvr else "",
         resource=gvr.resource if gvr else "",
         namespace=call.target.namespace if call.target else "",
-        name=call.target.name if call.target else "",
+        name=call.name,
         subresource=call.target.subresource if call.target else "",
         user=call.user.name if call.user else "",
         user_agent=call.request.header("user-agent"),
@@ -249,7 +258,7 @@ def _asked(call: _Call) -> Asked:
         target.kind.gvr.group if target else "",
         target.kind.gvr.resource if target else "",
         target.namespace if target else "",
-        target.name if target else "",
+        call.name,
         target.subresource if target else "",
         request.path,
         request.header("user-agent"),

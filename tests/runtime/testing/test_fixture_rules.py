@@ -39,7 +39,7 @@ def test_every_action_is_recorded_in_order(api: FakeAPIServer, maps: ResourceCli
     maps.delete("a")
     seen = [(entry.verb, entry.resource, entry.namespace, entry.name) for entry in api.requests]
     assert seen == [
-        ("create", "configmaps", "default", ""),
+        ("create", "configmaps", "default", "a"),
         ("patch", "configmaps", "default", "a"),
         ("list", "configmaps", "default", ""),
         ("delete", "configmaps", "default", "a"),

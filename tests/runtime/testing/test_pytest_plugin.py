@@ -47,7 +47,7 @@ def test_each_test_has_a_server_and_a_client_of_it(run: Run) -> None:
 def test_alone(fake_api_server, kube_client, _):
     maps = kube_client.resource(MAPS, "default")
     maps.create({"metadata": {"name": "a"}})  # the second test would find the first one's
-    assert [entry.name for entry in fake_api_server.requests.writes()] == [""]
+    assert [entry.name for entry in fake_api_server.requests.writes()] == ["a"]
 
 def test_one_server(api_server, fake_api_server, kube_client, tmp_path):
     assert api_server is fake_api_server
@@ -92,7 +92,8 @@ def test_own(fake_api_server, kube_client, kube_namespace, _):
 def test_deleted():
     assert len({name for _, name in names}) == 2
     for server, name in names:
-        assert [(e.verb, e.code) for e in server.requests.writes("namespaces") if e.name == name] == [("delete", 200)]
+        told = [(e.verb, e.code) for e in server.requests.writes("namespaces") if e.name == name]
+        assert told == [("create", 201), ("delete", 200)]
 """
     )
     result.assert_outcomes(passed=3)
@@ -164,7 +165,7 @@ def test_passes(kube_client):
         [
             "*requests to the API server*",
             "... 11 before",
-            "*201 create*configmaps/default*by system:admin*",
+            "*201 create*configmaps/default/a39*by system:admin*",
             "*200 delete*configmaps/default/a7*by system:admin*",
         ]
     )

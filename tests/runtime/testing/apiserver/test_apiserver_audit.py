@@ -58,9 +58,30 @@ def test_an_event_says_who_did_what_and_what_came_of_it(log: Path, alice: Http) 
         "verb": "create",
         "user": {"username": "alice", "groups": ["dev", "ops", "system:authenticated"]},
         "userAgent": "tests/1",
-        "objectRef": {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"},
+        "objectRef": {"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"},
         "responseStatus": {"metadata": {}, "code": 201},
     }
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "name"),
+    [
+        (b'{"metadata": {"name": "j"}}', "application/json", "j"),
+        (b"metadata: {name: y}", "application/yaml", "y"),
+        (b'{"metadata": {"generateName": "g-"}}', "application/json", ""),
+        (b'{"metadata": {"name": 5}}', "application/json", ""),
+        (b"[not json", "application/json", ""),
+        (b"metadata: [", "application/yaml", ""),
+        (b"5", "application/yaml", ""),
+        (b"", "application/json", ""),
+        (b"\xff", "text/plain", ""),
+    ],
+)
+def test_who_creates_says_the_name_in_the_body(
+    alice: Http, server: FakeAPIServer, body: bytes, content_type: str, name: str
+) -> None:
+    alice("POST", CONFIGMAPS, body, content_type=content_type)
+    assert server.requests[-1].name == name
 
 
 def test_a_refusal_says_why(log: Path, alice: Http, server: FakeAPIServer) -> None:

@@ -39,7 +39,7 @@ def test_the_audit_counts_requests(server: FakeAPIServer, api: Http) -> None:
     api.delete(f"{CONFIGMAPS}/a")
     seen = [(e.verb, e.resource, e.namespace, e.name, e.code) for e in server.requests]
     assert seen == [
-        ("create", "configmaps", "default", "", 201),
+        ("create", "configmaps", "default", "a", 201),
         ("get", "configmaps", "default", "a", 200),
         ("list", "configmaps", "default", "", 200),
         ("get", "configmaps", "default", "none", 404),
