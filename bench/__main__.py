@@ -15,6 +15,7 @@ from bench.profiles import PROFILES, write_profile
 from bench.report import Table, machine
 from bench.rounds import ROOT, MeasurementFailed, Session
 from bench.suites import Suite
+from bench.suites.apiserver import apiserver
 from bench.suites.ingest import ingest
 from bench.suites.latency import latency
 from bench.suites.memory import memory
@@ -31,6 +32,7 @@ SUITES: dict[str, Suite] = {
     "read": read,
     "startup": startup,
     "metrics": metrics,
+    "apiserver": apiserver,
 }
 _RESULTS = ROOT / "bench" / "RESULTS.md"
 _INTRODUCTION = """# Results

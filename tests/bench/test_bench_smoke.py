@@ -19,7 +19,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_suites() -> None:
     done = bench("--help")
     assert done.returncode == 0, done.stderr
-    assert "ingest,memory,latency,queue,read,startup,metrics" in done.stdout.replace(" ", "").replace("\n", "")
+    assert "ingest,memory,latency,queue,read,startup,metrics,apiserver" in done.stdout.replace(" ", "").replace("\n", "")
 
 
 def test_an_unknown_suite_is_refused() -> None:
@@ -62,6 +62,7 @@ def test_an_unknown_suite_is_refused() -> None:
             marks=pytest.mark.slow,
         ),
         pytest.param("startup", ("python -m cmd.controller",), ("spawn of an operator",), marks=pytest.mark.slow),
+        ("apiserver", ("200 ConfigMaps",), ("start to first answer", "served to 20 watches", "memory per object")),
     ],
 )
 def test_a_tiny_run_makes_every_table(

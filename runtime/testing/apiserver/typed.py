@@ -260,10 +260,16 @@ def _compare(old: Any, new: Any, node: Type, path: Path, difference: Difference)
     if isinstance(old, dict) or isinstance(new, dict):
         before = old if isinstance(old, dict) else {}
         after = new if isinstance(new, dict) else {}
-        for name in {**before, **after}:
+        for name, value in after.items():
             below = (*path, field_element(name))
-            child = node.child(name)
-            _compare(before.get(name, _MISSING), after.get(name, _MISSING), child, below, difference)
+            if name in before:
+                _compare(before[name], value, node.child(name), below, difference)
+            elif isinstance(value, (dict, list)):
+                _add(value, node.child(name), below, difference.added)
+            else:
+                difference.added.add(below)
+        for name in before.keys() - after.keys():
+            _compare(before[name], _MISSING, node.child(name), (*path, field_element(name)), difference)
     else:
         was = dict(_items(old if isinstance(old, list) else (), node))
         now = dict(_items(new if isinstance(new, list) else (), node))

@@ -71,7 +71,7 @@ class Writer:
         if own is not None:
             own.record(kind, None, obj, self._context.timestamp())
         for _ in range(_GENERATED_ATTEMPTS):
-            candidate = clone(obj)
+            candidate = clone(obj) if not obj["metadata"].get("name") else obj  # a generated name may be taken
             generated = self._begin(target, candidate)
             try:
                 stored, more = self._store_new(target, candidate, options)
