@@ -15,27 +15,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from runtime.testing.options import parser
+
 if TYPE_CHECKING:
     from runtime.testing.apiserver import FakeAPIServer
-
-_DESCRIPTION = """\
-A Kubernetes API server for tests: real HTTP, real resource versions, watches, patches, server-side
-apply, CustomResourceDefinitions with validation. Everything is in memory, until --save. Without
---authorization-mode RBAC who may ask may do everything. No controller runs: Pods stay Pending,
-StatefulSets make no Pods."""
-
-_EPILOG = """\
-examples:
-  python -m runtime.testing --port 8001 --crds crds/
-  python -m runtime.testing --port 0 --kubeconfig /tmp/fake.kubeconfig
-  kubectl --kubeconfig /tmp/fake.kubeconfig get namespaces
-  python -m runtime.testing --token-auth-file tokens.csv --authorization-mode RBAC --tls --cert-dir /tmp/certs
-  python -m runtime.testing --load state/ --save state/ --audit-log-path -
-  python -m runtime.testing --faults faults.yaml --seed 7
-
-exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 could not start or save, 2 wrong usage."""
-
-_LEVELS = ("debug", "info", "warning", "error")
 
 
 class ServeError(Exception):
@@ -48,7 +31,7 @@ def main(argv: Sequence[str] | None = None, stop: threading.Event | None = None)
     :param argv: the arguments; those of the process if None.
     :param stop: ends the server as a signal does; signals are handled in the main thread only.
     """
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = stop or threading.Event()
     _stop_on_signals(stop)
@@ -58,169 +41,6 @@ def main(argv: Sequence[str] | None = None, stop: threading.Event | None = None)
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m runtime.testing",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--log-level", choices=_LEVELS, default="warning", help="what to tell on standard error (default: %(default)s)"
-    )
-    _add_serving(parser.add_argument_group("where it serves"))
-    _add_content(parser.add_argument_group("what is in it"))
-    _add_auth(parser.add_argument_group("who may ask, and do what"))
-    _add_tls(parser.add_argument_group("https"))
-    _add_audit(parser.add_argument_group("what was asked"))
-    _add_faults(parser.add_argument_group("what goes wrong"))
-    return parser
-
-
-def _add_serving(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    group.add_argument("--port", type=_port, default=8080, help="port to listen on, 0 for any (default: %(default)s)")
-    group.add_argument(
-        "--kubeconfig",
-        metavar="FILE",
-        type=Path,
-        help="write a kubeconfig for this server there once it serves; removed again at the end",
-    )
-
-
-def _add_content(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--crds",
-        action="append",
-        default=[],
-        metavar="PATH",
-        type=Path,
-        help="a manifest, or a folder of manifests, to apply at the start: CustomResourceDefinitions first, then "
-        "whatever else is in them; may be given several times",
-    )
-    group.add_argument(
-        "--load",
-        metavar="DIR",
-        type=Path,
-        help="begin with the objects of this folder of YAML files, exactly as they were saved; files in it that were "
-        "written by hand are created (kubectl get -o yaml > FILE makes good ones)",
-    )
-    group.add_argument(
-        "--save",
-        metavar="DIR",
-        type=Path,
-        help="write all objects to this folder at the end, one YAML file each; where --load names it, too, it need not "
-        "exist the first time",
-    )
-
-
-def _add_auth(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--token-auth-file",
-        metavar="FILE",
-        type=Path,
-        help='who may ask: lines of token,user,uid[,"group1,group2"] as for a real API server (default: everybody); '
-        "the kubeconfig gets the first token",
-    )
-    group.add_argument(
-        "--authorization-mode",
-        metavar="MODES",
-        type=_modes,
-        default="AlwaysAllow",
-        help="who may do what: AlwaysAllow, RBAC (with the roles and bindings of a new cluster), AlwaysDeny, or "
-        "several with commas; members of system:masters may do everything in any case (default: %(default)s)",
-    )
-    group.add_argument(
-        "--anonymous-auth",
-        metavar="true|false",
-        type=_boolean,
-        help="whether who sends no credentials is served, as system:anonymous (default: true where anything is "
-        "authorized, as by a real API server)",
-    )
-    group.add_argument(
-        "--client-ca-file",
-        metavar="FILE",
-        type=Path,
-        help="PEM; accept client certificates of this authority, common name for user and organizations for groups; "
-        "implies --tls",
-    )
-    group.add_argument(
-        "--service-account-issuer",
-        metavar="URL",
-        help="who issues service account tokens (default: https://kubernetes.default.svc.cluster.local)",
-    )
-
-
-def _add_tls(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--tls",
-        action="store_true",
-        help="serve https, with a certificate of an authority that is made for this server; kubeconfigs trust it",
-    )
-    group.add_argument("--tls-cert-file", metavar="FILE", type=Path, help="PEM; serve https with this certificate")
-    group.add_argument("--tls-private-key-file", metavar="FILE", type=Path, help="PEM; its key")
-    group.add_argument(
-        "--cert-dir",
-        metavar="DIR",
-        type=Path,
-        help="with --tls: write there ca.crt, and client.crt and client.key of an administrator",
-    )
-
-
-def _modes(text: str) -> str:
-    from runtime.testing.apiserver.access.authorization import parse_modes
-
-    try:
-        parse_modes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text == "true"
-
-
-def _add_audit(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--audit-log-path",
-        metavar="FILE",
-        help="append a line of JSON for each request: who asked for what, and the code of the answer, as events of "
-        "audit.k8s.io/v1 at level Metadata; - is the standard output",
-    )
-
-
-def _add_faults(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--faults",
-        metavar="FILE",
-        type=Path,
-        help="YAML that says which requests get what: delays, errors, cut connections, lost events, a stale list, a "
-        "restart ... (docs/faults.md); while it serves, kubectl create --raw /_fake/faults -f FILE adds more, and "
-        "kubectl delete --raw /_fake/faults ends all",
-    )
-    group.add_argument(
-        "--seed",
-        metavar="N",
-        type=int,
-        default=0,
-        help="of what faults leave to chance, where their file has none: the same seed strikes the same requests "
-        "(default: %(default)s)",
-    )
-
-
-def _port(text: str) -> int:
-    try:
-        port = int(text)
-    except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
-    return port
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
@@ -246,7 +66,7 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
                 _write_certificates(server, options.cert_dir)
             if options.kubeconfig is not None:
                 _write_kubeconfig(server, options.kubeconfig)
-            _say_how(server, options.kubeconfig, options.save)
+            _say_how(server, options)
             stop.wait()
         if options.save is not None:
             _save(server, options.save)
@@ -284,6 +104,10 @@ def _server(options: argparse.Namespace) -> FakeAPIServer:
             tls_private_key_file=options.tls_private_key_file,
             service_account_issuer=options.service_account_issuer or DEFAULT_ISSUER,
             audit_log_path=options.audit_log_path,
+            history=options.history,
+            bookmark_interval=options.bookmark_interval,
+            namespace_deletion_delay=options.namespace_deletion_delay,
+            garbage_collection_delay=options.garbage_collection_delay,
             faults=options.faults or (),
             seed=options.seed,
         )
@@ -392,13 +216,18 @@ def _remove_kubeconfig(path: Path, url: str) -> None:
         return
 
 
-def _say_how(server: FakeAPIServer, kubeconfig: Path | None, save: Path | None) -> None:
-    use = f"kubectl --kubeconfig {kubeconfig}" if kubeconfig is not None else f"kubectl --server {server.url}"
-    kept = f"all objects are kept in {save}" if save is not None else "nothing is kept"
+def _say_how(server: FakeAPIServer, options: argparse.Namespace) -> None:
+    trust, ca = "", ""
+    if server.ca_file is not None:
+        trust, ca = f" --certificate-authority {server.ca_file}", f', ca_file="{server.ca_file}"'
+    use = f"kubectl --server {server.url}{trust}"
+    if options.kubeconfig is not None:
+        use = f"kubectl --kubeconfig {options.kubeconfig}"
+    kept = f"all objects are kept in {options.save}" if options.save is not None else "nothing is kept"
     sys.stdout.write(
         f"serving on {server.url}\n"
         f"  kubectl   {use} get namespaces\n"
-        f'  python    Client("{server.url}")\n'
+        f'  python    Client("{server.url}"{ca})\n'
         f"Ctrl-C ends it; {kept}.\n"
     )
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import signal
@@ -19,7 +20,10 @@ from typing import Any
 import pytest
 import yaml
 
+from runtime.testing import FakeAPIServer
 from runtime.testing import __main__ as command
+from runtime.testing.apiserver.store import DEFAULT_HISTORY
+from runtime.testing.options import parser
 
 ROOT = Path(__file__).resolve().parents[3]
 CRD = {
@@ -111,14 +115,50 @@ def test_help_names_every_option_and_exit_code() -> None:
     shown = run("--help")
 
     assert shown.returncode == 0
-    options = {each for action in command._parser()._actions for each in action.option_strings}
+    options = {each for action in parser()._actions for each in action.option_strings}
     assert {"--port", "--crds", "--kubeconfig", "--load", "--save", "--audit-log-path"} <= options
     for text in (*options, "exit codes", "examples"):
         assert text in shown.stdout
 
 
+def test_the_defaults_are_those_of_the_server() -> None:
+    options = parser().parse_args([])
+    assert options.history == DEFAULT_HISTORY
+    defaults = {name: given.default for name, given in inspect.signature(FakeAPIServer).parameters.items()}
+    for name in ("bookmark_interval", "namespace_deletion_delay", "garbage_collection_delay", "host"):
+        assert getattr(options, name) == defaults[name], name
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--history=0", "give 1 or more"),
+        ("--bookmark-interval=soon", "'soon' is no number of seconds"),
+        ("--garbage-collection-delay=-1", "'-1' is no number of seconds"),
+        ("--namespace-deletion-delay=inf", "'inf' is no number of seconds"),
+    ],
+)
+def test_a_number_that_is_none_is_a_usage_error(
+    argument: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        command.main([argument])
+    assert ending.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_garbage_may_stay() -> None:
+    assert parser().parse_args(["--garbage-collection-delay", "never"]).garbage_collection_delay is None
+
+
+def test_every_argument_of_the_server_has_an_option() -> None:
+    """But for those that only a test in the same process can give."""
+    options = set(vars(parser().parse_args([])))
+    assert set(inspect.signature(FakeAPIServer).parameters) - options == {"registry", "clock"}
+
+
 def test_every_option_says_what_it_does() -> None:
-    assert [action.option_strings for action in command._parser()._actions if not action.help] == []
+    assert [action.option_strings for action in parser()._actions if not action.help] == []
 
 
 def test_a_busy_port_is_named() -> None:
