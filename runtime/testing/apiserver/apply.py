@@ -8,6 +8,7 @@ from runtime.testing.apiserver import errors, ownership
 from runtime.testing.apiserver.codec import parse_yaml
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.lastapplied import keep_annotation, own_fields
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.typed import misfits, type_of
@@ -101,7 +102,9 @@ def _create(writer: Writer, context: Context, target: Target, config: JSONObject
     if options.admission is not None:
         options.admission.may_create()
     config["metadata"].pop("resourceVersion", None)
+    applied = clone(config)
     obj = ownership.apply(target.kind, None, config, options.manager, context.timestamp())
+    keep_annotation(obj, applied, options.manager)
     return writer.create(target, obj, options, None)
 
 
@@ -109,7 +112,7 @@ def _change(
     context: Context, target: Target, config: JSONObject, options: WriteOptions, *, force: bool
 ) -> ownership.Change:
     def change(live: JSONObject) -> JSONObject:
-        return ownership.apply(
+        obj = ownership.apply(
             target.kind,
             live,
             clone(config),
@@ -117,6 +120,9 @@ def _change(
             context.timestamp(),
             subresource=target.subresource,
             force=force,
+            allowed=own_fields(target.kind, live, options.manager),
         )
+        keep_annotation(obj, config, options.manager)
+        return obj
 
     return change

@@ -22,6 +22,7 @@ from runtime.testing.apiserver.typed import (
     type_of,
     with_parents,
 )
+from runtime.testing.kinds.gotypes import fit
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
@@ -48,8 +49,6 @@ _UNOWNED = frozenset(
         )
     }
 )
-# Structs that Go writes out even when they are empty: nobody adds them.
-_ALWAYS_THERE = frozenset({"metadata", "spec", "status", "template", "updateStrategy", "strategy", "jobTemplate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Ownership:
             return  # not tracked since it was reset; the first apply begins anew
         managed = _given_or(given, before)
         me = Manager(self.manager, UPDATE, kind.gvr.api_version, self.subresource)
-        base = _bare(old) if old is not None else _empty(type_of(kind), obj, kind)
+        base = _bare(old) if old is not None else _empty(kind)
         self._take_over(managed, me, base, _bare(obj), kind, now)
         _write(metadata, managed)
 
@@ -119,9 +118,11 @@ def apply(
     *,
     subresource: str = "",
     force: bool = False,
+    allowed: Paths = EMPTY,
 ) -> JSONObject:
     """The object that results from applying ``config`` to ``live`` (None: it is created), with its managedFields.
 
+    :param allowed: fields that others have, too, and that are applied as if forced when there are no other conflicts.
     :raises StatusError: 409 that names each field, its owner, and what they conflict in.
     """
     node = type_of(kind)
@@ -140,7 +141,7 @@ def apply(
     merged = _pruned(merged, node, before.paths if before else EMPTY, managed, said)
     difference = compare(current, merged, node)
     changed = _owned(difference.changed, kind, subresource)
-    _settle(managed, me, changed, _owned(difference.removed, kind, subresource), force=force)
+    _settle(managed, me, changed, _owned(difference.removed, kind, subresource), force=force, allowed=allowed)
     metadata = merged.setdefault("metadata", {})
     same = merged_equal(merged, base) and _same_owners(managed, decode(base["metadata"].get("managedFields") or ()))
     if same:
@@ -155,7 +156,7 @@ def _tracked(kind: Kind, base: JSONObject, node: Type, live: JSONObject | None) 
     managed = decode(base["metadata"].get("managedFields") or ())
     if live is not None and not managed:
         owner = Manager(BEFORE_FIRST_APPLY, UPDATE, kind.gvr.api_version)
-        paths = _owned(compare(_empty(node, live, kind), _bare(live), node).changed, kind, "")
+        paths = _owned(compare(_empty(kind), _bare(live), node).changed, kind, "")
         if paths:
             managed[owner] = Entry(paths, None)
     return managed
@@ -174,13 +175,14 @@ def _pruned(merged: JSONObject, node: Type, before: Paths, managed: Managed, sai
     return result if isinstance(result, dict) else {}
 
 
-def _settle(managed: Managed, me: Manager, changed: Paths, gone: Paths, *, force: bool) -> None:
+def _settle(managed: Managed, me: Manager, changed: Paths, gone: Paths, *, force: bool, allowed: Paths) -> None:
     """Take from the other managers what the apply changes or removes; raises 409 if that is not wanted."""
     conflicts = {
         manager: entry.paths & changed for manager, entry in managed.items() if manager != me and entry.paths & changed
     }
-    if conflicts and not force:
-        raise _conflict(conflicts)
+    real = {manager: paths - allowed for manager, paths in conflicts.items() if paths - allowed}
+    if real and not force:
+        raise _conflict(real)
     for manager, entry in list(managed.items()):
         if manager != me:
             _keep(managed, manager, entry, entry.paths - conflicts.get(manager, EMPTY) - gone)
@@ -217,27 +219,22 @@ def _bare(obj: JSONObject) -> JSONObject:
     return {**obj, "metadata": metadata}
 
 
-def _empty(node: Type, obj: Any, kind: Kind) -> JSONObject:
-    """What an object of this kind is before anyone sets anything: of built-in kinds, the structs that are always
-    written, and null for required fields."""
-    if kind.custom:
-        return {"metadata": {}}
-    found = _zero(node, obj)
-    return {"metadata": {}, **found}
+def _empty(kind: Kind) -> JSONObject:
+    """What an object of this kind is before anyone sets anything: of built-in kinds, what Go writes of an empty one.
+    Not to be changed."""
+    found = _EMPTY.get(kind)
+    if found is None:
+        found = {"metadata": {}}
+        if not kind.custom and kind.schema is not None:
+            fit(kind.schema, found, kind.kind)
+        if len(_EMPTY) > _EMPTY_KEPT:
+            _EMPTY.clear()  # kinds of CRDs come and go
+        _EMPTY[kind] = found
+    return found
 
 
-def _zero(node: Type, obj: Any) -> JSONObject:
-    zero: JSONObject = {}
-    if not isinstance(obj, dict):
-        return zero
-    for name, value in obj.items():
-        if not node.names(name):
-            continue
-        if name in _ALWAYS_THERE and isinstance(value, dict):
-            zero[name] = _zero(node.child(name), value)
-        elif name in node.required:
-            zero[name] = None
-    return zero
+_EMPTY: dict[Kind, JSONObject] = {}
+_EMPTY_KEPT = 1000
 
 
 def _cap(managed: Managed) -> None:

@@ -160,7 +160,7 @@ class _Struct:
     def complete(self, value: JSONObject) -> None:
         for name, shown in self._shown:
             if name not in value:
-                value[name] = copy.deepcopy(shown) if shown else shown
+                value[name] = _fresh(shown)
 
     def prune(self, value: object, path: str, dropped: list[str]) -> None:
         if not isinstance(value, dict):
@@ -177,6 +177,11 @@ class _Struct:
         made: JSONObject = {}
         self.complete(made)
         return made
+
+
+def _fresh(shown: object) -> object:
+    """A copy: what it becomes a part of will be changed."""
+    return {name: _fresh(each) for name, each in shown.items()} if isinstance(shown, dict) else copy.copy(shown)
 
 
 class _List:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.testing.apiserver import StatusError, fieldset, ownership
+from runtime.testing.apiserver.lastapplied import ANNOTATION as LAST_APPLIED
 from runtime.testing.apiserver.typed import compare, field_paths, merge, remove, type_of
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.types import GVR
@@ -318,3 +320,41 @@ def test_a_manager_that_applies_anew_leaves_nothing_behind(
         assert error.code == 409  # noqa: PT017
         return
     assert members(twice) == members(direct)
+
+
+def test_nobody_owns_what_is_written_of_an_empty_object(api: Http) -> None:
+    body = {
+        "metadata": {"name": "e"},
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+        "reason": "Began",
+        "type": "Normal",
+    }
+    made = api.post("/api/v1/namespaces/default/events", body).body
+    assert made["eventTime"] is None
+    (entry,) = made["metadata"]["managedFields"]
+    assert entry["fieldsV1"] == {"f:involvedObject": {}, "f:reason": {}, "f:type": {}}
+
+
+def test_kubectl_goes_over_to_the_server_without_conflicts_in_what_it_has_applied_itself(api: Http) -> None:
+    applied = configmap("a", k="1", other="1")
+    text = json.dumps(applied)
+    live = {**applied, "metadata": {"name": "a", "annotations": {LAST_APPLIED: text}}}
+    path = f"{CONFIGMAPS}/a"
+    assert api.post(f"{CONFIGMAPS}?fieldManager=kubectl-client-side-apply", live).status == 201
+    wanted = configmap("a", k="2", other="1")
+    assert api.apply(path, wanted, "somebody").status == 409
+    answer = api.apply(path, wanted, "kubectl")
+    assert (answer.status, answer.body["data"]) == (200, {"k": "2", "other": "1"})
+    kept = answer.body["metadata"]["annotations"][LAST_APPLIED]
+    assert kept.endswith("\n")
+    assert json.loads(kept) == wanted
+
+
+def test_what_others_have_changed_since_is_a_conflict_for_kubectl_too(api: Http) -> None:
+    applied = configmap("a", k="1", other="1")
+    live = {**applied, "metadata": {"name": "a", "annotations": {LAST_APPLIED: json.dumps(applied)}}}
+    path = f"{CONFIGMAPS}/a"
+    assert api.post(f"{CONFIGMAPS}?fieldManager=kubectl-client-side-apply", live).status == 201
+    assert api.merge(f"{path}?fieldManager=bob", {"data": {"k": "bob's"}}).status == 200
+    answer = api.apply(path, configmap("a", k="2", other="2"), "kubectl")
+    assert [each["field"] for each in answer.body["details"]["causes"]] == [".data.k"]

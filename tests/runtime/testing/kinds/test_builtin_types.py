@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.testing.kinds.gotypes import fit
 from runtime.testing.kinds.model import DecodeError
 from runtime.testing.kinds.quantity import QuantityError, canonical_quantity, parse_quantity
 from runtime.testing.kinds.rows import ROWS
@@ -286,3 +287,13 @@ def test_how_lists_merge_is_said_where_it_matters() -> None:
     meta = metadata["properties"]
     assert meta["finalizers"]["x-kubernetes-list-type"] == "set"
     assert meta["ownerReferences"]["x-kubernetes-list-map-keys"] == ["uid"]
+
+
+def test_what_is_filled_in_belongs_to_one_object_alone() -> None:
+    first: dict[str, Any] = {}
+    schema = {"$ref": f"{REF}io.k8s.api.batch.v1.Job"}
+    fit(schema, first, "Job")
+    first["spec"]["template"]["metadata"]["labels"] = {"a": "b"}
+    second: dict[str, Any] = {}
+    fit(schema, second, "Job")
+    assert second["spec"]["template"]["metadata"] == {}
