@@ -217,20 +217,21 @@ def _remove_kubeconfig(path: Path, url: str) -> None:
 
 
 def _say_how(server: FakeAPIServer, options: argparse.Namespace) -> None:
-    trust, ca = "", ""
-    if server.ca_file is not None:
-        trust, ca = f" --certificate-authority {server.ca_file}", f', ca_file="{server.ca_file}"'
-    use = f"kubectl --server {server.url}{trust}"
-    if options.kubeconfig is not None:
-        use = f"kubectl --kubeconfig {options.kubeconfig}"
     kept = f"all objects are kept in {options.save}" if options.save is not None else "nothing is kept"
-    sys.stdout.write(
-        f"serving on {server.url}\n"
-        f"  kubectl   {use} get namespaces\n"
-        f'  python    Client("{server.url}"{ca})\n'
-        f"Ctrl-C ends it; {kept}.\n"
-    )
+    kubectl, python = _ways_in(server, options)
+    sys.stdout.write(f"serving on {server.url}\n  kubectl   {kubectl}\n  python    {python}\nCtrl-C ends it; {kept}.\n")
     sys.stdout.flush()
+
+
+def _ways_in(server: FakeAPIServer, options: argparse.Namespace) -> tuple[str, str]:
+    if options.kubeconfig is not None:
+        return f"kubectl --kubeconfig {options.kubeconfig} get namespaces", f'load_client("{options.kubeconfig}")'
+    asks_who = options.token_auth_file is not None or options.authorization_mode != "AlwaysAllow"
+    if not asks_who and server.ca_file is None:
+        return f"kubectl --server {server.url} get namespaces", f'Client("{server.url}")'
+    ca = f', ca_file="{server.ca_file}"' if server.ca_file is not None else ""
+    token = ", token=..." if asks_who else ""
+    return "--kubeconfig FILE makes one that says who asks and whom to trust", f'Client("{server.url}"{token}{ca})'
 
 
 if __name__ == "__main__":

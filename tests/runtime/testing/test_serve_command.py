@@ -350,6 +350,25 @@ def test_requests_are_written_to_the_audit_log(tmp_path: Path, capfd: pytest.Cap
     assert f"--audit-log-path {tmp_path}/no/log: No such file" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], [r"kubectl --server http://127\.0\.0\.1:\d+ get", r'Client\("http://127\.0\.0\.1:\d+"\)']),
+        (["--kubeconfig", "{}/config"], [r"kubectl --kubeconfig /.*/config get", r'load_client\("/.*/config"\)']),
+        (["--authorization-mode", "RBAC"], ["--kubeconfig FILE makes one", r'Client\("http:[^,]*", token=\.\.\.\)']),
+        (["--tls"], ["--kubeconfig FILE makes one", r'Client\("https:[^,]*", ca_file="/.*ca\.crt"\)']),
+    ],
+    ids=lambda given: str(given[:1]),
+)
+def test_it_says_how_to_get_in(
+    arguments: list[str], says: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [each.format(tmp_path) for each in arguments]
+    assert command.main(["--port", "0", *given], stop=stopped()) == 0
+    said = capsys.readouterr().out
+    assert [pattern for pattern in says if not re.search(pattern, said)] == [], said
+
+
 def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config"
     path.write_text("clusters: [{name: production}]")
