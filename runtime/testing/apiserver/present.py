@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import orjson
 
+from runtime.clock import SYSTEM, Clock
 from runtime.testing.apiserver.errors import StatusError, bad_request, quote
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.log import Stored, type_meta
@@ -27,13 +28,17 @@ class Presenter:
     """Encodes objects of one kind for one request.
 
     :param include_object: the Table's ``includeObject``: None, Metadata or Object.
+    :param clock: for the ages in a Table.
     """
 
-    def __init__(self, kind: Kind, representation: Representation, include_object: str = "Metadata") -> None:
+    def __init__(
+        self, kind: Kind, representation: Representation, include_object: str = "Metadata", clock: Clock = SYSTEM
+    ) -> None:
         self.kind = kind
         self.representation = representation
         self.type_meta = type_meta(kind.gvr.api_version, kind.kind)
         self._include_object = include_object
+        self._clock = clock
         self._first = True
 
     @property
@@ -122,12 +127,15 @@ class Presenter:
             list_meta=metadata,
             include_object=self._include_object,
             first_watch_event=first,
+            now=self._clock.now(),
         )
         made["apiVersion"] = self.representation.api_version
         return orjson.dumps(made)
 
 
-def presenter_for(request: Request, kind: Kind, *, collection: bool = False, watch: bool = False) -> Presenter:
+def presenter_for(
+    request: Request, kind: Kind, clock: Clock, *, collection: bool = False, watch: bool = False
+) -> Presenter:
     """The presenter that a request asks for. Raises 400 and 406."""
     representation = negotiate(request, kind, collection=collection, watch=watch)
     include = request.query.get("includeObject", "")
@@ -136,7 +144,7 @@ def presenter_for(request: Request, kind: Kind, *, collection: bool = False, wat
         raise bad_request(f"Unable to convert to Table as requested: includeObject: {why}")
     if watch and representation.transform == METADATA_LIST:
         representation = replace(representation, transform="")  # no event is a list
-    return Presenter(kind, representation, include or "Metadata")
+    return Presenter(kind, representation, include or "Metadata", clock)
 
 
 def respond(request: Request, status: int, body: bytes, warnings: tuple[str, ...] = ()) -> Response:

@@ -15,7 +15,7 @@ from runtime.testing.apiserver.watch import Watch
 
 def read_object(context: Context, target: Target, request: Request) -> Response:
     """GET of one object. ``watch`` in the query is ignored, as the real server does."""
-    presenter = presenter_for(request, target.kind)
+    presenter = presenter_for(request, target.kind, context.clock)
     version = parse_version(request.query.get("resourceVersion", ""), code=500)
     if version is not None and version > context.store.version:
         raise future_version(version, context.store.version)
@@ -28,7 +28,7 @@ def read_object(context: Context, target: Target, request: Request) -> Response:
 def read_collection(context: Context, target: Target, request: Request) -> Response:
     """GET of a collection: a list, or a watch."""
     watching = target.watch or boolean(request.query, "watch")
-    presenter = presenter_for(request, target.kind, collection=True, watch=watching)
+    presenter = presenter_for(request, target.kind, context.clock, collection=True, watch=watching)
     options = list_options(request.query, forced_watch=target.watch)
     selection = Selection(target.kind, options.label_selector, options.field_selector, target.name)
     if options.watch:

@@ -103,7 +103,7 @@ class Verbs:
         raise errors.method_not_allowed(target.kind, verb)
 
     def _create(self, request: Request, target: Target, user: User) -> Response:
-        presenter = presenter_for(request, target.kind)
+        presenter = presenter_for(request, target.kind, self._context.clock)
         options = self._write_options(request, "CreateOptions", user)
         obj = decode_object(request, target.kind)
         if target.kind.review:
@@ -141,14 +141,14 @@ class Verbs:
         return replace(write_options(request, kind), admission=self._gate.admission(user, request))
 
     def _update(self, request: Request, target: Target, user: User) -> Response:
-        presenter = presenter_for(request, target.kind)
+        presenter = presenter_for(request, target.kind, self._context.clock)
         options = self._write_options(request, "UpdateOptions", user)
         obj = decode_object(request, target.kind)
         written = self._writer.replace(target, obj, options)
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _patch(self, request: Request, target: Target, user: User) -> Response:
-        presenter = presenter_for(request, target.kind)
+        presenter = presenter_for(request, target.kind, self._context.clock)
         apply = patches.patch_type(request, target.kind) == APPLY_PATCH
         options = self._write_options(request, "PatchOptions", user)
         if apply:
@@ -163,7 +163,7 @@ class Verbs:
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _delete(self, request: Request, target: Target) -> Response:
-        presenter = presenter_for(request, target.kind)
+        presenter = presenter_for(request, target.kind, self._context.clock)
         options = delete_options(request)
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
         self._aggregate(target)
@@ -175,7 +175,7 @@ class Verbs:
 
     def _delete_collection(self, request: Request, target: Target) -> Response:
         """The answer shows the collection as it was before."""
-        presenter = presenter_for(request, target.kind)
+        presenter = presenter_for(request, target.kind, self._context.clock)
         chosen = list_options(request.query)
         selection = Selection(target.kind, chosen.label_selector, chosen.field_selector)
         options = delete_options(request)

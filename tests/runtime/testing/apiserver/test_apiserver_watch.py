@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runtime.testing import FakeClock
 from runtime.testing.apiserver import FakeAPIServer
 from tests.runtime.testing.apiserver.apiserver_helpers import (
     CONFIGMAPS,
@@ -458,3 +459,41 @@ def test_followers_know_exactly_what_is_there_however_often_they_are_cut() -> No
             assert each.state == {i["metadata"]["name"]: i["metadata"]["resourceVersion"] for i in listed}
             assert each.resumed > 0
         api.close()
+
+
+def test_watches_keep_the_time_of_the_servers_clock() -> None:
+    """Bookmarks and the end come when the clock says so, and not before; so do ages in a Table."""
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        api = Http(server)
+        since = version(api)
+        query = f"watch=1&resourceVersion={since}&allowWatchBookmarks=1&timeoutSeconds=100"
+        watching = Watching(server, f"{CONFIGMAPS}?{query}")
+        made = api.made(CONFIGMAPS, "a")
+        watching.wait(1)
+        clock.advance(59)
+        assert len(watching.events) == 1
+        clock.advance(1)
+        assert watching.wait(2)[1]["type"] == "BOOKMARK"
+        assert not watching.ended
+        clock.advance(40)
+        watching.wait_end()
+        assert made["metadata"]["creationTimestamp"] == "2030-01-01T00:00:00Z"
+        table = api("GET", CONFIGMAPS, headers={"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}).body
+        (row,) = table["rows"]
+        assert row["cells"][-1] == "100s"
+        watching.close()
+        api.close()
+
+
+def test_twenty_watches_of_a_burst_miss_nothing(server: FakeAPIServer, watch: Watch) -> None:
+    """More than is shared or sent at once, and faster than they read."""
+    watchers = [watch(f"{CONFIGMAPS}?watch=1&labelSelector={'app' if i % 4 == 0 else ''}") for i in range(20)]
+    count = 1500
+    for number in range(count):
+        metadata = {"name": f"c{number}", "labels": {"app": "x"}}
+        server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    expected = [("ADDED", f"c{number}") for number in range(count)]
+    for each in watchers:
+        each.wait(count, 60)
+        assert each.brief == expected
