@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,17 @@ def event_of(part: bytes, media: str) -> Event:
         obj = rows[0].get("object") or {}
     metadata = obj.get("metadata") or {}
     return Event(event_type, metadata.get("namespace") or "", metadata.get("name") or "")
+
+
+def split(data: bytes, media: str) -> Iterator[bytes]:
+    """The parts of a stream that is not in chunks, one for each event."""
+    if media != _PROTOBUF:
+        yield from data.splitlines(keepends=True)
+        return
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        yield data[:end]
+        data = data[end:]
 
 
 def _from_json(part: bytes) -> tuple[str, Mapping[str, Any]]:

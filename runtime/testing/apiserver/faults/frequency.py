@@ -56,10 +56,17 @@ class Meter:
         self.hits += struck
         return struck
 
-    def draw(self, whose: Hashable, what: str) -> float:
-        """From 0 to 1, for the present turn of ``whose``; ``what`` keeps several draws of one turn apart."""
-        turn = self._turns.get(whose, 0)
-        return random.Random(f"{self._seed}|{whose}|{turn}|{what}").random()  # noqa: S311
+    def turn(self, whose: Hashable) -> int:
+        """How many occasions ``whose`` has had that chance decided on."""
+        return self._turns.get(whose, 0)
+
+    def between(self, low: float, high: float, whose: Hashable) -> float:
+        """A number drawn for the present turn of ``whose``."""
+        return low + (high - low) * self._draw(whose, "between") if high > low else low
+
+    def _draw(self, whose: Hashable, what: str) -> float:
+        """From 0 to 1; ``what`` keeps several draws of one turn apart."""
+        return random.Random(f"{self._seed}|{whose}|{self.turn(whose)}|{what}").random()  # noqa: S311
 
     def _is_due(self) -> bool:
         frequency, number = self._frequency, self._seen - self._frequency.after
@@ -70,4 +77,4 @@ class Meter:
     def _is_drawn(self, whose: Hashable) -> bool:
         self._turns[whose] = self._turns.get(whose, 0) + 1
         probability = self._frequency.probability
-        return probability >= 1 or self.draw(whose, "strike") < probability
+        return probability >= 1 or self._draw(whose, "strike") < probability

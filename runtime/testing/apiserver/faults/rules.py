@@ -187,11 +187,16 @@ class Fault:
 
     def delay_of(self, asked: Asked) -> float:
         """Seconds to wait for the request that was struck last."""
-        if self.rule.effect.delay is None:
-            return 0.0
-        low, high = self.rule.effect.delay
         with self._lock:
-            return low + (high - low) * self._meter.draw(asked.whose, "delay") if high > low else low
+            return self._meter.between(*(self.rule.effect.delay or (0.0, 0.0)), asked.whose)
+
+    def meter_of(self, asked: Asked) -> Meter | None:
+        """What counts the events of the watch that was struck last; None if all of them are struck."""
+        if self.rule.at is None:
+            return None
+        with self._lock:
+            # A watch that is opened again is another one, or the same event would be struck for ever.
+            return Meter(self.rule.at.frequency, f"{self.seed}|{asked.whose}|{self._meter.turn(asked.whose)}")
 
     def struck_event(self) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ import orjson
 
 from runtime.clock import Clock
 from runtime.testing.apiserver.faults.errors import error_of
-from runtime.testing.apiserver.faults.events import Event, event_of
+from runtime.testing.apiserver.faults.events import Event, event_of, split
 from runtime.testing.apiserver.faults.freeze import Freeze
 from runtime.testing.apiserver.faults.frequency import Meter
 from runtime.testing.apiserver.faults.rules import Asked, Effect, Fault
@@ -42,7 +42,11 @@ class _Laid:
         if not at.fits(event.type, event.namespace, event.name):
             return False
         assert self.meter is not None
-        return self.meter.strikes((event.type, event.namespace, event.name))
+        return self.meter.strikes(event)
+
+    def delay_of(self, event: Event) -> float:
+        """Seconds to wait before the event that was struck last."""
+        return self.meter.between(*(self.fault.rule.effect.delay or (0.0, 0.0)), event) if self.meter else 0.0
 
 
 class FaultyStream(Stream):
@@ -110,7 +114,7 @@ class FaultyStream(Stream):
         if parts is None:
             parts = list(_unframe(data))
         elif not self.chunked:
-            parts = data.splitlines(keepends=True)
+            parts = list(split(data, self._media))
         kept: list[bytes] = []
         for part in parts:
             kept.extend([part] * self._copies(part, kept))
@@ -130,14 +134,14 @@ class FaultyStream(Stream):
                 laid.fault.struck_event()
                 effect = laid.fault.rule.effect
                 copies = 0 if effect.lose or not copies else copies + effect.duplicate
+                if effect.delay is not None:
+                    self._flush(before)
+                    self._clock.wait_event(self._stopping, laid.delay_of(event))
                 self._befall(laid.fault, part, before)
         return copies
 
     def _befall(self, fault: Fault, part: bytes, before: list[bytes]) -> None:
         effect = fault.rule.effect
-        if effect.delay is not None:
-            self._flush(before)
-            self._clock.wait_event(self._stopping, fault.delay_of(self._asked))
         if effect.stall is not None:
             self._flush(before)
             self._stall(fault)
@@ -175,8 +179,7 @@ class FaultyStream(Stream):
     def _verdict(self, fault: Fault) -> _Laid | None:
         if self._asked.verb != "watch" or not fault.strikes(self._asked):
             return None
-        at = fault.rule.at
-        return _Laid(fault, Meter(at.frequency, f"{fault.seed}|{self._asked.whose}") if at is not None else None)
+        return _Laid(fault, fault.meter_of(self._asked))
 
     # -- how it ends
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from runtime.client import ConnectionFailed
 from runtime.testing import FakeAPIServer, FakeClock
+from runtime.types import GVR
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, Watching
 from tests.support.waiting import eventually
 
@@ -234,3 +236,22 @@ def test_a_restart_ends_a_pause(server: FakeAPIServer) -> None:
     server.restart()
     assert asking.join() == [0]
     assert Asking(server).join() == [200]
+
+
+def test_https_is_struck_and_restarted_as_well() -> None:
+    with FakeAPIServer(tls=True, bookmark_interval=0.05) as server, server.client() as client:
+        maps = client.resource(GVR("", "v1", "configmaps"), "default")
+        maps.create({"metadata": {"name": "a"}})
+        server.faults.add(verb="get", reset="before", times=1)
+        assert maps.get("a").name == "a", "a read is repeated"
+        assert [entry.code for entry in server.requests][-2:] == [0, 200]
+        cut = server.faults.add(verb="get", truncate=True, times=1)
+        assert maps.get("a").name == "a"
+        assert cut.hits == 1
+        server.faults.add(verb="watch", at=1, reset="before")
+        with maps.watch(resource_version=maps.list().resource_version) as watch:
+            maps.create({"metadata": {"name": "b"}})
+            with pytest.raises(ConnectionFailed):
+                next(watch)
+        server.restart()
+        assert len(maps.list()) == 2

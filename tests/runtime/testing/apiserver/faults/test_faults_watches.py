@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.testing import FakeAPIServer, FakeClock
+from runtime.testing.apiserver.faults import Asked
 from runtime.testing.kinds import protobuf
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, Watching
 from tests.support.waiting import eventually
@@ -260,6 +261,45 @@ def test_a_watch_of_a_replica_that_lags_begins_in_the_past_and_catches_up(
     watching = watch(f"{CONFIGMAPS}?watch=1&{initial}")
     eventually(lambda: ("ADDED", "b") in watching.brief, timeout=30)
     assert [each for each in watching.brief if each[1]] == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "b")]
+
+
+def test_a_watch_that_is_opened_again_is_another_one(server: FakeAPIServer, api: Http) -> None:
+    """Who resumes before the event that broke its watch gets it in the end."""
+    make(api, "a", "b", "c")
+    server.faults.add(verb="watch", at={"probability": 0.5}, drop="before")
+    server.faults.add(verb="watch", at=3, end="after")
+    seen = [read_all(server, "&resourceVersion=1").count(b'"type":"ADDED"') for _ in range(20)]
+    assert set(seen) >= {0, 1}
+    assert len(set(seen)) > 2
+
+
+def test_each_late_event_has_its_own_delay(opened: Watching, server: FakeAPIServer, api: Http) -> None:
+    server.faults.add(verb="watch", at={"every": 1}, delay=(0.001, 0.05))
+    (fault,) = server.faults
+    meter = fault.meter_of(Asked("watch", "", "", "", "", "", "", ""))
+    assert meter is not None
+    delays = set()
+    for _ in range(10):
+        assert meter.strikes("a")
+        delays.add(meter.between(0.001, 0.05, "a"))
+    assert len(delays) == 10
+    make(api, "a", "b")
+    opened.wait(3, 30)
+    assert [name for _, name in opened.brief] == ["first", "a", "b"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_protobuf_is_cut_into_its_events(server: FakeAPIServer, api: Http, version: str) -> None:
+    make(api, "a", "b", "c")
+    server.faults.add(verb="watch", at={"name": "b"}, lose=True)
+    server.faults.add(verb="watch", at={"name": "c"}, end="after")
+    head = f"GET {CONFIGMAPS}?watch=1&resourceVersion=1 HTTP/{version}\r\nHost: x\r\nConnection: close\r\n"
+    data = b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(f"{head}Accept: application/vnd.kubernetes.protobuf\r\n\r\n".encode())
+        while part := sock.recv(65536):
+            data += part
+    assert [name in data for name in (b"\n\x01a", b"\n\x01b", b"\n\x01c")] == [True, False, True]
 
 
 def test_events_in_protobuf_are_known_and_errors_are_in_protobuf(server: FakeAPIServer, api: Http) -> None:
