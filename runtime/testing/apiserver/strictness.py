@@ -27,7 +27,7 @@ def repeated(request: Request) -> tuple[str, ...]:
             return tuple(found)
         if request.body[:1] == b"{":  # JSON, as most YAML that is sent
             return tuple(_key_text(1, path.rpartition(".")[2]) for path in duplicate_fields(request.body))
-        return tuple(_yaml_keys(yaml.compose(request.body, Loader=yaml.SafeLoader)))
+        return tuple(_yaml_keys(yaml.compose(request.body, Loader=yaml.SafeLoader), set()))
     except (ValueError, RecursionError, yaml.YAMLError):
         return ()
 
@@ -40,7 +40,11 @@ def _unknown(patch: bytes) -> Iterator[str]:
                 yield f'unknown field "[{index}].{name}"'
 
 
-def _yaml_keys(node: yaml.Node | None) -> Iterator[str]:
+def _yaml_keys(node: yaml.Node | None, walked: set[int]) -> Iterator[str]:
+    """:param walked: nodes seen already: aliases of aliases would have no end."""
+    if id(node) in walked:
+        return
+    walked.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -48,10 +52,10 @@ def _yaml_keys(node: yaml.Node | None) -> Iterator[str]:
             if text in seen:
                 yield _key_text(key.start_mark.line + 1, text)
             seen.add(text)
-            yield from _yaml_keys(value)
+            yield from _yaml_keys(value, walked)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _yaml_keys(item)
+            yield from _yaml_keys(item, walked)
 
 
 def _key_text(line: int, key: str) -> str:
