@@ -98,17 +98,12 @@ class Deleter:
         """Raise 403 for what may never be deleted, 409 for an object that is not as the preconditions say."""
         if kind.storage_key == NAMESPACES and current.name in IMMORTAL:
             raise errors.forbidden(kind, current.name, "this namespace may not be deleted")
-        why = ""
-        if options.uid and options.uid != current.uid:
-            why = (
-                f"the UID in the precondition ({options.uid}) does not match the UID in record ({current.uid}). "
-                "The object might have been deleted and then recreated"
-            )
-        elif options.version and options.version != str(current.version):
-            why = (
-                f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion "
-                f"in record ({current.version}). The object might have been modified"
-            )
+        if kind.storage_key == NAMESPACES:
+            why = _namespace_mismatch(current, options)
+            if why:
+                raise errors.conflict(kind, current.name, why)
+            return
+        why = _mismatch(current, options)
         if why:
             # QUIRK kept: these name the kind, not the resource.
             what = f"{errors.qualified(kind.gvr.group, kind.kind)} {errors.quote(current.name)}"
@@ -118,7 +113,7 @@ class Deleter:
 
     def _delete_once(self, kind: Kind, current: Stored, options: DeleteOptions) -> Deleted:
         obj = present(kind, current)
-        if _pending(kind, obj, options):
+        if _pending(kind, obj, options) or (obj["metadata"].get("deletionTimestamp") and _namespace_kept(kind, obj)):
             return Deleted(current, removed=False)
         marked = self._mark_crd(obj) if kind.storage_key == CRDS else self._mark(kind, obj, options)
         kept = bool(obj["metadata"].get("finalizers")) or _namespace_kept(kind, obj)
@@ -158,7 +153,8 @@ class Deleter:
         if not metadata.get("deletionTimestamp"):
             grace = self._grace(kind, obj, options)
             metadata["deletionTimestamp"] = _time(self._context.clock.now() + timedelta(seconds=grace))
-            metadata["deletionGracePeriodSeconds"] = grace
+            if kind.storage_key != NAMESPACES:
+                metadata["deletionGracePeriodSeconds"] = grace
             if metadata.get("generation", 0) > 0:
                 metadata["generation"] += 1
         elif kind.graceful_deletion and options.grace is not None:
@@ -194,6 +190,31 @@ class Deleter:
 
     def _shown(self, current: Stored, obj: JSONObject) -> Stored:
         return Stored(current.key, current.namespace, current.name, current.version, obj)
+
+
+def _mismatch(current: Stored, options: DeleteOptions) -> str:
+    """What an object is not as the preconditions say; empty if it is."""
+    if options.uid and options.uid != current.uid:
+        return (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({current.uid}). "
+            "The object might have been deleted and then recreated"
+        )
+    if options.version and options.version != str(current.version):
+        return (
+            f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion "
+            f"in record ({current.version}). The object might have been modified"
+        )
+    return ""
+
+
+def _namespace_mismatch(current: Stored, options: DeleteOptions) -> str:
+    for what, wanted, found in (
+        ("UID", options.uid, current.uid),
+        ("ResourceVersion", options.version, str(current.version)),
+    ):
+        if wanted and wanted != found:
+            return f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+    return ""
 
 
 def _not_negative(grace: int) -> int:

@@ -15,7 +15,7 @@ from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.delete_options import BACKGROUND, DeleteOptions
 from runtime.testing.apiserver.deletes import Deleter
 from runtime.testing.apiserver.log import Stored
-from runtime.testing.apiserver.namespaces import FINALIZER, NAMESPACES
+from runtime.testing.apiserver.namespaces import FINALIZER, NAMESPACES, deletion_conditions
 from runtime.testing.apiserver.store import Changed, Store
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
@@ -92,10 +92,10 @@ class Lifecycle:
             self._seen.pop(namespace.uid, None)
             return True  # what else keeps it is not ours to remove
         remaining = self._empty(namespace.name)
-        if remaining:
-            self._report(namespace, remaining)
+        reported = self._report(namespace, remaining)
+        if remaining or reported is None:
             return False
-        self._finalize(namespace, [each for each in finalizers if each != FINALIZER])
+        self._finalize(reported, [each for each in finalizers if each != FINALIZER])
         self._seen.pop(namespace.uid, None)
         return True
 
@@ -106,7 +106,8 @@ class Lifecycle:
         for key, kind in kinds.items():
             for stored in self._context.store.snapshot(key, namespace)[0]:
                 if not self._gone(kind, stored):
-                    remaining.append((kind, stored))
+                    left = self._context.store.get(key, namespace, stored.name)
+                    remaining.append((kind, left or stored))
         return remaining
 
     def _gone(self, kind: Kind, stored: Stored) -> bool:
@@ -118,28 +119,14 @@ class Lifecycle:
         except errors.StatusError as error:
             return error.code == 404
 
-    def _report(self, namespace: Stored, remaining: list[tuple[Kind, Stored]]) -> None:
-        """Say in the namespace's status what keeps it."""
-        counts: dict[str, int] = {}
-        for kind, _ in remaining:
-            name = errors.qualified(kind.gvr.group, kind.gvr.resource)
-            counts[name] = counts.get(name, 0) + 1
-        text = ", ".join(f"{name}. has {count} resource instances" for name, count in sorted(counts.items()))
-        condition = {
-            "type": "NamespaceContentRemaining",
-            "status": "True",
-            "reason": "SomeResourcesRemain",
-            "message": f"Some resources are remaining: {text}",
-        }
-        current = (namespace.obj.get("status") or {}).get("conditions") or []
-        same = [{k: v for k, v in each.items() if k != "lastTransitionTime"} for each in current]
-        if same == [condition]:
-            return
-        status = {
-            "phase": "Terminating",
-            "conditions": [{**condition, "lastTransitionTime": self._context.timestamp()}],
-        }
-        self._replace(NAMESPACES, namespace, {"status": status})
+    def _report(self, namespace: Stored, remaining: list[tuple[Kind, Stored]]) -> Stored | None:
+        """Say in the namespace's status what keeps it, and that the rest went well; returns its new state, None if it
+        has changed meanwhile."""
+        status = namespace.obj.get("status") or {}
+        conditions = deletion_conditions(status.get("conditions") or [], remaining, self._context.timestamp())
+        if conditions == status.get("conditions"):
+            return namespace
+        return self._replace(NAMESPACES, namespace, {"status": {**status, "conditions": conditions}})
 
     def _finalize(self, namespace: Stored, finalizers: list[str]) -> None:
         store = self._context.store
@@ -148,12 +135,11 @@ class Lifecycle:
             return
         self._replace(NAMESPACES, namespace, {"spec": {"finalizers": finalizers} if finalizers else {}})
 
-    def _replace(self, key: tuple[str, str], stored: Stored, fields: JSONObject) -> None:
-        head = {"apiVersion": stored.obj["apiVersion"], "kind": stored.obj["kind"]}
+    def _replace(self, key: tuple[str, str], stored: Stored, fields: JSONObject) -> Stored | None:
         try:
-            self._context.store.update(key, stored, {**head, **stored.copy(), **fields})
+            return self._context.store.update(key, stored, {**stored.obj, **fields})
         except Changed:
-            return  # the next pass sees the newer state
+            return None  # the next pass sees the newer state
 
     # -- CRDs
 

@@ -179,7 +179,8 @@ def test_nothing_is_created_in_a_terminating_namespace_and_finalizers_hold_it(ap
     assert refused.status == 403
     assert refused.body["details"]["causes"][0]["reason"] == "NamespaceTerminating"
     conditions = eventually(lambda: api.get("/api/v1/namespaces/n").body["status"].get("conditions"))
-    assert "configmaps. has 1 resource instances" in conditions[0]["message"]
+    (remaining,) = [each for each in conditions if each["type"] == "NamespaceContentRemaining"]
+    assert "configmaps. has 1 resource instances" in remaining["message"]
     api.merge(f"{held}/a", {"metadata": {"finalizers": None}})
     eventually(lambda: api.get("/api/v1/namespaces/n").status == 404)
 
@@ -321,3 +322,47 @@ def test_a_deletecollection_shows_what_was_there_and_takes_one_page(api: Http) -
     api.made(CONFIGMAPS, "kept", metadata={"finalizers": ["example.com/f"]})
     answer = api.delete(CONFIGMAPS).body
     assert [each["metadata"].get("deletionTimestamp") for each in answer["items"]] == [None, None]
+
+
+def test_a_namespace_says_what_keeps_it_until_it_is_empty(api: Http, watch: Callable[..., Watching]) -> None:
+    path = "/api/v1/namespaces"
+    api.made(path, "n")
+    api.made(f"{path}/n/configmaps", "kept", metadata={"finalizers": ["example.com/f"]})
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": SPEC}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "s", "template": template}
+    api.made("/apis/apps/v1/namespaces/n/statefulsets", "s", metadata={"finalizers": ["example.com/f"]}, spec=spec)
+
+    def conditions() -> dict[str, dict[str, str]]:
+        found = api.get(f"{path}/n").body["status"].get("conditions") or ()
+        return {each["type"]: each for each in found}
+
+    marked = api.delete(f"{path}/n").body
+    assert "deletionGracePeriodSeconds" not in marked["metadata"]
+    eventually(lambda: conditions().get("NamespaceFinalizersRemaining", {}).get("status") == "True")
+    assert conditions()["NamespaceContentRemaining"]["message"] == (
+        "Some resources are remaining: configmaps. has 1 resource instances, statefulsets.apps has 1 resource instances"
+    )
+    assert conditions()["NamespaceFinalizersRemaining"]["message"].endswith("example.com/f in 2 resource instances")
+    assert conditions()["NamespaceDeletionContentFailure"]["status"] == "False"
+    assert len(conditions()) == 5
+    before = api.get(f"{path}/n").body
+    assert api.delete(f"{path}/n", {**OPTIONS, "propagationPolicy": "Foreground"}).body == before, "it is under way"
+    watching = watch(
+        f"{path}?watch=1&fieldSelector=metadata.name%3Dn&resourceVersion={before['metadata']['resourceVersion']}"
+    )
+    for each in ("/api/v1/namespaces/n/configmaps/kept", "/apis/apps/v1/namespaces/n/statefulsets/s"):
+        api.merge(each, {"metadata": {"finalizers": None}})
+    eventually(lambda: api.get(f"{path}/n").status == 404)
+    events = watching.wait(2)
+    assert (events[-2]["type"], events[-1]["type"]) == ("MODIFIED", "DELETED")
+    last = {each["type"]: each["status"] for each in events[-1]["object"]["status"]["conditions"]}
+    assert set(last.values()) == {"False"}
+
+
+def test_preconditions_of_a_namespace(api: Http) -> None:
+    path = "/api/v1/namespaces"
+    api.made(path, "n")
+    answer = api.delete(f"{path}/n", {**OPTIONS, "preconditions": {"uid": "other"}})
+    assert (answer.status, answer.body["details"]) == (409, {"name": "n", "kind": "namespaces"})
+    answer = api.delete(f"{path}/n", {**OPTIONS, "preconditions": {"resourceVersion": "1"}})
+    assert (answer.status, answer.body["details"]) == (409, {"name": "n", "kind": "namespaces"})
