@@ -76,7 +76,7 @@ def body_name(request: Request) -> str:
         if media == "application/json":
             return _named.decode(request.body).metadata.name
         return msgspec.convert(decode(request.body, media), _Named).metadata.name
-    except (msgspec.DecodeError, StatusError):
+    except (msgspec.DecodeError, StatusError, RecursionError):
         return ""
 
 

@@ -18,6 +18,7 @@ from runtime.testing.apiserver.audit import Audit, AuditEntry, body_name
 from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.documents import serve_document
 from runtime.testing.apiserver.faults import Asked
 from runtime.testing.apiserver.faults.control import Control, is_control
 from runtime.testing.apiserver.faults.injector import Injector
@@ -31,18 +32,6 @@ from runtime.types import JSONObject
 
 _log = logging.getLogger("runtime.testing.apiserver")
 
-VERSION = {
-    "major": "1",
-    "minor": "36",
-    "gitVersion": "v1.36.0+fake",
-    "gitCommit": "",
-    "gitTreeState": "clean",
-    "buildDate": "2026-01-01T00:00:00Z",
-    "goVersion": "none",
-    "compiler": "python",
-    "platform": "any",
-}
-_HEALTH = ("/healthz", "/livez", "/readyz")
 _OPENID: Mapping[str, tuple[Callable[[ServiceAccountTokens], JSONObject], str]] = {
     "/.well-known/openid-configuration": (ServiceAccountTokens.configuration, "application/json"),
     "/openid/v1/jwks": (ServiceAccountTokens.key_set, "application/jwk-set+json"),
@@ -156,23 +145,12 @@ class Handler:
         return parse(self._context.registry, path)
 
     def _non_resource(self, request: Request) -> Response:
-        path = request.path
-        if is_control(path):
+        if is_control(request.path):
             return self._control.serve(request)
-        if path.startswith(_HEALTH):
-            return Response(200, b"ok", "text/plain; charset=utf-8")
-        if path in _OPENID:
-            made, content_type = _OPENID[path]
+        if request.path in _OPENID:
+            made, content_type = _OPENID[request.path]
             return Response(200, orjson.dumps(made(self._gate.accounts)), content_type)
-        if path in ("/version", "/version/"):
-            return Response(200, orjson.dumps(VERSION))
-        from runtime.testing.kinds import discovery
-
-        found = discovery.serve(self._context.registry, path, request.query, request.header("accept"))
-        if found is None:
-            raise errors.no_such_group()
-        status, content_type, body = found
-        return Response(status, body, content_type)
+        return serve_document(self._context.registry, request, self._context.clock)
 
     def _record(self, call: _Call, response: Response | None, fault: str) -> None:
         entry = _entry(call, response.status if response else 0, fault)

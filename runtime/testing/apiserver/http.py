@@ -357,10 +357,15 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 def _head(response: Response, headers: Mapping[str, str], keep_alive: bool, framing: str) -> bytes:
     lines = [
         f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}\r\n",
-        f"Cache-Control: no-cache, private\r\nContent-Type: {response.content_type}\r\n",
     ]
+    if response.status == HTTPStatus.NOT_MODIFIED:
+        framing = ""  # what a cache has is not overwritten by what an answer without a body says of it
+    else:
+        lines.append(f"Content-Type: {response.content_type}\r\n")
     if "Date" not in headers:
         lines.append(f"Date: {_date(int(time.time()))}\r\n")
+    if "Cache-Control" not in headers:
+        lines.append("Cache-Control: no-cache, private\r\n")
     lines.extend(f"{name}: {value}\r\n" for name, value in headers.items())
     lines.extend(f"Warning: {warning}\r\n" for warning in response.warnings)
     if not keep_alive:

@@ -19,6 +19,7 @@ _META_GROUP = "meta.k8s.io"
 _META_VERSIONS = ("v1", "v1beta1")
 METADATA, METADATA_LIST = "PartialObjectMetadata", "PartialObjectMetadataList"
 _CONVERSION = {"as", "g", "v"}
+_AGGREGATED = {"as": "APIGroupDiscoveryList", "g": "apidiscovery.k8s.io", "v": "v2"}
 _HUMANS = ("curl", "Wget", "Mozilla/5.0")
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 
@@ -57,6 +58,9 @@ class _Clause:
     quality: float
 
 
+_ANY = _Clause("*/*", {}, 1.0)
+
+
 def negotiate(request: Request, kind: Kind, *, collection: bool = False, watch: bool = False) -> Representation:
     """How to show objects of ``kind``: the first that we have of what is accepted, in the order of preference.
 
@@ -80,16 +84,47 @@ def negotiate(request: Request, kind: Kind, *, collection: bool = False, watch: 
 
 def negotiate_status(request: Request) -> Representation:
     """How to show what is no object of the resource: a ``Status``. JSON where nothing else is accepted."""
+    return _untransformed(request) or replace(_PLAIN, pretty=_pretty(request))
+
+
+def negotiate_document(request: Request) -> Representation:
+    """How to show a discovery document. Raises 406."""
+    accept = request.header("accept")
+    if accept:
+        _check_produced(accept, collection=False)
+    found = _untransformed(request)
+    if found is None:
+        raise _not_acceptable(_OFFERED)
+    return found
+
+
+def negotiate_aggregated(request: Request) -> Representation | None:
+    """How to show the aggregated discovery document, None if it is not asked for."""
+    for clause in _clauses(request.header("accept")):
+        asked = {name: value for name, value in clause.parameters.items() if name in _CONVERSION}
+        for media in _matching(clause) if asked == _AGGREGATED else ():
+            return Representation(media, pretty=_pretty(request))
+    return None
+
+
+def first_of(request: Request, offered: Sequence[str]) -> str | None:
+    """The first of these media types that is accepted, whatever its parameters."""
+    for clause in _clauses(request.header("accept") or "*/*"):
+        for media in offered:
+            if clause.media in (media, "*/*", "application/*"):
+                return media
+    return None
+
+
+def _untransformed(request: Request) -> Representation | None:
     accept, pretty = request.header("accept"), _pretty(request)
-    if accept in ("", JSON, "*/*"):
-        return replace(_PLAIN, pretty=pretty) if pretty else _PLAIN
-    for clause in _clauses(accept):
+    for clause in _clauses(accept) if accept not in ("", JSON, "*/*") else (_ANY,):
         for media in _matching(clause):
             stream = clause.parameters.get("stream", "")
             refused = _CONVERSION & clause.parameters.keys() or clause.parameters.get("sv")
             if not refused and (not stream or (stream == "watch" and media in _STREAMED)):
                 return Representation(media, pretty=pretty or clause.parameters.get("pretty") == "1")
-    return _PLAIN
+    return None
 
 
 def _check_produced(accept: str, *, collection: bool) -> None:

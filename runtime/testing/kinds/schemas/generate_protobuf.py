@@ -35,6 +35,7 @@ _TREES = ("api", "apimachinery", "apiextensions-apiserver", "kube-aggregator")
 # Versions that servers serve by default, and those of package meta.
 _WANTED = re.compile(r"/v\d+$|/meta/v1beta1$|/api/resource$|/util/intstr$|/pkg/runtime$")
 _UNWANTED = re.compile(r"/(imagepolicy|testapigroup|admission|testing)/")
+_GENERATED = re.compile(r"(zz_)?generated\.|.*_test\.go$")
 _MESSAGE = re.compile(r"^message (\w+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^  (?:(optional|repeated) ([.\w]+)|map<string, ([.\w]+)>) (\w+) = (\d+);", re.MULTILINE)
 _PACKAGE = re.compile(r"^package ([\w.]+);", re.MULTILINE)
@@ -111,7 +112,7 @@ def _packages(folder: Path) -> Iterator[Path]:
 def _members(path: Path) -> dict[str, dict[int, _Member]]:
     """Struct -> number -> what Go says of the field."""
     found: dict[str, dict[int, _Member]] = {}
-    for file in sorted(path.glob("types*.go")):
+    for file in sorted(each for each in path.glob("*.go") if not _GENERATED.match(each.name)):
         for struct in _STRUCT.finditer(file.read_text()):
             fields = found.setdefault(struct.group(1), {})
             for pointer, tags in _MEMBER.findall(struct.group(2)):

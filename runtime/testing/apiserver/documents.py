@@ -1,0 +1,107 @@
+"""What a server says of itself: discovery, OpenAPI, health, version."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import Final
+
+import orjson
+
+from runtime.clock import Clock
+from runtime.testing.apiserver import errors
+from runtime.testing.apiserver.http import Request, Response
+from runtime.testing.apiserver.negotiation import JSON, first_of, negotiate_aggregated, negotiate_document
+from runtime.testing.apiserver.render import render
+from runtime.testing.kinds.model import Registry
+
+VERSION: Final = {
+    "major": "1",
+    "minor": "36",
+    "gitVersion": "v1.36.0+fake",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "2026-01-01T00:00:00Z",
+    "goVersion": "none",
+    "compiler": "python",
+    "platform": "any",
+}
+_LIVE: Final = ("ping", "log", "etcd")
+_HEALTH: Final = {
+    "healthz": _LIVE,
+    "livez": _LIVE,
+    "readyz": (*_LIVE, "etcd-readiness", "informer-sync", "shutdown"),
+}
+_TEXT: Final = "text/plain; charset=utf-8"
+_AGGREGATED: Final = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+def serve_document(registry: Registry, request: Request, clock: Clock) -> Response:
+    """The answer to a path that is no resource. Raises ``StatusError`` and ``PlainError``."""
+    path = request.path.rstrip("/")
+    check = path.removeprefix("/").partition("/")
+    if check[0] in _HEALTH and (not check[1] or check[2] in _HEALTH[check[0]]):
+        return _health(check[0], check[2], request)
+    if path == "/version":
+        return Response(200, orjson.dumps(VERSION, option=orjson.OPT_INDENT_2))
+    if path.startswith("/openapi/"):
+        return _open_api(registry, request, path, clock)
+    from runtime.testing.kinds import discovery  # much to import: not before somebody asks
+
+    aggregated = negotiate_aggregated(request) if path in ("/api", "/apis") else None
+    found = discovery.serve(registry, path, request.query, f"application/json;{_AGGREGATED}" if aggregated else "")
+    if found is None:
+        raise errors.no_such_group()
+    if request.method not in ("GET", "HEAD"):
+        message = "the server does not allow this method on the requested resource"
+        raise errors.StatusError(405, "MethodNotAllowed", message, {})
+    body = found[2]
+    if not path:
+        return Response(200, body)
+    if aggregated is None:
+        shown = negotiate_document(request)
+        return Response(200, render(body, shown), shown.media)
+    headers = {"ETag": _tag(body), "Vary": "Accept", "Cache-Control": "public"}
+    if request.header("if-none-match") == headers["ETag"]:
+        return Response(304, headers=headers)
+    return Response(200, render(body, aggregated), f"{aggregated.media};{_AGGREGATED}", headers)
+
+
+def _health(name: str, check: str, request: Request) -> Response:
+    if check or "verbose" not in request.query:
+        return Response(200, b"ok", _TEXT)
+    left_out = request.query.get("exclude", "")
+    lines = [f"[+]{each} {'excluded: ok' if each == left_out else 'ok'}" for each in _HEALTH[name]]
+    if left_out and left_out not in _HEALTH[name]:
+        lines.append(f'warn: some health checks cannot be excluded: no matches for "{left_out}"')
+    lines.append(f"{name} check passed\n")
+    return Response(200, "\n".join(lines).encode(), _TEXT)
+
+
+def _open_api(registry: Registry, request: Request, path: str, clock: Clock) -> Response:
+    from runtime.testing.kinds import discovery, openapi_v2
+
+    offered = (JSON, openapi_v2.PROTOBUF, openapi_v2.PROTOBUF_ANSWER) if path == "/openapi/v2" else (JSON,)
+    media = first_of(request, offered)
+    found = discovery.serve(registry, path, request.query, media or "")
+    if found is None:
+        raise errors.no_such_group()
+    if media is None:
+        return Response(406, content_type=_TEXT)
+    status, content_type, body = found
+    tag = _tag(body)
+    headers = {"ETag": tag, "Vary": "Accept"}
+    asked = request.query.get("hash", "")
+    if asked and path != "/openapi/v3":
+        if f'"{asked}"' != tag:
+            return Response(301, content_type=_TEXT, headers={"Location": f"{path}?hash={tag[1:-1]}", **headers})
+        expires = format_datetime(clock.now() + timedelta(days=365), usegmt=True)
+        headers |= {"Cache-Control": "public, immutable", "Expires": expires}
+    if tag in (each.strip() for each in request.header("if-none-match").split(",")):
+        return Response(304, headers=headers)
+    return Response(status, body, content_type, headers)
+
+
+def _tag(body: bytes) -> str:
+    return f'"{hashlib.sha512(body).hexdigest().upper()}"'
