@@ -131,6 +131,15 @@ def test_a_counter_nobody_forgot_expires(make: Any, clock: FakeClock) -> None:
     assert limiter.when("x") == 1
 
 
+def test_a_counter_has_expired_before_it_is_swept_out(clock: FakeClock) -> None:
+    limiter = ItemExponentialFailureRateLimiter(1.0, 1000.0, expire_after=10, clock=clock)
+    assert [limiter.when("a"), limiter.when("a")] == [1.0, 2.0]
+    clock.advance(8)
+    limiter.when("b")  # sweeps
+    clock.advance(3)
+    assert limiter.when("a") == 1.0
+
+
 def test_expired_counters_free_their_memory(clock: FakeClock) -> None:
     limiter = ItemExponentialFailureRateLimiter(1, 10, clock=clock)
     for item in range(1000):
