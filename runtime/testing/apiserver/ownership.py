@@ -22,6 +22,7 @@ from runtime.testing.apiserver.typed import (
     type_of,
     with_parents,
 )
+from runtime.testing.kinds.behaviour import BuiltinBehaviour
 from runtime.testing.kinds.gotypes import fit
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
@@ -207,10 +208,18 @@ def _owned(paths: Iterable[Path], kind: Kind, subresource: str) -> Paths:
     """Without what cannot be owned: server-set metadata, and what this write resets."""
     kept = frozenset(paths) - _UNOWNED
     if subresource == "status":
-        return frozenset(path for path in kept if path[0] == "f:status")
+        return frozenset(path for path in kept if path[0] == "f:status" or _changed_with_status(path, kind))
     if subresource == "" and "status" in kind.subresources:
         return frozenset(path for path in kept if path[0] != "f:status")
     return kept
+
+
+def _changed_with_status(path: Path, kind: Kind) -> bool:
+    """Whether this is metadata that a write to the status may change, too: never that of a custom resource."""
+    behaviour = kind.behaviour
+    if path[0] != "f:metadata" or not isinstance(behaviour, BuiltinBehaviour):
+        return False
+    return path[1].removeprefix("f:") not in behaviour.status_keeps
 
 
 def _bare(obj: JSONObject) -> JSONObject:

@@ -358,3 +358,17 @@ def test_what_others_have_changed_since_is_a_conflict_for_kubectl_too(api: Http)
     assert api.merge(f"{path}?fieldManager=bob", {"data": {"k": "bob's"}}).status == 200
     answer = api.apply(path, configmap("a", k="2", other="2"), "kubectl")
     assert [each["field"] for each in answer.body["details"]["causes"]] == [".data.k"]
+
+
+def test_metadata_that_is_written_with_the_status_is_owned_with_it(api: Http, widgets: str) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    deployments = "/apis/apps/v1/namespaces/default/deployments"
+    api.made(deployments, "d", spec=spec)
+    assert api.post(widgets, widget("w")).status == 201
+    change = {"metadata": {"labels": {"l": "1"}, "annotations": {"k": "1"}}, "status": {"replicas": 1}}
+    body = api.merge(f"{deployments}/d/status?fieldManager=ctl", change).body
+    owned = {"f:metadata": {"f:annotations": {".": {}, "f:k": {}}}, "f:status": {"f:replicas": {}}}
+    assert owners(body)["ctl"] == owned, "labels are not changed with the status"
+    body = api.merge(f"{widgets}/w/status?fieldManager=ctl", change).body
+    assert owners(body)["ctl"] == {"f:status": {".": {}, "f:replicas": {}}}
