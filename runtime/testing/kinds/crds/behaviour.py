@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.testing.kinds import errors, paths
-from runtime.testing.kinds.crds.cel import RuleTree, check_rules
 from runtime.testing.kinds.crds.correlation import MISSING
 from runtime.testing.kinds.crds.defaulting import apply_defaults, drop_nulls, prune
 from runtime.testing.kinds.crds.embedded import OBJECT_META, coerce_embedded, embedded_problems
+from runtime.testing.kinds.crds.rules import RuleTree, check_rules
 from runtime.testing.kinds.crds.schema import Node
 from runtime.testing.kinds.crds.validation import list_problems, validate
 from runtime.testing.kinds.gotypes import fit

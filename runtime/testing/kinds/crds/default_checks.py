@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 from runtime.testing.kinds import errors
-from runtime.testing.kinds.crds.cel import CelError, RuleTree, check_rules, compile_rules
+from runtime.testing.kinds.crds.cel.syntax import CelError
 from runtime.testing.kinds.crds.defaulting import prune_default
 from runtime.testing.kinds.crds.embedded import embedded_problems
+from runtime.testing.kinds.crds.rules import RuleTree, check_rules, compile_rules
 from runtime.testing.kinds.crds.schema import METADATA_FIELDS, Node, compile_schema
 from runtime.testing.kinds.crds.validation import validate
 from runtime.testing.kinds.model import FieldError
@@ -46,17 +47,17 @@ def _default_problems(schema: JSONMapping, path: str, in_metadata: bool) -> list
     ]
     if wrong:
         return found + wrong
-    return found + _rule_problems(node, default, path)
+    return found + _rule_problems(schema, node, default, path)
 
 
 def _below(path: str, field: str) -> str:
     return path if field in ("", "<nil>") else f"{path}.{field}"
 
 
-def _rule_problems(node: Node, default: object, path: str) -> list[FieldError]:
+def _rule_problems(schema: JSONMapping, node: Node, default: object, path: str) -> list[FieldError]:
     """A default has to satisfy the rules as a value that stays, and as one that is new."""
     try:
-        tree: RuleTree | None = compile_rules(node)
+        tree: RuleTree | None = compile_rules(schema, node)
     except CelError:
         return []  # named with the rule itself
     if tree is None:

@@ -22,6 +22,10 @@ _POSIX = {
     "[:xdigit:]": "0-9A-Fa-f",
 }
 _UNSUPPORTED = re.compile(r"\(\?(?:=|!|<=|<!|\(|>|P=|P>|#)")
+# Python knows possessive repetitions (`a++`), RE2 does not.
+_REPEATED = re.compile(
+    r"(?<!\\)(?:\\\\)*(?:[*+?]|\{\d+(?:,\d*)?\})\Z"
+)  # Python knows possessive repetitions, RE2 does not
 _BACKREFERENCE = re.compile(r"\\[1-9]")
 _GO_NAMES = {
     "missing ), unterminated subpattern": "missing closing )",
@@ -79,6 +83,9 @@ def _translate(pattern: str) -> str:
             out.append(char)
             position = _class_start(pattern, position, out)
         else:
+            if char == "+" and position and _REPEATED.search(pattern, 0, position):
+                twice = pattern[position - 1 : position + 1]
+                raise PatternError(f"error parsing regexp: invalid nested repetition operator: `{twice}`")
             out.append(r"\Z" if char == "$" and not multiline else char)
         position += 1
     return "".join(out)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from runtime.testing.kinds import paths
 from runtime.testing.kinds.crds.behaviour import CustomBehaviour
-from runtime.testing.kinds.crds.cel import compile_rules
 from runtime.testing.kinds.crds.forms import Forms
+from runtime.testing.kinds.crds.rules import compile_rules
 from runtime.testing.kinds.crds.schema import Node, compile_schema
 from runtime.testing.kinds.discovery import version_order
 from runtime.testing.kinds.model import Column, Kind, ScalePaths
@@ -54,7 +54,7 @@ def _kind(crd: JSONMapping, version: JSONMapping, node: Node, forms: Forms | Non
         behaviour=CustomBehaviour(
             kind=names["kind"],
             node=node,
-            rules=compile_rules(node),
+            rules=compile_rules(_schema_of(version), node, is_resource=True),
             has_status="status" in subresources,
             scale=scale_paths,
         ),

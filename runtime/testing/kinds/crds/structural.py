@@ -151,7 +151,7 @@ def _is_int_or_string(schema: JSONMapping) -> bool:
 
 
 def _is_all_of_pattern(schema: JSONMapping) -> bool:
-    every = schema.get("allOf") or ()
+    every = list(schema.get("allOf") or ())
     return bool(every) and _is_int_or_string(every[0])
 
 
