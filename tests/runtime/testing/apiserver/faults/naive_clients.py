@@ -119,7 +119,19 @@ class OurInformer:
         return {each.name: each.resource_version for each in self.informer.indexer.list()}
 
     def close(self) -> None:
+        """Stop; and whatever happened, what the handler was told makes sense, and sums up to the cache."""
         self._factory.shutdown()
+        world: dict[str, str] = {}
+        for what, name, *versions in self.recorder.calls:
+            if what == "add":
+                assert name not in world, f"add of {name}, which is there"
+                world[name] = versions[0]
+            elif what == "update":
+                assert world.get(name) == versions[0], f"update of {name} from what was not told"
+                world[name] = versions[1]
+            else:
+                assert world.pop(name, None), f"{what} of {name}, which is not there"
+        assert world == self.state
 
 
 def truth(server: FakeAPIServer) -> dict[str, str]:

@@ -247,3 +247,29 @@ def test_a_wrong_clock_shows_in_what_it_stamps(timed: FakeAPIServer, clock: Fake
     assert both["metadata"]["creationTimestamp"] == "2030-01-02T01:00:00Z"
     assert clock.monotonic() == 0, "time is measured as before"
     api.close()
+
+
+def test_the_same_seed_strikes_the_same_requests_however_threads_interleave() -> None:
+    def codes() -> dict[str, list[int]]:
+        """By client."""
+        with FakeAPIServer(seed=5, faults=[{"probability": 0.3, "status": 503}]) as server:
+
+            def ask(agent: str) -> None:
+                api = Http(server)
+                for number in range(40):
+                    api("GET", f"{CONFIGMAPS}/c{number % 3}", headers={"User-Agent": agent})
+                api.close()
+
+            threads = [threading.Thread(target=ask, args=(f"agent-{number}",)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            found: dict[str, list[int]] = {}
+            for entry in server.requests:
+                found.setdefault(entry.user_agent, []).append(entry.code)
+            return found
+
+    first = codes()
+    assert len({tuple(each) for each in first.values()}) == 4, "each client has its own luck"
+    assert codes() == first
