@@ -28,7 +28,11 @@ def kubectl(server: FakeAPIServer, tmp_path_factory: pytest.TempPathFactory) -> 
     binary = shutil.which("kubectl")
     if binary is None:
         pytest.skip("no kubectl on this machine")
-    return Kubectl(binary, tmp_path_factory.mktemp("kubectl"), server)
+    home = tmp_path_factory.mktemp("kubectl")
+    editor = home / "editor"
+    editor.write_text('#!/bin/sh\nsed -i "s/sails: .*/sails: 7/" "$1"\n')
+    editor.chmod(0o700)
+    return Kubectl(binary, home, server, KUBE_EDITOR=str(editor))
 
 
 _namespaces = iter(range(1000))

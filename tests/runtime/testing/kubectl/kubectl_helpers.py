@@ -98,8 +98,8 @@ class Kubectl:
             text=True,
         )
 
-    def run(self, *arguments: str, manifest: Any = None, code: int = 0) -> str:
-        """The output of a call that has to end with that code; with standard error when that is not 0."""
+    def run(self, *arguments: str, manifest: Any = None, code: int = 0, stderr: bool = False) -> str:
+        """The output of a call that has to end with that code; with standard error if asked, or when it is not 0."""
         result = subprocess.run(
             self.arguments(*arguments),
             env=self._environment,
@@ -110,7 +110,7 @@ class Kubectl:
             check=False,
         )
         assert result.returncode == code, f"kubectl {' '.join(arguments)}: {result.stderr}{result.stdout}"
-        return result.stdout if code == 0 else result.stderr + result.stdout
+        return result.stderr + result.stdout if code or stderr else result.stdout
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "-o", "json"))

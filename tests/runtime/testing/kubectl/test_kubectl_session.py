@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from runtime.testing import FakeAPIServer
 from tests.runtime.testing.kubectl.kubectl_helpers import JSON, Kubectl, end
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.kubectl
 
@@ -249,10 +253,6 @@ def test_delete(run: Run) -> None:
     assert '"two" deleted' in run("delete", "boats", "-l", "going=yes")
     assert '"three" deleted' in run("delete", "boats", "--all")
     assert run("get", "boats", "--ignore-not-found") == ""
-    run("apply", "-f", "-", manifest=stateful_set())
-    for policy in ("orphan", "foreground", "background"):
-        run("apply", "-f", "-", manifest=stateful_set())
-        run("delete", "statefulset", "web", f"--cascade={policy}", "--wait=false")
 
 
 def test_diff_and_replace(run: Run) -> None:
@@ -311,3 +311,105 @@ def test_commands_that_send_protobuf(run: Run) -> None:
     assert run("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "0"
     assert run("auth", "can-i", "list", "boats") == "yes\n"
     assert "system:" in run("auth", "whoami")
+
+
+def test_edit(run: Run) -> None:
+    run("apply", "-f", "-", manifest=boat())
+    assert run("edit", "boat", "one") == "boat.harbor.example.com/one edited\n"
+    assert run("get", "boat", "one", "-o", "jsonpath={.spec.sails} {.metadata.generation}") == "7 2"
+
+
+def test_forms_that_come_from_files_and_templates(run: Run, tmp_path: Path) -> None:
+    run("apply", "-f", "-", manifest=boat())
+    path, template, columns = tmp_path / "path", tmp_path / "template", tmp_path / "columns"
+    path.write_text("{.items[*].metadata.name}")
+    template.write_text("{{range .items}}{{.spec.sails}}{{end}}")
+    columns.write_text("NAME SAILS\nmetadata.name spec.sails\n")
+
+    assert run("get", "boats", "-o", f"jsonpath-file={path}") == "one"
+    assert run("get", "boats", "-o", f"go-template-file={template}") == "2"
+    assert run("get", "boats", "-o", f"custom-columns-file={columns}").split() == ["NAME", "SAILS", "one", "2"]
+    assert json.loads(run("get", "boats", "-o", "jsonpath-as-json={.items[*].spec}")) == [
+        {"color": "white", "sails": 2}
+    ]
+    [shown] = yaml.safe_load(run("get", "boats", "-o", "yaml", "--show-managed-fields"))["items"]
+    assert [each["manager"] for each in shown["metadata"]["managedFields"]] == ["kubectl-client-side-apply"]
+    assert run("get", "boats", "--show-labels", "--no-headers").split()[-1] == "pier=a"
+    scale = yaml.safe_load(run("get", "boat", "one", "--subresource=scale", "-o", "yaml"))
+    assert (scale["kind"], scale["spec"]) == ("Scale", {"replicas": 2})
+
+
+CREATIONS = (
+    "job j --image=i",
+    "cronjob cj --image=i --schedule=@hourly",
+    "role r --verb=get --resource=pods",
+    "rolebinding rb --role=r --user=u",
+    "serviceaccount sa",
+    "service clusterip svc --tcp=80:8080",
+    "ingress ing --rule=a.example.com/*=svc:80",
+    "poddisruptionbudget pdb --selector=app=web --min-available=50%",
+    "quota q --hard=cpu=1,pods=2",
+)
+
+
+def test_what_create_makes_of_its_arguments_can_be_described(run: Run) -> None:
+    """Both speak protobuf: what goes in comes out."""
+    for arguments in CREATIONS:
+        name = arguments.replace("service clusterip", "service").split()[1]
+        assert run("create", *arguments.split()).endswith(f"/{name} created\n"), arguments
+    described = run("describe", "job,cronjob,role,rolebinding,sa,service,ingress,pdb")
+    for shown in (
+        r"Backoff Limit: +6",
+        r"Schedule: +@hourly",
+        r"pods +\[\] +\[\] +\[get\]",
+        r"User +u",
+        r"TargetPort: +8080/TCP",
+        r"a\.example\.com +\n +/ +svc:80",
+        r"Min available: +50%",
+    ):
+        assert re.search(shown, described), (shown, described)
+    assert re.search(r"spec:\n +hard:\n +cpu: \"1\"\n +pods: \"2\"", run("get", "quota", "q", "-o", "yaml"))
+
+
+def test_who_may_do_what(run: Run) -> None:
+    assert run("auth", "can-i", "create", "deployments.apps") == "yes\n"
+    assert re.search(r"\*\.\* +\[\] +\[\] +\[\*\]", run("auth", "can-i", "--list"))
+    assert "doesn't have a resource type 'nopes'" in run("auth", "can-i", "get", "nopes", code=0, stderr=True)
+    run("create", "serviceaccount", "robot")
+    assert len(run("create", "token", "robot", "--duration=1h").strip().split(".")) == 3
+
+
+def owned(name: str, owner: JSON) -> JSON:
+    reference = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": owner["metadata"]["uid"]}
+    metadata = {"name": name, "ownerReferences": [{**reference, "blockOwnerDeletion": True}]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+@pytest.mark.parametrize("policy", ["background", "foreground", "orphan"])
+def test_what_becomes_of_dependents(run: Run, policy: str) -> None:
+    run("create", "-f", "-", manifest=stateful_set())
+    owner = json.loads(run("get", "statefulset", "web", "-o", "json"))
+    run("create", "-f", "-", manifest=owned("child", owner))
+
+    assert run("delete", "statefulset", "web", f"--cascade={policy}") == 'statefulset.apps "web" deleted\n'
+
+    path = "jsonpath={.items[*].metadata.name}{.items[*].metadata.ownerReferences}"
+    left = "" if policy != "orphan" else "child"
+    eventually(lambda: run("get", "configmap", "--field-selector=metadata.name=child", "-o", path) == left)
+
+
+def test_drain_evicts(run: Run, kubectl: Kubectl) -> None:
+    """A Pod on a node is gone when its node says so; here a second kubectl says it."""
+    kubectl.run("create", "-f", "-", manifest={"apiVersion": "v1", "kind": "Node", "metadata": {"name": "deck"}})
+    spec = {"nodeName": "deck", "containers": [{"name": "main", "image": "a:1"}]}
+    run("create", "-f", "-", manifest={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
+    draining = kubectl.start("drain", "deck", "--force", "--timeout=60s")
+    try:
+        eventually(lambda: run("get", "pod", "p", "-o", "jsonpath={.metadata.deletionTimestamp}"))
+        run("delete", "pod", "p", "--force", "--grace-period=0")
+        output, _ = draining.communicate(timeout=60)
+    finally:
+        end(draining)
+    assert draining.returncode == 0
+    assert "pod/p evicted" in output
+    assert kubectl.run("get", "node", "deck", "-o", "jsonpath={.spec.unschedulable}") == "true"
