@@ -18,7 +18,6 @@ from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.store import StorageKey, clone
 from runtime.testing.apiserver.writes import to_storage
-from runtime.testing.kinds.crds.naming import is_established
 from runtime.testing.kinds.model import DecodeError, Kind
 from runtime.testing.manifests import crds_first, documents
 from runtime.types import JSONObject
@@ -127,9 +126,9 @@ def restore(context: Context, saved: Saved) -> None:
     for stored in context.store.snapshot(crds.CRDS)[0]:
         crds.unregister(context, stored.obj)
     context.store.restore(saved.restored, saved.version)
-    definitions = [clone(obj) for key, obj in saved.restored if key == crds.CRDS]
-    for definition in sorted(definitions, key=lambda each: not is_established(each)):
-        context.registry.install_crd(definition)  # its status is what it was
+    for key, obj in saved.restored:
+        if key == crds.CRDS:  # its status, which says what names it has, is what it was
+            context.registry.install_crd(clone(obj))
     context.on_terminating()
 
 

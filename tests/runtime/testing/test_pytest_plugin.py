@@ -89,14 +89,15 @@ def test_own(fake_api_server, kube_client, kube_namespace, _):
     assert kube_client.resource(NAMESPACES).get(kube_namespace)["status"] == {"phase": "Active"}
     names.append((fake_api_server, kube_namespace))
 
-def test_deleted():
+def test_two():
     assert len({name for _, name in names}) == 2
-    for server, name in names:
-        told = [(e.verb, e.code) for e in server.requests.writes("namespaces") if e.name == name]
-        assert told == [("create", 201), ("delete", 200)]
+
+def test_faults_that_are_left(fake_api_server, kube_namespace):
+    fake_api_server.faults.add(status=500)
+    fake_api_server.pause()
 """
     )
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=4)
 
 
 def test_servers_begin_with_the_manifests_of_ini_and_marks(run: Run, pytester: pytest.Pytester) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.testing.apiserver import FakeAPIServer, StatusError
@@ -183,6 +183,39 @@ def test_what_kubectl_got_from_another_server_is_loaded(server: FakeAPIServer, a
         there.close()
 
 
+def test_objects_that_are_stored_in_another_version_are_loaded(server: FakeAPIServer, tmp_path: Path) -> None:
+    metadata = {"name": "e", "namespace": "default", "uid": "u", "resourceVersion": "5"}
+    about = {"kind": "Pod", "name": "p", "namespace": "default"}
+    event = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": metadata, "regarding": about, "note": "n"}
+    (tmp_path / "event.yaml").write_text(yaml.safe_dump(event))
+    server.load(tmp_path)
+    there = Http(server)
+    assert there.get("/api/v1/namespaces/default/events/e").body["involvedObject"] == about
+    assert there.get(f"{EVENTS}/e").body["regarding"] == about
+    there.close()
+
+
+def test_who_had_the_name_of_a_kind_still_has_it(server: FakeAPIServer, api: Http, tmp_path: Path) -> None:
+    """Whatever their files are called."""
+    rival = {**WIDGET_CRD, "metadata": {"name": "aaa.example.com"}}
+    rival["spec"] = {**WIDGET_CRD["spec"], "names": {"plural": "aaa", "kind": "Widget"}}
+    assert api.post(CRDS, WIDGET_CRD).status == 201
+    assert api.post(CRDS, rival).status == 201
+    eventually(lambda: _accepted(api, "widgets") == "True" and _accepted(api, "aaa") == "False")
+    server.save(tmp_path / "state")
+    with FakeAPIServer() as other:
+        other.load(tmp_path / "state")
+        there = Http(other)
+        assert there.post(WIDGETS, widget("w")).status == 201
+        assert there.get("/apis/example.com/v1/namespaces/default/aaa").status == 404
+        there.close()
+
+
+def _accepted(api: Http, plural: str) -> str:
+    conditions = (api.get(f"{CRDS}/{plural}.example.com").body.get("status") or {}).get("conditions") or []
+    return next((each["status"] for each in conditions if each["type"] == "NamesAccepted"), "")
+
+
 SAVED = {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "5"}
 
 
@@ -246,6 +279,7 @@ def test_a_folder_with_something_else_is_never_replaced(server: FakeAPIServer, t
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.dictionaries(st.text("abc.-_", min_size=1, max_size=5), TEXT, max_size=5))
 def test_every_text_comes_back(tmp_path_factory: pytest.TempPathFactory, data: dict[str, str]) -> None:
     folder = tmp_path_factory.mktemp("texts") / "state"
