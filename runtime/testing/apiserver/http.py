@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qsl, unquote
 
-from runtime.testing.apiserver.tls import PeerCertificate, peer_certificate, peer_closed
+if TYPE_CHECKING:
+    from runtime.testing.apiserver.tls import PeerCertificate
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 3 * 1024 * 1024
@@ -121,7 +122,16 @@ class Stream:
 
     def peer_gone(self) -> bool:
         """Whether the peer has closed its end. Never blocks."""
-        return peer_closed(self._socket)
+        if hasattr(self._socket, "do_handshake"):  # TLS, which is not loaded where nobody speaks it
+            from runtime.testing.apiserver.tls import peer_closed
+
+            return peer_closed(self._socket)
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 def frame(data: bytes) -> bytes:
@@ -130,11 +140,14 @@ def frame(data: bytes) -> bytes:
 
 
 class Connection:
-    """Reads requests from, and writes answers to, one accepted socket. For one thread."""
+    """Reads requests from, and writes answers to, one accepted socket. For one thread.
 
-    def __init__(self, sock: socket.socket) -> None:
+    :param certificate: of the peer, verified.
+    """
+
+    def __init__(self, sock: socket.socket, certificate: PeerCertificate | None = None) -> None:
         self._socket = sock
-        self._certificate = peer_certificate(sock)
+        self._certificate = certificate
         self._buffer = b""
 
     def read(self) -> Request | None:

@@ -6,14 +6,16 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from runtime.testing.apiserver.http import BadRequest, Connection, Cut, Disconnected, Request, Reset, Response
-from runtime.testing.apiserver.tls import PLAIN_HTTP, say_goodbye, speaks_tls
+
+if TYPE_CHECKING:
+    import ssl
 
 _log = logging.getLogger("runtime.testing.apiserver")
 
@@ -145,12 +147,10 @@ class Listener:
 
     def _serve(self, sock: socket.socket) -> None:
         try:
-            if not self._shake_hands(sock):
-                return
-            connection = Connection(sock)
-            while self._serve_one(connection):
-                pass
-            say_goodbye(sock)
+            if self._tls is None:
+                self._serve_all(Connection(sock))
+            else:
+                self._serve_encrypted(cast("ssl.SSLSocket", sock))
         except Reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
             sock.close()
@@ -164,20 +164,19 @@ class Listener:
             _shutdown(sock)
             sock.close()
 
-    def _shake_hands(self, sock: socket.socket) -> bool:
-        """Begin TLS, if that is served; returns whether the connection can be used. Raises :class:`Disconnected`."""
-        if not isinstance(sock, ssl.SSLSocket):
-            return True
+    def _serve_encrypted(self, sock: ssl.SSLSocket) -> None:
+        from runtime.testing.apiserver.tls import say_goodbye, shake_hands
+
         try:
-            sock.settimeout(_HANDSHAKE_TIME)
-            if not speaks_tls(sock):
-                socket.socket.sendall(sock, PLAIN_HTTP)
-                return False
-            sock.do_handshake()
-            sock.settimeout(None)
+            certificate = shake_hands(sock, _HANDSHAKE_TIME)
         except OSError as error:
             raise Disconnected from error
-        return True
+        self._serve_all(Connection(sock, certificate))
+        say_goodbye(sock)
+
+    def _serve_all(self, connection: Connection) -> None:
+        while self._serve_one(connection):
+            pass
 
     def _serve_one(self, connection: Connection) -> bool:
         try:

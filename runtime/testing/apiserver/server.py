@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from runtime.clock import SYSTEM, Clock
 from runtime.testing.apiserver.access.authorization import ALWAYS_ALLOW
 from runtime.testing.apiserver.access.gate import AccessOptions, Gate
-from runtime.testing.apiserver.access.policy import store_policy
 from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER
 from runtime.testing.apiserver.access.users import ADMIN, MASTERS, User
 from runtime.testing.apiserver.audit import Audit
@@ -156,6 +155,8 @@ class FakeAPIServer:
         for name in INITIAL:
             self._verbs.put(self._target(GVR("", "v1", "namespaces"), ""), {"metadata": {"name": name}})
         if self._access.uses_rbac:
+            from runtime.testing.apiserver.access.policy import store_policy
+
             store_policy(self._context)
 
     # -- lifecycle

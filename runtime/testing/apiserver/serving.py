@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runtime.testing.apiserver.tls import CertificateError, server_context
-
 if TYPE_CHECKING:
+    import ssl
+    import tempfile
+
     from runtime.testing.certs import Authority, KeyPair
 
 # As the serving certificate of a real server: how Pods call it, and how everybody else on the machine does.
@@ -46,23 +45,29 @@ class Serving:
         key_file: str | Path | None = None,
         client_ca_file: str | Path | None = None,
     ) -> None:
-        if (cert_file is None) != (key_file is None):
-            raise CertificateError(
-                "a certificate to serve and its private key belong together: give both files or none"
-            )
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._authority: Authority | None = None
         self.context: ssl.SSLContext | None = None
         self.ca: bytes | None = None  # PEM; whom clients are to trust
+        if tls or cert_file is not None or key_file is not None or client_ca_file is not None:
+            self._open(host, cert_file, key_file, client_ca_file)
+
+    def _open(
+        self, host: str, cert_file: str | Path | None, key_file: str | Path | None, client_ca_file: str | Path | None
+    ) -> None:
+        from runtime.testing.apiserver.tls import CertificateError, server_context
+
+        if (cert_file is None) != (key_file is None):
+            raise CertificateError(
+                "a certificate to serve and its private key belong together: give both files or none"
+            )
         if cert_file is not None and key_file is not None:
             certificate, key = Path(cert_file).read_bytes(), Path(key_file).read_bytes()
             self.ca = certificate
-        elif tls or client_ca_file is not None:
+        else:
             self._authority, pair = _generate(host)
             certificate, key = pair.certificate, pair.key
             self.ca = self._authority.certificate
-        else:
-            return
         clients = [self._authority.certificate] if self._authority is not None else []
         if client_ca_file is not None:
             clients.append(Path(client_ca_file).read_bytes())
@@ -78,6 +83,8 @@ class Serving:
         if self.ca is None:
             return None
         if self._folder is None:
+            import tempfile
+
             self._folder = tempfile.TemporaryDirectory(prefix="fake-apiserver-")
             (Path(self._folder.name) / "ca.crt").write_bytes(self.ca)
         return Path(self._folder.name) / "ca.crt"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _HANDSHAKE: Final = b"\x16"  # the first byte of what every TLS client sends
-PLAIN_HTTP: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+_PLAIN_HTTP: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
 class CertificateError(ValueError):
@@ -54,38 +54,8 @@ def server_context(certificate: bytes, key: bytes, client_authorities: bytes = b
     return context
 
 
-def speaks_tls(sock: socket.socket) -> bool:
-    """Whether the peer begins as TLS clients do. Waits for the first byte and leaves it there. Raises ``OSError``."""
-    return socket.socket.recv(sock, 1, socket.MSG_PEEK) in (_HANDSHAKE, b"")
-
-
-def peer_certificate(sock: socket.socket) -> PeerCertificate | None:
-    """The verified certificate of the peer, if it sent one."""
-    if not isinstance(sock, ssl.SSLSocket):
-        return None
-    encoded, decoded = sock.getpeercert(binary_form=True), sock.getpeercert()
-    if not encoded or not decoded:
-        return None
-    common, organizations = "", []
-    subject = decoded.get("subject") or ()
-    for attribute in (pair for part in subject if isinstance(part, tuple) for pair in part):
-        name, value = str(attribute[0]), str(attribute[1])
-        if name == "commonName":
-            common = value
-        elif name == "organizationName":
-            organizations.append(value)
-    return PeerCertificate(common, tuple(organizations), hashlib.sha256(encoded).hexdigest())
-
-
 def peer_closed(sock: socket.socket) -> bool:
     """Whether the peer has closed its end. Never blocks. For the thread that uses the connection."""
-    if not isinstance(sock, ssl.SSLSocket):
-        try:
-            return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
     # Encrypted bytes say nothing until they are read. What a client sends during a stream, beside its goodbye, is
     # against HTTP.
     before = sock.gettimeout()
@@ -100,9 +70,35 @@ def peer_closed(sock: socket.socket) -> bool:
         sock.settimeout(before)
 
 
-def say_goodbye(sock: socket.socket) -> None:
-    """Tell a TLS peer that nothing comes any more, so that it does not take the end for a cut. Never blocks."""
-    if isinstance(sock, ssl.SSLSocket):
-        with contextlib.suppress(OSError, ValueError):
-            sock.settimeout(0)
-            sock.unwrap()
+def shake_hands(sock: ssl.SSLSocket, timeout: float) -> PeerCertificate | None:
+    """Begin TLS on an accepted connection; returns the verified certificate of the peer, if it sent one. Who speaks
+    plain HTTP is told so. Raises ``OSError``."""
+    sock.settimeout(timeout)
+    if socket.socket.recv(sock, 1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
+        socket.socket.sendall(sock, _PLAIN_HTTP)
+        raise ConnectionAbortedError("the peer does not speak TLS")
+    sock.do_handshake()
+    sock.settimeout(None)
+    return _peer_certificate(sock)
+
+
+def _peer_certificate(sock: ssl.SSLSocket) -> PeerCertificate | None:
+    encoded, decoded = sock.getpeercert(binary_form=True), sock.getpeercert()
+    if not encoded or not decoded:
+        return None
+    common, organizations = "", []
+    subject = decoded.get("subject") or ()
+    for attribute in (pair for part in subject if isinstance(part, tuple) for pair in part):
+        name, value = str(attribute[0]), str(attribute[1])
+        if name == "commonName":
+            common = value
+        elif name == "organizationName":
+            organizations.append(value)
+    return PeerCertificate(common, tuple(organizations), hashlib.sha256(encoded).hexdigest())
+
+
+def say_goodbye(sock: ssl.SSLSocket) -> None:
+    """Tell the peer that nothing comes any more, so that it does not take the end for a cut. Never blocks."""
+    with contextlib.suppress(OSError, ValueError):
+        sock.settimeout(0)
+        sock.unwrap()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import secrets
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +47,7 @@ class Authenticator:
 
     def add(self, user: User) -> str:
         """A new token for a user."""
-        token = secrets.token_urlsafe(24)
+        token = uuid.uuid4().hex
         self._users[token] = user.authenticated()
         return token
 
@@ -102,6 +101,8 @@ def _certified(request: Request) -> User | None:
 
 
 def _read(path: Path) -> dict[str, User]:
+    import csv
+
     users = {}
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.reader(lines)

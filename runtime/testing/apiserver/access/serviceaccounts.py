@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import threading
 import uuid
 from collections.abc import Sequence
@@ -257,6 +256,8 @@ def _bytes(text: str) -> bytes:
 
 
 def _key_id(key: SigningKey) -> str:
+    import hashlib
+
     return _encode(hashlib.sha256(key.der).digest())
 
 
