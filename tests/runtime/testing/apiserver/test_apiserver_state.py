@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.testing.apiserver import FakeAPIServer, StatusError
+from runtime.testing.apiserver import FakeAPIServer, StatusError, state
+from runtime.testing.apiserver.state import read_state, restore
 from tests.runtime.testing.apiserver.apiserver_helpers import (
     CONFIGMAPS,
     CRDS,
@@ -279,18 +280,34 @@ def test_a_folder_with_something_else_is_never_replaced(server: FakeAPIServer, t
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.dictionaries(st.text("abc.-_", min_size=1, max_size=5), TEXT, max_size=5))
-def test_every_text_comes_back(tmp_path_factory: pytest.TempPathFactory, data: dict[str, str]) -> None:
-    folder = tmp_path_factory.mktemp("texts") / "state"
-    server, other = FakeAPIServer(), FakeAPIServer()
-    try:
-        metadata = {"name": "a", "namespace": "default", "uid": "u"}
-        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-        server.store.create(("", "configmaps"), "default", "a", obj)
-        server.save(folder)
-        other.load(folder)
-        assert everything(other) == everything(server)
-    finally:
-        server.stop()
-        other.stop()
+def test_every_text_comes_back(server: FakeAPIServer, tmp_path: Path) -> None:
+    metadata = {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "9"}
+    head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.dictionaries(st.text("abc.-_", min_size=1, max_size=5), TEXT, max_size=5))
+    def check(data: dict[str, str]) -> None:
+        server.store.restore([(("", "configmaps"), {**head, "data": data})], 9)
+        before = everything(server)
+        server.save(tmp_path / "state")
+        restore(server._context, read_state(server._context, tmp_path / "state"))
+        assert everything(server) == before
+
+    check()
+
+
+def test_a_save_that_fails_leaves_what_was_saved(
+    server: FakeAPIServer, api: Http, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.save(tmp_path / "state")
+    before = files(tmp_path / "state")
+    api.made(CONFIGMAPS, "a")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state, "_write_objects", full)
+    with pytest.raises(OSError, match="No space left"):
+        server.save(tmp_path / "state")
+    assert files(tmp_path / "state") == before
+    assert [each.name for each in tmp_path.iterdir()] == ["state"], "nothing is left of the attempt"
