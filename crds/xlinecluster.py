@@ -23,11 +23,9 @@ MAX_REPLICAS = 99
 _NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"  # a Service name: DNS-1035
 _QUANTITY_PATTERN = r"^[1-9][0-9]*(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?$"
 _FLAG_PATTERN = r"^--[a-z][a-z0-9-]*(=.*)?$"
-# An optional field cannot appear or go either, so the rule stands on its parent.
-_SAME_CLASS = (
-    "has(self.storageClassName) == has(oldSelf.storageClassName) && "
-    "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)"
-)
+# An optional field cannot appear or go either, so the rule stands on its parent. A field with a default is optional
+# too: the API server tries the rules on the default of the parent, {}, before it accepts the definition.
+_SAME = "has(self.{0}) == has(oldSelf.{0}) && (!has(self.{0}) || self.{0} == oldSelf.{0})"
 
 Engine: TypeAlias = Literal["xline", "etcd"]
 PullPolicy: TypeAlias = Literal["", "Always", "IfNotPresent", "Never"]
@@ -176,11 +174,8 @@ class XlineClusterSpec(Record, frozen=True, kw_only=True):
         Storage,
         Meta(
             extra_json_schema=rules(
-                ("self.size == oldSelf.size", "the size of volumes that exist cannot change"),
-                (
-                    _SAME_CLASS,
-                    "storageClassName cannot change once the volumes exist",
-                ),
+                (_SAME.format("size"), "the size of volumes that exist cannot change"),
+                (_SAME.format("storageClassName"), "storageClassName cannot change once the volumes exist"),
             )
         ),
     ] = msgspec.field(default_factory=Storage)

@@ -71,10 +71,15 @@ def prune(root: Node, obj: dict[str, object]) -> list[str]:
 
 
 def prune_default(node: Node, value: object) -> bool:
-    """Drop what the schema does not know in the default of a field, in place; returns whether there was any."""
+    """Drop what the schema does not know in the default of a field, in place; returns whether there was any. What is
+    unknown in the metadata of an embedded object does not count."""
     dropped: list[str] = []
     _prune(node, value, "", dropped)
-    return bool(dropped)
+    return any(not _in_metadata(path) for path in dropped)
+
+
+def _in_metadata(path: str) -> bool:
+    return path.startswith("metadata.") or ".metadata." in path
 
 
 def _prune(node: Node, value: object, path: str, dropped: list[str], is_resource: bool = False) -> None:

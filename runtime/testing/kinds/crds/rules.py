@@ -157,10 +157,11 @@ class _Judge:
                     return
                 before = old_property(old.value, name)
                 if name in tree.properties:
-                    visible = not is_top or name not in ("apiVersion", "kind")
-                    known = correlated_property(node, old.correlated, name) if visible else MISSING
                     below = f"{path}.{name}" if path else name
-                    below_old = old.below(node, value, before, known)
+                    below_old = old.below(node, value, before, correlated_property(node, old.correlated, name))
+                    if is_top and name in ("apiVersion", "kind"):
+                        # The old ones are not seen: both states are converted to the same.
+                        below_old = _Old(before, MISSING, lambda: False)
                     self.check(tree.properties[name], given, below, below_old, is_top=False)
                 elif tree.additional is not None and name not in node.properties:
                     below_old = old.below(node, value, before, old_property(old.correlated, name))
