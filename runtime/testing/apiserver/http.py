@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote
 if TYPE_CHECKING:
     from runtime.testing.apiserver.tls import PeerCertificate
 
-MAX_HEAD = 64 * 1024
+MAX_HEAD = 1024 * 1024 + 4096  # as Go reads it
 MAX_BODY = 3 * 1024 * 1024
 _MAX_DIGITS = 19
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")

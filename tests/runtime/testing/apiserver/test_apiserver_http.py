@@ -100,7 +100,7 @@ def test_http_1_0_gets_a_stream_without_chunks(server: FakeAPIServer, api: Http)
         (b"POST /api/v1/namespaces HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
         (b"POST /api/v1/namespaces HTTP/1.1\r\nTransfer-Encoding: brotli\r\n\r\n", 501),
         (b"POST /api/v1/namespaces HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70000, 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 1_100_000, 431),
     ],
 )
 def test_what_is_no_request_gets_a_status_and_the_server_lives(

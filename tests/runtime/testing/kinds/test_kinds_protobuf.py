@@ -69,9 +69,9 @@ def test_what_kubectl_sends_is_the_json_that_go_would_make_of_it() -> None:
     assert budget["status"] == {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
 
 
-def full(schema: Mapping[str, Any], depth: int = 0) -> Any:
+def full(node: Mapping[str, Any], depth: int = 0) -> Any:
     """A value that has every field."""
-    schema = resolve(schema)
+    schema: Mapping[str, Any] = resolve(node)
     if schema.get("x-quantity"):
         return "1500m"
     if schema.get("x-kubernetes-int-or-string"):
