@@ -151,7 +151,7 @@ def _costs_nothing(pod: Stored, budget: Stored) -> bool:
     if spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
         return True
     desired = status.get("desiredHealthy", 0)
-    return desired > 0 and status.get("currentHealthy", 0) >= desired
+    return bool(desired > 0 and status.get("currentHealthy", 0) >= desired)
 
 
 def _selects(budget: Stored, pod: Stored) -> bool:

@@ -107,8 +107,8 @@ def bind_subresource(context: Context, writer: Writer, target: Target, request: 
         raise errors.bad_request("name in URL does not match name in Binding object")
     problems = BINDING.behaviour.validate(body, None)
     if problems:
-        # QUIRK kept: these are no 422.
-        raise errors.StatusError(500, "", ", ".join(f"{each.field}: {each.message}" for each in problems))
+        # The real server says the same, but with a 500: nobody has told it that this is the client's fault.
+        raise errors.invalid_object(BINDING, target.name, problems)
     now = context.timestamp()
     # QUIRK kept: nobody is recorded as the owner of what this changes.
     writer.update(target, lambda pod: bind(pod, body, now), replace(options, strict=()), None)

@@ -126,6 +126,8 @@ def test_every_operation_that_is_described_is_served(served: Documents, api: Htt
         path = operation.path.format(name="a", namespace="default")
         types = list(operation.bodies) or ["application/json"]
         body: Any = [] if types[0] == "application/json-patch+json" else {"metadata": {"name": "a"}}
+        if operation.method == "DELETE":
+            body = None  # with one the query would not count, and the deletion be no dry run
         answer = api(operation.method, f"{path}?dryRun=All&fieldManager=x", body, content_type=types[0])
 
         assert answer.status not in (405, 415, 500), (operation, answer)

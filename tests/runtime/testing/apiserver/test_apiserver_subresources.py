@@ -166,7 +166,7 @@ def test_pods_that_cannot_be_bound(api: Http) -> None:
     assert bind(api, "gated").status == 409
     api.made(PODS, "p", spec={"containers": CONTAINERS})
     assert bind(api, "p", uid="other").status == 409
-    assert bind(api, "p", node="").status == 500
+    assert bind(api, "p", node="").status == 422
     assert bind(api, "none").status == 404
     other = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "other"}, "target": {"name": "n"}}
     assert api.post(f"{PODS}/p/binding", other).status == 400
