@@ -76,6 +76,21 @@ def test_a_pause_for_some_seconds_ends_by_itself(timed: FakeAPIServer, clock: Fa
     assert asking.join() == [200]
 
 
+def test_a_paused_server_ends_no_watch_whose_time_is_over(timed: FakeAPIServer, clock: FakeClock) -> None:
+    watching = Watching(timed, f"{CONFIGMAPS}?watch=1&resourceVersion=1&timeoutSeconds=60")
+    timed.pause()
+
+    def stands_still() -> bool:
+        clock.advance(60)
+        return any(name.startswith(f"apiserver-{timed.port}-") for name in clock.waiting_threads())
+
+    eventually(stands_still)
+    assert not watching.ended
+    timed.resume()
+    watching.wait_end(30)
+    watching.close()
+
+
 def test_a_later_pause_counts_instead(timed: FakeAPIServer, clock: FakeClock) -> None:
     timed.pause()
     timed.pause(5)
@@ -86,9 +101,12 @@ def test_a_later_pause_counts_instead(timed: FakeAPIServer, clock: FakeClock) ->
 def test_a_request_may_pause_the_server_for_all(timed: FakeAPIServer, clock: FakeClock) -> None:
     fault = timed.faults.add(verb="create", pause=30, times=1)
     first = Asking(timed, method="POST", body={"metadata": {"name": "a"}})
-    eventually(lambda: fault.hits == 1)
+    control = Http(timed)
+    eventually(lambda: control.get("/_fake").body["paused"])
+    assert fault.hits == 1
     second = Asking(timed)
-    eventually(lambda: timed.connections == 2)
+    eventually(lambda: timed.connections == 3)
+    control.close()
     assert (first.codes, second.codes) == ([], [])
     while not (first.codes and second.codes):
         clock.advance(10)
@@ -179,8 +197,12 @@ def test_requests_die_with_the_process_that_had_not_served_them(timed: FakeAPISe
     clock.wait_for_waiters(1, timed=True, timeout=30)
     timed.restart()
     assert asking.join() == [0]
-    clock.advance(60)
-    eventually(lambda: len(timed.requests) == 1)
+
+    def died() -> bool:
+        clock.advance(60)
+        return len(timed.requests) == 1
+
+    eventually(died)
     assert timed.requests[0].code == 0
     assert timed.store.get(("", "configmaps"), "default", "a") is None
 
