@@ -14,6 +14,7 @@ import orjson
 from runtime.testing.kinds.model import Kind
 from runtime.testing.kinds.openapi import INT_OR_STRING, QUANTITY, schema_name, schemas_of
 from runtime.testing.kinds.openapi_paths import paths_of
+from runtime.testing.kinds.protobuf.wire import message, number, text
 from runtime.testing.kinds.schemas import REF
 from runtime.types import JSONObject
 
@@ -106,57 +107,36 @@ def _convert(schema: Schema) -> JSONObject:
 
 
 def _document(schemas: Mapping[str, Schema]) -> bytes:
-    info = _text(1, _TITLE) + _text(2, _VERSION)
-    named = b"".join(_message(1, _named(name, _schema(schema))) for name, schema in schemas.items())
-    return _text(1, "2.0") + _message(2, info) + _message(8, b"") + _message(9, named)
+    info = text(1, _TITLE) + text(2, _VERSION)
+    named = b"".join(message(1, _named(name, _schema(schema))) for name, schema in schemas.items())
+    return text(1, "2.0") + message(2, info) + message(8, b"") + message(9, named)
 
 
 def _schema(schema: Schema) -> bytes:
     out = b""
     if "$ref" in schema:
-        out += _text(1, str(schema["$ref"]))
-    for number, key in ((2, "format"), (3, "title"), (4, "description"), (13, "pattern")):
+        out += text(1, str(schema["$ref"]))
+    for field, key in ((2, "format"), (3, "title"), (4, "description"), (13, "pattern")):
         if schema.get(key):
-            out += _text(number, str(schema[key]))
-    out += b"".join(_text(19, str(each)) for each in cast(Iterable[object], schema.get("required") or ()))
+            out += text(field, str(schema[key]))
+    out += b"".join(text(19, str(each)) for each in cast(Iterable[object], schema.get("required") or ()))
     additional = schema.get("additionalProperties")
     if isinstance(additional, Mapping):
-        out += _message(21, _message(1, _schema(additional)))
+        out += message(21, message(1, _schema(additional)))
     elif additional is True:
-        out += _message(21, _varint_field(2, 1))
+        out += message(21, number(2, 1))
     if schema.get("type"):
-        out += _message(22, _text(1, str(schema["type"])))
+        out += message(22, text(1, str(schema["type"])))
     if isinstance(schema.get("items"), Mapping):
-        out += _message(23, _message(1, _schema(cast(Schema, schema["items"]))))
+        out += message(23, message(1, _schema(cast(Schema, schema["items"]))))
     if schema.get("properties"):
         fields = cast(Mapping[str, Schema], schema["properties"])
-        out += _message(25, b"".join(_message(1, _named(name, _schema(each))) for name, each in fields.items()))
+        out += message(25, b"".join(message(1, _named(name, _schema(each))) for name, each in fields.items()))
     for key, value in schema.items():
         if key.startswith("x-"):
-            out += _message(31, _named(key, _text(2, orjson.dumps(value).decode())))
+            out += message(31, _named(key, text(2, orjson.dumps(value).decode())))
     return out
 
 
 def _named(name: str, value: bytes) -> bytes:
-    return _text(1, name) + _message(2, value)
-
-
-def _text(number: int, value: str) -> bytes:
-    return _message(number, value.encode())
-
-
-def _message(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint_field(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return text(1, name) + message(2, value)

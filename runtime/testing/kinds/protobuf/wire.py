@@ -38,7 +38,7 @@ def message(number: int, value: bytes) -> bytes:
 
 
 def text(number: int, value: str) -> bytes:
-    return message(number, value.encode("utf-8", "surrogatepass"))
+    return message(number, value.encode())
 
 
 def number(field: int, value: int) -> bytes:
