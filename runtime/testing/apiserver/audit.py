@@ -70,7 +70,8 @@ _named = msgspec.json.Decoder(_Named)
 
 
 def body_name(request: Request) -> str:
-    """The name that an object to be created says it has; "" if it says none that can be read."""
+    """The name that an object to be created says it has; "" if it says none that can be read. JSON, which nearly all
+    send, is skimmed for it; what else there is, is decoded."""
     media = media_type(request) or "application/json"
     try:
         if media == "application/json":

@@ -220,10 +220,23 @@ def test_a_program_that_never_is_ready_is_ended(tmp_path: Path) -> None:
 def test_a_port_that_was_taken_meanwhile_costs_another_try(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     once = f'if [ ! -e {taken} ]; then echo "$@" > {taken}; echo "listen: bind: address already in use"; exit 1; fi'
-    with ControlPlane(assets=assets(tmp_path / "bin", before=once)) as plane:
+    with ControlPlane(assets=assets(tmp_path / "bin", before=once), stop_timeout=600) as plane:
         assert f"--secure-port={plane.port}" not in taken.read_text().split(), "other ports"
         with plane.client() as client:
             assert client.resource(CONFIGMAPS, "default").list().items == []
+        plane.pause()  # who stands still is told to go on before it is told to end
+
+
+def test_no_other_failure_is_worth_another_try(tmp_path: Path) -> None:
+    """Even after one that was."""
+    program(tmp_path / "bin" / "kube-apiserver")
+    tries = tmp_path / "tries"
+    says = f"if [ $(wc -l < {tries}) = 1 ]; then echo address already in use; else echo broken; exit 7; fi"
+    etcd = program(tmp_path / "bin" / "etcd")
+    etcd.write_text(f'#!/bin/sh\n[ "$1" = --help ] && exit\necho x >> {tries}\n{says}\n')
+    with pytest.raises(ControlPlaneFailed, match=r"(?s)etcd ended with code 7.*broken"):
+        ControlPlane(assets=tmp_path / "bin").start()
+    assert tries.read_text() == "x\nx\n"
 
 
 _KILLED = """

@@ -73,9 +73,12 @@ def test_an_event_says_who_did_what_and_what_came_of_it(log: Path, alice: Http) 
         (b"[not json", "application/json", ""),
         (b"metadata: [", "application/yaml", ""),
         (b"5", "application/yaml", ""),
+        (b"&a [*a]", "application/yaml", ""),
+        (b'{"metadata":' * 100_000, "application/json", ""),
         (b"", "application/json", ""),
         (b"\xff", "text/plain", ""),
     ],
+    ids=lambda given: str(given)[:30],
 )
 def test_who_creates_says_the_name_in_the_body(
     alice: Http, server: FakeAPIServer, body: bytes, content_type: str, name: str
