@@ -125,15 +125,6 @@ class Verbs:
         options = write_options(request, "CreateOptions")
         obj = decode_object(request, kind)
         warnings = warning_headers(self._writer.shape(kind, obj, options))
-        for field, given in (("name", target.name), ("namespace", target.namespace)):
-            if obj["metadata"].get(field) not in (None, "", given):
-                raise errors.bad_request(
-                    f"the {field} of the object ({obj['metadata'][field]}) does not match the {field} on the URL "
-                    f"({given})"
-                )
-        problems = kind.behaviour.validate(obj, None)
-        if problems:
-            raise errors.invalid(kind.gvr.group, "TokenRequest", "", problems)
         issued = self._gate.accounts.issue(target.namespace, target.name, obj)
         return respond(request, 201, orjson.dumps(issued), warnings)
 

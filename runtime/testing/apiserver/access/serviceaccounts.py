@@ -21,6 +21,8 @@ from runtime.testing.apiserver.access.users import (
 )
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.store import StorageKey, Store
+from runtime.testing.kinds import errors as kind_errors
+from runtime.testing.kinds.reviews import TOKEN_REQUEST
 from runtime.types import JSONMapping, JSONObject
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ SERVICE_ACCOUNTS: Final[StorageKey] = ("", "serviceaccounts")
 _BOUND: Final[dict[str, StorageKey]] = {"Pod": ("", "pods"), "Secret": ("", "secrets"), "Node": ("", "nodes")}
 _LEEWAY: Final = timedelta(seconds=60)
 _DEFAULT_LIFETIME: Final = 3600  # seconds
+_WARNED_LIFETIME: Final = 3607  # seconds
+_EXTENDED_LIFETIME: Final = timedelta(days=365)
 _EXTRA: Final = "authentication.kubernetes.io/"
 
 
@@ -56,39 +60,62 @@ class ServiceAccountTokens:
     # -- issuing
 
     def issue(self, namespace: str, name: str, request: JSONMapping) -> JSONObject:
-        """Answer a TokenRequest that has been validated: the same with metadata, what was left open, and status.
+        """Answer a TokenRequest for a service account: the same with metadata, what was left open, and status.
 
-        :raises StatusError: 404 no such service account or bound object; 400 and 409 the token cannot be bound to it.
+        :raises StatusError: 404 no such service account or bound object; 400, 409 and 422 what is asked for cannot be.
         """
+        metadata, given = request.get("metadata") or {}, request.get("spec") or {}
+        _check_place(metadata, namespace, name)
         account = self._store.get(SERVICE_ACCOUNTS, namespace, name)
         if account is None:
             raise errors.resource_not_found("", "serviceaccounts", name)
-        given = request.get("spec") or {}
-        reference = given.get("boundObjectRef")
-        now = self._clock.now().astimezone(UTC).replace(microsecond=0)
+        if metadata.get("uid") not in (None, "", account.uid):
+            why = (
+                f"the UID in the token request ({metadata['uid']}) does not match the UID of the service account "
+                f"({account.uid})"
+            )
+            raise errors.conflict(TOKEN_REQUEST, name, why)
+        problems = TOKEN_REQUEST.behaviour.validate({**request, "metadata": metadata}, None)
+        if problems:
+            raise errors.invalid_object(TOKEN_REQUEST, "", problems)
+        private: JSONObject = {"namespace": namespace, "serviceaccount": {"name": name, "uid": account.uid}}
+        if given.get("boundObjectRef") is not None:
+            private.update(self._bind(namespace, name, given["boundObjectRef"]))
         seconds = given.get("expirationSeconds") or _DEFAULT_LIFETIME
-        expires = now + timedelta(seconds=seconds)
         audiences = list(given.get("audiences") or [self.issuer])
-        private: JSONObject = {"namespace": namespace}
-        if reference is not None:
-            private.update(self._bind(namespace, name, reference))
-        private["serviceaccount"] = {"name": name, "uid": account.uid}
-        claims = {
+        now = self._clock.now().astimezone(UTC).replace(microsecond=0)
+        spec = {**given, "audiences": audiences, "expirationSeconds": seconds}
+        return {
+            "kind": TOKEN_REQUEST.kind,
+            "apiVersion": TOKEN_REQUEST.gvr.api_version,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": account.uid,
+                "creationTimestamp": _text(now),
+            },
+            "spec": {**spec, "boundObjectRef": given.get("boundObjectRef")},
+            "status": {
+                "token": self._sign(self._claims(private, now, seconds, audiences)),
+                "expirationTimestamp": _text(now + timedelta(seconds=seconds)),
+            },
+        }
+
+    def _claims(self, private: JSONObject, now: datetime, seconds: int, audiences: list[str]) -> JSONObject:
+        lifetime = timedelta(seconds=seconds)
+        if "pod" in private and seconds == _WARNED_LIFETIME and audiences == [self.issuer]:
+            # What kubelets ask for in the name of Pods lives on, for programs that never read their token again.
+            private["warnafter"] = int((now + lifetime).timestamp())
+            lifetime = _EXTENDED_LIFETIME
+        return {
             "aud": audiences,
-            "exp": int(expires.timestamp()),
+            "exp": int((now + lifetime).timestamp()),
             "iat": int(now.timestamp()),
             "iss": self.issuer,
             "jti": str(uuid.uuid4()),
             "kubernetes.io": private,
             "nbf": int(now.timestamp()),
-            "sub": service_account_name(namespace, name),
-        }
-        return {
-            "kind": "TokenRequest",
-            "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {"name": name, "namespace": namespace, "creationTimestamp": _text(now)},
-            "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": reference},
-            "status": {"token": self._sign(claims), "expirationTimestamp": _text(expires)},
+            "sub": service_account_name(private["namespace"], private["serviceaccount"]["name"]),
         }
 
     def _bind(self, namespace: str, name: str, reference: JSONMapping) -> JSONObject:
@@ -113,8 +140,8 @@ class ServiceAccountTokens:
             spec = bound.obj.get("spec") or {}
             if spec.get("serviceAccountName", "") != name:
                 raise errors.bad_request(
-                    f"cannot bind token for serviceaccount {errors.quote(name)} to pod running with serviceaccount "
-                    f"{errors.quote(spec.get('serviceAccountName', ''))}"
+                    f"cannot bind token for serviceaccount {errors.quote(name)} to pod running with different "
+                    "serviceaccount name."
                 )
             node_name = spec.get("nodeName")
             if node_name:
@@ -218,6 +245,15 @@ class ServiceAccountTokens:
         with self._lock:
             key = self._key  # without one, nothing was ever signed
         return key is not None and key.proves(signed, signature)
+
+
+def _check_place(metadata: JSONMapping, namespace: str, name: str) -> None:
+    for field, given in (("name", name), ("namespace", namespace)):
+        if metadata.get(field) not in (None, "", given):
+            problem = kind_errors.invalid(
+                f"metadata.{field}", metadata[field], f"must match the service account {field} if specified"
+            )
+            raise errors.invalid_object(TOKEN_REQUEST, name, [problem])
 
 
 def _user(claims: JSONMapping, private: JSONMapping) -> User:

@@ -198,6 +198,7 @@ def test_a_service_account_acts_by_its_token(admin: Caller, call: Call) -> None:
     made(admin.post(BINDINGS, binding("b", "view", account("robot"), kind="ClusterRole")))
     answer = made(admin.post(f"{ACCOUNTS}/robot/token", {"spec": {"expirationSeconds": 600}}))
     assert (answer["kind"], answer["apiVersion"]) == ("TokenRequest", "authentication.k8s.io/v1")
+    assert (answer["metadata"]["name"], answer["metadata"]["uid"]) == ("robot", uid)
     assert answer["spec"] == {
         "audiences": ["https://kubernetes.default.svc.cluster.local"],
         "expirationSeconds": 600,
@@ -234,8 +235,10 @@ def test_tokens_that_are_not_given(spec: dict[str, Any], status: int, field: str
     if field is not None:
         assert [each["field"] for each in answer.body["details"]["causes"]] == [field]
     assert admin.post(f"{ACCOUNTS}/none/token", {"spec": {}}).body["message"] == 'serviceaccounts "none" not found'
-    other = admin.post(f"{ACCOUNTS}/robot/token", {"metadata": {"name": "other"}, "spec": {}})
-    assert other.status == 400
+    for field in ("name", "namespace"):
+        other = admin.post(f"{ACCOUNTS}/robot/token", {"metadata": {field: "other"}, "spec": {}})
+        assert (other.status, other.body["details"]["causes"][0]["field"]) == (422, f"metadata.{field}")
+    assert admin.post(f"{ACCOUNTS}/robot/token", {"metadata": {"uid": "other"}, "spec": {}}).status == 409
 
 
 def test_a_token_ends_with_its_time() -> None:
@@ -252,6 +255,22 @@ def test_a_token_ends_with_its_time() -> None:
         assert review["status"] == {"user": {}, "error": "service account token has expired"}
         admin.close()
         robot.close()
+
+
+def test_what_kubelets_ask_for_lives_on(admin: Caller) -> None:
+    admin.made(ACCOUNTS, "robot")
+    admin.made(PODS, "p", spec={**POD_SPEC, "serviceAccountName": "robot"})
+    bound = {"kind": "Pod", "apiVersion": "v1", "name": "p"}
+
+    def lifetime(**spec: Any) -> tuple[int, int | None]:
+        claims = _segments(request_token(admin, **spec))[1]
+        warn = claims["kubernetes.io"].get("warnafter")
+        return claims["exp"] - claims["iat"], warn - claims["iat"] if warn else None
+
+    assert lifetime(boundObjectRef=bound, expirationSeconds=3607) == (365 * 24 * 3600, 3607)
+    assert lifetime(boundObjectRef=bound, expirationSeconds=3600) == (3600, None)
+    assert lifetime(expirationSeconds=3607) == (3607, None)
+    assert lifetime(boundObjectRef=bound, expirationSeconds=3607, audiences=["vault"]) == (3607, None)
 
 
 def _sent(caller: Caller) -> str:
@@ -296,7 +315,7 @@ def test_a_token_of_a_pod_names_its_node_and_is_for_its_account_only(admin: Call
     assert robot.get("/api").status == 200  # bound to the Pod, not to its node
     refused = admin.post(f"{ACCOUNTS}/other/token", {"spec": {"boundObjectRef": reference}})
     assert refused.status == 400
-    assert 'to pod running with serviceaccount "robot"' in refused.body["message"]
+    assert "to pod running with different serviceaccount name" in refused.body["message"]
 
 
 def test_a_token_is_for_its_audience(admin: Caller, call: Call) -> None:
