@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -208,3 +210,15 @@ def test_nonsense_is_refused_or_read(kind: tuple[str, str, str, str], data: byte
     except ProtobufError:
         return
     assert found["kind"] == name
+
+
+def test_who_speaks_json_does_not_pay_for_protobuf() -> None:
+    program = """
+import sys
+from runtime import GVR
+from runtime.testing import FakeAPIServer
+with FakeAPIServer() as server, server.client() as client:
+    client.resource(GVR("", "v1", "configmaps"), "default").create({"metadata": {"name": "a"}})
+sys.exit("runtime.testing.kinds.protobuf" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
