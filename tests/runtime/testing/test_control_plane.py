@@ -23,7 +23,9 @@ from runtime.client import Client, ConnectionFailed, Forbidden, Unauthorized, lo
 from runtime.testing.controlplane import BinariesMissing, ControlPlane, ControlPlaneFailed, find_binaries
 from runtime.testing.controlplane.auditing import LoggedRequests
 from runtime.testing.controlplane.plane import _seconds
+from runtime.testing.controlplane.programs import Running
 from runtime.testing.controlplane.settings import Credentials, Ports, apiserver_flags
+from runtime.testing.nodes.process import ProcessHost
 from tests.runtime.testing.apiserver.apiserver_helpers import WIDGET_CRD, widget
 from tests.support.etcd_process import etcd_binary
 from tests.support.standin_apiserver import ROOT, assets
@@ -225,6 +227,23 @@ def test_a_port_that_was_taken_meanwhile_costs_another_try(tmp_path: Path) -> No
         with plane.client() as client:
             assert client.resource(CONFIGMAPS, "default").list().items == []
         plane.pause()  # who stands still is told to go on before it is told to end
+
+
+def test_who_does_not_listen_is_killed(tmp_path: Path) -> None:
+    stubborn = program(tmp_path / "bin" / "stubborn")
+    ready = tmp_path / "ready"
+    stubborn.write_text(f'#!/bin/sh\ntrap "" TERM\ntouch {ready}\nwhile :; do sleep 0.05; done\n')
+    host = ProcessHost(tmp_path / "processes")
+    host.start()
+    try:
+        running = Running(host, stubborn, {}, tmp_path / "log")
+        running.wait_ready(ready.exists, 30)
+        running.stop(0.1)
+        assert running._process.exit is not None
+        assert running._process.exit.signal == signal.SIGKILL
+        running.stop(0.1)
+    finally:
+        host.stop()
 
 
 def test_no_other_failure_is_worth_another_try(tmp_path: Path) -> None:
