@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from runtime.testing.apiserver.faults.frequency import Frequency, Meter
+from runtime.testing.apiserver.options import boolean
 from runtime.types import JSONObject
 
 When = Literal["before", "after"]
@@ -213,7 +214,7 @@ def _may_be_stale(asked: Asked) -> bool:
     if asked.verb == "get":
         return version != ""
     if asked.verb == "watch":
-        return version == "0" or (version != "" and asked.query.get("sendInitialEvents", "") in ("true", "1"))
+        return version == "0" or (version != "" and boolean(asked.query.get("sendInitialEvents", "")))
     if asked.verb != "list" or not version or asked.query.get("continue"):
         return False
     match, limited = asked.query.get("resourceVersionMatch", ""), asked.query.get("limit", "0") != "0"

@@ -7,6 +7,8 @@ import http.client
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from runtime.testing import FakeAPIServer
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, Watching
 from tests.support.waiting import eventually
@@ -115,10 +117,31 @@ def test_a_restart_over_http(server: FakeAPIServer, api: Http) -> None:
 
 def test_only_those_who_may_ask_may_control(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.csv"
-    tokens.write_text('t1,alice,1,"system:masters"\n')
-    with FakeAPIServer(token_auth_file=tokens) as server:
+    tokens.write_text('t1,alice,1,"system:masters"\nt2,bob,2\nt3,carol,3\n')
+    with FakeAPIServer(token_auth_file=tokens, authorization_mode="RBAC") as server:
         api = Http(server)
-        assert api.get("/_fake/faults").status == 401
-        assert api("POST", "/_fake/pause").status == 401
-        assert api("GET", "/_fake/faults", headers={"Authorization": "Bearer t1"}).status == 200
+
+        def status(method: str, token: str) -> int:
+            return api(method, "/_fake/faults", headers={"Authorization": f"Bearer {token}"}).status
+
+        rules = [{"nonResourceURLs": ["/_fake/*"], "verbs": ["get"]}]
+        subjects = [{"kind": "User", "name": "carol", "apiGroup": "rbac.authorization.k8s.io"}]
+        role = {"kind": "ClusterRole", "name": "faults", "apiGroup": "rbac.authorization.k8s.io"}
+        manifests = tmp_path / "rbac.yaml"
+        manifests.write_text(
+            yaml.safe_dump_all(
+                {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "faults"}, **rest}
+                for kind, rest in [
+                    ("ClusterRole", {"rules": rules}),
+                    ("ClusterRoleBinding", {"subjects": subjects, "roleRef": role}),
+                ]
+            )
+        )
+        server.apply_manifests(manifests)
+        server.faults.add(id="mine", verb="delete", status=500)
+        assert [status("GET", token) for token in ("t1", "t2", "t3", "wrong")] == [200, 403, 200, 401]
+        assert [status("DELETE", token) for token in ("t2", "t3", "wrong")] == [403, 403, 401]
+        assert [fault.id for fault in server.faults] == ["mine"]
+        assert status("DELETE", "t1") == 200
+        assert len(server.faults) == 0
         api.close()
