@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 UNKNOWN = "<unknown>"
+INVALID = "<invalid>"
 
 
 def age(timestamp: str | None, now: datetime) -> str:
@@ -27,7 +28,7 @@ def parse_time(timestamp: str | None) -> datetime | None:
 def short(seconds: int) -> str:
     """A duration with the two units that matter at its length."""
     if seconds < 0:
-        return "0s" if seconds >= -1 else "<invalid>"
+        return "0s" if seconds >= -1 else INVALID
     minutes, hours = seconds // 60, seconds // 3600
     if seconds < 120:
         return f"{seconds}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from runtime.testing.kinds.durations import age
+from runtime.testing.kinds.durations import INVALID, age, parse_time
 from runtime.testing.kinds.jsonpath import JSONPath, compile_path
 from runtime.testing.kinds.model import Column, Kind
 from runtime.testing.kinds.printing import gojson_text
@@ -87,7 +87,9 @@ def _custom_cell(obj: JSONMapping, kind: str, path: JSONPath, now: datetime) -> 
     if kind == "string":
         return gojson_text(value)
     if kind == "date":
-        return age(value, now) if isinstance(value, str) else None
+        if not isinstance(value, str):
+            return None
+        return INVALID if value and parse_time(value) is None else age(value, now)
     if kind == "boolean":
         return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
