@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from runtime.testing.kinds import events, reviews
 from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check, Update
-from runtime.testing.kinds.checks import others, pods, rbac, services, workloads
+from runtime.testing.kinds.checks import cluster, networks, others, pods, rbac, services, warnings, workloads
 from runtime.testing.kinds.defaults import cluster as cluster_defaults
 from runtime.testing.kinds.defaults import others as other_defaults
 from runtime.testing.kinds.defaults import pods as pod_defaults
@@ -62,7 +62,7 @@ def _service(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBeh
     return replace(
         plain,
         defaults=service_defaults.default_service,
-        checks=(services.validate_service,),
+        checks=(services.validate_service, warnings.warn_of_service),
         on_create=allocation.create,
         on_update=allocation.update,
     )
@@ -108,10 +108,12 @@ def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> Builtin
 
 
 _METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+_TEMPLATE = warnings.warn_of_template("spec.template")
 _KINDS: dict[str, Make] = {
     "Pod": _with(
         pod_defaults.default_pod,
         pods.validate_pod,
+        warnings.warn_of_pod,
         on_create=pod_defaults.admit_pod,
         on_update=pod_defaults.update_pod,
         sub_checks={
@@ -130,56 +132,91 @@ _KINDS: dict[str, Make] = {
     "PersistentVolumeClaim": _with(
         other_defaults.default_claim, others.validate_claim, on_create=other_defaults.create_claim
     ),
-    "PersistentVolume": _with(other_defaults.default_volume, on_create=other_defaults.create_volume),
+    "PersistentVolume": _with(
+        other_defaults.default_volume, cluster.validate_volume, on_create=other_defaults.create_volume
+    ),
     "ReplicationController": _with(
         workload_defaults.default_replication_controller,
         workloads.validate_replication_controller,
+        _TEMPLATE,
     ),
     "PodTemplate": _with(lambda obj: pod_defaults.default_template(obj.get("template")), whole=True),
     "StatefulSet": _with(
         workload_defaults.default_stateful_set,
         workloads.validate_stateful_set,
         workloads.validate_stateful_status,
+        _TEMPLATE,
     ),
-    "Deployment": _with(workload_defaults.default_deployment, workloads.validate_deployment, status_keeps=("labels",)),
-    "ReplicaSet": _with(workload_defaults.default_replica_set, workloads.validate_replica_set),
-    "DaemonSet": _with(workload_defaults.default_daemon_set, workloads.validate_daemon_set),
+    "Deployment": _with(
+        workload_defaults.default_deployment, workloads.validate_deployment, _TEMPLATE, status_keeps=("labels",)
+    ),
+    "ReplicaSet": _with(workload_defaults.default_replica_set, workloads.validate_replica_set, _TEMPLATE),
+    "DaemonSet": _with(workload_defaults.default_daemon_set, workloads.validate_daemon_set, _TEMPLATE),
     "Job": _with(
         workload_defaults.default_job,
         workloads.validate_job,
+        _TEMPLATE,
         on_create=workload_defaults.select_job,
     ),
-    "CronJob": _with(workload_defaults.default_cron_job, workloads.validate_cron_job),
+    "CronJob": _with(
+        workload_defaults.default_cron_job,
+        workloads.validate_cron_job,
+        warnings.warn_of_template("spec.jobTemplate.spec.template"),
+    ),
     "PodDisruptionBudget": _with(None, workloads.validate_disruption_budget),
     "Lease": _with(None, others.validate_lease),
     "Role": _with(other_defaults.default_role, rbac.validate_role),
     "ClusterRole": _with(other_defaults.default_role, rbac.validate_role),
     "RoleBinding": _with(other_defaults.default_binding, rbac.validate_binding),
     "ClusterRoleBinding": _with(other_defaults.default_binding, rbac.validate_binding),
-    "StorageClass": _with(other_defaults.default_storage_class, others.validate_storage_class),
+    "StorageClass": _with(other_defaults.default_storage_class, cluster.validate_storage_class),
+    "ControllerRevision": _with(None, cluster.validate_revision),
+    "Ingress": _with(None, networks.validate_ingress),
+    "IPAddress": _with(None, networks.validate_ip_address),
+    "ResourceQuota": _with(None, cluster.validate_quota),
+    "VolumeAttributesClass": _with(
+        None, cluster.required("driverName"), cluster.frozen("driverName"), cluster.frozen("parameters")
+    ),
+    "CSIStorageCapacity": _with(None, cluster.required("storageClassName"), cluster.frozen("storageClassName")),
     "CSIDriver": _with(cluster_defaults.default_csi_driver),
-    "HorizontalPodAutoscaler": _with(cluster_defaults.default_autoscaler),
-    "NetworkPolicy": _with(cluster_defaults.default_network_policy),
-    "IngressClass": _with(cluster_defaults.default_ingress_class),
-    "Node": _with(cluster_defaults.default_node),
-    "LimitRange": _with(cluster_defaults.default_limit_range),
-    "PriorityClass": _with(other_defaults.default_priority_class, others.validate_priority_class, whole=True),
-    "MutatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, whole=True),
-    "ValidatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, whole=True),
-    "MutatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy),
-    "MutatingAdmissionPolicyBinding": _with(cluster_defaults.default_admission_binding),
-    "ValidatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy, status_keeps=_METADATA),
-    "ValidatingAdmissionPolicyBinding": _with(cluster_defaults.default_admission_binding),
-    "APIService": _with(cluster_defaults.default_api_service, status_keeps=_METADATA),
-    "FlowSchema": _with(cluster_defaults.default_flow_schema, status_keeps=_METADATA),
-    "PriorityLevelConfiguration": _with(cluster_defaults.default_priority_level, status_keeps=_METADATA),
-    "RuntimeClass": _with(None, whole=True),
-    "ServiceCIDR": _with(None, status_keeps=_METADATA),
-    "VolumeAttachment": _with(None, status_keeps=_METADATA),
-    "CertificateSigningRequest": _with(None, on_update=cluster_defaults.update_signing_request),
-    "ResourceClaim": _with(cluster_defaults.default_device_claim, status_keeps=_METADATA),
-    "ResourceClaimTemplate": _with(cluster_defaults.default_device_claim),
-    "ResourceSlice": _with(cluster_defaults.default_resource_slice),
+    "HorizontalPodAutoscaler": _with(cluster_defaults.default_autoscaler, cluster.validate_autoscaler),
+    "NetworkPolicy": _with(cluster_defaults.default_network_policy, networks.validate_network_policy),
+    "IngressClass": _with(cluster_defaults.default_ingress_class, networks.validate_ingress_class),
+    "Node": _with(cluster_defaults.default_node, cluster.validate_node),
+    "LimitRange": _with(cluster_defaults.default_limit_range, cluster.validate_limit_range),
+    "PriorityClass": _with(other_defaults.default_priority_class, cluster.validate_priority_class, whole=True),
+    "MutatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, cluster.validate_webhooks, whole=True),
+    "ValidatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, cluster.validate_webhooks, whole=True),
+    "MutatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy, cluster.validate_admission_policy),
+    "MutatingAdmissionPolicyBinding": _with(
+        cluster_defaults.default_admission_binding, cluster.validate_admission_binding
+    ),
+    "ValidatingAdmissionPolicy": _with(
+        cluster_defaults.default_admission_policy, cluster.validate_admission_policy, status_keeps=_METADATA
+    ),
+    "ValidatingAdmissionPolicyBinding": _with(
+        cluster_defaults.default_admission_binding, cluster.validate_admission_binding
+    ),
+    "APIService": _with(cluster_defaults.default_api_service, cluster.validate_api_service, status_keeps=_METADATA),
+    "FlowSchema": _with(
+        cluster_defaults.default_flow_schema,
+        cluster.required("spec.priorityLevelConfiguration.name"),
+        status_keeps=_METADATA,
+    ),
+    "PriorityLevelConfiguration": _with(
+        cluster_defaults.default_priority_level, cluster.required("spec.type"), status_keeps=_METADATA
+    ),
+    "RuntimeClass": _with(None, cluster.validate_runtime_class, whole=True),
+    "ServiceCIDR": _with(None, networks.validate_service_cidr, status_keeps=_METADATA),
+    "VolumeAttachment": _with(
+        None, cluster.required("spec.attacher", "spec.nodeName"), cluster.frozen("spec"), status_keeps=_METADATA
+    ),
+    "CertificateSigningRequest": _with(
+        None, cluster.validate_signing_request, on_update=cluster_defaults.update_signing_request
+    ),
+    "ResourceClaim": _with(cluster_defaults.default_device_claim, cluster.frozen("spec"), status_keeps=_METADATA),
+    "ResourceClaimTemplate": _with(cluster_defaults.default_device_claim, cluster.frozen("spec")),
+    "ResourceSlice": _with(cluster_defaults.default_resource_slice, cluster.required("spec.driver", "spec.pool.name")),
     "SelfSubjectAccessReview": _with(None, reviews.validate_self_access_review),
     "SubjectAccessReview": _with(None, reviews.validate_access_review),
     "LocalSubjectAccessReview": _with(None, reviews.validate_local_access_review),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.model import FieldError
-from runtime.types import JSONMapping
+from runtime.types import JSONMapping, JSONObject
+
+# Judges an object; the second is the one that it replaces, None on create.
+Checker = Callable[[JSONObject, JSONObject | None], list[FieldError]]
 
 NOT_NEGATIVE: Final = "must be greater than or equal to 0"
 IMMUTABLE: Final = "field is immutable"
@@ -64,11 +67,17 @@ def labels(given: Mapping[str, object] | None, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     for key, value in sorted((given or {}).items()):
         found += [errors.invalid(path, key, problem) for problem in names.bad_qualified_name(key)]
-        text = str(value)
-        if len(text) > 63:
-            found.append(errors.invalid(path, text, "must be no more than 63 characters"))
-        if not _LABEL_VALUE.fullmatch(text):
-            found.append(errors.invalid(path, text, _BAD_LABEL_VALUE))
+        found += label_value(str(value), path)
+    return found
+
+
+def label_value(text: str, path: str) -> list[FieldError]:
+    """The value of a label."""
+    found: list[FieldError] = []
+    if len(text) > 63:
+        found.append(errors.invalid(path, text, "must be no more than 63 characters"))
+    if not _LABEL_VALUE.fullmatch(text):
+        found.append(errors.invalid(path, text, _BAD_LABEL_VALUE))
     return found
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Final
+
+import orjson
 
 from runtime.testing.kinds import errors
 from runtime.testing.kinds.checks import common
@@ -22,6 +25,7 @@ _ACCESS_MODES: Final = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadW
 _CLAIM_UPDATE: Final = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 )
+_ACCOUNT: Final = "kubernetes.io/service-account.name"
 _SECRET_KEYS: Final = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
@@ -52,8 +56,10 @@ def _check_frozen(obj: JSONMapping, old: JSONMapping | None, fields: tuple[str, 
     return found
 
 
-def _check_size(obj: JSONMapping, fields: tuple[str, ...], path: str) -> list[FieldError]:
-    size = sum(len(str(value)) for field in fields for value in (obj.get(field) or {}).values())
+def _check_size(obj: JSONMapping, path: str, *, texts: str = "", encoded: str = "") -> list[FieldError]:
+    """:param texts: field of texts. :param encoded: field of base64."""
+    size = sum(len(str(value).encode()) for value in (obj.get(texts) or {}).values())
+    size += sum(len(str(value)) * 3 // 4 - str(value).count("=") for value in (obj.get(encoded) or {}).values())
     return [errors.too_long(path, _MAX_DATA)] if size > _MAX_DATA else []
 
 
@@ -63,19 +69,45 @@ def validate_config_map(obj: JSONObject, old: JSONObject | None) -> list[FieldEr
         if key in (obj.get("binaryData") or {}):
             found.append(errors.invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
     found += _check_keys(obj, "binaryData")
-    found += _check_size(obj, ("data", "binaryData"), "")
+    found += _check_size(obj, "", texts="data", encoded="binaryData")
     return found + _check_frozen(obj, old, ("data", "binaryData"))
 
 
 def validate_secret(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     found = _check_keys(obj, "data")
-    found += _check_size(obj, ("data",), "data")
-    for key in _SECRET_KEYS.get(str(obj.get("type")), ()):
-        if key not in (obj.get("data") or {}):
-            found.append(errors.required(f"data[{key}]"))
+    found += _check_size(obj, "data", encoded="data")
+    found += _check_secret_type(obj)
     if old is not None and obj.get("type") != old.get("type"):
         found.append(errors.invalid("type", obj.get("type"), common.IMMUTABLE))
     return found + _check_frozen(obj, old, ("data",))
+
+
+def _check_secret_type(obj: JSONMapping) -> list[FieldError]:
+    kind, data = str(obj.get("type")), obj.get("data") or {}
+    if kind == "kubernetes.io/service-account-token":
+        annotations = (obj.get("metadata") or {}).get("annotations") or {}
+        if annotations.get(_ACCOUNT):
+            return []
+        return [errors.required(f"metadata.annotations[{_ACCOUNT}]")]
+    if kind == "kubernetes.io/basic-auth":
+        if "username" in data or "password" in data:
+            return []
+        return [errors.required(f"data[{key}]") for key in ("username", "password")]
+    found: list[FieldError] = []
+    for key in _SECRET_KEYS.get(kind, ()):
+        if key not in data:
+            found.append(errors.required(f"data[{key}]"))
+        elif kind.startswith("kubernetes.io/dockerc") and not _is_json(data[key]):
+            detail = "invalid character in string literal"
+            found.append(errors.invalid(f"data[{key}]", "<secret contents redacted>", detail))
+    return found
+
+
+def _is_json(encoded: str) -> bool:
+    try:
+        return isinstance(orjson.loads(base64.b64decode(encoded)), dict)
+    except ValueError:
+        return False
 
 
 def validate_lease(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
@@ -143,25 +175,3 @@ def validate_endpoint_slice(obj: JSONObject, old: JSONObject | None) -> list[Fie
     if old is not None and kind != old.get("addressType"):
         found.append(errors.invalid("addressType", kind, common.IMMUTABLE))
     return found
-
-
-def validate_storage_class(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    found: list[FieldError] = []
-    if not obj.get("provisioner"):
-        found.append(errors.required("provisioner"))
-    if old is not None:
-        for field in ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"):
-            if obj.get(field) != old.get(field):
-                detail = f"updates to {field} are forbidden."
-                found.append(errors.forbidden(field, detail))
-    return found
-
-
-def validate_priority_class(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    if old is None:
-        return []
-    return [
-        errors.forbidden(field, "may not be changed in an update.")
-        for field in ("value", "preemptionPolicy")
-        if obj.get(field) != old.get(field)
-    ]

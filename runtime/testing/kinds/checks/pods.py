@@ -90,10 +90,10 @@ def _frozen(spec: JSONMapping, old: JSONMapping) -> JSONObject:
 def check_template(
     template: JSONMapping | None,
     path: str,
-    restart: tuple[str, ...] = ("Always",),
+    restart: tuple[str, ...] | None = ("Always",),
     claims: Iterable[str] = (),
 ) -> list[FieldError]:
-    """:param restart: the restart policies that the workload allows.
+    """:param restart: the restart policies that the workload allows; None: it judges them itself.
     :param claims: volumes that the workload adds to each Pod: a StatefulSet's claims.
     """
     template = template or {}
@@ -101,7 +101,7 @@ def check_template(
     spec = template.get("spec") or {}
     found += check_pod_spec(spec, f"{path}.spec", claims)
     policy = spec.get("restartPolicy")
-    if policy in _RESTART and policy not in restart:
+    if restart is not None and policy in _RESTART and policy not in restart:
         found.append(errors.not_supported(f"{path}.spec.restartPolicy", policy, restart))
     return found
 

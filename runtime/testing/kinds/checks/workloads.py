@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import re
+import zoneinfo
 from typing import Final
 
 from runtime.testing.kinds import errors
@@ -40,6 +43,15 @@ def _check_selector(spec: JSONMapping, what: str) -> list[FieldError]:
             found.append(errors.invalid("spec.selector", selector, detail))
     if selector is None or not common.selects(selector, labels) or common.is_empty_selector(selector):
         found.append(errors.invalid("spec.template.metadata.labels", labels, _MISMATCH))
+    return found
+
+
+def _check_pods(spec: JSONMapping) -> list[FieldError]:
+    """What is true of the Pods of all workloads that keep them running."""
+    found = check_template(spec.get("template"), "spec.template")
+    if ((spec.get("template") or {}).get("spec") or {}).get("activeDeadlineSeconds") is not None:
+        detail = "activeDeadlineSeconds in ReplicaSet is not Supported"
+        found.append(errors.forbidden("spec.template.spec.activeDeadlineSeconds", detail))
     return found
 
 
@@ -107,24 +119,52 @@ def validate_deployment(obj: JSONObject, old: JSONObject | None) -> list[FieldEr
     spec = obj.get("spec") or {}
     found = common.not_negative(spec.get("replicas"), "spec.replicas")
     found += _check_selector(spec, "deployment")
-    found += check_template(spec.get("template"), "spec.template")
-    strategy = spec.get("strategy") or {}
-    if strategy.get("type") == "Recreate":
-        if strategy.get("rollingUpdate") is not None:
-            detail = "may not be specified when strategy `type` is 'Recreate'"
-            found.append(errors.forbidden("spec.strategy.rollingUpdate", detail))
-    else:
-        found += common.one_of(strategy.get("type"), ("Recreate", "RollingUpdate"), "spec.strategy.type")
+    found += _check_pods(spec)
+    found += _check_strategy(spec.get("strategy") or {})
     for field in ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"):
         found += common.not_negative(spec.get(field), f"spec.{field}")
+    deadline = spec.get("progressDeadlineSeconds")
+    if deadline is not None and deadline <= spec.get("minReadySeconds", 0):
+        detail = "must be greater than minReadySeconds"
+        found.append(errors.invalid("spec.progressDeadlineSeconds", deadline, detail))
     return found + _immutable(obj, old, "selector")
+
+
+def _check_strategy(strategy: JSONMapping) -> list[FieldError]:
+    kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
+    if kind == "Recreate":
+        if rolling is None:
+            return []
+        detail = "may not be specified when strategy `type` is 'Recreate'"
+        return [errors.forbidden("spec.strategy.rollingUpdate", detail)]
+    if kind != "RollingUpdate":
+        return [errors.not_supported("spec.strategy", strategy, ("Recreate", "RollingUpdate"))]
+    where, surge, unavailable = "spec.strategy.rollingUpdate", rolling.get("maxSurge"), rolling.get("maxUnavailable")
+    found = _count_or_percent(unavailable, f"{where}.maxUnavailable", limited=False)
+    found += _count_or_percent(surge, f"{where}.maxSurge", limited=False)
+    if _is_zero(unavailable) and _is_zero(surge):
+        detail = "may not be 0 when `maxSurge` is 0"
+        found.append(errors.invalid(f"{where}.maxUnavailable", unavailable, detail))
+    return found + _at_most_all(unavailable, f"{where}.maxUnavailable")
+
+
+def _is_zero(amount: object) -> bool:
+    return str(amount if amount is not None else 0).removesuffix("%") in ("0", "00", "000")
+
+
+def _at_most_all(amount: object, path: str) -> list[FieldError]:
+    """No more than 100 percent."""
+    if isinstance(amount, str) and amount.endswith("%") and amount[:-1].isdigit() and int(amount[:-1]) > 100:
+        return [errors.invalid(path, amount, "must not be greater than 100%")]
+    return []
 
 
 def validate_replica_set(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found = common.not_negative(spec.get("replicas"), "spec.replicas")
+    found += common.not_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
     found += _check_selector(spec, "replicaset")
-    found += check_template(spec.get("template"), "spec.template")
+    found += _check_pods(spec)
     return found + _immutable(obj, old, "selector")
 
 
@@ -147,25 +187,105 @@ def validate_daemon_set(obj: JSONObject, old: JSONObject | None) -> list[FieldEr
     spec = obj.get("spec") or {}
     found = _check_selector(spec, "daemonset")
     found += check_template(spec.get("template"), "spec.template")
-    found += common.one_of(
-        (spec.get("updateStrategy") or {}).get("type"), ("RollingUpdate", "OnDelete"), "spec.updateStrategy.type"
-    )
+    if ((spec.get("template") or {}).get("spec") or {}).get("activeDeadlineSeconds") is not None:
+        detail = "activeDeadlineSeconds in DaemonSet is not Supported"
+        found.append(errors.invalid("spec.template.spec.activeDeadlineSeconds", None, detail))
+    for field in ("minReadySeconds", "revisionHistoryLimit"):
+        found += common.not_negative(spec.get(field), f"spec.{field}")
+    found += _check_daemon_strategy(spec.get("updateStrategy") or {})
     return found + _immutable(obj, old, "selector")
+
+
+def _check_daemon_strategy(strategy: JSONMapping) -> list[FieldError]:
+    where, kind = "spec.updateStrategy", strategy.get("type")
+    if kind == "OnDelete":
+        return []
+    if kind != "RollingUpdate":
+        return [errors.not_supported(where, strategy, ("OnDelete", "RollingUpdate"))]
+    where, rolling = f"{where}.rollingUpdate", strategy["rollingUpdate"]
+    surge, unavailable = rolling.get("maxSurge"), rolling.get("maxUnavailable")
+    found = _count_or_percent(unavailable, f"{where}.maxUnavailable")
+    found += _count_or_percent(surge, f"{where}.maxSurge")
+    if _is_zero(unavailable) and _is_zero(surge):
+        detail = "cannot be 0 when maxSurge is 0"
+        found.append(errors.invalid(f"{where}.maxUnavailable", unavailable, detail))
+    elif not _is_zero(unavailable) and not _is_zero(surge):
+        detail = "may not be set when maxUnavailable is non-zero"
+        found.append(errors.invalid(f"{where}.maxSurge", surge, detail))
+    return found
 
 
 def validate_job(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
+    found = _check_job_spec(spec, "spec")
+    if old is None:
+        found += _check_job_selector(obj)
+    else:
+        found += _check_job_update(obj, old)
+    return found
+
+
+def _check_job_spec(spec: JSONMapping, path: str) -> list[FieldError]:
     found: list[FieldError] = []
-    for field in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
-        found += common.not_negative(spec.get(field), f"spec.{field}")
-    found += check_template(spec.get("template"), "spec.template", restart=("OnFailure", "Never"))
-    if (spec.get("template") or {}).get("spec", {}).get("restartPolicy") == "Always":
-        found = [each for each in found if each.field != "spec.template.spec.restartPolicy"]
-        detail = 'Unsupported value: "Always": supported values: "OnFailure", "Never"'
-        found.append(FieldError("FieldValueNotSupported", "spec.template.spec.restartPolicy", detail))
-    for field in ("selector", "template", "completionMode"):
+    for field in ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"):
+        found += common.not_negative(spec.get(field), f"{path}.{field}")
+    mode = spec.get("completionMode")
+    if mode not in ("NonIndexed", "Indexed"):
+        found.append(errors.not_supported(f"{path}.completionMode", mode or "", ("Indexed", "NonIndexed")))
+    elif mode == "Indexed":
+        if spec.get("completions") is None:
+            detail = "when completion mode is Indexed"
+            found.append(errors.required(f"{path}.completions", detail))
+    else:
+        for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
+            if spec.get(field) is not None:
+                found.append(errors.invalid(f"{path}.{field}", spec[field], "requires indexed completion mode"))
+    template = spec.get("template")
+    found += check_template(template, f"{path}.template", restart=None)
+    policy = ((template or {}).get("spec") or {}).get("restartPolicy")
+    if policy not in ("OnFailure", "Never"):
+        where = f"{path}.template.spec.restartPolicy"
+        found = [each for each in found if each.field != where]
+        found.append(errors.required(where, 'valid values: "OnFailure", "Never"'))
+    return found
+
+
+def _check_job_selector(obj: JSONMapping) -> list[FieldError]:
+    """The selector of a new Job is made for it, and selects its own Pods."""
+    spec = obj["spec"]
+    selector = spec.get("selector")
+    if selector is None:
+        return [errors.required("spec.selector")]
+    found = common.label_selector(selector, "spec.selector")
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    if not common.selects(selector, labels):
+        found.append(errors.invalid("spec.template.metadata.labels", labels, _MISMATCH))
+    return found
+
+
+def _check_job_update(obj: JSONMapping, old: JSONMapping) -> list[FieldError]:
+    """A suspended Job that never ran may still change where its Pods are to run."""
+    found: list[FieldError] = []
+    indexed = obj["spec"].get("completionMode") == "Indexed"
+    if not indexed or obj["spec"].get("completions") != obj["spec"].get("parallelism"):
+        found += _immutable(obj, old, "completions")
+    found += _immutable(obj, old, "selector")
+    suspended = old["spec"].get("suspend") and not (old.get("status") or {}).get("startTime")
+    if _fixed_template(obj, free=bool(suspended)) != _fixed_template(old, free=bool(suspended)):
+        found.append(errors.invalid("spec.template", obj["spec"].get("template"), common.IMMUTABLE))
+    for field in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
         found += _immutable(obj, old, field)
     return found
+
+
+def _fixed_template(obj: JSONMapping, *, free: bool) -> object:
+    template = copy.deepcopy(obj["spec"].get("template") or {})
+    if free:
+        for field in ("nodeSelector", "tolerations", "schedulingGates", "affinity"):
+            template.get("spec", {}).pop(field, None)
+        for field in ("labels", "annotations"):
+            template.get("metadata", {}).pop(field, None)
+    return template
 
 
 def validate_cron_job(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
@@ -174,9 +294,58 @@ def validate_cron_job(obj: JSONObject, old: JSONObject | None) -> list[FieldErro
     found: list[FieldError] = []
     if not spec.get("schedule"):
         found.append(errors.required("spec.schedule"))
+    else:
+        found += _check_schedule(str(spec["schedule"]))
+    zone = spec.get("timeZone")
+    if zone is not None and not _is_zone(zone):
+        detail = "unknown time zone " + zone if zone else "timeZone must be nil or non-empty string"
+        found.append(errors.invalid("spec.timeZone", zone, detail))
+    for field in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        found += common.not_negative(spec.get(field), f"spec.{field}")
     found += common.one_of(spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"), "spec.concurrencyPolicy")
-    template = ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template")
-    return found + check_template(template, "spec.jobTemplate.spec.template", restart=("OnFailure", "Never"))
+    job = {"completionMode": "NonIndexed", **((spec.get("jobTemplate") or {}).get("spec") or {})}
+    return found + _check_job_spec(job, "spec.jobTemplate.spec")
+
+
+_SCHEDULES: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+_FIELDS: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+_NAMES: Final = {
+    name: number
+    for names in ("jan feb mar apr may jun jul aug sep oct nov dec", "sun mon tue wed thu fri sat")
+    for number, name in enumerate(names.split(), 1 if names.startswith("jan") else 0)
+}
+_RANGE = re.compile(r"(\*|\?|\w+(?:-\w+)?)(?:/(\d+))?")
+
+
+def _check_schedule(schedule: str) -> list[FieldError]:
+    """Five fields, or one of the names."""
+    if "TZ" in schedule:
+        detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        return [errors.invalid("spec.schedule", schedule, detail)]
+    if schedule in _SCHEDULES or schedule.startswith("@every "):
+        return []
+    parts = schedule.split()
+    if len(parts) != len(_FIELDS):
+        detail = f"expected exactly 5 fields, found {len(parts)}: [{schedule}]"
+        return [errors.invalid("spec.schedule", schedule, detail)]
+    for part, (least, most) in zip(parts, _FIELDS, strict=True):
+        for each in part.split(","):
+            match = _RANGE.fullmatch(each)
+            numbers = [_number(word) for word in match[1].split("-")] if match and match[1] not in ("*", "?") else []
+            if match is None or any(number is None or not least <= number <= most for number in numbers):
+                return [errors.invalid("spec.schedule", schedule, f"failed to parse int from {each}")]
+    return []
+
+
+def _number(word: str) -> int | None:
+    return int(word) if word.isdigit() else _NAMES.get(word.lower())
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        return bool(name) and name != "Local" and zoneinfo.ZoneInfo(name) is not None
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
 
 
 def validate_disruption_budget(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
@@ -189,10 +358,14 @@ def validate_disruption_budget(obj: JSONObject, old: JSONObject | None) -> list[
         found.append(errors.invalid("spec", spec, detail))
     for field, value in (("minAvailable", least), ("maxUnavailable", most)):
         found += _count_or_percent(value, f"spec.{field}")
+    policy = spec.get("unhealthyPodEvictionPolicy")
+    if policy is not None:
+        found += common.one_of(policy, ("AlwaysAllow", "IfHealthyBudget"), "spec.unhealthyPodEvictionPolicy")
     return found + common.label_selector(spec.get("selector"), "spec.selector")
 
 
-def _count_or_percent(value: object, path: str) -> list[FieldError]:
+def _count_or_percent(value: object, path: str, *, limited: bool = True) -> list[FieldError]:
+    """:param limited: to 100 percent."""
     if isinstance(value, str):
         number = value.removesuffix("%")
         if number == value or not number.isdigit():
@@ -201,5 +374,5 @@ def _count_or_percent(value: object, path: str) -> list[FieldError]:
                 "regex used for validation is '[0-9]+%')"
             )
             return [errors.invalid(path, value, detail)]
-        return [] if int(number) <= 100 else [errors.invalid(path, value, "must not be greater than 100%")]
+        return _at_most_all(value, path) if limited else []
     return common.not_negative(value, path)

@@ -87,7 +87,7 @@ def binding(*subjects: JSON, kind: str = "ClusterRole") -> JSON:
         (
             "jobs",
             {"spec": {"template": TEMPLATE}},
-            [("FieldValueNotSupported", "spec.template.spec.restartPolicy")],
+            [(REQUIRED, "spec.template.spec.restartPolicy")],
         ),
         ("services", {"spec": {}}, [(REQUIRED, "spec.ports")]),
         (

@@ -1,0 +1,311 @@
+"""What is refused of the kinds that configure a cluster and of workloads, and what is only warned of."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from tests.runtime.testing.kinds.kinds_helpers import JSON, Sandbox
+
+REQUIRED, INVALID, FORBIDDEN = "FieldValueRequired", "FieldValueInvalid", "FieldValueForbidden"
+UNSUPPORTED, DUPLICATE = "FieldValueNotSupported", "FieldValueDuplicate"
+CONTAINERS = [{"name": "m", "image": "a:1"}]
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": CONTAINERS}}
+SELECTED = {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}
+JOB_TEMPLATE = {"spec": {"containers": CONTAINERS, "restartPolicy": "Never"}}
+TARGET = {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 2}
+HOOK: dict[str, Any] = {
+    "name": "a.b.c",
+    "clientConfig": {"url": "https://x"},
+    "sideEffects": "None",
+    "admissionReviewVersions": ["v1"],
+}
+
+
+def backend(**service: Any) -> JSON:
+    return {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}, **service}}}
+
+
+def paths(**path: Any) -> JSON:
+    given = {"path": "/", "pathType": "Prefix", **backend()["defaultBackend"]}
+    given = {"path": "/", "pathType": "Prefix", "backend": {"service": given["service"]}, **path}
+    return {"rules": [{"http": {"paths": [given]}}]}
+
+
+CASES: list[tuple[str, JSON, list[tuple[str, str]]]] = [
+    ("deployments", {"strategy": {"type": "Sometimes"}, **SELECTED}, [(UNSUPPORTED, "spec.strategy")]),
+    (
+        "deployments",
+        {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}, **SELECTED},
+        [(INVALID, "spec.strategy.rollingUpdate.maxUnavailable")],
+    ),
+    (
+        "deployments",
+        {"strategy": {"rollingUpdate": {"maxSurge": "150%", "maxUnavailable": "101%"}}, **SELECTED},
+        [(INVALID, "spec.strategy.rollingUpdate.maxUnavailable")],
+    ),
+    ("deployments", {"minReadySeconds": 600, **SELECTED}, [(INVALID, "spec.progressDeadlineSeconds")]),
+    (
+        "replicasets",
+        {**SELECTED, "template": {**TEMPLATE, "spec": {"containers": CONTAINERS, "activeDeadlineSeconds": 1}}},
+        [(FORBIDDEN, "spec.template.spec.activeDeadlineSeconds")],
+    ),
+    ("daemonsets", {"updateStrategy": {"type": "X"}, **SELECTED}, [(UNSUPPORTED, "spec.updateStrategy")]),
+    (
+        "daemonsets",
+        {"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}, **SELECTED},
+        [(INVALID, "spec.updateStrategy.rollingUpdate.maxSurge")],
+    ),
+    (
+        "daemonsets",
+        {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}, **SELECTED},
+        [(INVALID, "spec.updateStrategy.rollingUpdate.maxUnavailable")],
+    ),
+    (
+        "jobs",
+        {"completionMode": "Indexed", "parallelism": 2, "template": JOB_TEMPLATE},
+        [(REQUIRED, "spec.completions")],
+    ),
+    ("jobs", {"backoffLimitPerIndex": 1, "template": JOB_TEMPLATE}, [(INVALID, "spec.backoffLimitPerIndex")]),
+    ("jobs", {"manualSelector": True, "template": JOB_TEMPLATE}, [(REQUIRED, "spec.selector")]),
+    *(
+        ("cronjobs", {"schedule": schedule, "jobTemplate": {"spec": {"template": JOB_TEMPLATE}}}, causes)
+        for schedule, causes in [
+            ("*/5 0-6 1,15 jan-jun mon", []),
+            ("@hourly", []),
+            ("* * * *", [(INVALID, "spec.schedule")]),
+            ("60 * * * *", [(INVALID, "spec.schedule")]),
+            ("* * * * tuesday", [(INVALID, "spec.schedule")]),
+            ("TZ=UTC * * * * *", [(INVALID, "spec.schedule")]),
+        ]
+    ),
+    (
+        "cronjobs",
+        {"schedule": "@daily", "timeZone": "Mars/Base", "jobTemplate": {"spec": {"template": JOB_TEMPLATE}}},
+        [(INVALID, "spec.timeZone")],
+    ),
+    ("horizontalpodautoscalers", TARGET, []),
+    (
+        "horizontalpodautoscalers",
+        {"scaleTargetRef": {}, "maxReplicas": 0, "minReplicas": 2},
+        [
+            (INVALID, "spec.maxReplicas"),
+            (INVALID, "spec.maxReplicas"),
+            (REQUIRED, "spec.scaleTargetRef.kind"),
+            (REQUIRED, "spec.scaleTargetRef.name"),
+        ],
+    ),
+    (
+        "horizontalpodautoscalers",
+        {**TARGET, "metrics": [{"type": "Pods"}, {"type": "Odd"}]},
+        [(REQUIRED, "spec.metrics[0].pods"), (UNSUPPORTED, "spec.metrics[1].type")],
+    ),
+    ("ingresses", {}, [(INVALID, "spec")]),
+    ("ingresses", backend(), []),
+    ("ingresses", backend(port={}), [(REQUIRED, "spec.defaultBackend.service.port")]),
+    ("ingresses", backend(name="A"), [(INVALID, "spec.defaultBackend.service.name")]),
+    ("ingresses", paths(), []),
+    ("ingresses", paths(pathType=None), [(REQUIRED, "spec.rules[0].http.paths[0].pathType")]),
+    ("ingresses", paths(path="x//y"), [(INVALID, "spec.rules[0].http.paths[0].path")] * 2),
+    ("ingresses", {**backend(), "rules": [{"host": "*.x.com"}, {"host": "x.*"}]}, [(INVALID, "spec.rules[1].host")]),
+    ("ingresses", {**backend(), "tls": [{"hosts": ["A"]}]}, [(INVALID, "spec.tls[0].hosts[0]")]),
+    ("ingressclasses", {"controller": "x"}, [(INVALID, "spec.controller")]),
+    (
+        "ingressclasses",
+        {"controller": "x.io/y", "parameters": {"kind": "K", "name": "n", "scope": "Namespace"}},
+        [(REQUIRED, "spec.parameters.namespace")],
+    ),
+    (
+        "networkpolicies",
+        {"ingress": [{"from": [{}, {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/9"]}}]}]},
+        [(REQUIRED, "spec.ingress[0].from[0]"), (INVALID, "spec.ingress[0].from[1].ipBlock.except[0]")],
+    ),
+    (
+        "networkpolicies",
+        {"egress": [{"ports": [{"port": 9, "endPort": 8}, {"port": "http", "endPort": 8}]}], "policyTypes": ["X"]},
+        [
+            (INVALID, "spec.egress[0].ports[0].endPort"),
+            (INVALID, "spec.egress[0].ports[1].endPort"),
+            (UNSUPPORTED, "spec.policyTypes[0]"),
+        ],
+    ),
+    (
+        "nodes",
+        {"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}, {"key": "_"}]},
+        [(DUPLICATE, "spec.taints[1]"), (INVALID, "spec.taints[2].key"), (REQUIRED, "spec.taints[2].effect")],
+    ),
+    (
+        "persistentvolumes",
+        {},
+        [(REQUIRED, "spec.accessModes"), (REQUIRED, "spec.capacity"), (REQUIRED, "spec")],
+    ),
+    (
+        "persistentvolumes",
+        {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "0"}, "hostPath": {"path": "/"}, "nfs": {}},
+        [(INVALID, "spec.capacity[storage]"), (FORBIDDEN, "spec.nfs")],
+    ),
+    ("resourcequotas", {"hard": {"pods": "-1"}}, [(INVALID, "spec.hard[pods]")]),
+    (
+        "limitranges",
+        {
+            "limits": [
+                {"type": "Pod", "default": {"cpu": "1"}},
+                {"type": "Pod", "min": {"cpu": "2"}, "max": {"cpu": "1"}},
+            ]
+        },
+        [
+            (FORBIDDEN, "spec.limits[0].default"),
+            (DUPLICATE, "spec.limits[1].type"),
+            (INVALID, "spec.limits[1].min[cpu]"),
+        ],
+    ),
+    ("servicecidrs", {}, [(REQUIRED, "spec.cidrs")]),
+    ("servicecidrs", {"cidrs": ["10.0.0.0/24", "x"]}, [(INVALID, "spec.cidrs[1]")]),
+    (
+        "certificatesigningrequests",
+        {"signerName": "x", "expirationSeconds": 5},
+        [(REQUIRED, "spec.usages"), (INVALID, "spec.signerName"), (INVALID, "spec.expirationSeconds")],
+    ),
+    ("validatingadmissionpolicybindings", {}, [(REQUIRED, "spec.policyName"), (REQUIRED, "spec.validationActions")]),
+    ("volumeattachments", {}, [(REQUIRED, "spec.attacher"), (REQUIRED, "spec.nodeName")]),
+]
+
+
+@pytest.mark.parametrize(("resource", "spec", "causes"), CASES)
+def test_refused(resource: str, spec: JSON, causes: list[tuple[str, str]], sandbox: Sandbox) -> None:
+    assert sandbox.write(resource, {"spec": spec}).causes == causes
+
+
+@pytest.mark.parametrize(
+    ("resource", "obj", "causes"),
+    [
+        ("priorityclasses", {"value": 2_000_000_000}, [(FORBIDDEN, "value")]),
+        ("storageclasses", {"volumeBindingMode": "X"}, [(REQUIRED, "provisioner"), (UNSUPPORTED, "volumeBindingMode")]),
+        ("runtimeclasses", {"handler": "A"}, [(INVALID, "handler")]),
+        ("controllerrevisions", {"revision": -1}, [(REQUIRED, "data"), (INVALID, "revision")]),
+        ("secrets", {"type": "kubernetes.io/basic-auth"}, [(REQUIRED, "data[username]"), (REQUIRED, "data[password]")]),
+        ("secrets", {"type": "kubernetes.io/basic-auth", "data": {"password": "YQ=="}}, []),
+        (
+            "secrets",
+            {"type": "kubernetes.io/service-account-token"},
+            [(REQUIRED, "metadata.annotations[kubernetes.io/service-account.name]")],
+        ),
+        (
+            "secrets",
+            {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "YQ=="}},
+            [(INVALID, "data[.dockerconfigjson]")],
+        ),
+        ("validatingwebhookconfigurations", {"webhooks": [HOOK]}, []),
+        (
+            "validatingwebhookconfigurations",
+            {"webhooks": [{**HOOK, "name": "a.b", "sideEffects": "Unknown", "timeoutSeconds": 31}]},
+            [
+                (INVALID, "webhooks[0].name"),
+                (UNSUPPORTED, "webhooks[0].sideEffects"),
+                (INVALID, "webhooks[0].timeoutSeconds"),
+            ],
+        ),
+        (
+            "mutatingwebhookconfigurations",
+            {"webhooks": [{"name": "a.b.c"}]},
+            [
+                (REQUIRED, "webhooks[0].sideEffects"),
+                (REQUIRED, "webhooks[0].admissionReviewVersions"),
+                (REQUIRED, "webhooks[0].clientConfig"),
+            ],
+        ),
+        ("ipaddresses", {"spec": {}}, [(INVALID, "metadata.name"), (REQUIRED, "spec.parentRef")]),
+    ],
+)
+def test_refused_as_a_whole(resource: str, obj: JSON, causes: list[tuple[str, str]], sandbox: Sandbox) -> None:
+    assert sandbox.write(resource, obj).causes == causes
+
+
+def test_a_secret_may_be_as_large_as_its_decoded_data(sandbox: Sandbox) -> None:
+    for size, refused in ((1024 * 1024, False), (1024 * 1024 + 1, True)):
+        data = base64.b64encode(bytes(size)).decode()
+        assert bool(sandbox.write("secrets", {"data": {"k": data}}).causes) == refused
+
+
+@pytest.mark.parametrize(
+    ("resource", "before", "change", "causes"),
+    [
+        ("priorityclasses", {"value": 1}, {"value": 2}, [(FORBIDDEN, "value")]),
+        ("priorityclasses", {"value": 1}, {"preemptionPolicy": "Never"}, [(INVALID, "preemptionPolicy")]),
+        ("storageclasses", {"provisioner": "p"}, {"provisioner": "q"}, [(FORBIDDEN, "provisioner")]),
+        (
+            "storageclasses",
+            {"provisioner": "p"},
+            {"volumeBindingMode": "WaitForFirstConsumer"},
+            [(INVALID, "volumeBindingMode")],
+        ),
+        ("runtimeclasses", {"handler": "a"}, {"handler": "b"}, [(INVALID, "handler")]),
+        ("controllerrevisions", {"data": {"a": 1}, "revision": 1}, {"data": {"a": 2}}, [(INVALID, "data")]),
+        ("jobs", {"spec": {"template": JOB_TEMPLATE}}, {"spec": {"completions": 3}}, [(INVALID, "spec.completions")]),
+        ("jobs", {"spec": {"template": JOB_TEMPLATE}}, {"spec": {"parallelism": 3, "suspend": True}}, []),
+        (
+            "ingressclasses",
+            {"spec": {"controller": "x.io/y"}},
+            {"spec": {"controller": "x.io/z"}},
+            [(INVALID, "spec.controller")],
+        ),
+    ],
+)
+def test_updates(resource: str, before: JSON, change: JSON, causes: list[tuple[str, str]], sandbox: Sandbox) -> None:
+    old = sandbox.write(resource, before).obj
+    changed = {**old, **change}
+    if "spec" in change:
+        changed["spec"] = {**old["spec"], **change["spec"]}
+
+    assert sandbox.write(resource, changed, old).causes == causes
+
+
+def test_a_suspended_job_may_still_be_told_where_to_run(sandbox: Sandbox) -> None:
+    for suspended, causes in ((True, []), (False, [(INVALID, "spec.template")])):
+        old = sandbox.write("jobs", {"spec": {"suspend": suspended, "template": JOB_TEMPLATE}}).obj
+        pod = {**old["spec"]["template"]["spec"], "nodeSelector": {"a": "b"}}
+        changed = {**old, "spec": {**old["spec"], "template": {**old["spec"]["template"], "spec": pod}}}
+        assert sandbox.write("jobs", changed, old).causes == causes
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec", "texts"),
+    [
+        (
+            "pods",
+            {"containers": [{**CONTAINERS[0], "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}]},
+            ['spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply'],
+        ),
+        (
+            "pods",
+            {"containers": [{**CONTAINERS[0], "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "$(A)2"}]}]},
+            [],
+        ),
+        (
+            "pods",
+            {"containers": [{**CONTAINERS[0], "ports": [{"containerPort": 1}, {"containerPort": 1, "name": "b"}]}]},
+            ["spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]"],
+        ),
+        (
+            "deployments",
+            {**SELECTED, "template": {**TEMPLATE, "spec": {"containers": CONTAINERS, "imagePullSecrets": [{}]}}},
+            ['spec.template.spec.imagePullSecrets[0].name: invalid empty name ""'],
+        ),
+        (
+            "services",
+            {"ports": [{"port": 1}], "externalName": "x.y"},
+            ['spec.externalName is ignored when spec.type is not "ExternalName"'],
+        ),
+        (
+            "services",
+            {"ports": [{"port": 1}], "clusterIP": "None", "sessionAffinity": "ClientIP"},
+            ["spec.SessionAffinity is ignored for headless services"],
+        ),
+    ],
+)
+def test_warned_of(resource: str, spec: JSON, texts: list[str], sandbox: Sandbox) -> None:
+    found = sandbox.write(resource, {"spec": spec})
+
+    assert (found.warnings, found.causes) == (texts, [])
