@@ -214,11 +214,7 @@ def _may_be_stale(asked: Asked) -> bool:
     if asked.verb == "get":
         return version != ""
     if asked.verb == "watch":
-<<<<<<< Updated upstream
-        return version == "0" or (version != "" and boolean(asked.query.get("sendInitialEvents", "")))
-=======
         return version == "0" or (version != "" and boolean(asked.query, "sendInitialEvents"))
->>>>>>> Stashed changes
     if asked.verb != "list" or not version or asked.query.get("continue"):
         return False
     match, limited = asked.query.get("resourceVersionMatch", ""), asked.query.get("limit", "0") != "0"

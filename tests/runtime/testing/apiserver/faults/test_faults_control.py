@@ -124,15 +124,9 @@ def test_only_those_who_may_ask_may_control(tmp_path: Path) -> None:
         def status(method: str, token: str) -> int:
             return api(method, "/_fake/faults", headers={"Authorization": f"Bearer {token}"}).status
 
-<<<<<<< Updated upstream
-        rules = [{"nonResourceURLs": ["/_fake/*"], "verbs": ["get"]}]
-        subjects = [{"kind": "User", "name": "carol", "apiGroup": "rbac.authorization.k8s.io"}]
-        role = {"kind": "ClusterRole", "name": "faults", "apiGroup": "rbac.authorization.k8s.io"}
-=======
         rules: Any = [{"nonResourceURLs": ["/_fake/*"], "verbs": ["get"]}]
         subjects: Any = [{"kind": "User", "name": "carol", "apiGroup": "rbac.authorization.k8s.io"}]
         role: Any = {"kind": "ClusterRole", "name": "faults", "apiGroup": "rbac.authorization.k8s.io"}
->>>>>>> Stashed changes
         manifests = tmp_path / "rbac.yaml"
         manifests.write_text(
             yaml.safe_dump_all(
