@@ -4,6 +4,7 @@ etcd, and serves our own API server by its certificates, tokens and audit log. I
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tests.support.etcd_process import etcd_binary
 
+_ENDED = "STANDIN_ENDED"
 ROOT = Path(__file__).resolve().parents[2]
 
 # Of kube-apiserver v1.36; whatever else is given ends it, as it would end the real one.
@@ -26,6 +28,8 @@ _FLAGS = {
 def assets(folder: Path, before: str = "") -> Path:
     """Make a folder of programs: a real etcd, and a kube-apiserver that is this module.
 
+    It leaves a file ``ended`` there when it was told to end, which says how etcd was then.
+
     :param before: lines of a shell script to run first.
     """
     etcd = etcd_binary()
@@ -33,7 +37,7 @@ def assets(folder: Path, before: str = "") -> Path:
     folder.mkdir()
     (folder / "etcd").symlink_to(etcd)
     program = folder / "kube-apiserver"
-    run = f'PYTHONPATH={ROOT} exec {sys.executable} -m {__name__} "$@"'
+    run = f'PYTHONPATH={ROOT} {_ENDED}={folder / "ended"} exec {sys.executable} -m {__name__} "$@"'
     program.write_text(f"#!/bin/sh\n{before}\n{run}\n")
     program.chmod(0o755)
     return folder
@@ -48,8 +52,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"Error: unknown flag: --{min(unknown)}")
     for name in ("service-account-key-file", "service-account-signing-key-file", "audit-policy-file", "cert-dir"):
         os.stat(flags[name])
-    with urllib.request.urlopen(f"{flags['etcd-servers']}/health", timeout=5) as answer:
-        assert answer.read().startswith(b'{"health":"true"'), "etcd must be there first"
+    assert _health(flags["etcd-servers"]) == "true", "etcd must be there first"
     server = FakeAPIServer(
         int(flags["secure-port"]),
         flags["bind-address"],
@@ -64,6 +67,12 @@ def main(arguments: list[str]) -> None:
     with server:
         print("serving", flush=True)
         signal.sigwait({signal.SIGTERM})
+    Path(os.environ[_ENDED]).write_text(_health(flags["etcd-servers"]))
+
+
+def _health(etcd: str) -> str:
+    with urllib.request.urlopen(f"{etcd}/health", timeout=5) as answer:
+        return str(json.load(answer)["health"])
 
 
 if __name__ == "__main__":

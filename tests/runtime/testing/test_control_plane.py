@@ -227,6 +227,7 @@ def test_a_port_that_was_taken_meanwhile_costs_another_try(tmp_path: Path) -> No
         with plane.client() as client:
             assert client.resource(CONFIGMAPS, "default").list().items == []
         plane.pause()  # who stands still is told to go on before it is told to end
+    assert (tmp_path / "bin" / "ended").read_text() == "true", "etcd ends last"
 
 
 def test_who_does_not_listen_is_killed(tmp_path: Path) -> None:
