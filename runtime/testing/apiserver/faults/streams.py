@@ -52,8 +52,8 @@ class _Laid:
 class FaultyStream(Stream):
     """A stream that the faults of its server may strike, those that are added later, too. For one thread.
 
-    :param struck: faults that have struck the request already, and are to strike its answer.
     :param media: of what is sent.
+    :param struck: a fault that has struck the request already, and is to truncate its answer.
     """
 
     def __init__(

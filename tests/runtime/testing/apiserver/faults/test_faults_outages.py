@@ -108,6 +108,7 @@ def test_a_request_may_pause_the_server_for_all(timed: FakeAPIServer, clock: Fak
     eventually(lambda: timed.connections == 3)
     control.close()
     assert (first.codes, second.codes) == ([], [])
+    assert timed.store.get(("", "configmaps"), "default", "a") is None
     while not (first.codes and second.codes):
         clock.advance(10)
     assert (first.join(), second.join()) == ([201], [200])

@@ -112,14 +112,20 @@ def test_a_delay_is_of_the_servers_clock(timed: FakeAPIServer, clock: FakeClock)
     api.close()
 
 
-def test_a_request_that_stalls_is_answered_once_the_fault_is_gone(server: FakeAPIServer) -> None:
+@pytest.mark.parametrize("end", ["remove", "clear", "replace"])
+def test_a_request_that_stalls_is_answered_once_the_fault_is_gone(server: FakeAPIServer, end: str) -> None:
     fault = server.faults.add(verb="get", stall=True)
     api, codes = Http(server), list[int]()
     thread = threading.Thread(target=lambda: codes.append(api.get(f"{CONFIGMAPS}/a").status))
     thread.start()
     eventually(lambda: fault.hits == 1)
     assert codes == []
-    server.faults.remove(fault)
+    if end == "remove":
+        server.faults.remove(fault)
+    elif end == "clear":
+        server.faults.clear()
+    else:
+        server.faults.replace([{"verb": "get", "status": 503}])
     thread.join(30)
     assert codes == [404]
     api.close()

@@ -337,3 +337,21 @@ def test_events_in_protobuf_are_known_and_errors_are_in_protobuf(server: FakeAPI
         data = data[length:]
     assert events == [("ADDED", "a"), ("ADDED", "c"), ("ERROR", 410)]
     connection.close()
+
+
+def test_a_replica_that_has_caught_up_says_how_far_it_is() -> None:
+    with FakeAPIServer(bookmark_interval=0.02) as server:
+        api = Http(server)
+        make(api, "a")
+        server.faults.add(stale=1, times=1)
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1&resourceVersion=0&allowWatchBookmarks=true")
+        watching.wait(1, 30)
+        newest = server.store.advance(10)
+
+        def told() -> bool:
+            versions = [e["object"]["metadata"]["resourceVersion"] for e in watching.events if e["type"] == "BOOKMARK"]
+            return str(newest) in versions
+
+        eventually(told, timeout=30)
+        watching.close()
+        api.close()
