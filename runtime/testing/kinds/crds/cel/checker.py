@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -132,7 +132,8 @@ class _Checker:
             if is_name and overloads(f"{prefix}.{node.function}", member=False):
                 node.function, node.target = f"{prefix}.{node.function}", None
         if node.function == "format" and node.target is not None:
-            self._mixed.update(node.arguments)
+            for each in node.arguments:
+                self._mixed.update(_literals(each))
         given = [self.infer(each, scope) for each in node.arguments]
         member = node.target is not None
         if node.target is not None:
@@ -184,11 +185,12 @@ class _Checker:
         key: Type | None = None
         value: Type | None = None
         for index, (key_node, value_node) in enumerate(node.entries):
-            key = self._joined(key_node, key, self.infer(key_node, scope))
+            mixed = node in self._mixed
+            key = self._joined(key_node, key, self.infer(key_node, scope), mixed=mixed)
             found = self.infer(value_node, scope)
             if index in node.optional:
                 found = self._unwrapped(value_node, found)
-            value = self._joined(value_node, value, found)
+            value = self._joined(value_node, value, found, mixed=mixed)
         return map_of(key or self.unifier.fresh(), value or self.unifier.fresh())
 
     def _unwrapped(self, node: Node, found: Type) -> Type:
@@ -233,6 +235,19 @@ class _Checker:
     def _demand(self, node: Node, found: Type, wanted: Type) -> None:
         if not self.unifier.assign([wanted], [found]):
             raise self._fail(node, f"expected type '{wanted}' but found '{found}'")
+
+
+def _literals(node: Node) -> Iterator[Node]:
+    """A literal of a list or map, and those in it."""
+    if isinstance(node, syntax.ListLiteral):
+        below = node.items
+    elif isinstance(node, syntax.MapLiteral):
+        below = [value for _, value in node.entries]
+    else:
+        return
+    yield node
+    for each in below:
+        yield from _literals(each)
 
 
 def _qualified(node: Node) -> str:

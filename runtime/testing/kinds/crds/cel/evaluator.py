@@ -14,7 +14,7 @@ from runtime.testing.kinds.crds.cel.library_kubernetes import Format
 from runtime.testing.kinds.crds.cel.library_lists import ZEROS
 from runtime.testing.kinds.crds.cel.library_standard import NO_OVERLOAD
 from runtime.testing.kinds.crds.cel.syntax import CelError, Node
-from runtime.testing.kinds.crds.cel.values import ABSENT, Invalid, Optional, TypeValue, Value, size
+from runtime.testing.kinds.crds.cel.values import ABSENT, Invalid, Optional, TypeValue, UInt, Value, size
 
 CALL_LIMIT: Final = 1_000_000
 _COMPARING: Final = frozenset(["_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"])
@@ -44,7 +44,7 @@ class Evaluation:
 
     def _value(self, node: Node, scope: dict[str, Value]) -> Value:
         if isinstance(node, syntax.Literal):
-            return node.value
+            return UInt(node.value) if node.kind == "uint" else node.value  # type: ignore[call-overload]
         if isinstance(node, syntax.Ident):
             self._spend(1)
             if node in self._checked.type_names:
