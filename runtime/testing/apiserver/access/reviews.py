@@ -43,7 +43,7 @@ class Reviews:
     def _somebody(self, review: JSONObject, user: User) -> JSONObject:
         del user
         spec = review["spec"]
-        extra = {key.lower(): tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
+        extra = {key: tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
         asked = User(spec.get("user") or "", spec.get("uid") or "", tuple(spec.get("groups") or ()), extra)
         return self._access(review, asked)
 

@@ -118,8 +118,28 @@ def test_an_administrator_may_act_as_anybody(admin: Caller) -> None:
     robot = {"Impersonate-User": "system:serviceaccount:default:robot"}
     groups = ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]
     assert who(admin, **robot)["groups"] == groups
+    for given in ("system:authenticated", "system:unauthenticated"):
+        assert who_groups(admin, given) == [given]
     nobody = {"Impersonate-User": "system:anonymous"}
     assert [admin("GET", path, headers=nobody).status for path in ("/readyz", "/apis")] == [200, 403]
+
+
+def who_groups(admin: Caller, given: str) -> Any:
+    """The groups of a member of ``system:masters`` who asks for one more."""
+    connection = admin._connection
+    connection.putrequest("POST", WHO)
+    for name, value in (
+        ("Authorization", admin._authorization["Authorization"]),
+        ("Impersonate-User", "jane"),
+        ("Impersonate-Group", given),
+        ("Impersonate-Group", "system:masters"),
+        ("Content-Length", "2"),
+    ):
+        connection.putheader(name, value)
+    connection.endheaders(b"{}")
+    groups = json.loads(connection.getresponse().read())["status"]["userInfo"]["groups"]
+    groups.remove("system:masters")
+    return groups
 
 
 def test_several_groups_come_in_several_headers(guarded: FakeAPIServer, admin: Caller) -> None:
@@ -277,6 +297,32 @@ def _sent(caller: Caller) -> str:
     return caller._authorization["Authorization"].removeprefix("Bearer ")
 
 
+def test_a_token_begins_with_its_time(guarded: FakeAPIServer, admin: Caller, call: Call) -> None:
+    admin.made(ACCOUNTS, "robot")
+    guarded.skew = 120
+    robot = call(token=request_token(admin))
+    assert robot.get("/api").status == 200
+    guarded.skew = 61
+    assert robot.get("/api").status == 200
+    guarded.skew = 0
+    assert robot.get("/api").status == 401
+
+
+def test_what_is_being_deleted_counts_for_a_minute(guarded: FakeAPIServer, admin: Caller, call: Call) -> None:
+    admin.made(ACCOUNTS, "robot", metadata={"finalizers": ["example.com/hold"]})
+    admin.made(SECRETS, "s", metadata={"finalizers": ["example.com/hold"]})
+    bound = {"kind": "Secret", "apiVersion": "v1", "name": "s"}
+    plain, tied = call(token=request_token(admin)), call(token=request_token(admin, boundObjectRef=bound))
+    assert admin.delete(f"{SECRETS}/s").status == 200
+    assert tied.get("/api").status == 200
+    guarded.skew = 70
+    assert [plain.get("/api").status, tied.get("/api").status] == [200, 401]
+    assert admin.delete(f"{ACCOUNTS}/robot").status == 200
+    assert plain.get("/api").status == 200
+    guarded.skew = 140
+    assert plain.get("/api").status == 401
+
+
 def test_a_token_ends_with_its_account(admin: Caller, call: Call) -> None:
     admin.made(ACCOUNTS, "robot")
     robot = call(token=request_token(admin))
@@ -300,6 +346,8 @@ def test_a_token_ends_with_what_it_is_bound_to(kind: str, admin: Caller, call: C
         assert extra[f"authentication.kubernetes.io/{kind.lower()}-name"] == ["bound"]
         assert extra[f"authentication.kubernetes.io/{kind.lower()}-uid"] == [uid]
     assert admin.delete(f"{paths[kind]}/bound", {"gracePeriodSeconds": 0}).status == 200
+    assert robot.get("/api").status == 401
+    admin.made(paths[kind], "bound", **fields)  # the same name, and another object
     assert robot.get("/api").status == 401
 
 

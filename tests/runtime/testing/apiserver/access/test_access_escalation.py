@@ -166,6 +166,8 @@ def test_an_aggregation_rule_needs_everything(admin: Caller, call: Call) -> None
     assert answer.status == 403
     assert "must have cluster-admin privileges to use an aggregationRule" in answer.body["message"]
     made(admin.post(CLUSTER_ROLES, aggregated))
+    without = call("jane").merge(f"{CLUSTER_ROLES}/sum", {"aggregationRule": None})
+    assert without.status == 403
 
 
 def signing_request() -> str:

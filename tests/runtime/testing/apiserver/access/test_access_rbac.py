@@ -103,6 +103,16 @@ def test_a_role_binding_gives_a_cluster_role_in_its_namespace_only(admin: Caller
     assert jane.get("/api/v1/pods").status == 403
 
 
+def test_a_service_account_is_looked_for_in_its_namespace(admin: Caller, call: Call) -> None:
+    admin.made("/api/v1/namespaces", "other")
+    made(admin.post(BINDINGS, binding("b", "view", account("robot", "other"), kind="ClusterRole")))
+    made(admin.post(BINDINGS, binding("c", "view", {"kind": "ServiceAccount", "name": "local"}, kind="ClusterRole")))
+    names = ("system:serviceaccount:other:robot", "system:serviceaccount:default:robot")
+    assert [call(name).get(PODS).status for name in names] == [200, 403]
+    names = ("system:serviceaccount:default:local", "system:serviceaccount:other:local")
+    assert [call(name).get(PODS).status for name in names] == [200, 403]
+
+
 def test_permissions_come_and_go_with_roles_and_bindings(admin: Caller, call: Call) -> None:
     jane = call("jane")
     made(admin.post(BINDINGS, binding("b", "r", person("jane"))))

@@ -20,7 +20,7 @@ import pytest
 from runtime import GVR
 from runtime.client import Unauthorized, load_client
 from runtime.testing.apiserver import FakeAPIServer
-from runtime.testing.apiserver.tls import server_context
+from runtime.testing.apiserver.tls import server_context, shake_hands
 from runtime.testing.certs import Authority, KeyPair
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, eventually
 
@@ -194,6 +194,16 @@ def test_a_watch_ends_when_its_client_goes_and_when_the_server_stops(secure: Fak
     assert ended.wait(20)
     reader.join()
     connection.close()
+
+
+def test_who_says_nothing_is_given_up() -> None:
+    pair = Authority.create().serving(["localhost"])
+    context = server_context(pair.certificate, pair.key)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        encrypted = context.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+        with encrypted, pytest.raises(TimeoutError):
+            shake_hands(encrypted, 0.01)
 
 
 def test_what_is_no_certificate_is_named() -> None:
