@@ -20,7 +20,8 @@ def causes(answer: Answer) -> list[tuple[str, str]]:
 
 
 def test_system_fields_of_a_new_object_are_the_servers_and_owned_by_nobody(api: Http) -> None:
-    given: dict[str, Any] = {"uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5}
+    given: dict[str, Any] = {"uid": "mine", "deletionGracePeriodSeconds": 5}
+    given["deletionTimestamp"] = "2020-01-01T00:00:00Z"
     made = api.post(CONFIGMAPS, configmap(**given, creationTimestamp="2020-01-01T00:00:00Z", selfLink="/x")).body
     metadata = made["metadata"]
     assert metadata["uid"] != "mine"
