@@ -130,11 +130,13 @@ class GarbageCollector:
             self._unknown = set()
         if new is not None:
             self._schedule(at, [key])
-        elif old is not None:
-            metadata = old.metadata
+        if old is None:
+            return
+        metadata = old.metadata
+        if new is None:
             self._schedule(at, self._dependents.get(metadata["uid"], ()))
-            # An owner may have waited for this object.
-            self._schedule(at, filter(None, (self._owner_key(key, each) for each in _references(metadata))))
+        # An owner may have waited for this object, or for being given up by it.
+        self._schedule(at, filter(None, (self._owner_key(key, each) for each in _references(metadata))))
 
     def _index(self, key: _Key, new: Stored | None) -> None:
         for uid in self._owners.pop(key, ()):

@@ -350,6 +350,13 @@ def test_kubectl_goes_over_to_the_server_without_conflicts_in_what_it_has_applie
     assert json.loads(kept) == wanted
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"apiVersion": "v2", "kind": "ConfigMap", "data": {"k": "1"}}'])
+def test_an_annotation_that_says_nothing_of_this_object_allows_nothing(api: Http, text: str) -> None:
+    live = {**configmap("a", k="1"), "metadata": {"name": "a", "annotations": {LAST_APPLIED: text}}}
+    assert api.post(f"{CONFIGMAPS}?fieldManager=kubectl-client-side-apply", live).status == 201
+    assert api.apply(f"{CONFIGMAPS}/a", configmap("a", k="2"), "kubectl").status == 409
+
+
 def test_what_others_have_changed_since_is_a_conflict_for_kubectl_too(api: Http) -> None:
     applied = configmap("a", k="1", other="1")
     live = {**applied, "metadata": {"name": "a", "annotations": {LAST_APPLIED: json.dumps(applied)}}}

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver.namespaces import deletion_conditions
 from runtime.testing.clock import FakeClock
+from runtime.types import GVR
 from tests.runtime.testing.apiserver.apiserver_helpers import (
     CONFIGMAPS,
     CRDS,
@@ -366,3 +368,36 @@ def test_preconditions_of_a_namespace(api: Http) -> None:
     assert (answer.status, answer.body["details"]) == (409, {"name": "n", "kind": "namespaces"})
     answer = api.delete(f"{path}/n", {**OPTIONS, "preconditions": {"resourceVersion": "1"}})
     assert (answer.status, answer.body["details"]) == (409, {"name": "n", "kind": "namespaces"})
+
+
+def test_the_condition_of_a_namespace_knows_since_when_it_is_as_it_is(server: FakeAPIServer, api: Http) -> None:
+    made = api.made(CONFIGMAPS, "a", metadata={"finalizers": ["example.com/f"]})
+    kind = server.registry.lookup(GVR("", "v1", "configmaps"))
+    stored = server.store.get(("", "configmaps"), "default", made["metadata"]["name"])
+    assert kind is not None
+    assert stored is not None
+    foreign = {"type": "Other", "status": "True"}
+    first = deletion_conditions([foreign], [(kind, stored)], "T1")
+    second = deletion_conditions(first, [], "T2")
+    assert second[0] == foreign
+    since = {each["type"]: each["lastTransitionTime"] for each in second[1:]}
+    assert since == {
+        "NamespaceDeletionDiscoveryFailure": "T1",
+        "NamespaceDeletionGroupVersionParsingFailure": "T1",
+        "NamespaceDeletionContentFailure": "T1",
+        "NamespaceContentRemaining": "T2",
+        "NamespaceFinalizersRemaining": "T2",
+    }
+
+
+def test_nothing_depends_on_events(api: Http) -> None:
+    path = "/api/v1/namespaces/default/events"
+    api.made(path, "e", involvedObject={"kind": "Pod", "name": "p", "namespace": "default"})
+    assert api.delete(f"{path}/e", {**OPTIONS, "propagationPolicy": "Foreground"}).body["kind"] == "Status"
+
+
+def test_a_job_keeps_the_policy_of_its_own_finalizer(api: Http) -> None:
+    path = "/apis/batch/v1/namespaces/default/jobs"
+    spec = {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}
+    api.made(path, "a", metadata={"finalizers": ["foregroundDeletion"]}, spec=spec)
+    assert api.delete(f"{path}/a").body["metadata"]["finalizers"] == ["foregroundDeletion"]
