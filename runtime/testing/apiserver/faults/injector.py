@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.errors import StatusError
@@ -23,8 +24,7 @@ from runtime.testing.apiserver.store import Store
 Serve = Callable[[Store | None], Response]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """:param what: what to send.
     :param fault: the id of the fault that decided it, or else of the last one that delayed it; "" for none.
     """

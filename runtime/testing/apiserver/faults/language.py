@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
+
+import msgspec
 
 from runtime.testing.apiserver.faults.frequency import Frequency
 from runtime.testing.apiserver.faults.rules import ANY, CHANGES, At, Effect, Match, Patterns, Rule, Selection, When
@@ -27,8 +27,7 @@ class BadFault(ValueError):
     """A fault that cannot be understood; the text names the place in it, and what would do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """:param rules: each with the id it asks for.
     :param seed: None where none is given.
     """
@@ -150,6 +149,8 @@ def _refuse_unknown(given: Mapping[object, object], known: Iterable[str]) -> Non
     words = list(known)
     for key in given:
         if key not in words:
+            import difflib  # only who errs waits for it
+
             near = difflib.get_close_matches(str(key), words, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(words)}"
             raise BadFault(f"{key}: there is no such word: {hint}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
+
+import msgspec
 
 from runtime.testing.apiserver.faults.frequency import Frequency, Meter
 from runtime.testing.apiserver.options import boolean
@@ -15,8 +16,7 @@ from runtime.types import JSONObject
 When = Literal["before", "after"]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request as faults see it. Empty texts where the request names none.
 
     :param user: the name of who asks, "" where that is unknown.
@@ -32,7 +32,7 @@ class Asked:
     user_agent: str
     user: str = ""
     groups: tuple[str, ...] = ()
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = {}
 
     @property
     def whose(self) -> tuple[str, ...]:
@@ -44,8 +44,7 @@ class Asked:
 Match = Callable[[Asked], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Patterns:
+class Patterns(msgspec.Struct, frozen=True):
     """Texts that fit one of ``wanted`` (all, if there are none), and none of ``unwanted``. ``*``, ``?`` and ``[...]``
     are those of a shell."""
 
@@ -58,8 +57,7 @@ class Patterns:
         return not self.wanted or any(fnmatchcase(text, each) for each in self.wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """Which requests. ``fields`` are those of :class:`Asked`; ``query`` its parameters, an absent one being empty."""
 
     fields: tuple[tuple[str, Patterns], ...] = ()
@@ -74,8 +72,7 @@ class Selection:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class At:
+class At(msgspec.Struct, frozen=True):
     """Which events of a watch; counted anew in each. Bookmarks and errors only where ``type`` says so."""
 
     type: Patterns
@@ -91,8 +88,7 @@ ANY = Patterns()
 CHANGES = Patterns(("ADDED", "MODIFIED", "DELETED"))
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(msgspec.Struct, frozen=True):
     """What happens; see ``docs/faults.md``. Durations are seconds of the server's clock.
 
     :param delay: between these two.
@@ -119,8 +115,7 @@ class Effect:
     restart: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What a fault says; immutable."""
 
     selection: Selection
@@ -150,24 +145,24 @@ class Rule:
         return self.within_watches or self.effect.stall is not None
 
 
-@dataclass(eq=False)
 class Fault:
     """One fault of a server, and how often it has struck. Thread-safe.
 
     :ivar id: names it; unique in its server.
+    :ivar made_at: the store's version then.
     :ivar events: the events of watches it has struck.
+    :ivar removed: set once it strikes no more.
     """
 
-    id: str
-    rule: Rule
-    seed: str
-    made_at: int = 0  # the store's version then
-    events: int = field(default=0, init=False)
-    removed: threading.Event = field(default_factory=threading.Event, init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, id_: str, rule: Rule, seed: str, made_at: int = 0) -> None:
+        self.id = id_
+        self.rule = rule
+        self.made_at = made_at
+        self.events = 0
+        self.removed = threading.Event()
+        self._seed = seed
         self._lock = threading.Lock()  # guards the meter and `events`
-        self._meter = Meter(self.rule.frequency, self.seed)
+        self._meter = Meter(rule.frequency, seed)
 
     @property
     def hits(self) -> int:
@@ -197,7 +192,7 @@ class Fault:
             return None
         with self._lock:
             # A watch that is opened again is another one, or the same event would be struck for ever.
-            return Meter(self.rule.at.frequency, f"{self.seed}|{asked.whose}|{self._meter.turn(asked.whose)}")
+            return Meter(self.rule.at.frequency, f"{self._seed}|{asked.whose}|{self._meter.turn(asked.whose)}")
 
     def struck_event(self) -> None:
         with self._lock:

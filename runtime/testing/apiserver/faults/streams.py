@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+import msgspec
 import orjson
 
 from runtime.clock import Clock
@@ -28,8 +28,7 @@ class _End(Exception):
     """The stream ends here, properly."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Laid:
+class _Laid(msgspec.Struct, frozen=True):
     """A fault that was laid upon this stream. Without a meter it strikes everything."""
 
     fault: Fault
