@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from runtime.testing.kinds import events, paths
+from runtime.testing.kinds import autoscaling, events, paths
 from runtime.testing.kinds.model import Behaviour, Kind
 from runtime.testing.kinds.rows import EVENT_FIELDS, POD_FIELDS, ROWS, Row
 from runtime.testing.kinds.schemas import REF, resolve
-from runtime.types import JSONObject
+from runtime.types import GVR, JSONObject
 
 _NO_WEBHOOKS = "this server keeps webhook configurations, but calls no webhook"
 _NO_POLICIES = "this server keeps admission policies, but applies none"
@@ -21,6 +21,13 @@ _WARNINGS = {
     "MutatingAdmissionPolicyBinding": _NO_POLICIES,
     "ValidatingAdmissionPolicy": _NO_POLICIES,
     "ValidatingAdmissionPolicyBinding": _NO_POLICIES,
+}
+
+
+# Versions that are stored as another one: how, and how they are read.
+_CONVERSIONS = {
+    GVR("events.k8s.io", "v1", "events"): (events.to_core, events.to_new),
+    GVR("autoscaling", "v1", "horizontalpodautoscalers"): (autoscaling.to_v2, autoscaling.to_v1),
 }
 
 
@@ -59,7 +66,7 @@ _read_pod = selectable_fields({k: v for k, v in POD_FIELDS.items() if k != "stat
 def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
     """A :class:`Kind` for each row, with the behaviour the caller makes for it."""
     for row in ROWS:
-        new_event = row.gvr.group == "events.k8s.io"
+        to_storage, from_storage = _CONVERSIONS.get(row.gvr, (None, None))
         labels: Callable[[JSONObject], Mapping[str, str]]
         if row.kind == "Event":
             labels = _event_labels
@@ -86,8 +93,8 @@ def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
             graceful_deletion=row.kind == "Pod",
             field_labels=labels,
             stored_as=("", "events") if row.kind == "Event" else None,
-            to_storage=events.to_core if new_event else None,
-            from_storage=events.to_new if new_event else None,
+            to_storage=to_storage,
+            from_storage=from_storage,
             review=row.review,
             warning=_WARNINGS.get(row.kind, ""),
         )

@@ -30,6 +30,8 @@ _QUEUING: Final = {"handSize": 8, "queues": 64, "queueLengthLimit": 50}
 def default_autoscaler(obj: JSONObject) -> None:
     spec = obj["spec"]
     spec.setdefault("minReplicas", 1)
+    if obj.get("apiVersion") == "autoscaling/v1":
+        return
     if not spec.get("metrics"):
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": dict(_CPU_TARGET)}}]
     behavior = spec.get("behavior")
