@@ -35,12 +35,11 @@ class AuditFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._lock = threading.Lock()  # guards both below
+        self._lock = threading.Lock()
         try:
             self._out = sys.stdout if str(path) == "-" else Path(path).open("a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise AuditLogError(f"{path}: {error.strerror or error}") from error
-        self._closed = False
 
     def started(self, entry: AuditEntry, now: datetime) -> None:
         """A watch, or another answer that is sent as it comes, begins; :meth:`completed` follows at its end."""
@@ -56,15 +55,13 @@ class AuditFile:
     def _write(self, event: JSONObject) -> None:
         line = orjson.dumps(event).decode() + "\n"
         with self._lock:
-            if not self._closed:
-                self._out.write(line)
-                self._out.flush()
+            self._out.write(line)
+            self._out.flush()
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._out is not sys.stdout:
-                self._out.close()
+        """Nothing may be written afterwards."""
+        if self._out is not sys.stdout:
+            self._out.close()
 
 
 def _event(entry: AuditEntry, stage: str, now: datetime, answer: bytes) -> JSONObject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import yaml
 
 from tests.runtime.testing.apiserver.apiserver_helpers import WIDGET_CRD, widget
+from tests.support.etcd_process import etcd_binary
+from tests.support.standin_apiserver import assets
 
 pytest_plugins = ["pytester"]
 
@@ -32,7 +35,9 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("TEST_ASSET_ETCD", raising=False)
     monkeypatch.delenv("TEST_ASSET_KUBE_APISERVER", raising=False)
 
-    def run(code: str, *options: str) -> pytest.RunResult:
+    def run(code: str, *options: str, assets: Path | None = None) -> pytest.RunResult:
+        if assets is not None:
+            monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
         pytester.makepyfile(HEAD + code)
         plugins = [f"-p{name}" for name in ("runtime.testing.pytest_plugin", *OFF)]
         return pytester.runpytest_inprocess(*plugins, "--strict-markers", "-rs", *options)
@@ -187,6 +192,55 @@ def test_without_programs_the_real_half_is_skipped_and_says_why(run: Run) -> Non
     result = run(EITHER, "-v")
     result.assert_outcomes(passed=2, skipped=1)
     result.stdout.fnmatch_lines(["*test_either?fake?*PASSED*", "*test_either?real?*SKIPPED*", "*KUBEBUILDER_ASSETS*"])
+
+
+@pytest.mark.etcd
+@pytest.mark.skipif(etcd_binary() is None, reason="no etcd on this machine")
+def test_all_tests_share_one_control_plane(run: Run, pytester: pytest.Pytester) -> None:
+    """With a stand-in for kube-apiserver. No test takes it for its own, and it ends with the session."""
+    (pytester.path / "widget.yaml").write_text(yaml.safe_dump(WIDGET_CRD))
+    tried = run(
+        """
+from pathlib import Path
+
+pytestmark = pytest.mark.control_plane
+seen = []
+
+@pytest.fixture(autouse=True)
+def watchful():
+    before = children()
+    yield
+    assert children() == before
+
+def children():
+    return {pid for each in Path("/proc/self/task").glob("*/children") for pid in each.read_text().split()}
+
+@pytest.mark.parametrize("_", [1, 2])
+def test_shared(api_server, kube_client, kube_namespace, _):
+    kube_client.resource(MAPS, kube_namespace).create({"metadata": {"name": "a"}})
+    seen.append(api_server)
+
+@pytest.mark.fake_api_server(manifests="widget.yaml", authorization_mode="RBAC", tls=True)
+def test_what_a_real_one_has_anyway(api_server, kube_client):
+    assert not kube_client.resource(WIDGETS, "default").list().items
+
+@pytest.mark.fake_api_server(history=5)
+def test_what_a_real_one_cannot_have(api_server):
+    pass
+
+def test_last(api_server):
+    if type(api_server).__name__ == "ControlPlane":
+        assert {id(each) for each in seen if type(each) is type(api_server)} == {id(api_server)}
+        print("folder", api_server.folder)
+""",
+        "-s",
+        "-rfE",
+        assets=assets(pytester.path / "bin"),
+    )
+    tried.assert_outcomes(passed=9, errors=1)
+    tried.stdout.fnmatch_lines(["*cannot_have?real?*does not take the arguments history*"])
+    (folder,) = re.findall(r"folder (\S+)", str(tried.stdout))
+    assert not Path(folder).exists()
 
 
 def test_the_mark_selects(run: Run) -> None:
