@@ -31,6 +31,7 @@ UPDATE, APPLY = "Update", "Apply"
 BEFORE_FIRST_APPLY = "before-first-apply"
 _ANCIENT = "ancient-changes"
 _MAX_UPDATERS = 10
+_FIELDS_TYPE = "FieldsV1"
 
 # Nobody owns what only the server sets.
 _UNOWNED = frozenset(
@@ -271,13 +272,15 @@ def _given_or(given: Any, before: Any) -> Managed:
 
 
 def decode(entries: Sequence[Any]) -> Managed:
-    """From the wire. Raises 400 for what is no list of entries."""
+    """From the wire. Raises 400 for what is no list of complete entries."""
     managed: Managed = {}
     for entry in entries:
         if not isinstance(entry, dict):
             raise bad_request("metadata.managedFields must be a list of objects")
         if entry.get("operation") not in (UPDATE, APPLY):
             raise bad_request(f"metadata.managedFields: unknown operation {quote(entry.get('operation'))}")
+        if not entry.get("apiVersion") or entry.get("fieldsType") != _FIELDS_TYPE:
+            raise bad_request("metadata.managedFields: an entry must have an apiVersion, and fieldsType FieldsV1")
         manager = Manager(
             str(entry.get("manager", "")),
             str(entry["operation"]),
@@ -309,7 +312,7 @@ def _encoded(manager: Manager, entry: Entry) -> JSONObject:
     }
     if entry.time:
         encoded["time"] = entry.time
-    encoded["fieldsType"] = "FieldsV1"
+    encoded["fieldsType"] = _FIELDS_TYPE
     encoded["fieldsV1"] = fieldset.encode(entry.paths)
     if manager.subresource:
         encoded["subresource"] = manager.subresource
@@ -317,8 +320,8 @@ def _encoded(manager: Manager, entry: Entry) -> JSONObject:
 
 
 def _is_reset(value: object) -> bool:
-    """An empty list, or one empty entry: the client asks to forget all owners."""
-    return value == [] or value == [{}]
+    """One empty entry: the client asks to forget all owners."""
+    return value == [{}]
 
 
 def _conflict(conflicts: dict[Manager, Paths]) -> StatusError:

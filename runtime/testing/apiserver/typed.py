@@ -35,7 +35,8 @@ class Type:
         self.atomic = _is_atomic(schema)
         self.keys: tuple[str, ...] = _list_keys(schema)
         self.is_set = not self.atomic and not self.keys and _is_list(schema) and _is_set(schema)
-        self.type = str(schema.get("type", ""))
+        untyped = schema.get("x-quantity") or schema.get("x-kubernetes-int-or-string")
+        self.type = "" if untyped else str(schema.get("type", ""))
         self._properties: Mapping[str, Any] = schema.get("properties") or {}
 
     def names(self, name: str) -> bool:
@@ -176,10 +177,10 @@ def _key_value(item: Any, key: str, node: Type) -> Any:
 
 
 def misfits(value: Any, node: Type, path: str = "") -> Iterator[str]:
-    """Why fields of ``value`` could not be owned: maps and lists in each other's place, items that cannot be told
+    """Why fields of ``value`` could not be owned: values of another type than the schema's, items that cannot be told
     apart."""
-    expected = {"object": ("map", dict), "array": ("list", list)}.get(node.type)
-    if expected is not None and value is not None and not isinstance(value, expected[1]):
+    expected = _EXPECTED.get(node.type)
+    if value is not None and expected is not None and not _is_of(value, expected[1]):
         yield f"{path}: expected {expected[0]}, got {value!r}"
     elif isinstance(value, dict):
         for name, child in value.items():
@@ -191,6 +192,20 @@ def misfits(value: Any, node: Type, path: str = "") -> Iterator[str]:
         for index, item in enumerate(value):
             name = text((item_element(item, node),)) if granular else f"[{index}]"
             yield from misfits(item, node.item, f"{path}{name}")
+
+
+_EXPECTED: Mapping[str, tuple[str, tuple[type, ...]]] = {
+    "object": ("map", (dict,)),
+    "array": ("list", (list,)),
+    "integer": ("numeric (int or float)", (int, float)),
+    "number": ("numeric (int or float)", (int, float)),
+    "string": ("string", (str,)),
+    "boolean": ("boolean", (bool,)),
+}
+
+
+def _is_of(value: object, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and isinstance(value, bool) is (types == (bool,))
 
 
 def _item_misfits(items: Sequence[Any], node: Type, path: str) -> Iterator[str]:

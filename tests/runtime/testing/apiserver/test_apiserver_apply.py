@@ -379,3 +379,36 @@ def test_metadata_that_is_written_with_the_status_is_owned_with_it(api: Http, wi
     assert owners(body)["ctl"] == owned, "labels are not changed with the status"
     body = api.merge(f"{widgets}/w/status?fieldManager=ctl", change).body
     assert owners(body)["ctl"] == {"f:status": {".": {}, "f:replicas": {}}}
+
+
+@pytest.mark.parametrize("spec", [{"replicas": "x"}, {"replicas": True}, {"size": 1}, {"parts": {}}, {"words": [1]}])
+def test_an_applied_value_of_another_type_cannot_be_owned(api: Http, widgets: str, spec: dict[str, Any]) -> None:
+    answer = api.apply(f"{widgets}/w", widget("w", **spec))
+    assert answer.status == 500
+    assert answer.body["message"].startswith("failed to create typed patch object")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"manager": "m", "operation": "Other", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}},
+        {"manager": "m", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {}},
+        {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsV1": {}},
+        {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV2", "fieldsV1": {}},
+    ],
+)
+def test_owners_that_cannot_be_read_are_not_taken_over(api: Http, entry: dict[str, Any]) -> None:
+    before = api.apply(f"{CONFIGMAPS}/a", configmap(k="v")).body["metadata"]["managedFields"]
+    answer = api.merge(f"{CONFIGMAPS}/a", {"metadata": {"managedFields": [entry]}})
+    assert (answer.status, answer.body["metadata"]["managedFields"]) == (200, before)
+    answer = api.merge(f"{CONFIGMAPS}/a", {"metadata": {"managedFields": []}})
+    assert answer.body["metadata"]["managedFields"] == before, "an empty list forgets nothing"
+
+
+def test_quantities_and_ports_may_be_numbers_or_texts(api: Http) -> None:
+    container = {"name": "c", "image": "i", "resources": {"limits": {"cpu": 1}}}
+    probe = {"httpGet": {"port": "web"}}
+    spec = {"containers": [{**container, "livenessProbe": probe}]}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    answer = api.apply("/api/v1/namespaces/default/pods/p", body)
+    assert (answer.status, answer.body["spec"]["containers"][0]["resources"]["limits"]) == (201, {"cpu": "1"})
