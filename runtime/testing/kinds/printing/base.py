@@ -51,10 +51,12 @@ class Printer:
     """The columns of one kind.
 
     :param name_first: the object's name is the first column; else it is one of ``columns``.
+    :param name: what stands there as the name.
     """
 
-    def __init__(self, *columns: Col | Timed, name_first: bool = True) -> None:
+    def __init__(self, *columns: Col | Timed, name_first: bool = True, name: Cell | None = None) -> None:
         self._columns = columns
+        self._name = name or at("metadata.name", "")
         self.name_first = name_first
 
     def definitions(self) -> Sequence[Mapping[str, object]]:
@@ -71,7 +73,7 @@ class Printer:
 
     def cells(self, obj: JSONMapping, now: datetime) -> list[object]:
         cells = [each.read(obj, now) for each in self._columns]
-        return [(obj.get("metadata") or {}).get("name", ""), *cells] if self.name_first else cells
+        return [self._name(obj), *cells] if self.name_first else cells
 
 
 def at(path: str, unset: object = NONE) -> Cell:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from runtime.testing.kinds import paths
 from runtime.testing.kinds.durations import age
-from runtime.testing.kinds.printing import network, pods, workloads
+from runtime.testing.kinds.printing import cluster, network, pods, workloads
 from runtime.testing.kinds.printing.base import AGE, Col, Printer, Timed, at, count, text
 from runtime.types import JSONMapping
 
@@ -145,6 +145,7 @@ _BINDING = Printer(
 CREATED = Printer(Col("Created At", at("metadata.creationTimestamp", None), "date"))
 
 PRINTERS: dict[tuple[str, str], Printer] = {
+    **cluster.PRINTERS,
     ("", "Pod"): pods.POD,
     ("", "Service"): network.SERVICE,
     ("", "Endpoints"): network.ENDPOINTS,
@@ -206,13 +207,6 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     ("rbac.authorization.k8s.io", "ClusterRole"): CREATED,
     ("rbac.authorization.k8s.io", "RoleBinding"): _BINDING,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): _BINDING,
-    ("storage.k8s.io", "StorageClass"): Printer(
-        Col("Provisioner", at("provisioner", "")),
-        Col("ReclaimPolicy", at("reclaimPolicy", "Delete")),
-        Col("VolumeBindingMode", at("volumeBindingMode", "Immediate")),
-        Col("AllowVolumeExpansion", text("allowVolumeExpansion", "false")),
-        AGE,
-    ),
     ("scheduling.k8s.io", "PriorityClass"): Printer(
         Col("Value", at("value", 0), "integer"),
         Col("Global-Default", text("globalDefault", "false"), "boolean"),

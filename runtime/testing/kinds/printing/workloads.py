@@ -7,6 +7,7 @@ from datetime import datetime
 from runtime.testing.kinds import paths
 from runtime.testing.kinds.durations import parse_time, short
 from runtime.testing.kinds.printing.base import AGE, NONE, Col, Printer, Timed, at, selector, since, text
+from runtime.testing.kinds.printing.cluster import targets
 from runtime.types import JSONMapping
 
 
@@ -161,7 +162,7 @@ def _scale_target(obj: JSONMapping) -> object:
 
 AUTOSCALER = Printer(
     Col("Reference", _scale_target),
-    Col("Targets", lambda obj: "<unknown>" if (obj.get("spec") or {}).get("metrics") else NONE),
+    Col("Targets", targets),
     Col("MinPods", text("spec.minReplicas", "<unset>")),
     Col("MaxPods", at("spec.maxReplicas", 0), "integer"),
     Col("Replicas", at("status.currentReplicas", 0), "integer"),
