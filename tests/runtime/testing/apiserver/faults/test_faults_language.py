@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from runtime.testing.apiserver.faults import Asked, BadFault, Faults
+from runtime.testing.apiserver.faults import Asked, BadFault, Faults, language
 from runtime.testing.apiserver.faults.language import read_document, read_fault
 from runtime.testing.apiserver.faults.rules import Effect
 
@@ -286,3 +289,34 @@ def test_delays_add_up_before_the_first_that_does_more() -> None:
     faults.add(status=503)
     assert faults.strike(asked()) == [slow, first]
     assert faults.strike(asked()) == [slow, slower, first]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 600),
+    st.floats(),
+    st.sampled_from(["", "get", "watch", "!watch", "before", "after", "*", "["]),
+    st.lists(st.one_of(st.integers(-1, 5), st.floats(), st.sampled_from(["get", "before"])), max_size=3),
+    st.dictionaries(st.sampled_from(["type", "name", "nth", "limit"]), st.sampled_from(["ADDED", 1, [2], ""])),
+)
+WORDS = [*language._SELECTION, "query", *language._FREQUENCY, *language._EFFECT, "at", "id", "faults", "seed", "more"]
+
+
+WRITTEN = st.dictionaries(st.sampled_from(WORDS), VALUES, max_size=5)
+
+
+@given(st.one_of(VALUES, WRITTEN, WRITTEN.map(lambda words: {"delay": 1, **words})))
+def test_whatever_is_written_is_understood_or_refused(written: Any) -> None:
+    try:
+        document = read_document(yaml.safe_dump(written).encode())
+    except BadFault:
+        return
+    for rule, _ in document.rules:
+        assert rule.effect != Effect()
+        assert rule.source.keys() <= set(WORDS)
+        assert yaml.safe_load(yaml.safe_dump(rule.source)) == rule.source
+        faults = Faults()
+        faults.load(rule.source)
+        for verb in ("get", "list", "watch", "create"):
+            assert len(faults.strike(asked(verb))) <= 1

@@ -93,9 +93,12 @@ def test_a_paused_server_ends_no_watch_whose_time_is_over(timed: FakeAPIServer, 
 
 def test_a_later_pause_counts_instead(timed: FakeAPIServer, clock: FakeClock) -> None:
     timed.pause()
+    asking = Asking(timed)
+    eventually(lambda: any(name.startswith(f"apiserver-{timed.port}-") for name in clock.waiting_threads()))
     timed.pause(5)
-    clock.advance(5)
-    assert Asking(timed).join() == [200]
+    while not asking.codes:
+        clock.advance(5)
+    assert asking.join() == [200]
 
 
 def test_a_request_may_pause_the_server_for_all(timed: FakeAPIServer, clock: FakeClock) -> None:
