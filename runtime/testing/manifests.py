@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from runtime.testing.apiserver.codec import parse_documents
+from runtime.testing.apiserver.kubeyaml import parse_documents
 from runtime.types import JSONObject
 
 _SUFFIXES = (".yaml", ".yml", ".json")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import yaml
 
 from runtime.testing.apiserver import errors, ownership
-from runtime.testing.apiserver.codec import parse_yaml
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.kubeyaml import parse_yaml
 from runtime.testing.apiserver.lastapplied import keep_annotation, own_fields
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import clone

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
-import math
 
 import orjson
 import yaml
 
 from runtime.testing.apiserver.errors import bad_request, unsupported_media_type
 from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.kubeyaml import parse_yaml
 from runtime.testing.apiserver.negotiation import JSON, PROTOBUF, YAML
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
@@ -20,8 +19,6 @@ _ACCEPTED = (JSON, YAML, PROTOBUF)
 _SUMMARY = 30  # bytes of a body that a refusal shows
 # What the real server says of an object of a custom kind.
 NOT_MARSHALABLE = "does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
-_MAX_YAML_DEPTH = 500
-_ALIASED_NODES = 400_000  # that a YAML document may always have, however short it is
 
 
 def media_type(request: Request) -> str:
@@ -104,79 +101,6 @@ def fill_type(obj: JSONObject, kind: Kind) -> None:
             f'{kind.kind} in version "{kind.gvr.version}" cannot be handled as a {kind.kind}: json: cannot unmarshal '
             f"{_json_type(obj['metadata'])} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
         )
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as Kubernetes reads it: what looks like a date is a string."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def parse_yaml(text: bytes | str) -> object:
-    """One YAML document as JSON values. Raises :class:`yaml.YAMLError`.
-
-    Most YAML that is sent is JSON, which is read a hundred times faster as such.
-    """
-    if text[:1] in ("{", b"{"):
-        with contextlib.suppress(ValueError):
-            return orjson.loads(text)
-    _check_depth(text)
-    return _AsJson(len(text)).convert(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe loader with fewer types
-
-
-def parse_documents(text: bytes | str) -> list[object]:
-    """All documents of a YAML or JSON file."""
-    documents = yaml.load_all(text, Loader=_Loader)
-    return [_AsJson(len(text)).convert(each) for each in documents if each is not None]
-
-
-def _check_depth(text: bytes | str) -> None:
-    """Refuse what is nested so deeply that libyaml's binding, which recurses in C, would end the whole process."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_YAML_DEPTH:
-                raise yaml.YAMLError("exceeded max depth")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
-class _AsJson:
-    """Turns YAML into JSON values, which know neither keys that are no strings nor aliases.
-
-    :param size: of the text; a value with many more nodes is made of aliases of aliases.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._left = max(size, _ALIASED_NODES)
-
-    def convert(self, value: object) -> object:
-        """Raises :class:`yaml.YAMLError`."""
-        self._left -= 1
-        if self._left < 0:
-            raise yaml.YAMLError("document contains excessive aliasing")
-        if isinstance(value, dict):
-            return {_key(key): self.convert(child) for key, child in value.items()}
-        if isinstance(value, list):
-            return [self.convert(each) for each in value]
-        if isinstance(value, float) and not math.isfinite(value):
-            raise yaml.YAMLError(f"{value} is no JSON number")
-        if value is None or isinstance(value, str | int | float):
-            return value
-        raise yaml.YAMLError(f"{type(value).__name__} is no JSON type")
-
-
-def _key(key: object) -> str:
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    if isinstance(key, str | int | float):
-        return str(key)
-    raise yaml.YAMLError(f"a key must be a string, not {type(key).__name__}")
 
 
 def duplicate_fields(body: bytes) -> tuple[str, ...]:

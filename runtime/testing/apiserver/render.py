@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import orjson
-import yaml
 
+from runtime.testing.apiserver.kubeyaml import dump_yaml
 from runtime.testing.apiserver.log import line
 from runtime.testing.apiserver.negotiation import PROTOBUF, YAML, Representation
-
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_WIDTH = 1 << 30  # lines are not folded
 
 
 def render(body: bytes, representation: Representation) -> bytes:
@@ -19,10 +16,7 @@ def render(body: bytes, representation: Representation) -> bytes:
 
         return protobuf.encode(orjson.loads(body))
     if representation.media == YAML:
-        shown: bytes = yaml.dump(
-            orjson.loads(body), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=_WIDTH, encoding="utf-8"
-        )
-        return shown
+        return dump_yaml(orjson.loads(body))
     if representation.pretty:
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)
     return body + b"\n"

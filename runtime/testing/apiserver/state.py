@@ -10,11 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from runtime.testing.apiserver import crds
-from runtime.testing.apiserver.codec import parse_yaml
 from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.kubeyaml import dump_yaml, parse_yaml
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.store import StorageKey, clone
 from runtime.testing.apiserver.writes import to_storage
@@ -28,8 +26,6 @@ _HEAD = """\
 # Written by FakeAPIServer.save(), read by FakeAPIServer.load(). Every other file here is one object, in
 # GROUP/RESOURCE/[NAMESPACE/]NAME.yaml. Files that are added need neither uid nor resourceVersion.
 """
-
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @dataclass(slots=True)
@@ -79,8 +75,7 @@ def _write_objects(root: Path, key: StorageKey, objects: Iterable[Stored]) -> No
         place = root / (key[0] or _CORE) / key[1] / stored.namespace
         place.mkdir(parents=True, exist_ok=True)
         obj = {"apiVersion": stored.obj["apiVersion"], "kind": stored.obj["kind"], **stored.copy()}
-        with (place / f"{stored.name}.yaml").open("w", encoding="utf-8") as out:
-            yaml.dump(obj, out, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        (place / f"{stored.name}.yaml").write_bytes(dump_yaml(obj, sort_keys=False))
 
 
 def _swap(whole: Path, folder: Path) -> None:

@@ -170,12 +170,12 @@ class _Message:
     def __init__(self, described: tuple[_Field, ...]) -> None:
         self._by_number = {each.number: each for each in described}
         self._in_order = sorted(described, key=lambda each: each.number)
-        self._always = [each for each in described if each.presence == "!" and each.kind in _ZEROS and not each.shape]
+        always = (each for each in described if each.presence == "!" and not each.shape)
+        # Go's zero values, which JSON shows; no bytes at all are null there.
+        self._zeros = {each.name: _ZEROS[each.kind] for each in always if each.kind in _ZEROS and each.kind != "bytes"}
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            each.name: _ZEROS[each.kind] for each in self._always if each.kind != "bytes"
-        }  # Go's zero values, which JSON shows
+        found: dict[str, Any] = dict(self._zeros)
         for number, wire_type, raw in fields(data):
             field = self._by_number.get(number)
             if field is None:
@@ -192,7 +192,7 @@ class _Message:
     def _put(self, found: dict[str, Any], field: _Field, value: Any) -> None:
         if field.inline:
             found.update(value)
-        elif value is None or (value == _ZEROS.get(field.kind) and (not field.presence or field.kind == "bytes")):
+        elif value is None or (value == _ZEROS.get(field.kind) and not field.presence):
             found.pop(field.name, None)
         else:
             found[field.name] = value

@@ -68,6 +68,7 @@ def test_a_document_of_open_api_is_kept_by_its_hash(api: Http) -> None:
     moved = api.get(f"{path}?hash=0123")
     assert (moved.status, moved.headers["location"]) == (301, [url])
     assert api.get(path).headers["cache-control"] == ["no-cache, private"]
+    assert api.get("/openapi/v3?hash=0123").status == 200  # it has no hash of its own
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ def pack(**obj: Any) -> bytes:
         (f"{JSON};stream=watch", JSON, "ConfigMap"),
         (f"{YAML};stream=watch", JSON, None),
         (f"{JSON};stream=other", JSON, None),
+        (f"{JSON};sv=v1", JSON, "ConfigMap"),
+        (f"{JSON};sv=v2", JSON, None),
         ("application/cbor", JSON, None),
         ("application/cbor,application/json", JSON, "ConfigMap"),
     ],
@@ -167,6 +169,14 @@ def test_a_session_in_protobuf(api: Http) -> None:
     options = protobuf.encode({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0})
     deleted = api("DELETE", f"{CONFIGMAPS}/a", options, content_type=PROTOBUF, headers=headers)
     assert (deleted.status, unpack(deleted.data)["status"]) == (200, "Success")
+
+
+def test_a_body_need_not_say_what_it_is(api: Http) -> None:
+    message = protobuf.open_envelope(pack(metadata={"name": "a"})).raw
+
+    made = api("POST", CONFIGMAPS, b"k8s\x00\x12" + bytes([len(message)]) + message, content_type=PROTOBUF)
+
+    assert (made.status, made.body["kind"]) == (201, "ConfigMap")
 
 
 def test_a_scale_in_protobuf(api: Http) -> None:

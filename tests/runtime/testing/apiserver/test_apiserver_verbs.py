@@ -256,7 +256,7 @@ def test_unknown_and_duplicate_fields_warn_or_fail(api: Http, widgets: str) -> N
 
 
 def test_yaml_goes_in_and_out(api: Http) -> None:
-    text = b"metadata:\n  name: y\n  annotations: {day: 2020-01-01}\ndata: {k: v}\n"
+    text = b"metadata:\n  name: yy\n  annotations: {day: 2020-01-01}\ndata: {k: v}\n"
     answer = api("POST", CONFIGMAPS, text, content_type="application/yaml", headers={"Accept": "application/yaml"})
     assert answer.status == 201
     assert answer.headers["content-type"] == ["application/yaml"]

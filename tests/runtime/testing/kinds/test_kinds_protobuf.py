@@ -172,6 +172,47 @@ def test_numbers_of_the_wire() -> None:
     }
 
 
+def fields_of(api_version: str, kind: str, data: bytes) -> JSON:
+    found = decode(api_version, kind, data)
+    return {name: value for name, value in found.items() if name not in ("kind", "apiVersion")}
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "data", "fields"),
+    [
+        ("v1", "ConfigMap", b"\x12\x03\x0a\x01k", {"data": {"k": ""}}),  # an entry of a map without a value
+        ("v1", "ResourceRequirements", b"\x0a\x03\x0a\x01k", {"limits": {"k": "0"}}),
+        ("v1", "ContainerPort", b"", {"containerPort": 0}),  # shown though it was not sent: JSON has no omitempty
+        ("v1", "ContainerPort", b"\x18\x05\x18\x00", {"containerPort": 0}),
+        ("v1", "ContainerPort", b"\x10\x05\x10\x00", {"containerPort": 0}),  # hostPort is not shown
+        ("v1", "ObjectMeta", b"\x38" + b"\xff" * 9 + b"\x7f", {"generation": -1}),
+        ("v1", "ObjectMeta", b"\xf9\x07" + b"x" * 8 + b"\xfd\x07xxxx\x38\x01", {"generation": 1}),
+        ("certificates.k8s.io/v1", "CertificateSigningRequestSpec", b"\x0a\x00", {"request": "", "signerName": ""}),
+        ("certificates.k8s.io/v1", "CertificateSigningRequestSpec", b"", {"signerName": ""}),
+        ("v1", "ObjectMeta", b"\x42\x02\x10\x07", {"creationTimestamp": "1970-01-01T00:00:00Z"}),
+        (
+            "v1",
+            "ObjectMeta",  # the first second of the year 1
+            b"\x42\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01",
+            {"creationTimestamp": "0001-01-01T00:00:00Z"},
+        ),
+    ],
+)
+def test_what_stands_for_nothing(api_version: str, kind: str, data: bytes, fields: JSON) -> None:
+    assert fields_of(api_version, kind, data) == fields
+
+
+def test_bytes_do_not_depend_on_the_order_of_a_map() -> None:
+    head = {"apiVersion": "v1", "kind": "ConfigMap"}
+    assert encode({**head, "data": {"b": "", "a": ""}}) == encode({**head, "data": {"a": "", "b": ""}})
+
+
+def test_a_schema_of_further_properties_allows_them() -> None:
+    """For those who look at the boolean first."""
+    schema = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "JSONSchemaProps", "additionalProperties": {"type": "x"}}
+    assert b"\x08\x01" in open_envelope(encode(schema)).raw
+
+
 def test_a_frame_of_a_watch() -> None:
     frame = watch_event("ADDED", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
 
@@ -194,6 +235,15 @@ def test_a_frame_of_a_watch() -> None:
         (b"k8s\x00\x0b", "illegal wireType 3"),
         (b"k8s\x00\x0a\x0a\x0a\x02v1\x12\x04Boat", 'no kind "Boat" is registered for version "v1"'),
         (b"k8s\x00\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x02\x08\x01", "wrong wireType = 0 for field metadata"),
+        (b"k8s\x00\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x04ab", "unexpected EOF"),
+        (
+            b"k8s\x00\x0a\x10\x0a\x02v1\x12\x0aObjectMeta\x12\x0d\x42\x0b\x08" + b"\xff" * 8 + b"\x7f\x10",
+            "unexpected EOF",
+        ),
+        (
+            b"k8s\x00\x0a\x10\x0a\x02v1\x12\x0aObjectMeta\x12\x0c\x42\x0a\x08" + b"\xff" * 8 + b"\x7f",
+            "a time out of range",
+        ),
     ],
 )
 def test_what_is_no_protobuf_is_refused(data: bytes, why: str) -> None:
