@@ -30,7 +30,8 @@ _MARKS = f"""\
 _REAL = {"authorization_mode": "RBAC", "tls": True}  # arguments that a real control plane has anyway
 _SHOWN = 30  # requests in the report of a failed test
 
-_plane_key = pytest.StashKey["ControlPlane"]()
+_plane_key = pytest.StashKey["ControlPlane"]()  # of the session
+_server_key = pytest.StashKey["APIServer"]()  # of a test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,8 +65,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and report.when == "call":
-        server = getattr(item, "funcargs", {}).get("api_server") or getattr(item, "funcargs", {}).get("fake_api_server")
+    if report.failed and report.when != "teardown":
+        server = item.stash.get(_server_key, None)
         if server is not None:
             report.sections.append(("requests to the API server", _told(list(server.requests))))
     return report
@@ -83,6 +84,7 @@ def fake_api_server(request: pytest.FixtureRequest) -> Iterator[FakeAPIServer]:
     with FakeAPIServer(**arguments) as server:
         for path in [*request.config.getini(_INI), *manifests]:
             server.apply_manifests(path)
+        request.node.stash[_server_key] = server
         yield server
 
 
@@ -101,6 +103,7 @@ def api_server(request: pytest.FixtureRequest) -> APIServer:
     for path in manifests:
         plane.apply_manifests(path)
     plane.requests.clear()
+    request.node.stash[_server_key] = plane
     return plane
 
 
@@ -175,4 +178,5 @@ def _told(entries: list[AuditEntry]) -> str:
 def _line(entry: AuditEntry) -> str:
     what = "/".join(filter(None, (entry.resource, entry.namespace, entry.name, entry.subresource))) or entry.path
     code = str(entry.code or "dropped")
-    return f"{code:>7} {entry.verb:<16} {what}  by {entry.user or '?'} ({entry.user_agent})"
+    fault = f", struck by {entry.fault}" if entry.fault else ""
+    return f"{code:>7} {entry.verb:<16} {what}  by {entry.user or '?'} ({entry.user_agent}){fault}"

@@ -331,7 +331,7 @@ def test_golden_scenarios_in_any_order_and_at_the_same_time(
     def play(scenario: Any) -> tuple[str, list[str]]:
         return scenario["name"], REPLAY.check(scenario, api_server.url, token, limited, insecure=True)
 
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
         assert [each for each in pool.map(play, scenarios) if each[1]] == []
 
 

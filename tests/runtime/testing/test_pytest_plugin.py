@@ -162,11 +162,19 @@ def test_fails(kube_client):
 def test_fails_without(fake_api_server):
     assert False
 
+@pytest.fixture
+def broken(fake_api_server, kube_client):
+    fake_api_server.faults.add(id="gone", verb="get", drop="before")
+    kube_client.request("GET", "/version", timeout=5)
+
+def test_never_runs(broken):
+    pass
+
 def test_passes(kube_client):
     kube_client.resource(MAPS, "kube-system").list()
 """
     )
-    result.assert_outcomes(passed=1, failed=2)
+    result.assert_outcomes(passed=1, failed=2, errors=1)
     result.stdout.fnmatch_lines(
         [
             "*requests to the API server*",
@@ -175,6 +183,7 @@ def test_passes(kube_client):
             "*200 delete*configmaps/default/a7*by system:admin*",
         ]
     )
+    result.stdout.fnmatch_lines(["*dropped get * /version  by system:admin*, struck by gone"])
     result.stdout.no_fnmatch_line("*kube-system*")
 
 
