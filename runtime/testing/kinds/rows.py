@@ -74,7 +74,8 @@ def _rbac(resource: str, kind: str, namespaced: bool) -> Row:
 
 
 def _storage(resource: str, kind: str, *short: str, **more: object) -> Row:
-    return _of("storage.k8s.io", "v1", "api.storage", resource, kind, *short, **{"namespaced": False, **more})
+    more = {"namespaced": False, **more}
+    return _of("storage.k8s.io", "v1", "api.storage", resource, kind, *short, **more)
 
 
 def _admission(resource: str, kind: str, **more: object) -> Row:

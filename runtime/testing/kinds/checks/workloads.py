@@ -139,6 +139,7 @@ def _check_strategy(strategy: JSONMapping) -> list[FieldError]:
         return [errors.forbidden("spec.strategy.rollingUpdate", detail)]
     if kind != "RollingUpdate":
         return [errors.not_supported("spec.strategy", strategy, ("Recreate", "RollingUpdate"))]
+    rolling = rolling or {}
     where, surge, unavailable = "spec.strategy.rollingUpdate", rolling.get("maxSurge"), rolling.get("maxUnavailable")
     found = _count_or_percent(unavailable, f"{where}.maxUnavailable", limited=False)
     found += _count_or_percent(surge, f"{where}.maxSurge", limited=False)

@@ -40,7 +40,7 @@ _OTHERS = (
     ("k8s.io/api/autoscaling/v1.Scale", "autoscaling", "v1"),
     ("k8s.io/api/policy/v1.Eviction", "policy", "v1"),
 )
-_BASIC = {
+_BASIC: dict[str, dict[str, object]] = {
     "string": {"type": "string"},
     "bool": {"type": "boolean"},
     "int": {"type": "integer", "format": "int32"},
@@ -50,7 +50,7 @@ _BASIC = {
     "float64": {"type": "number", "format": "double"},
 }
 _JSON = "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1."
-_TIME = {"type": "string", "format": "date-time"}
+_TIME: dict[str, object] = {"type": "string", "format": "date-time"}
 _TEXTS = ("k8s.io/apimachinery/pkg/types.UID", "k8s.io/apimachinery/pkg/types.NodeName")
 # Types that write their own JSON: schema, and what they write when they were never set.
 _SPECIAL: dict[str, tuple[dict[str, object], object]] = {

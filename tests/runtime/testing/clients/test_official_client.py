@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-import kubernetes.client
-import kubernetes.dynamic
-import kubernetes.utils
-import kubernetes.watch
 import pytest
 from kubernetes.client.exceptions import ApiException
 
 from runtime.testing import FakeAPIServer
 from tests.support.waiting import eventually
+
+# Untyped: the stubs are of an older release.
+official: Any = importlib.import_module("kubernetes.client")
+dynamic_client: Any = importlib.import_module("kubernetes.dynamic")
+utils: Any = importlib.import_module("kubernetes.utils")
+watching: Any = importlib.import_module("kubernetes.watch")
 
 WIDGET_CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -55,20 +58,20 @@ DEPLOYMENT: dict[str, Any] = {
 @pytest.fixture
 def client() -> Iterator[Any]:
     with FakeAPIServer(namespace_deletion_delay=0.0) as server:
-        configuration = kubernetes.client.Configuration(host=server.url)
-        with kubernetes.client.ApiClient(configuration) as opened:
+        configuration = official.Configuration(host=server.url)
+        with official.ApiClient(configuration) as opened:
             yield opened
         opened.rest_client.pool_manager.clear()
 
 
 def config_map(name: str, **data: str) -> Any:
-    metadata = kubernetes.client.V1ObjectMeta(name=name, labels={"app": name})
-    return kubernetes.client.V1ConfigMap(metadata=metadata, data=data)
+    metadata = official.V1ObjectMeta(name=name, labels={"app": name})
+    return official.V1ConfigMap(metadata=metadata, data=data)
 
 
 def test_a_config_map_is_written_in_every_way(client: Any) -> None:
-    core = kubernetes.client.CoreV1Api(client)
-    namespace = kubernetes.client.V1Namespace(metadata=kubernetes.client.V1ObjectMeta(name="shop"))
+    core = official.CoreV1Api(client)
+    namespace = official.V1Namespace(metadata=official.V1ObjectMeta(name="shop"))
     assert core.create_namespace(namespace).status.phase == "Active"
 
     created = core.create_namespaced_config_map("shop", config_map("a", k="1"))
@@ -98,7 +101,7 @@ def test_a_config_map_is_written_in_every_way(client: Any) -> None:
 
 
 def test_lists_come_in_pages_and_by_selector(client: Any) -> None:
-    core = kubernetes.client.CoreV1Api(client)
+    core = official.CoreV1Api(client)
     for number in range(5):
         core.create_namespaced_config_map("default", config_map(f"c{number}"))
 
@@ -116,9 +119,9 @@ def test_lists_come_in_pages_and_by_selector(client: Any) -> None:
 
 
 def test_a_watch_tells_what_happens(client: Any) -> None:
-    core = kubernetes.client.CoreV1Api(client)
+    core = official.CoreV1Api(client)
     version = core.list_namespaced_config_map("default").metadata.resource_version
-    watch, seen = kubernetes.watch.Watch(), []
+    watch, seen = watching.Watch(), []
 
     def follow() -> None:
         stream = watch.stream(core.list_namespaced_config_map, "default", resource_version=version, timeout_seconds=60)
@@ -139,7 +142,7 @@ def test_a_watch_tells_what_happens(client: Any) -> None:
 
 
 def test_workloads_have_subresources(client: Any) -> None:
-    apps = kubernetes.client.AppsV1Api(client)
+    apps = official.AppsV1Api(client)
     created = apps.create_namespaced_deployment("default", DEPLOYMENT)
     assert created.spec.strategy.rolling_update.max_surge == "25%"
 
@@ -153,12 +156,12 @@ def test_workloads_have_subresources(client: Any) -> None:
 
 
 def test_custom_resources(client: Any) -> None:
-    definitions = kubernetes.client.ApiextensionsV1Api(client)
+    definitions = official.ApiextensionsV1Api(client)
     definitions.create_custom_resource_definition(WIDGET_CRD)
     conditions = definitions.read_custom_resource_definition("widgets.example.com").status.conditions
     assert {each.type: each.status for each in conditions}["Established"] == "True"
 
-    api = kubernetes.client.CustomObjectsApi(client)
+    api = official.CustomObjectsApi(client)
     where = ("example.com", "v1", "default", "widgets")
     widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}}
     api.create_namespaced_custom_object(*where, body=widget)
@@ -177,7 +180,7 @@ def test_custom_resources(client: Any) -> None:
 
 
 def test_the_dynamic_client_discovers_and_applies(client: Any, tmp_path: Any) -> None:
-    dynamic = kubernetes.dynamic.DynamicClient(client, cache_file=str(tmp_path / "cache.json"))
+    dynamic = dynamic_client.DynamicClient(client, cache_file=str(tmp_path / "cache.json"))
     deployments = dynamic.resources.get(api_version="apps/v1", kind="Deployment")
     assert deployments.namespaced
     applied = dynamic.server_side_apply(deployments, DEPLOYMENT, namespace="default", field_manager="me")
@@ -197,14 +200,14 @@ def test_the_dynamic_client_discovers_and_applies(client: Any, tmp_path: Any) ->
 
 
 def test_manifests_versions_and_permissions(client: Any) -> None:
-    kubernetes.utils.create_from_dict(client, DEPLOYMENT)
-    assert kubernetes.client.AppsV1Api(client).read_namespaced_deployment("web", "default").spec.replicas == 2
-    assert kubernetes.client.VersionApi(client).get_code().minor == "36"
-    groups = [each.name for each in kubernetes.client.ApisApi(client).get_api_versions().groups]
+    utils.create_from_dict(client, DEPLOYMENT)
+    assert official.AppsV1Api(client).read_namespaced_deployment("web", "default").spec.replicas == 2
+    assert official.VersionApi(client).get_code().minor == "36"
+    groups = [each.name for each in official.ApisApi(client).get_api_versions().groups]
     assert {"apps", "batch", "resource.k8s.io"} <= set(groups)
-    attributes = kubernetes.client.V1ResourceAttributes(verb="get", resource="pods", namespace="default")
-    review = kubernetes.client.V1SelfSubjectAccessReview(
-        spec=kubernetes.client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
+    attributes = official.V1ResourceAttributes(verb="get", resource="pods", namespace="default")
+    review = official.V1SelfSubjectAccessReview(
+        spec=official.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
     )
-    answer = kubernetes.client.AuthorizationV1Api(client).create_self_subject_access_review(review)
+    answer = official.AuthorizationV1Api(client).create_self_subject_access_review(review)
     assert answer.status.allowed
