@@ -74,14 +74,9 @@ class Injector:
         effect = fault.rule.effect
         self._clock.wait_event(self._stopping, fault.delay_of(asked))
         if effect.stall is not None:
-            self._stall(fault, effect.stall)
+            fault.hold(self._clock, self._stopping)
         if effect.pause is not None:
             self._freeze.pause(effect.pause)
-
-    def _stall(self, fault: Fault, seconds: float) -> None:
-        ends = self._clock.monotonic() + seconds
-        while not fault.removed.is_set() and self._clock.monotonic() < ends and not self._stopping.wait(0.05):
-            pass
 
     def _decided(self, fault: Fault, serve: Serve) -> Response | Cut:
         effect = fault.rule.effect

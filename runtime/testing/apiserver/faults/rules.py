@@ -9,11 +9,14 @@ from typing import Literal
 
 import msgspec
 
+from runtime.clock import Clock
 from runtime.testing.apiserver.faults.frequency import Frequency, Meter
 from runtime.testing.apiserver.options import boolean
 from runtime.types import JSONObject
 
 When = Literal["before", "after"]
+
+_LOOK = 0.05  # seconds between two looks whether a stall is over
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -193,6 +196,14 @@ class Fault:
         with self._lock:
             # A watch that is opened again is another one, or the same event would be struck for ever.
             return Meter(self.rule.at.frequency, f"{self._seed}|{asked.whose}|{self._meter.turn(asked.whose)}")
+
+    def hold(self, clock: Clock, stopping: threading.Event, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Return once the stall is over: its time has passed, the fault was removed, the server stops, or the peer has
+        ``given_up``."""
+        ends = clock.monotonic() + (self.rule.effect.stall or 0.0)
+        while not self.removed.is_set() and clock.monotonic() < ends and not given_up():
+            if stopping.wait(_LOOK):
+                return
 
     def struck_event(self) -> None:
         with self._lock:

@@ -20,7 +20,6 @@ from runtime.testing.apiserver.http import Disconnected, Reset, Stream, frame
 from runtime.testing.apiserver.negotiation import Representation
 from runtime.testing.apiserver.render import render_event
 
-_LOOK = 0.05  # seconds between two looks whether a stall is over
 _CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
 
 
@@ -184,12 +183,11 @@ class FaultyStream(Stream):
 
     def _stall(self, fault: Fault) -> None:
         """Hold everything back, as a network does that has gone away: nobody is told."""
-        assert fault.rule.effect.stall is not None
-        ends = self._clock.monotonic() + fault.rule.effect.stall
-        while not fault.removed.is_set() and self._clock.monotonic() < ends:
-            if self._stopping.wait(_LOOK) or self._stream.peer_gone():
-                raise Disconnected
-        self._verdicts[fault] = None
+        fault.hold(self._clock, self._stopping, self._stream.peer_gone)
+        if self._stopping.is_set() or self._stream.peer_gone():
+            raise Disconnected
+        if fault.rule.at is None:  # once for this watch, however long it lasts
+            self._verdicts[fault] = None
 
     def _truncate(self, part: bytes, before: list[bytes]) -> None:
         self._flush(before)

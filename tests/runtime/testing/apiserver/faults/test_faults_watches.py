@@ -211,6 +211,14 @@ def test_a_watch_that_was_half_open_for_some_seconds_goes_on_as_usual() -> None:
         api.close()
 
 
+def test_a_watch_may_stall_at_several_events(server: FakeAPIServer, api: Http, opened: Watching) -> None:
+    fault = server.faults.add(verb="watch", at={"every": 2}, stall=0.001)
+    make(api, *"abcde")
+    opened.wait(6, 30)
+    assert [name for _, name in opened.brief] == ["first", *"abcde"]
+    assert fault.events == 2
+
+
 def test_a_half_open_watch_ends_with_its_client_and_with_its_server(server: FakeAPIServer, api: Http) -> None:
     fault = server.faults.add(verb="watch", stall=True)
     make(api, "a")
