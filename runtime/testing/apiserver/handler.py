@@ -120,6 +120,7 @@ class Handler:
         request, user = call.request, call.acting
         try:
             if user is not None:
+                self._verbs.catch_up()
                 self._gate.authorize(user, request)
             if call.refusal is not None:
                 raise call.refusal

@@ -9,7 +9,6 @@ import orjson
 from runtime.testing.apiserver import crds, errors, patches
 from runtime.testing.apiserver.access.aggregation import Aggregation
 from runtime.testing.apiserver.access.gate import Gate
-from runtime.testing.apiserver.access.rbac import CLUSTER_ROLES
 from runtime.testing.apiserver.access.users import User
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
 from runtime.testing.apiserver.codec import decode_object
@@ -58,6 +57,10 @@ class Verbs:
         self._aggregation = Aggregation(context, self._writer)
         self._deleter = Deleter(context)
         self._evictor = Evictor(context, self._writer, self._deleter)
+
+    def catch_up(self) -> None:
+        """Do what changes that were no requests have left to do: put roles together."""
+        self._aggregation.catch_up()
 
     def serve(self, request: Request, target: Target, verb: str, user: User) -> Response:
         """The answer. Raises ``StatusError`` and ``PlainError``."""
@@ -160,7 +163,7 @@ class Verbs:
         presenter = presenter_for(request, target.kind, self._context.clock)
         options = delete_options(request)
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
-        self._aggregate(target)
+        self.catch_up()
         warnings = warning_headers(warnings_of(target.kind, options))
         if deleted.removed and not returns_object(target.kind):
             return respond(request, 200, orjson.dumps(_success(target, deleted)), warnings)
@@ -175,20 +178,15 @@ class Verbs:
         options = delete_options(request)
         page = read_page(self._context, target, chosen, selection)
         self._deleter.delete_all(target.kind, page.objects, options)
-        self._aggregate(target)
+        self.catch_up()
         return presenter.answer(200, presenter.collection(page.objects, page.version, page.token, page.remaining))
 
     def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
         """What a write sets off: a CRD's kinds are served, roles are put together. The answer does not know of that."""
         if target.kind.storage_key == crds.CRDS and written.stored.version and not written.removed and not dry_run:
             crds.after_write(self._context, written.stored)
-        if not dry_run:
-            self._aggregate(target)
+        self.catch_up()
         return written
-
-    def _aggregate(self, target: Target) -> None:
-        if target.kind.storage_key == CLUSTER_ROLES:
-            self._aggregation.run(target.kind)
 
     def _answer(self, presenter: Presenter, written: Written) -> Response:
         return presenter.answer(201 if written.created else 200, presenter.single(written.stored), written.warnings)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver.access.rbac import CLUSTER_ROLES as RBAC_ROLES
 from tests.runtime.testing.apiserver.access.access_helpers import (
     CLUSTER_BINDINGS,
     CLUSTER_ROLES,
@@ -91,3 +95,24 @@ def test_sums_of_sums_and_of_each_other(api: Http) -> None:
         made(api.post(CLUSTER_ROLES, aggregated(name, {"matchLabels": {"to": name}}, labels={"to": other})))
     made(api.post(CLUSTER_ROLES, role("z", rule("get", "", "nodes"), labels={"to": "x"})))
     assert rules_of(api, "x") == rules_of(api, "y") == [rule("get", "", "nodes")]
+
+
+def test_roles_that_go_without_a_request(server: FakeAPIServer, api: Http, tmp_path: Path) -> None:
+    rules = [rule("get", "", "pods")]
+    made(api.post(CLUSTER_ROLES, aggregated("sum", {"matchLabels": {"part": "a"}})))
+    made(api.post(CLUSTER_ROLES, role("part", *rules, labels={"part": "a"})))
+    server.save(tmp_path / "with")
+    stored = server.store.get(RBAC_ROLES, "", "part")
+    assert stored is not None
+    server.store.delete(RBAC_ROLES, stored)
+    assert not rules_of(api, "sum")
+    server.load(tmp_path / "with")
+    assert rules_of(api, "sum") == rules
+    server.apply_manifests(manifest(tmp_path, role("more", rule("get", "", "nodes"), labels={"part": "a"})))
+    assert rules_of(api, "sum") == [rule("get", "", "nodes"), *rules]
+
+
+def manifest(folder: Path, obj: dict[str, Any]) -> Path:
+    path = folder / "role.json"
+    path.write_text(json.dumps({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", **obj}))
+    return path
