@@ -139,9 +139,9 @@ class Handler:
 
     def _target(self, request: Request) -> Target | None:
         """None for paths that are no resources."""
-        path = request.path
+        path = request.path.rstrip("/")
         deep = path.count("/") >= (3 if path.startswith("/api/") else 4)
-        if not path.startswith(("/api/", "/apis/")) or not deep or path.endswith("/"):
+        if not path.startswith(("/api/", "/apis/")) or not deep:
             return None
         return parse(self._context.registry, path)
 

@@ -313,6 +313,8 @@ def parse_head(head: bytes) -> Request:
         raise BadRequest(400, f"malformed request line {lines[0][:100]!r}") from None
     if version not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequest(505, f"unsupported protocol {version[:20]!r}")
+    if target.startswith(("http://", "https://")):  # as a proxy is asked
+        target = "/" + target.split("://", 1)[1].partition("/")[2]
     headers: dict[str, str] = {}
     repeated: dict[str, list[str]] = {}
     for line in lines[1:]:

@@ -12,6 +12,7 @@ from runtime.testing.kinds.model import FieldError
 _MATCHES = ("Exact", "NotOlderThan", "")
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
+_DURATION = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
 _MAX_DIGITS = 64  # of a number that is worth reading: leading zeros are allowed
 
 
@@ -107,6 +108,13 @@ def _forbidden(field: str, why: str) -> FieldError:
 def _unsupported(field: str, value: str, supported: tuple[str, ...]) -> FieldError:
     values = ", ".join(quote(each) for each in supported)
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {quote(value)}: supported values: {values}")
+
+
+def check_timeout(query: Mapping[str, str]) -> None:
+    """``timeout``, the most that a request may take, must be a duration as Go writes it. Raises 400."""
+    text = query.get("timeout", "")
+    if text and not _DURATION.fullmatch(text):
+        raise bad_request(f"invalid timeout specified in the request URL - time: invalid duration {quote(text)}")
 
 
 def boolean(query: Mapping[str, str], name: str) -> bool:

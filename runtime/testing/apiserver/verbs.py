@@ -19,7 +19,7 @@ from runtime.testing.apiserver.deletes import Deleted, Deleter, returns_object, 
 from runtime.testing.apiserver.eviction import Evictor
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.logs import read_log
-from runtime.testing.apiserver.options import boolean, list_options
+from runtime.testing.apiserver.options import boolean, check_timeout, list_options
 from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.present import Presenter, presenter_for, respond
 from runtime.testing.apiserver.reads import read_collection, read_object, read_page
@@ -44,6 +44,7 @@ _OF_THE_OBJECT = ("", "status", "approval", "ephemeralcontainers", "resize")
 _DIRECT = WriteOptions(manager="apply_manifests")
 _DIRECTLY = Ownership(_DIRECT.manager)
 _SIGNING_REQUESTS = ("certificates.k8s.io", "certificatesigningrequests")
+_LONG_RUNNING = ("attach", "exec", "log", "portforward", "proxy")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -64,11 +65,7 @@ class Verbs:
 
     def serve(self, request: Request, target: Target, verb: str, user: User) -> Response:
         """The answer. Raises ``StatusError`` and ``PlainError``."""
-        if request.method not in _METHODS or (not target.subresource and verb not in target.kind.verbs):
-            raise errors.method_not_allowed(target.kind, verb)
-        if target.kind.namespaced and not target.namespace and verb not in ("list", "watch"):
-            # Nothing is written, and nothing deleted, in all namespaces at once.
-            raise errors.no_such_group() if target.kind.custom else errors.method_not_allowed(target.kind, verb)
+        _check(request, target, verb)
         if target.subresource not in _OF_THE_OBJECT:
             return self._subresource(request, target, verb, user)
         if verb == "get":
@@ -221,6 +218,17 @@ def _name_requestor(request: JSONObject, user: User) -> None:
     spec = request.get("spec")
     if isinstance(spec, dict):
         request["spec"] = {k: v for k, v in spec.items() if k not in ("username", "uid", "groups", "extra")} | user.info
+
+
+def _check(request: Request, target: Target, verb: str) -> None:
+    """Raises 400 and 405 for what is asked of no kind in this way."""
+    if verb != "watch" and target.subresource not in _LONG_RUNNING:
+        check_timeout(request.query)
+    if request.method not in _METHODS or (not target.subresource and verb not in target.kind.verbs):
+        raise errors.method_not_allowed(target.kind, verb)
+    if target.kind.namespaced and not target.namespace and verb not in ("list", "watch"):
+        # Nothing is written, and nothing deleted, in all namespaces at once.
+        raise errors.no_such_group() if target.kind.custom else errors.method_not_allowed(target.kind, verb)
 
 
 def _main_part(obj: JSONObject, old: JSONObject) -> JSONObject:

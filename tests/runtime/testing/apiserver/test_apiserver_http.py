@@ -247,3 +247,35 @@ def test_the_date_of_an_answer_is_as_http_writes_it(api: Http) -> None:
         assert http_date(each) == format_datetime(each, usegmt=True)
     shown = parsedate_to_datetime(api.get("/version").headers["date"][0])
     assert abs(datetime.now(UTC) - shown) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "status"),
+    [("32s", 200), ("1h1.5m", 200), ("0", 200), ("", 200), ("-1s", 200), ("32", 400), ("x", 400), ("1s1", 400)],
+)
+def test_a_timeout_is_a_duration(api: Http, timeout: str, status: int) -> None:
+    answer = api.get(f"{CONFIGMAPS}?timeout={timeout}")
+    assert answer.status == status
+    if status == 400:
+        assert answer.body["message"].startswith("invalid timeout specified in the request URL")
+    created = api("POST", f"{CONFIGMAPS}?timeout={timeout}", {"metadata": {"name": "a"}})
+    assert created.status == (201 if status == 200 else 400)
+
+
+def test_a_path_may_end_with_a_slash(api: Http) -> None:
+    made = api.made(CONFIGMAPS, "a")
+    assert api.get(f"{CONFIGMAPS}/a/").body == made
+    assert api.get(f"{CONFIGMAPS}/").body["kind"] == "ConfigMapList"
+    assert api.get("/api/v1/").body["kind"] == "APIResourceList"
+    assert api.get("/apis/apps/v1/").body["kind"] == "APIResourceList"
+
+
+def test_a_request_may_name_the_server_as_to_a_proxy(server: FakeAPIServer) -> None:
+    request = b"GET http://server:80/healthz?verbose=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert raw(server, request).startswith(b"HTTP/1.1 200 ")
+
+
+def test_of_a_parameter_that_is_given_twice_the_first_counts(api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    api.made(CONFIGMAPS, "b")
+    assert len(api.get(f"{CONFIGMAPS}?limit=1&limit=2").body["items"]) == 1
