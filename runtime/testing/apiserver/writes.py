@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from runtime.testing.apiserver import errors, metadata, names
+from runtime.testing.apiserver import errors, limits, metadata, names
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.crds import check_creatable
 from runtime.testing.apiserver.log import Stored
@@ -97,6 +97,7 @@ class Writer:
         kind, store, namespace = target.kind, self._context.store, target.namespace
         name = obj["metadata"].get("name", "")
         kind.behaviour.prepare_create(obj)
+        limits.set_defaults(store, kind, obj)
         if options.admission is not None:
             options.admission.admit(kind, obj, None)
         if kind.storage_key == NAMESPACES and name:
@@ -105,6 +106,7 @@ class Writer:
         warnings = _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, None)])
         if obj["metadata"].pop("resourceVersion", None):
             raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
+        limits.check(store, kind, obj)
         obj = to_storage(kind, obj)
 
         def check() -> None:
