@@ -6,8 +6,7 @@ import base64
 import os
 from pathlib import Path
 
-import yaml
-
+from runtime.testing.apiserver.kubeyaml import dump_yaml
 from runtime.types import JSONObject
 
 
@@ -50,8 +49,8 @@ def write_kubeconfig(
     }
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # nobody reads half a file
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-        yaml.safe_dump(config, out, sort_keys=False)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(dump_yaml(config, sort_keys=False))  # a namespace may be called n
     temporary.replace(path)
     return path
 

@@ -67,7 +67,7 @@ def test_an_event_says_who_did_what_and_what_came_of_it(log: Path, alice: Http) 
     ("body", "content_type", "name"),
     [
         (b'{"metadata": {"name": "j"}}', "application/json", "j"),
-        (b"metadata: {name: y}", "application/yaml", "y"),
+        (b"metadata: {name: yam}", "application/yaml", "yam"),
         (b'{"metadata": {"generateName": "g-"}}', "application/json", ""),
         (b'{"metadata": {"name": 5}}', "application/json", ""),
         (b"[not json", "application/json", ""),

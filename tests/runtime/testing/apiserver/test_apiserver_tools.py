@@ -156,6 +156,7 @@ def test_bad_manifests_say_which(server: FakeAPIServer, tmp_path: Path) -> None:
 def test_the_kubeconfig_points_here(server: FakeAPIServer, tmp_path: Path) -> None:
     path = server.kubeconfig(tmp_path / "config", namespace="n")
     assert path.stat().st_mode & 0o077 == 0, "it may hold a token"
+    assert 'namespace: "n"' in path.read_text().replace("'", '"'), "a bare n is false to kubectl"
     config = yaml.safe_load(path.read_text())
     assert config["clusters"][0]["cluster"]["server"] == server.url == f"http://127.0.0.1:{server.port}"
     assert config["contexts"][0]["context"]["namespace"] == "n"
