@@ -56,6 +56,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         _control_plane(item.config)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Whatever a test has done to the control plane, the next one finds it up."""
+    plane = item.config.stash.get(_plane_key, None)
+    if plane is not None and _runs_on(item) == "real":
+        plane.come_up()
+        plane.resume()
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     plane = session.config.stash.get(_plane_key, None)
     if plane is not None:

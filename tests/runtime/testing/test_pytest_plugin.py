@@ -237,7 +237,14 @@ def test_what_a_real_one_has_anyway(api_server, kube_client):
 def test_what_a_real_one_cannot_have(api_server):
     pass
 
-def test_last(api_server):
+def test_leaves_it_down(api_server, kube_namespace):
+    api_server.go_down()
+
+def test_leaves_it_standing_still(api_server, kube_namespace):
+    api_server.pause()
+
+def test_last(api_server, kube_client):
+    kube_client.request("GET", "/version", timeout=10)
     if type(api_server).__name__ == "ControlPlane":
         assert {id(each) for each in seen if type(each) is type(api_server)} == {id(api_server)}
         print("folder", api_server.folder)
@@ -246,7 +253,7 @@ def test_last(api_server):
         "-rfE",
         assets=assets(pytester.path / "bin"),
     )
-    tried.assert_outcomes(passed=9, errors=1)
+    tried.assert_outcomes(passed=13, errors=1)
     tried.stdout.fnmatch_lines(["*cannot_have?real?*does not take the arguments history*"])
     (folder,) = re.findall(r"folder (\S+)", str(tried.stdout))
     assert not Path(folder).exists()
