@@ -8,14 +8,16 @@ import json
 import orjson
 import yaml
 
-from runtime.testing.apiserver.errors import bad_request, unsupported_media_type
+from runtime.testing.apiserver.errors import StatusError, bad_request, unsupported_media_type
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.kubeyaml import parse_yaml
 from runtime.testing.apiserver.negotiation import JSON, PROTOBUF, YAML
+from runtime.testing.kinds.gosyntax import syntax_error
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
 _ACCEPTED = (JSON, YAML, PROTOBUF)
+_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 _SUMMARY = 30  # bytes of a body that a refusal shows
 # What the real server says of an object of a custom kind.
 NOT_MARSHALABLE = "does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
@@ -30,10 +32,21 @@ def decode_object(request: Request, kind: Kind) -> JSONObject:
     what = f"the object provided is unrecognized (must be of type {kind.kind})"
     obj = decode(request.body, media_type(request) or JSON, what, kind)
     if not isinstance(obj, dict):
-        why = f"json parse error: json: cannot unmarshal {_json_type(obj)} into Go value"
-        raise bad_request(f"{what}: couldn't get version/kind; {why}")
+        raise _no_type(what, request.body, f"{_json_type(obj)} into Go value of type {_TYPE_META}")
+    for name in ("apiVersion", "kind"):
+        if obj.get(name) is not None and not isinstance(obj[name], str):
+            raise _no_type(what, request.body, f"{_json_type(obj[name])} into Go struct field .{name} of type string")
+    if kind.custom and not (obj.get("apiVersion") and obj.get("kind")):
+        missing = "apiVersion" if obj.get("kind") else "Kind"
+        shown = request.body.decode("utf-8", "replace")
+        raise bad_request(f"{what}: Object '{missing}' is missing in '{shown}' ({_summary(request.body)})")
     fill_type(obj, kind)
     return obj
+
+
+def _no_type(what: str, body: bytes, why: str) -> StatusError:
+    shown = f"couldn't get version/kind; json parse error: json: cannot unmarshal {why}"
+    return bad_request(f"{what}: {shown} ({_summary(body)})")
 
 
 def decode(
@@ -50,7 +63,7 @@ def decode(
     try:
         return parse_yaml(body) if media == YAML else orjson.loads(body)
     except (ValueError, yaml.YAMLError) as error:
-        why = f"couldn't get version/kind; json parse error: {error}" if media == JSON else error
+        why = error if media == YAML else f"couldn't get version/kind; json parse error: {syntax_error(body) or error}"
         raise bad_request(f"{what}: {why} ({_summary(body)})") from None
 
 
@@ -81,11 +94,6 @@ def _summary(body: bytes) -> str:
 def fill_type(obj: JSONObject, kind: Kind) -> None:
     """Check apiVersion and kind; a built-in kind may leave both out. Raises 400."""
     api_version, name = obj.get("apiVersion"), obj.get("kind")
-    if kind.custom and not (api_version and name):
-        missing = "Kind" if not name else "apiVersion"
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {kind.kind}): Object '{missing}' is missing"
-        )
     if (api_version and api_version != kind.gvr.api_version) or (name and name != kind.kind):
         raise bad_request(
             f"the API version in the data ({api_version}) does not match the expected API version "

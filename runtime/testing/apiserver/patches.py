@@ -11,6 +11,8 @@ from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.errors import StatusError, bad_request, unsupported_media_type
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.write_options import APPLY_PATCH
+from runtime.testing.kinds.gojson import type_name
+from runtime.testing.kinds.gosyntax import syntax_error
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
@@ -37,7 +39,7 @@ def parse(request: Request, kind: Kind) -> Patch:
     try:
         body = orjson.loads(request.body)
     except ValueError as error:
-        raise bad_request(f"error decoding patch: {error}") from None
+        raise bad_request(f"error decoding patch: {syntax_error(request.body) or error}") from None
     if media == JSON_PATCH:
         operations = patch_json.check(body)
         return lambda obj: patch_json.apply(obj, operations)
@@ -46,7 +48,9 @@ def parse(request: Request, kind: Kind) -> Patch:
             raise bad_request("Invalid JSON Patch")
         body = {}
     if not isinstance(body, dict):
-        raise bad_request(f"error decoding patch: a patch must be an object, not {type(body).__name__}")
+        shown = {"integer": "number", "boolean": "bool"}.get(type_name(body), type_name(body))
+        why = f"json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}"
+        raise bad_request(f"error decoding patch: {why}")
     patch = body
     if media == MERGE_PATCH:
         return lambda obj: _merged(obj, patch)

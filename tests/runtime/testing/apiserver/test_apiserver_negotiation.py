@@ -231,6 +231,34 @@ def test_a_body_that_is_no_such_object(api: Http, path: str, body: bytes, why: s
     assert why in answer.body["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "why"),
+    [
+        (
+            CONFIGMAPS,
+            b"{not",
+            "invalid character 'n' looking for beginning of object key string ({not)",
+        ),
+        (CONFIGMAPS, b"", "json parse error: unexpected end of JSON input (<empty>)"),
+        (CONFIGMAPS, b"[]", 'Kind string "json:\\"kind,omitempty\\"" } (5b5d)'),
+        (CONFIGMAPS, b'{"kind":1}', 'cannot unmarshal number into Go struct field .kind of type string ({"kind":1})'),
+        (CONFIGMAPS, b'{"a":"%b"' % (b"x" * 50), 'unexpected end of JSON input ({"a":"xxxxxxxxxxxxxxxxxxxxxxxx ...)'),
+        (WIDGETS, b"{}", "Object 'Kind' is missing in '{}' ({})"),
+        (
+            WIDGETS,
+            b'{"kind":"Widget"}',
+            """Object 'apiVersion' is missing in '{"kind":"Widget"}' ({"kind":"Widget"})""",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_told_in_the_words_of_go(api: Http, path: str, body: bytes, why: str) -> None:
+    answer = api("POST", path, body)
+
+    assert answer.status == 400
+    assert answer.body["message"].startswith("the object provided is unrecognized (must be of type ")
+    assert answer.body["message"].endswith(why)
+
+
 @pytest.mark.parametrize("media", ["application/cbor", "text/plain", "application/json-patch+json"])
 @pytest.mark.parametrize("path", [CONFIGMAPS, WIDGETS])
 def test_bodies_that_are_not_read(api: Http, path: str, media: str) -> None:
