@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from runtime.testing.apiserver import errors
@@ -108,9 +108,15 @@ def parse_modes(text: str) -> Sequence[str]:
     return modes
 
 
+def _harmless(text: str) -> str:
+    """Nothing that a browser would take for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def refused(asked: Attributes, reason: str = "") -> errors.StatusError:
     """The 403 of who may not do that, with the real server's message."""
     because = f": {reason}" if reason else ""
+    asked = replace(asked, user=replace(asked.user, name=_harmless(asked.user.name)), path=_harmless(asked.path))
     if not asked.is_resource:
         text = f'forbidden: User "{asked.user.name}" cannot {asked.verb} path "{asked.path}"{because}'
         return errors.StatusError(403, "Forbidden", text, {})

@@ -20,7 +20,7 @@ from runtime.testing.apiserver.access.authorization import (
     refused,
 )
 from runtime.testing.apiserver.access.escalation import Escalation
-from runtime.testing.apiserver.access.impersonation import impersonated
+from runtime.testing.apiserver.access.impersonation import Impersonation
 from runtime.testing.apiserver.access.rbac import RBAC
 from runtime.testing.apiserver.access.reviews import Reviews
 from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER, ServiceAccountTokens
@@ -77,6 +77,7 @@ class Gate:
         rbac = RBAC(context.store)
         self._authorizer = Union(_authorizers(parse_modes(options.authorization_mode), rbac))
         self._escalation = Escalation(self._authorizer, rbac)
+        self._impersonation = Impersonation(self._authorizer)
         self.accounts = ServiceAccountTokens(context.store, context.clock, options.service_account_issuer)
         self.authenticator = Authenticator(
             self.accounts, options.token_auth_file, required=required or anonymous, anonymous=anonymous
@@ -89,7 +90,10 @@ class Gate:
 
     def act_as(self, user: User, request: Request) -> User:
         """As whom he sends it: himself, unless headers say otherwise. :raises StatusError: 400 and 403."""
-        return impersonated(user, request.headers, request.repeated, self._authorizer) or user
+        if not any(name.startswith("impersonate-") for name in request.headers):
+            return user
+        asked = attributes_of(user, request.method, request.path, request.query)
+        return self._impersonation.act_as(asked, request.headers, request.repeated) or user
 
     def authorize(self, user: User, request: Request) -> None:
         """:raises StatusError: 403, whatever the path names, and if it names nothing."""

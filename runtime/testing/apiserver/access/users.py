@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
+from runtime.testing.kinds.names import bad_subdomain
+
 AUTHENTICATED: Final = "system:authenticated"
 UNAUTHENTICATED: Final = "system:unauthenticated"
 MASTERS: Final = "system:masters"
 ANONYMOUS: Final = "system:anonymous"
+NODES: Final = "system:nodes"
 CREDENTIAL_ID: Final = "authentication.kubernetes.io/credential-id"
 
 _SERVICE_ACCOUNT: Final = "system:serviceaccount:"
+_NODE: Final = "system:node:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,12 @@ def split_service_account(user: str) -> tuple[str, str] | None:
         return None
     namespace, colon, name = user.removeprefix(_SERVICE_ACCOUNT).partition(":")
     return (namespace, name) if colon and namespace and name and ":" not in name else None
+
+
+def split_node(user: str) -> str | None:
+    """The name of the node that a user name stands for; None if it stands for none."""
+    name = user.removeprefix(_NODE)
+    return name if name != user and not bad_subdomain(name) else None
 
 
 ADMIN = User("system:admin", groups=(MASTERS, AUTHENTICATED))

@@ -186,6 +186,91 @@ def test_who_may_act_as_whom(
     assert answer.status == status, answer
 
 
+OF = "authentication.k8s.io"
+JANE, ROBOT, NODE = ("jane", "system:serviceaccount:default:robot", "system:node:n1")
+
+
+@pytest.mark.parametrize(
+    ("rules", "headers", "status"),
+    [
+        ([rule("impersonate:user-info", OF, "users", "jane")], {"Impersonate-User": JANE}, 200),
+        ([rule("impersonate:user-info", OF, "users", "joe")], {"Impersonate-User": JANE}, 403),
+        ([rule("impersonate:user-info", OF, "users")], {"Impersonate-User": ROBOT}, 403),
+        ([rule("impersonate:serviceaccount", OF, "serviceaccounts")], {"Impersonate-User": ROBOT}, 200),
+        (
+            [rule("impersonate:serviceaccount", OF, "serviceaccounts")],
+            {"Impersonate-User": ROBOT, "Impersonate-Uid": "1"},
+            403,
+        ),
+        ([rule("impersonate:arbitrary-node", OF, "nodes", "n1")], {"Impersonate-User": NODE}, 200),
+        ([rule("impersonate:arbitrary-node", OF, "nodes", "n2")], {"Impersonate-User": NODE}, 403),
+        ([rule("impersonate:associated-node", OF, "nodes")], {"Impersonate-User": NODE}, 403),
+        (
+            [rule("impersonate:user-info", OF, "users,groups")],
+            {"Impersonate-User": JANE, "Impersonate-Group": "dev"},
+            200,
+        ),
+        ([rule("impersonate:user-info", OF, "users")], {"Impersonate-User": JANE, "Impersonate-Group": "dev"}, 403),
+        (
+            [rule("impersonate:user-info", OF, "*")],
+            {"Impersonate-User": JANE, "Impersonate-Group": "system:masters"},
+            403,
+        ),
+        ([rule("impersonate:user-info", OF, "*")], {"Impersonate-User": JANE, "Impersonate-Extra-A": ""}, 403),
+        ([rule("impersonate:user-info", OF, "*")], {"Impersonate-User": JANE, "Impersonate-Extra-A": "b"}, 200),
+    ],
+)
+def test_constrained_impersonation(
+    rules: list[dict[str, Any]], headers: dict[str, str], status: int, admin: Caller, call: Call
+) -> None:
+    """One needs the right to act so, and the right to do this while acting so."""
+    on = [
+        f"impersonate-on:{mode}:list" for mode in ("user-info", "serviceaccount", "arbitrary-node", "associated-node")
+    ]
+    made(admin.post(CLUSTER_ROLES, role("actor", *rules, rule(",".join(on), "", "pods"))))
+    made(admin.post(CLUSTER_BINDINGS, binding("actor", "actor", person("proxy"), kind="ClusterRole")))
+    everybody = {"kind": "Group", "name": "system:authenticated"}
+    made(admin.post(CLUSTER_BINDINGS, binding("all", "view", everybody, kind="ClusterRole")))
+    proxy = call("proxy")
+    assert proxy("GET", PODS, headers=headers).status == status
+    assert proxy("GET", CONFIGMAPS, headers=headers).status == 403
+    assert proxy.get(CONFIGMAPS).status == 200
+
+
+def test_a_pod_may_be_let_act_as_its_node(admin: Caller, call: Call) -> None:
+    for path, name in ((ACCOUNTS, "robot"), ("/api/v1/nodes", "n1")):
+        admin.made(path, name)
+    admin.made(PODS, "p", spec={**POD_SPEC, "serviceAccountName": "robot", "nodeName": "n1"})
+    rules = [rule("impersonate:associated-node", OF, "nodes"), rule("impersonate-on:associated-node:create", OF, "*")]
+    made(admin.post(CLUSTER_ROLES, role("actor", *rules)))
+    made(admin.post(CLUSTER_BINDINGS, binding("actor", "actor", account("robot"), kind="ClusterRole")))
+    robot = call(token=request_token(admin, boundObjectRef={"kind": "Pod", "apiVersion": "v1", "name": "p"}))
+    assert who(robot, **{"Impersonate-User": NODE}) == {
+        "username": NODE,
+        "groups": ["system:nodes", "system:authenticated"],
+    }
+    assert robot("POST", WHO, {}, headers={"Impersonate-User": "system:node:n2"}).status == 403
+    loose = call(token=request_token(admin))
+    assert loose("POST", WHO, {}, headers={"Impersonate-User": NODE}).status == 403
+
+
+def test_the_refusal_is_that_of_the_narrowest_mode_or_of_the_last_that_worked(admin: Caller, call: Call) -> None:
+    proxy = call("proxy")
+    answer = proxy("GET", PODS, headers={"Impersonate-User": JANE})
+    assert answer.body["message"] == (
+        'pods is forbidden: User "proxy" cannot impersonate-on:user-info:list resource "pods" in API group "" in the '
+        'namespace "default"'
+    )
+    made(admin.post(CLUSTER_ROLES, role("actor", rule("impersonate", "", "users", "jane"))))
+    made(admin.post(CLUSTER_BINDINGS, binding("actor", "actor", person("proxy"), kind="ClusterRole")))
+    assert proxy("GET", "/version", headers={"Impersonate-User": JANE}).status == 200
+    answer = proxy("GET", PODS, headers={"Impersonate-User": "joe"})
+    assert answer.body["details"] == {"name": "joe", "kind": "users"}
+    assert answer.body["message"].startswith(
+        'users "joe" is forbidden: User "proxy" cannot impersonate resource "users"'
+    )
+
+
 def test_who_acts_as_another_has_his_rights_only(admin: Caller) -> None:
     assert admin("GET", PODS, headers={"Impersonate-User": "jane"}).status == 403
     assert admin.get(PODS).status == 200
