@@ -419,7 +419,8 @@ def test_merge_patch(old: JSONObject, new: JSONObject, patch: JSONObject) -> Non
 
 def test_a_status_is_written_only_if_it_differs(bench: Bench) -> None:
     obj = bench.apply(deployment(), DEPLOYMENTS).object
-    status = {"replicas": 3, "conditions": [{"type": "Available", "status": "True"}]}
+    since = dict.fromkeys(("lastTransitionTime", "lastUpdateTime"), "2026-01-02T03:04:05Z")
+    status = {"replicas": 3, "conditions": [{"type": "Available", "status": "True", **since}]}
     written = patch_status(bench.client, DEPLOYMENTS, obj, status)
     assert written["status"] == status
     bench.server.requests.clear()
