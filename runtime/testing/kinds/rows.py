@@ -80,7 +80,11 @@ def _storage(resource: str, kind: str, *short: str, **more: object) -> Row:
 
 def _admission(resource: str, kind: str, **more: object) -> Row:
     return _of(
-        *("admissionregistration.k8s.io", "v1", "api.admissionregistration", resource, kind),
+        "admissionregistration.k8s.io",
+        "v1",
+        "api.admissionregistration",
+        resource,
+        kind,
         categories=("api-extensions",),
         namespaced=False,
         generation=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -121,3 +122,12 @@ def selects(selector: JSONMapping, given: Mapping[str, object] | None) -> bool:
         if not fits:
             return False
     return True
+
+
+def ip_address(address: object, path: str) -> list[FieldError]:
+    """An IP address of either family."""
+    try:
+        ipaddress.ip_address(str(address or ""))
+    except ValueError:
+        return [errors.invalid(path, address or "", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
+    return []

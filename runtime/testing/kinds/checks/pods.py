@@ -72,9 +72,37 @@ def _other_resources(container: JSONMapping) -> JSONObject:
 
 def _check_update(spec: JSONMapping, old: JSONMapping) -> list[FieldError]:
     """Of a Pod's spec only images and a few others may change; a node is set by a binding, once."""
-    if _frozen(spec, old) == _frozen(old, old):
-        return []
-    return [FieldError("FieldValueForbidden", "spec", f"Forbidden: {_UPDATE}")]
+    found: list[FieldError] = []
+    for field in ("containers", "initContainers"):
+        if len(spec.get(field) or ()) != len(old.get(field) or ()):
+            detail = "pod updates may not add or remove containers"
+            return [errors.forbidden(f"spec.{field}", detail)]
+    found += _check_deadline_update(spec.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds"))
+    kept = [_without_seconds(each) for each in spec.get("tolerations") or ()]
+    if any(_without_seconds(each) not in kept for each in old.get("tolerations") or ()):
+        detail = "existing toleration can not be modified except its tolerationSeconds"
+        found.append(errors.forbidden("spec.tolerations", detail))
+    gates = [each.get("name") for each in old.get("schedulingGates") or ()]
+    if any(each.get("name") not in gates for each in spec.get("schedulingGates") or ()):
+        detail = "only deletion is allowed, but found new scheduling gates"
+        found.append(errors.forbidden("spec.schedulingGates", detail))
+    if _frozen(spec, old) != _frozen(old, old):
+        found.append(errors.forbidden("spec", _UPDATE))
+    return found
+
+
+def _check_deadline_update(wanted: int | None, old: int | None) -> list[FieldError]:
+    """It comes once, and only moves closer."""
+    where = "spec.activeDeadlineSeconds"
+    if wanted is None and old is not None:
+        return [errors.invalid(where, None, "must not update from a positive integer to nil value")]
+    if wanted is not None and old is not None and wanted > old:
+        return [errors.invalid(where, wanted, "must be less than or equal to previous value")]
+    return []
+
+
+def _without_seconds(toleration: JSONMapping) -> JSONObject:
+    return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
 
 
 def _frozen(spec: JSONMapping, old: JSONMapping) -> JSONObject:
@@ -119,42 +147,165 @@ def check_pod_spec(spec: JSONMapping, path: str, claims: Iterable[str] = ()) -> 
         where = f"{path}.initContainers[{index}]"
         _check_container(each, where, volumes, seen, found)
         _check_init(each, where, found)
-    found += common.one_of(spec.get("restartPolicy"), _RESTART, f"{path}.restartPolicy")
-    found += common.one_of(spec.get("dnsPolicy"), _DNS, f"{path}.dnsPolicy")
-    account = spec.get("serviceAccountName")
-    if account:
-        found += [
-            errors.invalid(f"{path}.serviceAccountName", account, problem) for problem in names.bad_subdomain(account)
-        ]
     for index, each in enumerate(spec.get("ephemeralContainers") or ()):
         _check_container(each, f"{path}.ephemeralContainers[{index}]", volumes, seen, found)
-    for field in ("hostname", "subdomain"):
+    found += common.one_of(spec.get("restartPolicy"), _RESTART, f"{path}.restartPolicy")
+    found += common.one_of(spec.get("dnsPolicy"), _DNS, f"{path}.dnsPolicy")
+    found += common.labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
+    _check_host_ports(spec, path, found)
+    for field, judge in (
+        ("serviceAccountName", names.bad_subdomain),
+        ("nodeName", names.bad_subdomain),
+        ("hostname", names.bad_label),
+        ("subdomain", names.bad_label),
+        ("priorityClassName", names.bad_subdomain),
+        ("runtimeClassName", names.bad_subdomain),
+    ):
         if spec.get(field):
-            problems = names.bad_label(spec[field])
-            found += [errors.invalid(f"{path}.{field}", spec[field], problem) for problem in problems]
-    found += common.not_negative(spec.get("terminationGracePeriodSeconds"), f"{path}.terminationGracePeriodSeconds")
+            found += [errors.invalid(f"{path}.{field}", spec[field], problem) for problem in judge(spec[field])]
+        if field == "nodeName":
+            found += _check_deadline(spec, path)
+        if field == "subdomain":
+            found += check_tolerations(spec.get("tolerations") or (), f"{path}.tolerations")
+            found += _check_aliases(spec.get("hostAliases") or (), f"{path}.hostAliases")
     return found
 
 
+def _check_deadline(spec: JSONMapping, path: str) -> list[FieldError]:
+    seconds = spec.get("activeDeadlineSeconds")
+    if seconds is None or 1 <= seconds < 2**31:
+        return []
+    detail = f"must be between 1 and {2**31 - 1}, inclusive"
+    return [errors.invalid(f"{path}.activeDeadlineSeconds", seconds, detail)]
+
+
+def _check_aliases(aliases: Iterable[JSONMapping], path: str) -> list[FieldError]:
+    found: list[FieldError] = []
+    for index, alias in enumerate(aliases):
+        found += common.ip_address(alias.get("ip"), f"{path}[{index}].ip")
+        for host in alias.get("hostnames") or ():
+            problems = names.bad_subdomain(host)
+            found += [errors.invalid(f"{path}[{index}].hostnames", host, problem) for problem in problems]
+    return found
+
+
+def check_tolerations(tolerations: Iterable[JSONMapping], path: str) -> list[FieldError]:
+    """What a Pod may put up with."""
+    found: list[FieldError] = []
+    for index, each in enumerate(tolerations):
+        where, key, operator = f"{path}[{index}]", each.get("key") or "", each.get("operator") or "Equal"
+        if key:
+            found += [errors.invalid(f"{where}.key", key, problem) for problem in names.bad_qualified_name(key)]
+        elif operator != "Exists":
+            detail = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+            found.append(errors.invalid(f"{where}.operator", each.get("operator") or "", detail))
+        if each.get("tolerationSeconds") is not None and each.get("effect") != "NoExecute":
+            detail = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+            found.append(errors.invalid(f"{where}.effect", each.get("effect") or "", detail))
+        if operator == "Exists":
+            if each.get("value"):
+                detail = "value must be empty when `operator` is 'Exists'"
+                found.append(errors.invalid(f"{where}.operator", each, detail))
+        elif operator == "Equal":
+            found += common.label_value(str(each.get("value") or ""), f"{where}.operator")
+        else:
+            found.append(errors.not_supported(f"{where}.operator", operator, ("Equal", "Exists")))
+        if each.get("effect"):
+            effects = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+            found += common.one_of(each["effect"], effects, f"{where}.effect")
+    return found
+
+
+def _check_host_ports(spec: JSONMapping, path: str, found: list[FieldError]) -> None:
+    """A port of the node is given once; on the node's network it is the container's."""
+    taken: set[tuple[object, object, object]] = set()
+    for index, container in enumerate(spec.get("containers") or ()):
+        for number, port in enumerate(container.get("ports") or ()):
+            where, host = f"{path}.containers[{index}].ports[{number}]", port.get("hostPort")
+            if spec.get("hostNetwork") and host and host != port.get("containerPort"):
+                detail = "must match `containerPort` when `hostNetwork` is true"
+                found.append(errors.invalid(f"{where}.containerPort", port.get("containerPort"), detail))
+            key = (host, port.get("hostIP") or "", port.get("protocol"))
+            if host and key in taken:
+                shown = f"{port.get('protocol')}/{port.get('hostIP') or ''}/{host}"
+                found.append(errors.duplicate(f"{where}.hostPort", shown))
+            taken.add(key)
+
+
+# What a source of a volume cannot do without.
+_NEEDED: Final = {
+    "awsElasticBlockStore": ("volumeID",),
+    "azureDisk": ("diskName", "diskURI"),
+    "azureFile": ("secretName", "shareName"),
+    "cephfs": ("monitors",),
+    "cinder": ("volumeID",),
+    "configMap": ("name",),
+    "csi": ("driver",),
+    "gcePersistentDisk": ("pdName",),
+    "gitRepo": ("repository",),
+    "glusterfs": ("endpoints", "path"),
+    "hostPath": ("path",),
+    "image": ("reference",),
+    "iscsi": ("targetPortal", "iqn"),
+    "nfs": ("server", "path"),
+    "persistentVolumeClaim": ("claimName",),
+    "rbd": ("monitors", "image"),
+    "secret": ("secretName",),
+}
+_BAD_MODE: Final = "must be a number between 0 and 0777 (octal), both inclusive"
+
+
 def _check_volumes(volumes: Iterable[JSONMapping], path: str, found: list[FieldError]) -> set[str]:
+    """The names of the good ones: only these can be mounted."""
     seen: set[str] = set()
     for index, volume in enumerate(volumes):
         where, name = f"{path}[{index}]", str(volume.get("name") or "")
+        problems = _check_source(volume, where)
         if not name:
-            found.append(errors.required(f"{where}.name"))
+            problems.append(errors.required(f"{where}.name"))
         else:
-            found += [errors.invalid(f"{where}.name", name, problem) for problem in names.bad_label(name)]
+            problems += [errors.invalid(f"{where}.name", name, problem) for problem in names.bad_label(name)]
         if name in seen:
-            found.append(errors.duplicate(f"{where}.name", name))
-        seen.add(name)
-        sources = set(volume) - {"name"}
-        if len(sources) > 1:
-            extra = sorted(sources)[1]
-            found.append(errors.forbidden(f"{where}.{extra}", "may not specify more than 1 volume type"))
-        claim = volume.get("persistentVolumeClaim")
-        if claim is not None and not claim.get("claimName"):
-            found.append(errors.required(f"{where}.persistentVolumeClaim.claimName"))
+            problems.append(errors.duplicate(f"{where}.name", name))
+        found += problems
+        if not problems:
+            seen.add(name)
     return seen
+
+
+def _check_source(volume: JSONMapping, path: str) -> list[FieldError]:
+    sources = sorted(set(volume) - {"name"})
+    found = [errors.forbidden(f"{path}.{each}", "may not specify more than 1 volume type") for each in sources[1:]]
+    for kind in sources[:1]:
+        source = volume[kind]
+        found += [errors.required(f"{path}.{kind}.{each}") for each in _NEEDED.get(kind, ()) if not source.get(each)]
+        mode = source.get("defaultMode")
+        if mode is not None and not 0 <= mode <= 0o777:
+            found.append(errors.invalid(f"{path}.{kind}.defaultMode", mode, _BAD_MODE))
+        for index, item in enumerate(source.get("items") or ()):
+            found += _check_item(item, kind, f"{path}.{kind}.items[{index}]")
+        limit = source.get("sizeLimit")
+        if limit is not None and parse_quantity(str(limit)) < 0:
+            detail = "SizeLimit field must be a valid resource quantity"
+            found.append(errors.forbidden(f"{path}.emptyDir.sizeLimit", detail))
+    return found
+
+
+def _check_item(item: JSONMapping, kind: str, path: str) -> list[FieldError]:
+    found: list[FieldError] = []
+    if kind in ("configMap", "secret") and not item.get("key"):
+        found.append(errors.required(f"{path}.key"))
+    place = str(item.get("path") or "")
+    if not place:
+        found.append(errors.required(f"{path}.path"))
+    elif place.startswith("/"):
+        found.append(errors.invalid(f"{path}.path", place, "must be a relative path"))
+    elif ".." in place.split("/"):
+        found.append(errors.invalid(f"{path}.path", place, "must not contain '..'"))
+    mode = item.get("mode")
+    if mode is not None and not 0 <= mode <= 0o777:
+        found.append(errors.invalid(f"{path}.mode", mode, _BAD_MODE))
+    return found
 
 
 def _check_container(
@@ -165,25 +316,25 @@ def _check_container(
         found.append(errors.required(f"{path}.name"))
     else:
         found += [errors.invalid(f"{path}.name", name, problem) for problem in names.bad_label(name)]
-        if name in seen:
-            found.append(errors.duplicate(f"{path}.name", name))
-    seen.add(name)
     image = container.get("image")
     if not image:
         found.append(errors.required(f"{path}.image"))
     elif image != image.strip():
         found.append(errors.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
-    found += common.one_of(container.get("imagePullPolicy"), _PULL, f"{path}.imagePullPolicy")
     _check_ports(container.get("ports") or (), f"{path}.ports", found)
     _check_environment(container.get("env") or (), f"{path}.env", found)
     _check_mounts(container.get("volumeMounts") or (), f"{path}.volumeMounts", volumes, found)
+    found += common.one_of(container.get("imagePullPolicy"), _PULL, f"{path}.imagePullPolicy")
     _check_resources(container.get("resources") or {}, f"{path}.resources", found)
-    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if container.get(field) is not None:
-            _check_probe(container[field], f"{path}.{field}", field, found)
+    if name in seen:
+        found.append(errors.duplicate(f"{path}.name", name))
+    seen.add(name)
     for moment, handler in (container.get("lifecycle") or {}).items():
         if isinstance(handler, dict):
             _check_handler(handler, f"{path}.lifecycle.{moment}", found)
+    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(field) is not None:
+            _check_probe(container[field], f"{path}.{field}", field, found)
 
 
 def _check_init(container: JSONMapping, path: str, found: list[FieldError]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 from runtime.testing.kinds import errors, names
@@ -75,16 +74,8 @@ def _check_addresses(spec: JSONMapping) -> list[FieldError]:
     for index, address in enumerate(spec.get("clusterIPs") or ()):
         if address == "None" or (index == 0 and not address):
             continue
-        found += _ip(address, f"spec.clusterIPs[{index}]")
+        found += common.ip_address(address, f"spec.clusterIPs[{index}]")
     return found
-
-
-def _ip(address: object, path: str) -> list[FieldError]:
-    try:
-        ipaddress.ip_address(str(address or ""))
-    except ValueError:
-        return [errors.invalid(path, address or "", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
-    return []
 
 
 def validate_endpoints(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
@@ -96,7 +87,7 @@ def validate_endpoints(obj: JSONObject, old: JSONObject | None) -> list[FieldErr
             found.append(errors.required(where, "must specify `addresses` or `notReadyAddresses`"))
         for field in ("addresses", "notReadyAddresses"):
             for number, address in enumerate(subset.get(field) or ()):
-                found += _ip(address.get("ip"), f"{where}.{field}[{number}].ip")
+                found += common.ip_address(address.get("ip"), f"{where}.{field}[{number}].ip")
         ports = subset.get("ports") or ()
         for number, port in enumerate(ports):
             at, name = f"{where}.ports[{number}]", port.get("name") or ""

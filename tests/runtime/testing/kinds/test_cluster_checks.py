@@ -173,6 +173,74 @@ CASES: list[tuple[str, JSON, list[tuple[str, str]]]] = [
 ]
 
 
+def mounts(**volume: Any) -> JSON:
+    """A Pod with that volume, mounted."""
+    container = {**CONTAINERS[0], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    return {"containers": [container], "volumes": [{"name": "v", **volume}]}
+
+
+CASES += [
+    ("pods", mounts(secret={"secretName": "s"}), []),
+    (
+        "pods",
+        mounts(secret={"defaultMode": 512, "items": [{"key": "k", "path": "/a"}, {"path": "../b"}]}),
+        [
+            (REQUIRED, "spec.volumes[0].secret.secretName"),
+            (INVALID, "spec.volumes[0].secret.defaultMode"),
+            (INVALID, "spec.volumes[0].secret.items[0].path"),
+            (REQUIRED, "spec.volumes[0].secret.items[1].key"),
+            (INVALID, "spec.volumes[0].secret.items[1].path"),
+            ("FieldValueNotFound", "spec.containers[0].volumeMounts[0].name"),
+        ],
+    ),
+    (
+        "pods",
+        mounts(emptyDir={"sizeLimit": "-1"}, hostPath={}),
+        [
+            (FORBIDDEN, "spec.volumes[0].hostPath"),
+            (FORBIDDEN, "spec.volumes[0].emptyDir.sizeLimit"),
+            ("FieldValueNotFound", "spec.containers[0].volumeMounts[0].name"),
+        ],
+    ),
+    (
+        "pods",
+        {
+            "containers": CONTAINERS,
+            "tolerations": [
+                {"operator": "Equal", "value": "x"},
+                {"key": "a", "operator": "Exists", "value": "b"},
+                {"key": "a", "operator": "Near"},
+                {"key": "a", "effect": "NoSchedule", "tolerationSeconds": 3},
+            ],
+        },
+        [
+            (INVALID, "spec.tolerations[0].operator"),
+            (INVALID, "spec.tolerations[1].operator"),
+            (UNSUPPORTED, "spec.tolerations[2].operator"),
+            (INVALID, "spec.tolerations[3].effect"),
+        ],
+    ),
+    (
+        "pods",
+        {
+            "hostNetwork": True,
+            "containers": [
+                {**CONTAINERS[0], "ports": [{"containerPort": 1, "hostPort": 2}, {"containerPort": 2, "name": "b"}]}
+            ],
+            "hostAliases": [{"ip": "x"}],
+            "activeDeadlineSeconds": 0,
+        },
+        [
+            (INVALID, "spec.containers[0].ports[0].containerPort"),
+            (DUPLICATE, "spec.containers[0].ports[1].hostPort"),
+            (INVALID, "spec.activeDeadlineSeconds"),
+            (INVALID, "spec.hostAliases[0].ip"),
+        ],
+    ),
+    ("pods", {"containers": CONTAINERS, "terminationGracePeriodSeconds": -1}, []),
+]
+
+
 @pytest.mark.parametrize(("resource", "spec", "causes"), CASES)
 def test_refused(resource: str, spec: JSON, causes: list[tuple[str, str]], sandbox: Sandbox) -> None:
     assert sandbox.write(resource, {"spec": spec}).causes == causes
@@ -243,6 +311,32 @@ def test_a_secret_may_be_as_large_as_its_decoded_data(sandbox: Sandbox) -> None:
         ),
         ("runtimeclasses", {"handler": "a"}, {"handler": "b"}, [(INVALID, "handler")]),
         ("controllerrevisions", {"data": {"a": 1}, "revision": 1}, {"data": {"a": 2}}, [(INVALID, "data")]),
+        (
+            "pods",
+            {"spec": {"containers": CONTAINERS}},
+            {"spec": {"containers": [*CONTAINERS, {"name": "n", "image": "b"}]}},
+            [(FORBIDDEN, "spec.containers")],
+        ),
+        (
+            "pods",
+            {"spec": {"containers": CONTAINERS}},
+            {"spec": {"tolerations": []}},
+            [(FORBIDDEN, "spec.tolerations")],
+        ),
+        ("pods", {"spec": {"containers": CONTAINERS}}, {"spec": {"activeDeadlineSeconds": 9}}, []),
+        (
+            "pods",
+            {"spec": {"containers": CONTAINERS, "activeDeadlineSeconds": 9}},
+            {"spec": {"activeDeadlineSeconds": 10}},
+            [(INVALID, "spec.activeDeadlineSeconds")],
+        ),
+        (
+            "pods",
+            {"spec": {"containers": CONTAINERS}},
+            {"spec": {"schedulingGates": [{"name": "g"}]}},
+            [(FORBIDDEN, "spec.schedulingGates")],
+        ),
+        ("pods", {"spec": {"containers": CONTAINERS}}, {"spec": {"dnsPolicy": "Default"}}, [(FORBIDDEN, "spec")]),
         ("jobs", {"spec": {"template": JOB_TEMPLATE}}, {"spec": {"completions": 3}}, [(INVALID, "spec.completions")]),
         ("jobs", {"spec": {"template": JOB_TEMPLATE}}, {"spec": {"parallelism": 3, "suspend": True}}, []),
         (
