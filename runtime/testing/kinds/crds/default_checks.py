@@ -62,4 +62,4 @@ def _rule_problems(schema: JSONMapping, node: Node, default: object, path: str) 
         return []  # named with the rule itself
     if tree is None:
         return []
-    return check_rules(tree, default, path, default) or check_rules(tree, default, path)
+    return check_rules(tree, default, path, default, ratchets=False) or check_rules(tree, default, path)

@@ -107,14 +107,16 @@ def _compile(rule: Rule, schema: JSONMapping, own: Type) -> CompiledRule:
     return CompiledRule(rule, program, message, path)
 
 
-def check_rules(tree: RuleTree, value: object, path: str, old: object = MISSING) -> list[FieldError]:
+def check_rules(
+    tree: RuleTree, value: object, path: str, old: object = MISSING, *, ratchets: bool = True
+) -> list[FieldError]:
     """What the rules say about ``value``. It must fit the schema already.
 
-    :param old: the value it replaces. What a rule without oldSelf says of a value that did not change is only a
-        warning.
+    :param old: the value it replaces.
+    :param ratchets: whether what a rule without oldSelf says of a value that did not change is only a warning.
     """
     judge = _Judge()
-    judge.check(tree, value, path, _Old(old, old, lambda: False))
+    judge.check(tree, value, path, _Old(old, old if ratchets else MISSING, lambda: False))
     return judge.found
 
 
