@@ -25,11 +25,7 @@ class Outages:
     :ivar lives: so often the server has gone down: who began in an earlier life died with it.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        freeze: Freeze,
-    ) -> None:
+    def __init__(self, context: Context, freeze: Freeze) -> None:
         self._store = context.store
         self._clock = context.clock
         self._stopping = context.stopping
@@ -43,10 +39,6 @@ class Outages:
     def attach(self, port: Port) -> None:
         """This is what goes down; to be called before anything else."""
         self._port = port
-
-    @property
-    def is_down(self) -> bool:
-        return self._is_down
 
     def go_down(self) -> None:
         """Like a process that is killed; no effect on a server that is down, or has been stopped."""

@@ -110,7 +110,8 @@ class Faults:
             ``drop="after"`` its answer is.
         :raises ValueError: a value that cannot be, or values that do not go together.
         """
-        given = {key: value for key, value in locals().items() if key not in ("self", "match") and value is not None}
+        words = dict(locals())  # before there are any others
+        given = {key: value for key, value in words.items() if key not in ("self", "match") and value is not None}
         return self._put(Document((read_fault(given, match=match),)))[0]
 
     def load(self, source: Source) -> list[Fault]:
