@@ -43,7 +43,6 @@ _OF_THE_OBJECT = ("", "status", "approval", "ephemeralcontainers", "resize")
 # How objects are written that did not come over HTTP.
 _DIRECT = WriteOptions(manager="apply_manifests")
 _DIRECTLY = Ownership(_DIRECT.manager)
-_SIGNING_REQUESTS = ("certificates.k8s.io", "certificatesigningrequests")
 _LONG_RUNNING = ("attach", "exec", "log", "portforward", "proxy")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -109,8 +108,6 @@ class Verbs:
         obj = decode_object(request, target.kind)
         if target.kind.review:
             return self._review(request, target, obj, options, user)
-        if target.kind.storage_key == _SIGNING_REQUESTS:
-            _name_requestor(obj, user)
         written = self._writer.create(target, obj, options, Ownership(options.manager))
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
@@ -211,13 +208,6 @@ class Verbs:
         stored = self._finish(target, written).stored
         now = self._context.store.get(target.kind.storage_key, stored.namespace, stored.name)
         return present(target.kind, now or stored)
-
-
-def _name_requestor(request: JSONObject, user: User) -> None:
-    """Who asks for a certificate is not what the request says, but who sent it."""
-    spec = request.get("spec")
-    if isinstance(spec, dict):
-        request["spec"] = {k: v for k, v in spec.items() if k not in ("username", "uid", "groups", "extra")} | user.info
 
 
 def _check(request: Request, target: Target, verb: str) -> None:

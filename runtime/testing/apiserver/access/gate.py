@@ -134,12 +134,11 @@ class Admission:
         :raises StatusError: 403, and 404 for a binding to a role that does not exist.
         """
         if kind.kind == "CertificateSigningRequest" and old is None:
-            _sign_by(obj, self._asked.user)
+            _name_requestor(obj, self._asked.user)
         self._escalation.check(self._asked.user, kind, obj, old)
 
 
-def _sign_by(obj: JSONObject, user: User) -> None:
-    """A signing request says who made it; nobody can say so for another."""
-    info = user.info
-    spec = {key: value for key, value in (obj.get("spec") or {}).items() if key not in ("uid", "groups", "extra")}
-    obj["spec"] = {**spec, **info}
+def _name_requestor(obj: JSONObject, user: User) -> None:
+    """Who asks for a certificate is not what the request says, but who sent it."""
+    said = ("username", "uid", "groups", "extra")
+    obj["spec"] = {key: value for key, value in (obj.get("spec") or {}).items() if key not in said} | user.info
