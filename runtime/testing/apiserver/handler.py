@@ -14,7 +14,7 @@ from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.access.gate import Gate
 from runtime.testing.apiserver.access.serviceaccounts import ServiceAccountTokens
 from runtime.testing.apiserver.access.users import User
-from runtime.testing.apiserver.audit import Audit, AuditEntry, body_name
+from runtime.testing.apiserver.audit import Audit, AuditEntry
 from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.context import Context
@@ -193,6 +193,8 @@ def _verb(request: Request, target: Target | None) -> str:
 def _name(request: Request, target: Target | None) -> str:
     if target is None or target.name or request.method != "POST":
         return target.name if target else ""
+    from runtime.testing.apiserver.bodynames import body_name
+
     return body_name(request)
 
 

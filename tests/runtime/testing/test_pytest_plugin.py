@@ -144,9 +144,16 @@ def test_arguments(fake_api_server, kube_client):
     created = kube_client.resource(MAPS, "default").create({"metadata": {"name": "a"}})
     assert created.creation_timestamp == CLOCK.now().replace(microsecond=0)
     assert fake_api_server.requests[-1].user == "alice"
+
+@pytest.mark.fake_api_server(authorization_mode="AlwaysDeny", history=5)
+class TestNearest:
+    @pytest.mark.fake_api_server(authorization_mode="AlwaysAllow")
+    def test_counts(self, fake_api_server):
+        with fake_api_server.client("somebody") as client:
+            client.resource(MAPS, "default").list()
 """
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
 
 
 def test_a_failed_test_tells_what_was_asked(run: Run) -> None:
