@@ -242,6 +242,6 @@ def _run(kubectl: Kubectl, server: FakeAPIServer, arguments: list[str], manifest
         return
     process = kubectl.start(*arguments)
     try:
-        eventually(lambda: any(each.verb == "watch" for each in server.requests))
+        eventually(lambda: any(each.verb == "watch" for each in server.requests), timeout=60)
     finally:
         end(process)

@@ -395,7 +395,7 @@ def test_what_becomes_of_dependents(run: Run, policy: str) -> None:
 
     path = "jsonpath={.items[*].metadata.name}{.items[*].metadata.ownerReferences}"
     left = "" if policy != "orphan" else "child"
-    eventually(lambda: run("get", "configmap", "--field-selector=metadata.name=child", "-o", path) == left)
+    eventually(lambda: run("get", "configmap", "--field-selector=metadata.name=child", "-o", path) == left, timeout=60)
 
 
 def test_drain_evicts(run: Run, kubectl: Kubectl) -> None:
@@ -405,7 +405,7 @@ def test_drain_evicts(run: Run, kubectl: Kubectl) -> None:
     run("create", "-f", "-", manifest={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
     draining = kubectl.start("drain", "deck", "--force", "--timeout=60s")
     try:
-        eventually(lambda: run("get", "pod", "p", "-o", "jsonpath={.metadata.deletionTimestamp}"))
+        eventually(lambda: run("get", "pod", "p", "-o", "jsonpath={.metadata.deletionTimestamp}"), timeout=60)
         run("delete", "pod", "p", "--force", "--grace-period=0")
         output, _ = draining.communicate(timeout=60)
     finally:
