@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from runtime.testing import FakeClock
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.apiserver.store import Store
-from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, widget
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, CRDS, WIDGET_CRD, Http, widget
 
 
 def names(body: dict[str, object]) -> list[str]:
@@ -319,3 +320,18 @@ def test_a_list_of_any_version_ignores_its_limit(api: Http) -> None:
     page = api.get(f"{CONFIGMAPS}?limit=1").body
     following = api.get(f"{CONFIGMAPS}?limit=1&resourceVersion=0&continue={page['metadata']['continue']}").body
     assert [each["metadata"]["name"] for each in following["items"]] == ["b"]
+
+
+def test_a_namespace_selects_among_what_has_one(api: Http, widgets: str) -> None:
+    """Of cluster-scoped custom resources it is an unknown field; of built-in ones, one that is empty."""
+    crd = copy.deepcopy(WIDGET_CRD)
+    crd["metadata"]["name"] = "gadgets.example.com"
+    crd["spec"]["scope"] = "Cluster"
+    crd["spec"]["names"] = {"plural": "gadgets", "singular": "gadget", "kind": "Gadget"}
+    assert api.post(CRDS, crd).status == 201
+    query = "?fieldSelector=metadata.namespace%3Ddefault"
+    assert api.get(f"/apis/example.com/v1/gadgets{query}").status == 400
+    assert api.get("/apis/example.com/v1/gadgets?fieldSelector=metadata.name%3Da").status == 200
+    api.post(widgets, widget("a"))
+    assert names(api.get(f"/apis/example.com/v1/widgets{query}").body) == ["a"]
+    assert api.get(f"/api/v1/namespaces{query}").body["items"] == []

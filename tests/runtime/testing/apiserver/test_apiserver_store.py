@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tracemalloc
 
 import orjson
@@ -12,6 +13,7 @@ from runtime.testing.apiserver import FakeAPIServer, StatusError
 from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.testing.apiserver.store import Changed, Store
 from runtime.types import GVR
+from tests.runtime.testing.apiserver.apiserver_helpers import WIDGET_CRD, widget
 
 
 def test_a_write_from_a_state_that_is_gone_is_refused() -> None:
@@ -127,3 +129,28 @@ class TestCreate:
             server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
             with pytest.raises(StatusError, match="already exists"):
                 server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
+
+
+def test_an_object_that_its_kind_shows_as_it_is_is_not_kept_twice() -> None:
+    crd = copy.deepcopy(WIDGET_CRD)
+    gvr, key = GVR("example.com", "v1", "widgets"), ("example.com", "widgets")
+    with FakeAPIServer() as server:
+        server.create(crd)
+        server.create(widget("a", replicas=1))
+        stored, kind = server.store.get(key, "default", "a"), server.registry.lookup(gvr)
+        assert stored is not None
+        assert kind is not None
+        assert stored.seen(kind) is stored
+        spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        spec["properties"]["size"]["default"] = "small"
+        with server.client() as client:
+            crds = client.resource(GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions"))
+            crds.patch("widgets.example.com", {"spec": crd["spec"]})
+        changed = server.registry.lookup(gvr)
+        assert changed is not None
+        assert changed is not kind
+        shown = stored.seen(changed)
+        assert shown.obj["spec"] == {"replicas": 1, "size": "small"}
+        assert shown.version == stored.version
+        assert stored.seen(changed) is shown, "made once, not for each reader"
+        assert stored.obj["spec"] == {"replicas": 1}
