@@ -83,7 +83,7 @@ def _open_api(registry: Registry, request: Request, path: str, clock: Clock) -> 
     from runtime.testing.kinds import discovery, openapi_v2
 
     offered = (JSON, openapi_v2.PROTOBUF, openapi_v2.PROTOBUF_ANSWER) if path == "/openapi/v2" else (JSON,)
-    media = first_of(request, offered)
+    media = JSON if path == "/openapi/v3" else first_of(request, offered)
     found = discovery.serve(registry, path, request.query, media or "")
     if found is None:
         raise errors.no_such_group()
@@ -93,7 +93,7 @@ def _open_api(registry: Registry, request: Request, path: str, clock: Clock) -> 
     tag = _tag(body)
     headers = {"ETag": tag, "Vary": "Accept"}
     asked = request.query.get("hash", "")
-    if asked and path != "/openapi/v3":
+    if asked and path.startswith("/openapi/v3/"):
         if f'"{asked}"' != tag:
             return Response(301, content_type=_TEXT, headers={"Location": f"{path}?hash={tag[1:-1]}", **headers})
         expires = format_datetime(clock.now() + timedelta(days=365), usegmt=True)

@@ -68,7 +68,8 @@ def test_a_document_of_open_api_is_kept_by_its_hash(api: Http) -> None:
     moved = api.get(f"{path}?hash=0123")
     assert (moved.status, moved.headers["location"]) == (301, [url])
     assert api.get(path).headers["cache-control"] == ["no-cache, private"]
-    assert api.get("/openapi/v3?hash=0123").status == 200  # it has no hash of its own
+    for other in ("/openapi/v3?hash=0123", "/openapi/v2?hash=0123"):
+        assert api.get(other).status == 200  # they have no hash of their own
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_a_document_of_open_api_is_kept_by_its_hash(api: Http) -> None:
         ("/openapi/v2", "application/yaml", None),
         ("/openapi/v3/api/v1", "application/json;q=0.5,text/html", "application/json"),
         ("/openapi/v3/api/v1", "text/html", None),
+        ("/openapi/v3", "text/html", "text/plain; charset=utf-8"),
     ],
 )
 def test_forms_of_open_api(api: Http, path: str, accept: str, content_type: str | None) -> None:
