@@ -11,6 +11,8 @@ from runtime.testing.kinds.services import NODE_PORTS
 from runtime.types import JSONMapping, JSONObject
 
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_KUBELET: Final = 10250
+_MAX_TIMEOUT: Final = 86400
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 
 
@@ -22,21 +24,78 @@ def validate_service(obj: JSONObject, old: JSONObject | None) -> list[FieldError
     ports = spec.get("ports") or ()
     if not ports and not headless and kind != "ExternalName":
         found.append(errors.required("spec.ports"))
+    found += _check_type(spec, headless=headless)
     found += _check_ports(ports)
     if spec.get("selector"):
         found += common.labels(spec["selector"], "spec.selector")
     found += common.one_of(spec.get("sessionAffinity"), ("ClientIP", "None"), "spec.sessionAffinity")
+    found += _check_affinity(spec)
+    for index, address in enumerate(spec.get("externalIPs") or ()):
+        found += common.ip_address(address, f"spec.externalIPs[{index}]")
     found += common.one_of(kind, _TYPES, "spec.type")
+    found += _check_traffic(spec)
+    found += _check_addresses(spec)
+    if old is not None:
+        found += _check_update(spec, old.get("spec") or {})
+    return found
+
+
+def _check_type(spec: JSONMapping, *, headless: bool) -> list[FieldError]:
+    """What a Service of that type can and cannot have."""
+    kind = spec.get("type")
+    found: list[FieldError] = []
+    if kind == "LoadBalancer":
+        for index, port in enumerate(spec.get("ports") or ()):
+            if port.get("port") == _KUBELET:
+                detail = f"may not expose port {_KUBELET} externally since it is used by kubelet"
+                found.append(errors.invalid(f"spec.ports[{index}]", _KUBELET, detail))
+    if kind in ("LoadBalancer", "NodePort") and headless:
+        detail = f"may not be set to 'None' for {kind} services"
+        found.append(errors.invalid("spec.clusterIPs[0]", "None", detail))
     if kind == "ExternalName":
+        if spec.get("clusterIPs"):
+            detail = "may not be set for ExternalName services"
+            found.append(errors.forbidden("spec.clusterIPs", detail))
         name = str(spec.get("externalName") or "").removesuffix(".")
         if not name:
             found.append(errors.required("spec.externalName"))
         else:
             problems = names.bad_subdomain(name)
             found += [errors.invalid("spec.externalName", name, problem) for problem in problems]
-    found += _check_addresses(spec)
-    if old is not None:
-        found += _check_update(spec, old.get("spec") or {})
+    return found
+
+
+def _check_affinity(spec: JSONMapping) -> list[FieldError]:
+    seconds = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
+    if spec.get("sessionAffinity") != "ClientIP" or seconds is None or 0 < seconds <= _MAX_TIMEOUT:
+        return []
+    detail = f"must be greater than 0 and less than {_MAX_TIMEOUT}"
+    return [errors.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, detail)]
+
+
+def _check_traffic(spec: JSONMapping) -> list[FieldError]:
+    found: list[FieldError] = []
+    external, internal = spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy")
+    public = spec.get("type") in ("LoadBalancer", "NodePort") or (
+        spec.get("type") == "ClusterIP" and spec.get("externalIPs")
+    )
+    if external is not None and not public:
+        detail = "may only be set for externally-accessible services"
+        found.append(errors.invalid("spec.externalTrafficPolicy", external, detail))
+    elif external is not None:
+        found += common.one_of(external, ("Cluster", "Local"), "spec.externalTrafficPolicy")
+    check = spec.get("healthCheckNodePort")
+    if check and (spec.get("type") != "LoadBalancer" or external != "Local"):
+        detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        found.append(errors.invalid("spec.healthCheckNodePort", check, detail))
+    if internal is not None:
+        found += common.one_of(internal, ("Cluster", "Local"), "spec.internalTrafficPolicy")
+    if spec.get("loadBalancerClass") is not None and spec.get("type") != "LoadBalancer":
+        detail = "may only be used when `type` is 'LoadBalancer'"
+        found.append(errors.forbidden("spec.loadBalancerClass", detail))
+    policy = spec.get("ipFamilyPolicy")
+    if policy is not None:
+        found += common.one_of(policy, ("PreferDualStack", "RequireDualStack", "SingleStack"), "spec.ipFamilyPolicy")
     return found
 
 

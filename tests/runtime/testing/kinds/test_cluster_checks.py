@@ -182,6 +182,36 @@ def mounts(**volume: Any) -> JSON:
 CASES += [
     ("pods", mounts(secret={"secretName": "s"}), []),
     (
+        "services",
+        {"type": "LoadBalancer", "clusterIP": "None", "ports": [{"port": 10250}], "loadBalancerClass": "x"},
+        [(INVALID, "spec.ports[0]"), (INVALID, "spec.clusterIPs[0]")],
+    ),
+    (
+        "services",
+        {"type": "ExternalName", "externalName": "a.b", "clusterIPs": ["1.2.3.4"]},
+        [(FORBIDDEN, "spec.clusterIPs")],
+    ),
+    (
+        "services",
+        {
+            "ports": [{"port": 1}],
+            "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 30000,
+            "internalTrafficPolicy": "X",
+            "loadBalancerClass": "x",
+            "sessionAffinity": "ClientIP",
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}},
+        },
+        [
+            (INVALID, "spec.sessionAffinityConfig.clientIP.timeoutSeconds"),
+            (INVALID, "spec.externalTrafficPolicy"),
+            (INVALID, "spec.healthCheckNodePort"),
+            (UNSUPPORTED, "spec.internalTrafficPolicy"),
+            (FORBIDDEN, "spec.loadBalancerClass"),
+        ],
+    ),
+    ("services", {"ports": [{"port": 1}], "externalIPs": ["x"]}, [(INVALID, "spec.externalIPs[0]")]),
+    (
         "pods",
         mounts(secret={"defaultMode": 512, "items": [{"key": "k", "path": "/a"}, {"path": "../b"}]}),
         [
