@@ -14,8 +14,7 @@ from a forgotten version gets an ERROR event with 410, one from a future version
 moment; removing the last finalizer of a deleted object answers it under its last version.
 """
 
-from runtime.testing.apiserver.audit import Audit, AuditEntry
-from runtime.testing.apiserver.auditlog import AuditLogError
+from runtime.testing.apiserver.audit import Audit, AuditEntry, AuditLogError
 from runtime.testing.apiserver.errors import StatusError
 from runtime.testing.apiserver.faults import Asked, Fault, Faults
 from runtime.testing.apiserver.server import FakeAPIServer

@@ -12,6 +12,10 @@ from typing import overload
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
+class AuditLogError(Exception):
+    """The file of an audit log cannot be opened; the message names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One request.

@@ -1,5 +1,5 @@
 """The audit log as a real API server writes it: a line of JSON per event, each an ``audit.k8s.io/v1`` Event of level
-Metadata."""
+Metadata. Loaded where one is written or read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
 
-from runtime.testing.apiserver.audit import AuditEntry
+from runtime.testing.apiserver.audit import AuditEntry, AuditLogError
 from runtime.types import JSONObject
 
 _STARTED = "ResponseStarted"
@@ -21,10 +21,6 @@ _COMPLETE = "ResponseComplete"
 _FAULT = "runtime.testing/fault"  # an annotation: which fault struck
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-class AuditLogError(Exception):
-    """The file cannot be opened; the message names it."""
 
 
 class AuditFile:

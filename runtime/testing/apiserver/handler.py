@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -15,7 +16,6 @@ from runtime.testing.apiserver.access.gate import Gate
 from runtime.testing.apiserver.access.serviceaccounts import ServiceAccountTokens
 from runtime.testing.apiserver.access.users import User
 from runtime.testing.apiserver.audit import Audit, AuditEntry
-from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.codec import media_type
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.documents import serve_document
@@ -29,6 +29,9 @@ from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.store import Store
 from runtime.testing.apiserver.verbs import Verbs
 from runtime.types import JSONObject
+
+if TYPE_CHECKING:
+    from runtime.testing.apiserver.auditlog import AuditFile
 
 _log = logging.getLogger("runtime.testing.apiserver")
 

@@ -13,7 +13,6 @@ from runtime.testing.apiserver.access.gate import AccessOptions, Gate
 from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER
 from runtime.testing.apiserver.access.users import ADMIN, MASTERS, User
 from runtime.testing.apiserver.audit import Audit
-from runtime.testing.apiserver.auditlog import AuditFile
 from runtime.testing.apiserver.context import Context, LogProvider
 from runtime.testing.apiserver.faults import Faults
 from runtime.testing.apiserver.faults.control import Control
@@ -29,18 +28,16 @@ from runtime.testing.apiserver.listener import Listener
 from runtime.testing.apiserver.namespaces import INITIAL
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.serving import Serving
-from runtime.testing.apiserver.state import read_state, restore, write_state
 from runtime.testing.apiserver.store import DEFAULT_HISTORY, Store
 from runtime.testing.apiserver.verbs import Verbs
 from runtime.testing.kinds.model import Kind, Registry
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.testing.kinds.services import ServiceAddresses
-from runtime.testing.kubeconfig import write_kubeconfig
-from runtime.testing.manifests import crds_first, documents
 from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
     from runtime.client import Client
+    from runtime.testing.apiserver.auditlog import AuditFile
     from runtime.testing.certs import KeyPair
 
 
@@ -131,7 +128,7 @@ class FakeAPIServer:
         control = Control(self._faults, self._freeze, self._outages, self._clock, store, self.close_connections)
         self._gate = Gate(self._context, self._access)
         self._verbs = Verbs(self._context, self._gate)
-        self._audit_file = AuditFile(audit_log_path) if audit_log_path is not None else None
+        self._audit_file = _audit_file(audit_log_path)
         self._handler = Handler(
             self._context, self._verbs, self._gate, self._audit, injector, control, self._audit_file
         )
@@ -238,6 +235,8 @@ class FakeAPIServer:
         :param certificate: the user (default: an administrator) shows a client certificate instead of a token.
         :raises ValueError: this server cannot sign certificates.
         """
+        from runtime.testing.kubeconfig import write_kubeconfig
+
         if certificate:
             pair = self.client_certificate(*((user, groups) if user is not None else (ADMIN.name, [MASTERS])))
             return write_kubeconfig(
@@ -371,6 +370,8 @@ class FakeAPIServer:
         :raises ValueError: a document that is no object or of a kind the server does not know; it names the file.
         :raises StatusError: an object was refused.
         """
+        from runtime.testing.manifests import crds_first, documents
+
         return [self._put(path, obj, namespace) for path, obj in crds_first(documents(Path(source)))]
 
     def save(self, folder: str | Path) -> None:
@@ -380,6 +381,8 @@ class FakeAPIServer:
         :raises ValueError: the folder holds something else than a saved state.
         :raises OSError: it cannot be written.
         """
+        from runtime.testing.apiserver.state import write_state
+
         write_state(self._context, Path(folder))
 
     def load(self, folder: str | Path) -> None:
@@ -392,6 +395,8 @@ class FakeAPIServer:
         :raises StatusError: an object that was added was refused.
         :raises OSError: a file cannot be read.
         """
+        from runtime.testing.apiserver.state import read_state, restore
+
         saved = read_state(self._context, Path(folder))
         restore(self._context, saved)
         self._begin()
@@ -422,3 +427,11 @@ class FakeAPIServer:
         if kind is None:
             raise ValueError(f"the registry knows no {gvr}")
         return Target(kind, namespace, "", "")
+
+
+def _audit_file(path: str | Path | None) -> AuditFile | None:
+    if path is None:
+        return None
+    from runtime.testing.apiserver.auditlog import AuditFile
+
+    return AuditFile(path)
