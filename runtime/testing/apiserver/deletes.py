@@ -11,6 +11,7 @@ from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.crds import CRDS, mark_deleted
 from runtime.testing.apiserver.delete_options import FOREGROUND, ORPHAN, DeleteOptions
 from runtime.testing.apiserver.log import Stored
+from runtime.testing.apiserver.metadata import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
 from runtime.testing.apiserver.namespaces import IMMORTAL, NAMESPACES
 from runtime.testing.apiserver.store import Changed
 from runtime.testing.apiserver.writes import present, to_storage
@@ -18,7 +19,6 @@ from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
 _MAX_RETRIES = 50
-_FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
 _DEFAULT_GRACE = 30
 # What the server itself finishes (see lifecycle).
 _FINISHED_LATER = (NAMESPACES, CRDS)
@@ -252,7 +252,7 @@ def returns_object(kind: Kind) -> bool:
 def _finalizers(kind: Kind, present_ones: list[str], policy: str) -> list[str]:
     """The finalizers that ask the garbage collector for its part, as the policy says; without one, those the object
     already has stay."""
-    kept = [each for each in present_ones if each not in (_FOREGROUND, _ORPHAN)]
+    kept = [each for each in present_ones if each not in (FOREGROUND_FINALIZER, ORPHAN_FINALIZER)]
     if kind.storage_key in _NEVER_COLLECTED:
         return kept
     if not policy:
@@ -260,9 +260,9 @@ def _finalizers(kind: Kind, present_ones: list[str], policy: str) -> list[str]:
             return present_ones
         policy = ORPHAN
     if policy == FOREGROUND:
-        kept.append(_FOREGROUND)
+        kept.append(FOREGROUND_FINALIZER)
     elif policy == ORPHAN:
-        kept.append(_ORPHAN)
+        kept.append(ORPHAN_FINALIZER)
     return kept
 
 

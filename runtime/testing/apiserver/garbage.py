@@ -20,6 +20,7 @@ from runtime.testing.apiserver.crds import CRDS
 from runtime.testing.apiserver.delete_options import BACKGROUND, FOREGROUND, ORPHAN, DeleteOptions
 from runtime.testing.apiserver.deletes import Deleter
 from runtime.testing.apiserver.log import Entry, Stored
+from runtime.testing.apiserver.metadata import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
 from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import StorageKey
@@ -30,7 +31,6 @@ from runtime.types import JSONObject
 
 _log = logging.getLogger("runtime.testing.apiserver")
 _MANAGER = "kube-controller-manager"
-_FOREGROUND_FINALIZER, _ORPHAN_FINALIZER = "foregroundDeletion", "orphan"
 _GLANCE = 0.05  # seconds between looks at the clock, which may be a test's
 _RETRY = 1.0  # seconds until what has failed is tried again
 
@@ -174,15 +174,15 @@ class GarbageCollector:
     def _finish(self, kind: Kind, key: _Key, owner: Stored) -> None:
         metadata = owner.metadata
         finalizers, dependents = metadata.get("finalizers") or (), self._dependents_of(metadata["uid"])
-        if _ORPHAN_FINALIZER in finalizers:
+        if ORPHAN_FINALIZER in finalizers:
             for each, _ in dependents:
                 self._drop_references(each, {metadata["uid"]})
-            self._drop_finalizer(kind, key, _ORPHAN_FINALIZER)
-        elif _FOREGROUND_FINALIZER in finalizers:
+            self._drop_finalizer(kind, key, ORPHAN_FINALIZER)
+        elif FOREGROUND_FINALIZER in finalizers:
             now = self._context.clock.monotonic()
             self._schedule(now, [each for each, stored in dependents if not stored.deleting])
             if not any(_blocks(stored, metadata["uid"]) for _, stored in dependents):
-                self._drop_finalizer(kind, key, _FOREGROUND_FINALIZER)
+                self._drop_finalizer(kind, key, FOREGROUND_FINALIZER)
 
     def _dependents_of(self, uid: str) -> list[tuple[_Key, Stored]]:
         found = [(key, self._context.store.get(*key)) for key in self._dependents.get(uid, ())]
@@ -206,9 +206,9 @@ class GarbageCollector:
         policy = BACKGROUND
         if _Owner.WAITING in states.values() and self._dependents.get(metadata["uid"]):
             policy = FOREGROUND
-        elif _ORPHAN_FINALIZER in finalizers:
+        elif ORPHAN_FINALIZER in finalizers:
             policy = ORPHAN
-        elif _FOREGROUND_FINALIZER in finalizers:
+        elif FOREGROUND_FINALIZER in finalizers:
             policy = FOREGROUND
         options = DeleteOptions(policy=policy, uid=metadata["uid"], version=str(dependent.version))
         self._deleter.delete(kind, key.namespace, key.name, options)
@@ -221,7 +221,7 @@ class GarbageCollector:
         metadata = owner.metadata if owner is not None else {}
         if metadata.get("uid") != reference["uid"]:
             return _Owner.ABSENT
-        if metadata.get("deletionTimestamp") and _FOREGROUND_FINALIZER in (metadata.get("finalizers") or ()):
+        if metadata.get("deletionTimestamp") and FOREGROUND_FINALIZER in (metadata.get("finalizers") or ()):
             return _Owner.WAITING
         return _Owner.SOLID
 

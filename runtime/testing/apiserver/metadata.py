@@ -19,8 +19,9 @@ _BAD_LABEL_VALUE = (
 )
 _PATH_SEGMENT_NAMES = frozenset({"rbac.authorization.k8s.io"})
 _LABEL_NAMES = frozenset({("", "namespaces"), ("", "services")})
-_FOREGROUND, _ORPHAN = "foregroundDeletion", "orphan"
-_STANDARD_FINALIZERS = frozenset({_ORPHAN, _FOREGROUND, "kubernetes"})
+# What a deletion asks of the garbage collector.
+FOREGROUND_FINALIZER, ORPHAN_FINALIZER = "foregroundDeletion", "orphan"
+_STANDARD_FINALIZERS = frozenset({ORPHAN_FINALIZER, FOREGROUND_FINALIZER, "kubernetes"})
 _IMMUTABLE = ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 _WIPED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 # Nobody may be owned by an event.
@@ -172,8 +173,8 @@ def _finalizer_problems(finalizers: Sequence[str]) -> Iterator[FieldError]:
     for each in finalizers:
         for problem in names.bad_qualified_name(each):
             yield errors.invalid("metadata.finalizers", each, problem)
-    if _FOREGROUND in finalizers and _ORPHAN in finalizers:
-        why = f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set"
+    if FOREGROUND_FINALIZER in finalizers and ORPHAN_FINALIZER in finalizers:
+        why = f"finalizer {ORPHAN_FINALIZER} and {FOREGROUND_FINALIZER} cannot be both set"
         yield errors.invalid("metadata.finalizers", finalizers, why)
 
 
