@@ -68,11 +68,12 @@ class Writer:
         if kind.namespaced:
             check_namespace(self._context.store, kind, target.namespace, obj["metadata"].get("name", ""))
         texts.extend(metadata.finalizer_warnings(obj["metadata"], None))
+        now = self._context.timestamp()
         if own is not None:
-            own.record(kind, None, obj, self._context.timestamp())
+            own.record(kind, None, obj, now)
         for _ in range(_GENERATED_ATTEMPTS):
             candidate = clone(obj) if not obj["metadata"].get("name") else obj  # a generated name may be taken
-            generated = self._begin(target, candidate)
+            generated = _begin(target, candidate, now)
             try:
                 stored, more = self._store_new(target, candidate, options)
                 return Written(stored, created=True, warnings=_warnings(kind, [*texts, *more]))
@@ -121,21 +122,6 @@ class Writer:
             if store.get(kind.storage_key, namespace, name) is not None:
                 raise Exists
         return Stored(object_key(namespace, name), namespace, name, 0, obj), warnings
-
-    def _begin(self, target: Target, obj: JSONObject) -> bool:
-        """Fill in what the server sets on a new object; returns whether its name was generated."""
-        given, kind = obj["metadata"], target.kind
-        generated = not given.get("name") and bool(given.get("generateName"))
-        if generated:
-            given["name"] = names.generate(str(given["generateName"]))
-        given.pop("namespace", None)
-        if kind.namespaced:
-            given["namespace"] = target.namespace
-        given["uid"] = str(uuid.uuid4())
-        if kind.has_generation:
-            given["generation"] = 1
-        given["creationTimestamp"] = self._context.timestamp()
-        return generated
 
     # -- update
 
@@ -264,6 +250,22 @@ class Writer:
         if texts and options.validation == "Strict":
             raise _not_strict(kind, obj, texts, options)
         return texts
+
+
+def _begin(target: Target, obj: JSONObject, now: str) -> bool:
+    """Fill in what the server sets on a new object; returns whether its name was generated."""
+    given, kind = obj["metadata"], target.kind
+    generated = not given.get("name") and bool(given.get("generateName"))
+    if generated:
+        given["name"] = names.generate(str(given["generateName"]))
+    given.pop("namespace", None)
+    if kind.namespaced:
+        given["namespace"] = target.namespace
+    given["uid"] = str(uuid.uuid4())
+    if kind.has_generation:
+        given["generation"] = 1
+    given["creationTimestamp"] = now
+    return generated
 
 
 def present(kind: Kind, stored: Stored) -> JSONObject:
