@@ -12,7 +12,7 @@ SPEC = "spec.validation.openAPIV3Schema.properties[spec]"
 TEXT = {"type": "string"}
 SHORT = {"type": "string", "maxLength": 3}
 SET = {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}
-NAMED = {
+NAMED: JSON = {
     "type": "array",
     "x-kubernetes-list-type": "map",
     "x-kubernetes-list-map-keys": ["name"],
