@@ -7,7 +7,8 @@ of a list by its keys, ``v:VALUE`` for the item of a set.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -36,8 +37,10 @@ def _compact(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def encode(paths: Iterable[Path]) -> JSONObject:
-    """As ``fieldsV1``: a tree in which ``.`` marks an inner node that is itself a member."""
+@lru_cache(maxsize=256)
+def encode(paths: Paths) -> JSONObject:
+    """As ``fieldsV1``: a tree in which ``.`` marks an inner node that is itself a member. Not to be changed: objects
+    that are made one like the other share it."""
     tree: JSONObject = {}
     members = set(paths)
     for path in sorted(members):

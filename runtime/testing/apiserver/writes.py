@@ -382,6 +382,8 @@ def _bad_patch(obj: JSONObject, why: str) -> errors.StatusError:
 
 def _warnings(kind: Kind, texts: list[str]) -> tuple[str, ...]:
     """As the values of Warning headers."""
+    if not texts and not kind.warning:
+        return ()
     return warning_headers([*texts, kind.warning] if kind.warning else texts)
 
 
