@@ -56,7 +56,9 @@ class Control:
         what, _, rest = request.path[len(PREFIX) :].strip("/").partition("/")
         if what == "faults":
             return self._serve_faults(request, rest)
-        if not what and request.method in ("GET", "HEAD"):
+        if not what:
+            if request.method not in ("GET", "HEAD"):
+                raise StatusError(405, "MethodNotAllowed", f"{request.path} takes a GET, not a {request.method}")
             return Response(200, orjson.dumps(self._state()))
         action = self._actions.get(what)
         if action is None or rest:

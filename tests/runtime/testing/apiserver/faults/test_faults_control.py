@@ -58,6 +58,7 @@ def test_what_is_wrong_changes_nothing_and_is_told(server: FakeAPIServer, api: H
         ("PATCH", "/_fake/faults", 405),
         ("PUT", "/_fake/faults/mine", 405),
         ("GET", "/_fake/pause", 405),
+        ("POST", "/_fake", 405),
         ("POST", "/_fake/none", 404),
         ("POST", "/_fake/pause/more", 404),
         ("POST", "/_fake/pause?seconds=x", 400),
