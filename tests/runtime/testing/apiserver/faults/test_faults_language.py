@@ -76,6 +76,7 @@ def test_which_requests(words: dict[str, Any], fits: bool) -> None:
         ({"times": 0}, []),
         ({"after": 2, "times": 1}, [3]),
         ({"nth": [2, 3], "times": 1}, [2]),
+        ({"nth": [1, 3], "after": 2}, [3]),
         ({"probability": 0}, []),
         ({"probability": 1}, [1, 2, 3, 4, 5, 6, 7]),
     ],
