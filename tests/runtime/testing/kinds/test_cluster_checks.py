@@ -433,3 +433,20 @@ def test_warned_of(resource: str, spec: JSON, texts: list[str], sandbox: Sandbox
     found = sandbox.write(resource, {"spec": spec})
 
     assert (found.warnings, found.causes) == (texts, [])
+
+
+def test_pods_and_templates_are_looked_at_when_they_are_new(sandbox: Sandbox) -> None:
+    odd = {"containers": CONTAINERS, "imagePullSecrets": [{}]}
+    old = sandbox.write("pods", {"spec": odd})
+    assert len(old.warnings) == 1
+    assert sandbox.write("pods", {**old.obj, "metadata": {**old.obj["metadata"], "labels": {}}}, old.obj).warnings == []
+    named = sandbox.write("pods", {"metadata": {"name": "a.b"}, "spec": {"containers": CONTAINERS}})
+    assert "a DNS label is recommended" in named.warnings[0]
+
+    spec = {**SELECTED, "template": {**TEMPLATE, "spec": odd}}
+    before = sandbox.write("deployments", {"spec": spec})
+    assert len(before.warnings) == 1
+    assert (
+        sandbox.write("deployments", {**before.obj, "spec": {**before.obj["spec"], "replicas": 3}}, before.obj).warnings
+        == []
+    )

@@ -58,6 +58,21 @@ def test_resources(get: Get, sandbox: Sandbox) -> None:
     assert [each["name"] for each in get("/apis/example.com/v1")["resources"]] == ["widgets", "widgets/status"]
 
 
+def test_the_hash_of_the_version_in_which_objects_are_stored(get: Get) -> None:
+    """As recorded from a real server; two versions of the same objects have the same."""
+
+    def hash_of(path: str, name: str) -> str | None:
+        found: str | None = {each["name"]: each for each in get(path)["resources"]}[name].get("storageVersionHash")
+        return found
+
+    assert hash_of("/api/v1", "pods") == "xPOwRZ+Yhw8="
+    assert hash_of("/apis/storage.k8s.io/v1", "storageclasses") == "K+m6uJwbjGY="
+    assert hash_of("/api/v1", "events") == hash_of("/apis/events.k8s.io/v1", "events") == "r2yiGXH7wu8="
+    autoscalers = [hash_of(f"/apis/autoscaling/{version}", "horizontalpodautoscalers") for version in ("v1", "v2")]
+    assert autoscalers[0] == autoscalers[1]
+    assert hash_of("/api/v1", "bindings") is None
+
+
 def test_aggregated_discovery_says_the_same(get: Get, sandbox: Sandbox) -> None:
     sandbox.custom(SPEC, subresources={"status": {}})
     accept = f"{AGGREGATED},application/json"
@@ -127,6 +142,22 @@ def test_a_kind_has_its_schema_and_says_that_it_takes_field_validation(get: Get,
     assert patch["x-kubernetes-group-version-kind"] == schema["x-kubernetes-group-version-kind"][0]
 
 
+def test_the_schema_of_a_crd_is_published_as_it_was_written(get: Get, sandbox: Sandbox) -> None:
+    fields = {
+        "port": {"x-kubernetes-int-or-string": True},
+        "since": {"type": "string", "format": "date-time"},
+    }
+    sandbox.custom({"type": "object", "properties": fields})
+    schemas = get("/openapi/v3/apis/example.com/v1")["components"]["schemas"]
+
+    assert schemas["com.example.v1.Widget"]["properties"]["spec"]["properties"] == fields
+    items = schemas["com.example.v1.WidgetList"]["properties"]["items"]
+    assert items == {"type": "array", "items": {"$ref": "#/components/schemas/com.example.v1.Widget"}}
+    pod = get("/openapi/v3/api/v1")["components"]["schemas"]["io.k8s.api.core.v1.ServicePort"]["properties"]
+    assert pod["targetPort"] == {"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.util.intstr.IntOrString"}
+    assert (pod["protocol"]["enum"], pod["protocol"]["default"]) == (["SCTP", "TCP", "UDP"], "TCP")
+
+
 def test_the_hash_moves_with_the_schema_and_only_then(get: Get, sandbox: Sandbox) -> None:
     def digests() -> dict[str, str]:
         paths = get("/openapi/v3")["paths"]
@@ -163,6 +194,13 @@ def test_open_api_v2_in_json(get: Get) -> None:
     document = get("/openapi/v2")
 
     assert document["swagger"] == "2.0"
+    pods = document["paths"]["/api/v1/namespaces/{namespace}/pods"]
+    assert pods["post"]["operationId"] == "createCoreV1NamespacedPod"
+    body = next(each for each in pods["post"]["parameters"] if each["in"] == "body")
+    assert body["schema"] == {"$ref": "#/definitions/io.k8s.api.core.v1.Pod"}
+    assert "application/vnd.kubernetes.protobuf" in pods["post"]["consumes"]
+    limit = next(each for each in pods["get"]["parameters"] if each["name"] == "limit")
+    assert (limit["in"], limit["type"]) == ("query", "integer")
     for reference in _references(document):
         assert reference.removeprefix("#/definitions/") in document["definitions"]
 
