@@ -108,7 +108,18 @@ def keyed(**more: Any) -> JSON:
             "Invalid",
             ".default",
         ),
-        # Numbers and lengths that never fit.
+        # It must fit as a value that is new, and as one that stays.
+        (
+            {**TEXT, "default": "x", RULES: [{"rule": "oldSelf.hasValue()", "optionalOldSelf": True}]},
+            "Invalid",
+            ".default",
+        ),
+        (
+            {**TEXT, "default": "x", RULES: [{"rule": "!oldSelf.hasValue()", "optionalOldSelf": True}]},
+            "Invalid",
+            ".default",
+        ),
+        # Patterns are those of Go.
         ({**TEXT, "pattern": "a++"}, "Invalid", ".pattern"),
         ({**TEXT, "pattern": "\\\\Qa.b"}, None, ""),
         # Embedded objects.

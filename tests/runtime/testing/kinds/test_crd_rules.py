@@ -91,16 +91,27 @@ def test_a_rule_that_was_stored_is_not_weighed_again(sandbox: Sandbox, make_crd:
 
 
 def test_a_rule_that_runs_too_long_is_stopped(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
-    each = {"type": "integer"}
-    kind = sandbox.custom(
-        props(all=listed(each, maxItems=90, **rules("self.all(a, self.all(b, self.all(c, a<=b+c)))")))
-    )
+    dear = f"self != 'dear' || '{'x' * 12000}'.contains('{'x' * 12000}')"
+    kind = sandbox.custom(props(a={**TEXT, **rules(dear, "self == 'cheap'")}))
 
-    assert submit(kind, widget({"all": [1] * 10})).errors == []
-    stopped = submit(kind, widget({"all": [1] * 90}))
+    assert submit(kind, widget({"a": "cheap"})).errors == []
+    stopped = submit(kind, widget({"a": "dear"}))
 
-    assert stopped.causes == [("FieldValueInvalid", "spec.all")]
+    assert stopped.causes == [("FieldValueInvalid", "spec.a")]
     assert "call cost" in stopped.messages[0]
+
+
+@pytest.mark.parametrize(("count", "stopped"), [(12, False), (13, True)])
+def test_all_rules_of_an_object_may_not_run_too_long(
+    count: int, stopped: bool, sandbox: Sandbox, widget: JSONMaker, submit: Submit
+) -> None:
+    dear = f"'{'x' * 9000}'.contains('{'x' * 9000}')"  # a twelfth of what all may cost
+    kind = sandbox.custom(props(text={**TEXT, **rules(*[dear] * count)}, last={**TEXT, **rules("false")}))
+
+    messages = submit(kind, widget({"text": "", "last": ""})).messages
+
+    assert len(messages) == 1
+    assert ("out of cost budget" in messages[0]) is stopped
 
 
 @pytest.mark.parametrize(
