@@ -412,3 +412,25 @@ def test_quantities_and_ports_may_be_numbers_or_texts(api: Http) -> None:
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
     answer = api.apply("/api/v1/namespaces/default/pods/p", body)
     assert (answer.status, answer.body["spec"]["containers"][0]["resources"]["limits"]) == (201, {"cpu": "1"})
+
+
+def test_who_creates_an_object_owns_what_is_one_value_as_one(api: Http) -> None:
+    """A selector is atomic, labels are owned one by one, ports by their keys."""
+    made = api.made(
+        "/api/v1/namespaces/default/services",
+        "a",
+        metadata={"labels": {"app": "x"}},
+        spec={"selector": {"app": "x", "tier": "y"}, "ports": [{"port": 80, "name": "http"}]},
+    )
+    (entry,) = made["metadata"]["managedFields"]
+    owned = entry["fieldsV1"]
+    assert owned["f:metadata"]["f:labels"] == {".": {}, "f:app": {}}
+    assert owned["f:spec"]["f:selector"] == {}
+    key = 'k:{"port":80,"protocol":"TCP"}'
+    assert owned["f:spec"]["f:ports"][key] == {
+        ".": {},
+        "f:name": {},
+        "f:port": {},
+        "f:protocol": {},
+        "f:targetPort": {},
+    }

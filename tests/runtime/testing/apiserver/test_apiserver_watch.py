@@ -85,6 +85,15 @@ def test_a_watch_from_now_is_a_watch_list(api: Http, watch: Watch, query: str) -
     assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
+def test_a_watch_by_its_path_marks_no_end_of_what_is_there(api: Http, watch: Watch) -> None:
+    api.made(CONFIGMAPS, "a")
+    watching = watch("/api/v1/watch/namespaces/default/configmaps?allowWatchBookmarks=true")
+    watching.wait(1)
+    api.made(CONFIGMAPS, "b")
+    watching.wait(2)
+    assert watching.brief == [("ADDED", "a"), ("ADDED", "b")]
+
+
 @pytest.mark.parametrize("value", ["false", "False", "0"])
 def test_watch_may_be_said_no_to(api: Http, value: str) -> None:
     assert api.get(f"{CONFIGMAPS}?watch={value}").body["kind"] == "ConfigMapList"
