@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import yaml
-
 from runtime.testing.apiserver.kubeyaml import parse_documents
 from runtime.types import JSONObject
 
@@ -26,7 +24,7 @@ def documents(source: Path) -> Iterator[tuple[Path, JSONObject]]:
     for file in files:
         try:
             found = list(parse_documents(file.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         for document in found:
             if not isinstance(document, dict):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import yaml
-
 from runtime.testing.apiserver import errors, ownership
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request
@@ -22,7 +20,7 @@ def apply_body(request: Request, target: Target) -> JSONObject:
     """The applied configuration in the body. Raises 400."""
     try:
         config = parse_yaml(request.body)
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
         raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: yaml: {error}") from None
     if not isinstance(config, dict):
         raise errors.bad_request("error decoding YAML: the applied configuration must be an object")

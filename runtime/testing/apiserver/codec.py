@@ -6,7 +6,6 @@ import datetime
 import json
 
 import orjson
-import yaml
 
 from runtime.testing.apiserver.errors import StatusError, bad_request, unsupported_media_type
 from runtime.testing.apiserver.http import Request
@@ -62,7 +61,7 @@ def decode(
         raise unsupported_media_type(_ACCEPTED)
     try:
         return parse_yaml(body) if media == YAML else orjson.loads(body)
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         why = error if media == YAML else f"couldn't get version/kind; json parse error: {syntax_error(body) or error}"
         raise bad_request(f"{what}: {why} ({_summary(body)})") from None
 

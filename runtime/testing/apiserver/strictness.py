@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import orjson
-import yaml
 
 from runtime.testing.apiserver.codec import duplicate_fields, media_type
 from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.kubeyaml import repeated_keys
 
 _APPLY, _JSON_PATCH = "application/apply-patch+yaml", "application/json-patch+json"
 _YAML = ("application/yaml", _APPLY)
@@ -27,8 +27,8 @@ def repeated(request: Request) -> tuple[str, ...]:
             return tuple(found)
         if request.body[:1] == b"{":  # JSON, as most YAML that is sent
             return tuple(_key_text(1, path.rpartition(".")[2]) for path in duplicate_fields(request.body))
-        return tuple(_yaml_keys(yaml.compose(request.body, Loader=yaml.SafeLoader), set()))
-    except (ValueError, RecursionError, yaml.YAMLError):
+        return tuple(_key_text(line, key) for line, key in repeated_keys(request.body))
+    except (ValueError, RecursionError):
         return ()
 
 
@@ -38,24 +38,6 @@ def _unknown(patch: bytes) -> Iterator[str]:
         for name in each if isinstance(each, dict) else ():
             if name not in _OPERATION:
                 yield f'unknown field "[{index}].{name}"'
-
-
-def _yaml_keys(node: yaml.Node | None, walked: set[int]) -> Iterator[str]:
-    """:param walked: nodes seen already: aliases of aliases would have no end."""
-    if id(node) in walked:
-        return
-    walked.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            text = str(key.value)
-            if text in seen:
-                yield _key_text(key.start_mark.line + 1, text)
-            seen.add(text)
-            yield from _yaml_keys(value, walked)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _yaml_keys(item, walked)
 
 
 def _key_text(line: int, key: str) -> str:

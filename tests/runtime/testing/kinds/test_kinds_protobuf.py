@@ -262,13 +262,15 @@ def test_nonsense_is_refused_or_read(kind: tuple[str, str, str, str], data: byte
     assert found["kind"] == name
 
 
-def test_who_speaks_json_does_not_pay_for_protobuf() -> None:
+def test_who_speaks_json_does_not_pay_for_what_others_speak() -> None:
     program = """
-import sys
-from runtime import GVR
+import sys, urllib.request
 from runtime.testing import FakeAPIServer
-with FakeAPIServer() as server, server.client() as client:
-    client.resource(GVR("", "v1", "configmaps"), "default").create({"metadata": {"name": "a"}})
-sys.exit("runtime.testing.kinds.protobuf" in sys.modules)
+with FakeAPIServer() as server:
+    path = "/api/v1/namespaces/default/configmaps"
+    headers = {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(server.url + path, b'{"metadata":{"name":"a"}}', headers)).read()
+    urllib.request.urlopen(server.url + path).read()
+sys.exit(bool({"runtime.testing.kinds.protobuf", "yaml"} & sys.modules.keys()))
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
