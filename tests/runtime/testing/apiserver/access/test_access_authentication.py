@@ -12,7 +12,7 @@ import pytest
 
 from runtime.testing import FakeClock
 from runtime.testing.apiserver import FakeAPIServer, StatusError
-from runtime.testing.apiserver.access.users import split_service_account
+from runtime.testing.apiserver.access.users import split_node, split_service_account
 from tests.runtime.testing.apiserver.access.access_helpers import (
     ACCOUNTS,
     AUTHENTICATION,
@@ -237,6 +237,32 @@ def test_constrained_impersonation(
     assert proxy.get(CONFIGMAPS).status == 200
 
 
+@pytest.mark.parametrize(("count", "status"), [(3, 403), (4, 200)])
+def test_the_right_to_all_groups_is_looked_at_where_there_are_many(
+    count: int, status: int, admin: Caller, call: Call
+) -> None:
+    """QUIRK kept: the name ``*`` is no pattern, and asked for from the fourth group on."""
+    rules = [rule("impersonate:user-info", OF, "users"), rule("impersonate:user-info", OF, "groups", "*")]
+    on = {"verbs": ["impersonate-on:user-info:get"], "nonResourceURLs": ["/version"]}
+    made(admin.post(CLUSTER_ROLES, role("actor", *rules, on)))
+    made(admin.post(CLUSTER_BINDINGS, binding("actor", "actor", person("proxy"), kind="ClusterRole")))
+    proxy = call("proxy")
+    connection = proxy._connection
+    connection.putrequest("GET", "/version")
+    headers = [("Authorization", proxy._authorization["Authorization"]), ("Impersonate-User", JANE)]
+    for name, value in (*headers, *(("Impersonate-Group", f"g{index}") for index in range(count))):
+        connection.putheader(name, value)
+    connection.endheaders()
+    response = connection.getresponse()
+    response.read()
+    assert response.status == status
+
+
+def test_refusals_look_like_no_html(admin: Caller) -> None:
+    answer = admin("GET", PODS, headers={"Impersonate-User": "<b>&"})
+    assert 'User "&lt;b&gt;&amp;" cannot list' in answer.body["message"]
+
+
 def test_a_pod_may_be_let_act_as_its_node(admin: Caller, call: Call) -> None:
     for path, name in ((ACCOUNTS, "robot"), ("/api/v1/nodes", "n1")):
         admin.made(path, name)
@@ -288,6 +314,13 @@ def test_who_acts_as_another_has_his_rights_only(admin: Caller) -> None:
 )
 def test_names_of_service_accounts(user: str, found: tuple[str, str] | None) -> None:
     assert split_service_account(user) == found
+
+
+@pytest.mark.parametrize(
+    ("user", "found"), [("system:node:n1", "n1"), ("system:node:", None), ("system:node:A b", None), ("n1", None)]
+)
+def test_names_of_nodes(user: str, found: str | None) -> None:
+    assert split_node(user) == found
 
 
 # -- service account tokens
