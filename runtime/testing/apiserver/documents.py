@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from email.utils import format_datetime
 from typing import Final
 
 import orjson
 
 from runtime.clock import Clock
 from runtime.testing.apiserver import errors
-from runtime.testing.apiserver.http import Request, Response
+from runtime.testing.apiserver.http import Request, Response, http_date
 from runtime.testing.apiserver.negotiation import JSON, first_of, negotiate_aggregated, negotiate_document
 from runtime.testing.apiserver.render import render
 from runtime.testing.kinds.model import Registry
@@ -96,7 +95,7 @@ def _open_api(registry: Registry, request: Request, path: str, clock: Clock) -> 
     if asked and path.startswith("/openapi/v3/"):
         if f'"{asked}"' != tag:
             return Response(301, content_type=_TEXT, headers={"Location": f"{path}?hash={tag[1:-1]}", **headers})
-        expires = format_datetime(clock.now() + timedelta(days=365), usegmt=True)
+        expires = http_date(clock.now() + timedelta(days=365))
         headers |= {"Cache-Control": "public, immutable", "Expires": expires}
     if tag in (each.strip() for each in request.header("if-none-match").split(",")):
         return Response(304, headers=headers)
