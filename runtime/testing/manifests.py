@@ -40,3 +40,14 @@ def crds_first(found: Iterable[tuple[Path, JSONObject]]) -> list[tuple[Path, JSO
     in them."""
     order = {"CustomResourceDefinition": 0, "Namespace": 1}
     return sorted(found, key=lambda each: order.get(str(each[1].get("kind")), 2))
+
+
+_SET_BY_SERVERS = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+
+
+def as_written(obj: JSONObject) -> JSONObject:
+    """A copy without what only servers set: what kubectl got from one is as good a manifest as any other."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict):
+        return dict(obj)
+    return {**obj, "metadata": {name: value for name, value in metadata.items() if name not in _SET_BY_SERVERS}}

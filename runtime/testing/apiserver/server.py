@@ -364,15 +364,16 @@ class FakeAPIServer:
         """Create or update every object of a YAML or JSON file, or of all such files of a folder; CRDs come first,
         then namespaces.
 
-        Returns the stored objects. Kinds of a CRD are served when this returns.
+        Returns the stored objects. Kinds of a CRD are served when this returns. What a server has set (uid,
+        resourceVersion ...) is not looked at.
 
         :param namespace: for objects of namespaced kinds that name none.
         :raises ValueError: a document that is no object or of a kind the server does not know; it names the file.
         :raises StatusError: an object was refused.
         """
-        from runtime.testing.manifests import crds_first, documents
+        from runtime.testing.manifests import as_written, crds_first, documents
 
-        return [self._put(path, obj, namespace) for path, obj in crds_first(documents(Path(source)))]
+        return [self._put(path, as_written(obj), namespace) for path, obj in crds_first(documents(Path(source)))]
 
     def save(self, folder: str | Path) -> None:
         """Write every object to a folder of YAML files, as of one moment and exactly as it is: with uid, versions,

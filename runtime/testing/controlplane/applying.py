@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runtime.client import ApiError, Client
 from runtime.testing.controlplane.programs import ControlPlaneFailed
+from runtime.testing.manifests import as_written
 from runtime.types import GVR, JSONObject
 
 _CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
@@ -20,19 +21,18 @@ def apply_object(client: Client, path: Path, obj: JSONObject, namespace: str) ->
     :param path: the file it is from, for messages.
     :param namespace: if the object is in one and names none.
     :returns: the stored object.
-    :raises ValueError: the server knows no such kind.
+    :raises ValueError: the server knows no such kind, or the object has no metadata.
     :raises ApiError: it was refused.
     """
     api_version, kind = str(obj.get("apiVersion")), str(obj.get("kind"))
     resource = client.discovery.resource_for(api_version, kind)
+    if not isinstance(obj.get("metadata"), dict):
+        raise ValueError(f"{path}: {kind} has no metadata")
     if resource is None:
         raise ValueError(f"{path}: the server knows no kind {kind} in {api_version}; apply its CRD first")
-    metadata = dict(obj.get("metadata") or {})
-    metadata.pop("managedFields", None)  # an apply may not carry them
-    where = str(metadata.get("namespace") or namespace) if resource.namespaced else None
-    applied = client.resource(resource.gvr, where).apply(
-        {**obj, "metadata": metadata}, field_manager=_MANAGER, force=True
-    )
+    obj = as_written(obj)
+    where = str(obj["metadata"].get("namespace") or namespace) if resource.namespaced else None
+    applied = client.resource(resource.gvr, where).apply(obj, field_manager=_MANAGER, force=True)
     if resource.gvr == _CRDS:
         _await_served(client, applied.to_dict())
     return client.resource(resource.gvr, where).get(applied.name).to_dict()

@@ -147,6 +147,20 @@ def test_a_crd_is_served_and_checked(
         api_server.apply_manifests(tmp_path / "x.yaml")
 
 
+def test_what_kubectl_got_can_be_applied(api_server: APIServer, maps: ResourceClient, tmp_path: Path) -> None:
+    maps.create({"metadata": {"name": "a", "labels": {"l": "v"}}, "data": {"k": "v"}})
+    got = {"apiVersion": "v1", "kind": "ConfigMap", **maps.get("a").to_dict()}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(got))
+    changed = maps.patch("a", {"data": {"k": "w"}})
+    (applied,) = api_server.apply_manifests(tmp_path)
+    assert applied["metadata"]["uid"] == changed.uid
+    assert (applied["data"], applied["metadata"]["labels"]) == ({"k": "v"}, {"l": "v"})
+    maps.delete("a")
+    (again,) = api_server.apply_manifests(tmp_path)
+    assert again["metadata"]["uid"] != changed.uid
+    assert again["data"] == {"k": "v"}
+
+
 def test_requests_are_told(api_server: APIServer, maps: ResourceClient) -> None:
     api_server.requests.clear()
     maps.create({"metadata": {"name": "a"}})
