@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from runtime.testing.apiserver import errors, limits, metadata, names
+from runtime.testing.apiserver import errors, limits, metadata, names, priorities
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.crds import check_creatable
 from runtime.testing.apiserver.log import Stored
@@ -97,6 +97,7 @@ class Writer:
         """The new object, and warnings about it."""
         kind, store, namespace = target.kind, self._context.store, target.namespace
         name = obj["metadata"].get("name", "")
+        priorities.set_priority(store, kind, obj)
         kind.behaviour.prepare_create(obj)
         limits.set_defaults(store, kind, obj)
         if options.admission is not None:

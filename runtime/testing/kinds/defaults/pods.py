@@ -58,12 +58,10 @@ def default_pod_spec(spec: JSONObject) -> None:
 
 
 def admit_pod(pod: JSONObject) -> None:
-    """What admission adds to a new Pod: service account, priority, tolerations; and its first status."""
+    """What admission adds to a new Pod: service account, tolerations; and its first status."""
     spec = pod.setdefault("spec", {})
     spec.setdefault("serviceAccountName", "default")
     spec["serviceAccount"] = spec["serviceAccountName"]
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
     tolerations = spec.setdefault("tolerations", [])
     for key in _TOLERATED:
         if not any(_tolerates(each, key) for each in tolerations):
