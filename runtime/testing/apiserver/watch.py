@@ -22,7 +22,7 @@ _BATCH = 256  # events per write to the socket
 _POLL = 0.5  # seconds of real time until an idle watch looks whether its peer has gone, and at a clock that tests move
 # Seconds between two looks at what has come, for each watch of the resource: twenty watches that woke up for every one
 # of ten thousand changes a second would do little else than wake up. After a quiet moment a change is told at once.
-_GATHER = 0.00025
+_GATHER = 0.0005
 _GATHER_MOST = 0.02
 _TIMEOUT = (1800.0, 3600.0)  # seconds; drawn when the client gives none, so that not all end together
 _TYPES = ("ADDED", "MODIFIED", "DELETED")
