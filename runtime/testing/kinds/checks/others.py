@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
 
-from runtime.testing.kinds import errors
+from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.checks import common
 from runtime.testing.kinds.model import FieldError
 from runtime.testing.kinds.quantity import parse_quantity
@@ -161,6 +162,45 @@ def _storage(spec: JSONMapping) -> object:
     return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
 
 
+def _check_endpoint(endpoint: JSONMapping, kind: str, path: str) -> list[FieldError]:
+    addresses = endpoint.get("addresses") or ()
+    if not addresses:
+        return [errors.required(f"{path}.addresses", "must contain at least 1 address")]
+    if len(addresses) > 100:
+        return [errors.too_many(f"{path}.addresses", len(addresses), 100)]
+    found: list[FieldError] = []
+    for index, address in enumerate(addresses):
+        where = f"{path}.addresses[{index}]"
+        if address in addresses[:index]:
+            found.append(errors.duplicate(where, address))
+        if kind == "FQDN":
+            found += [errors.invalid(where, address, problem) for problem in names.bad_subdomain(address)]
+        elif kind in ("IPv4", "IPv6"):
+            problems = common.ip_address(address, where)
+            if not problems and (":" in address) != (kind == "IPv6"):
+                problems = [errors.invalid(where, address, f"must be an {kind} address")]
+            found += problems
+    for field, judge in (("nodeName", names.bad_subdomain), ("hostname", names.bad_label)):
+        value = endpoint.get(field)
+        if value is not None:
+            found += [errors.invalid(f"{path}.{field}", value, problem) for problem in judge(value)]
+    return found
+
+
+def _check_slice_ports(ports: Sequence[JSONMapping]) -> list[FieldError]:
+    found: list[FieldError] = []
+    seen: set[str] = set()
+    for index, port in enumerate(ports):
+        where, name = f"ports[{index}]", str(port.get("name") or "")
+        if name:
+            found += [errors.invalid(f"{where}.name", name, problem) for problem in names.bad_label(name)]
+        if name in seen:
+            found.append(errors.duplicate(f"{where}.name", name))
+        seen.add(name)
+        found += common.one_of(port.get("protocol"), ("SCTP", "TCP", "UDP"), f"{where}.protocol")
+    return found
+
+
 def validate_endpoint_slice(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     found: list[FieldError] = []
     kind = obj.get("addressType")
@@ -169,9 +209,8 @@ def validate_endpoint_slice(obj: JSONObject, old: JSONObject | None) -> list[Fie
     else:
         found += common.one_of(kind, ("FQDN", "IPv4", "IPv6"), "addressType")
     for index, endpoint in enumerate(obj.get("endpoints") or ()):
-        if not endpoint.get("addresses"):
-            detail = "must contain at least 1 address"
-            found.append(errors.required(f"endpoints[{index}].addresses", detail))
+        found += _check_endpoint(endpoint, str(kind or ""), f"endpoints[{index}]")
+    found += _check_slice_ports(obj.get("ports") or ())
     if old is not None and kind != old.get("addressType"):
         found.append(errors.invalid("addressType", kind, common.IMMUTABLE))
     return found

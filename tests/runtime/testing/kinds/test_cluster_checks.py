@@ -314,6 +314,28 @@ def test_refused(resource: str, spec: JSON, causes: list[tuple[str, str]], sandb
                 (REQUIRED, "webhooks[0].clientConfig"),
             ],
         ),
+        (
+            "endpointslices",
+            {
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": ["10.0.0.1", "10.0.0.1", "::1", "x"]}, {}, {"addresses": ["1.1.1.1"]}],
+                "ports": [{"name": "a"}, {"name": "a", "protocol": "X"}, {"name": "A"}],
+            },
+            [
+                (DUPLICATE, "endpoints[0].addresses[1]"),
+                (INVALID, "endpoints[0].addresses[2]"),
+                (INVALID, "endpoints[0].addresses[3]"),
+                (REQUIRED, "endpoints[1].addresses"),
+                (DUPLICATE, "ports[1].name"),
+                (UNSUPPORTED, "ports[1].protocol"),
+                (INVALID, "ports[2].name"),
+            ],
+        ),
+        (
+            "endpointslices",
+            {"addressType": "FQDN", "endpoints": [{"addresses": ["a.b", "A"], "hostname": "x.y"}]},
+            [(INVALID, "endpoints[0].addresses[1]"), (INVALID, "endpoints[0].hostname")],
+        ),
         ("ipaddresses", {"spec": {}}, [(INVALID, "metadata.name"), (REQUIRED, "spec.parentRef")]),
     ],
 )
