@@ -48,11 +48,14 @@ def _check_selector(spec: JSONMapping, what: str) -> list[FieldError]:
 
 def _check_pods(spec: JSONMapping) -> list[FieldError]:
     """What is true of the Pods of all workloads that keep them running."""
-    found = check_template(spec.get("template"), "spec.template")
-    if ((spec.get("template") or {}).get("spec") or {}).get("activeDeadlineSeconds") is not None:
-        detail = "activeDeadlineSeconds in ReplicaSet is not Supported"
-        found.append(errors.forbidden("spec.template.spec.activeDeadlineSeconds", detail))
-    return found
+    return check_template(spec.get("template"), "spec.template") + _no_deadline(spec, "ReplicaSet")
+
+
+def _no_deadline(spec: JSONMapping, what: str) -> list[FieldError]:
+    if ((spec.get("template") or {}).get("spec") or {}).get("activeDeadlineSeconds") is None:
+        return []
+    detail = f"activeDeadlineSeconds in {what} is not Supported"
+    return [errors.forbidden("spec.template.spec.activeDeadlineSeconds", detail)]
 
 
 def _immutable(obj: JSONMapping, old: JSONMapping | None, field: str) -> list[FieldError]:
@@ -81,9 +84,11 @@ def validate_stateful_set(obj: JSONObject, old: JSONObject | None) -> list[Field
         found += common.one_of(retention.get(field), ("Delete", "Retain"), where)
     found += common.not_negative(spec.get("replicas"), "spec.replicas")
     found += common.not_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
+    found += common.not_negative((spec.get("ordinals") or {}).get("start"), "spec.ordinals.start")
     found += _check_selector(spec, "statefulset")
     claims = [(claim.get("metadata") or {}).get("name") or "" for claim in spec.get("volumeClaimTemplates") or ()]
     found += check_template(spec.get("template"), "spec.template", claims=claims)
+    found += _no_deadline(spec, "StatefulSet")
     if old is not None:
         found += _check_stateful_update(spec, old["spec"])
     return found

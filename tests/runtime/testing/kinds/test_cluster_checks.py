@@ -52,6 +52,16 @@ CASES: list[tuple[str, JSON, list[tuple[str, str]]]] = [
         {**SELECTED, "template": {**TEMPLATE, "spec": {"containers": CONTAINERS, "activeDeadlineSeconds": 1}}},
         [(FORBIDDEN, "spec.template.spec.activeDeadlineSeconds")],
     ),
+    (
+        "statefulsets",
+        {
+            **SELECTED,
+            "serviceName": "s",
+            "ordinals": {"start": -1},
+            "template": {**TEMPLATE, "spec": {"containers": CONTAINERS, "activeDeadlineSeconds": 1}},
+        },
+        [(INVALID, "spec.ordinals.start"), (FORBIDDEN, "spec.template.spec.activeDeadlineSeconds")],
+    ),
     ("daemonsets", {"updateStrategy": {"type": "X"}, **SELECTED}, [(UNSUPPORTED, "spec.updateStrategy")]),
     (
         "daemonsets",
