@@ -46,8 +46,13 @@ def test_get_waits_for_the_holder_of_the_lock_and_takes_what_it_left(background:
 
 def test_adding_never_waits_for_the_lock_however_many_notes_there_are(background: Background) -> None:
     q: Queue[int] = Queue()
+
+    def add_all() -> None:
+        for i in range(3000):
+            q.add(i)
+
     with q._lock:
-        background(lambda: [q.add(i) for i in range(3000)]).result(20)
+        background(add_all).result(20)
         assert len(q._notes) == 3000  # nobody took them in
     q.add(3000)
     assert not q._notes
