@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.model import FieldError, Kind
+from runtime.testing.kinds.objectmeta import FOREGROUND_FINALIZER as FOREGROUND_FINALIZER
+from runtime.testing.kinds.objectmeta import ORPHAN_FINALIZER as ORPHAN_FINALIZER
+from runtime.testing.kinds.objectmeta import attached_problems, meta_problems
 from runtime.types import JSONObject
 
-_MAX_ANNOTATIONS = 256 * 1024
-_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-_BAD_LABEL_VALUE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
-    "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation "
-    "is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
 _PATH_SEGMENT_NAMES = frozenset({"rbac.authorization.k8s.io"})
 _LABEL_NAMES = frozenset({("", "namespaces"), ("", "services")})
-# What a deletion asks of the garbage collector.
-FOREGROUND_FINALIZER, ORPHAN_FINALIZER = "foregroundDeletion", "orphan"
 _STANDARD_FINALIZERS = frozenset({ORPHAN_FINALIZER, FOREGROUND_FINALIZER, "kubernetes"})
 _IMMUTABLE = ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 _WIPED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
-# Nobody may be owned by an event.
-_BANNED_OWNER = ("v1", "Event")
 # Kinds of which a change is judged like a new object besides: what is wrong with the metadata is said once more.
 _JUDGED_WHOLE = frozenset(
     {
@@ -96,7 +87,7 @@ def without_nulls(metadata: JSONObject) -> None:
 
 def create_problems(kind: Kind, metadata: JSONObject) -> list[FieldError]:
     """All that is wrong with the metadata of a new object."""
-    return [*_name_problems(kind, metadata), *_common_problems(metadata)]
+    return [*_name_problems(kind, metadata), *meta_problems(metadata, "metadata")]
 
 
 def update_problems(kind: Kind, metadata: JSONObject, old: JSONObject) -> list[FieldError]:
@@ -105,7 +96,7 @@ def update_problems(kind: Kind, metadata: JSONObject, old: JSONObject) -> list[F
     QUIRK kept: the real server judges these twice, in general and for the kind, and the general rules for a new object
     come first, so that most causes come two to four times.
     """
-    new, changed = list(_common_problems(metadata)), list(_change_problems(metadata, old))
+    new, changed = list(meta_problems(metadata, "metadata")), list(_change_problems(metadata, old))
     return [*new, *changed, *changed, *(new if kind.storage_key in _JUDGED_WHOLE else ())]
 
 
@@ -121,9 +112,7 @@ def _change_problems(metadata: JSONObject, old: JSONObject) -> Iterator[FieldErr
         given = metadata.get(each)
         if given is not None and given != old.get(each):
             yield errors.invalid(f"metadata.{each}", given, "field is immutable")
-    yield from _label_problems(metadata.get("labels") or {})
-    yield from _annotation_problems(metadata.get("annotations") or {})
-    yield from _owner_problems(metadata.get("ownerReferences") or ())
+    yield from attached_problems(metadata, "metadata")
 
 
 def finalizer_warnings(metadata: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[str]:
@@ -158,62 +147,3 @@ def _bad_name(kind: Kind, name: str, *, prefix: bool = False) -> list[str]:
     if kind.storage_key in _LABEL_NAMES:
         return names.bad_label(name)
     return names.bad_subdomain(name)
-
-
-def _common_problems(metadata: JSONObject) -> Iterator[FieldError]:
-    if metadata.get("generation", 0) < 0:
-        yield errors.invalid("metadata.generation", metadata["generation"], "must be greater than or equal to 0")
-    yield from _label_problems(metadata.get("labels") or {})
-    yield from _annotation_problems(metadata.get("annotations") or {})
-    yield from _owner_problems(metadata.get("ownerReferences") or ())
-    yield from _finalizer_problems(metadata.get("finalizers") or ())
-
-
-def _finalizer_problems(finalizers: Sequence[str]) -> Iterator[FieldError]:
-    for each in finalizers:
-        for problem in names.bad_qualified_name(each):
-            yield errors.invalid("metadata.finalizers", each, problem)
-    if FOREGROUND_FINALIZER in finalizers and ORPHAN_FINALIZER in finalizers:
-        why = f"finalizer {ORPHAN_FINALIZER} and {FOREGROUND_FINALIZER} cannot be both set"
-        yield errors.invalid("metadata.finalizers", finalizers, why)
-
-
-def _label_problems(labels: Mapping[str, Any]) -> Iterator[FieldError]:
-    for key, value in labels.items():
-        for problem in names.bad_qualified_name(key):
-            yield errors.invalid("metadata.labels", key, problem)
-        if len(value) > 63:
-            yield errors.invalid("metadata.labels", value, "must be no more than 63 bytes")
-        if not _LABEL_VALUE.fullmatch(value):
-            yield errors.invalid("metadata.labels", value, _BAD_LABEL_VALUE)
-
-
-def _annotation_problems(annotations: Mapping[str, Any]) -> Iterator[FieldError]:
-    size = 0
-    for key, value in annotations.items():
-        size += len(key) + len(value)
-        for problem in names.bad_qualified_name(key.lower()):
-            yield errors.invalid("metadata.annotations", key, problem)
-    if size > _MAX_ANNOTATIONS:
-        yield errors.too_long("metadata.annotations", _MAX_ANNOTATIONS)
-
-
-def _owner_problems(owners: Sequence[Mapping[str, Any]]) -> Iterator[FieldError]:
-    """QUIRK kept: these do not say which of the references they are about."""
-    path, controller = "metadata.ownerReferences", ""
-    for owner in owners:
-        api_version, kind = owner.get("apiVersion", ""), owner.get("kind", "")
-        if api_version.count("/") > 1 or not api_version.rpartition("/")[2]:
-            yield errors.invalid(f"{path}.apiVersion", api_version, "version must not be empty")
-        for each in ("kind", "name", "uid"):
-            if not owner.get(each):
-                yield errors.invalid(f"{path}.{each}", owner.get(each, ""), "must not be empty")
-        if (api_version, kind) == _BANNED_OWNER:
-            yield errors.invalid(path, owner, f"/{api_version}, Kind={kind} is disallowed from being an owner")
-        if owner.get("controller"):
-            name = f"{kind}/{owner.get('name', '')}"
-            if controller:
-                why = 'Only one reference can have Controller set to true. Found "true" in references for '
-                yield errors.invalid(path, owners, f"{why}{controller} and {name}")
-            else:
-                controller = name

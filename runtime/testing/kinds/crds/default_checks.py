@@ -7,11 +7,11 @@ import copy
 from runtime.testing.kinds import errors
 from runtime.testing.kinds.crds.cel.syntax import CelError
 from runtime.testing.kinds.crds.defaulting import prune_default
-from runtime.testing.kinds.crds.embedded import embedded_problems
+from runtime.testing.kinds.crds.embedded import coerce_embedded, embedded_problems
 from runtime.testing.kinds.crds.rules import RuleTree, check_rules, compile_rules
 from runtime.testing.kinds.crds.schema import METADATA_FIELDS, Node, compile_schema
 from runtime.testing.kinds.crds.validation import validate
-from runtime.testing.kinds.model import FieldError
+from runtime.testing.kinds.model import DecodeError, FieldError
 from runtime.types import JSONMapping
 
 
@@ -42,12 +42,22 @@ def _default_problems(schema: JSONMapping, path: str, in_metadata: bool) -> list
         pruned = copy.deepcopy(default)
         if prune_default(node, pruned):
             found.append(errors.invalid(path, default, "must not have unknown fields"))
-    wrong = embedded_problems(node, default, path) or [
+    wrong = _embedded_problems(node, default, path) or [
         FieldError(each.reason, _below(path, each.field), each.message) for each in validate(node, default, "")
     ]
     if wrong:
         return found + wrong
     return found + _rule_problems(schema, node, default, path)
+
+
+def _embedded_problems(node: Node, default: object, path: str) -> list[FieldError]:
+    typed = copy.deepcopy(default)
+    try:
+        coerce_embedded(node, typed, path)
+    except DecodeError as error:
+        field, _, message = str(error).partition(": ")
+        return [FieldError("FieldValueInvalid", field, message)]
+    return embedded_problems(node, typed, path)
 
 
 def _below(path: str, field: str) -> str:

@@ -9,6 +9,7 @@ from runtime.testing.kinds import errors, gojson, names
 from runtime.testing.kinds.crds.schema import Node
 from runtime.testing.kinds.gotypes import fit
 from runtime.testing.kinds.model import DecodeError, FieldError
+from runtime.testing.kinds.objectmeta import meta_problems
 from runtime.testing.kinds.schemas import REF
 
 OBJECT_META: Final = {"$ref": f"{REF}io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
@@ -107,7 +108,4 @@ def _check_metadata(metadata: Mapping[str, object], path: str, found: list[Field
     namespace = str(metadata.get("namespace") or "")
     if namespace:
         found += [errors.invalid(f"{path}.namespace", namespace, each) for each in names.bad_label(namespace)]
-    for field in ("labels", "annotations"):
-        given_map = metadata.get(field)
-        for key in given_map if isinstance(given_map, Mapping) else ():
-            found += [errors.invalid(f"{path}.{field}", key, each) for each in names.bad_qualified_name(key)]
+    found += meta_problems(metadata, path)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runtime.types import GVR
 from tests.runtime.testing.kinds.kinds_helpers import CRDS, JSON, JSONMaker, Sandbox, Submit
 
 SPEC = "spec.validation.openAPIV3Schema.properties[spec]"
@@ -179,22 +180,57 @@ def test_changes_of_a_list_s_items_are_told_by_their_keys(sandbox: Sandbox, widg
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "text"),
     [
-        ("FieldValueInvalid", "FieldValueInvalid"),
-        ("FieldValueForbidden", "FieldValueForbidden"),
-        ("FieldValueRequired", "FieldValueRequired"),
-        ("FieldValueDuplicate", "FieldValueDuplicate"),
-        (None, "FieldValueInvalid"),
+        ("FieldValueInvalid", "Invalid value: no x"),
+        ("FieldValueForbidden", "Forbidden: no x"),
+        ("FieldValueRequired", "Required value: no x"),
+        ("FieldValueDuplicate", "Duplicate value"),
+        (None, "Invalid value: no x"),
     ],
 )
 def test_the_reason_of_a_rule(
-    reason: str | None, told: str, sandbox: Sandbox, widget: JSONMaker, submit: Submit
+    reason: str | None, text: str, sandbox: Sandbox, widget: JSONMaker, submit: Submit
 ) -> None:
     rule: JSON = {"rule": "self.a != 'x'", "fieldPath": ".a", "message": "no x"}
     kind = sandbox.custom({**props(a=TEXT), **rules(rule if reason is None else {**rule, "reason": reason})})
 
-    assert submit(kind, widget({"a": "x"})).causes == [(told, "spec.a")]
+    written = submit(kind, widget({"a": "x"}))
+
+    assert written.causes == [(reason or "FieldValueInvalid", "spec.a")]
+    assert written.messages == [f"spec.a: {text}"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("'no ' + self", "no x"),
+        ("' no ' + self + '  '", "no x"),
+        ("'no\\n' + self", "fixed"),
+        ("self.substring(1)", "fixed"),
+        ("self.substring(2)", "fixed"),  # fails
+        (f"'{'z' * 5119}' + self", "z" * 5119 + "x"),
+        (f"'{'z' * 5120}' + self", "fixed"),
+    ],
+)
+def test_a_message_that_is_of_no_use_is_replaced(
+    expression: str, text: str, sandbox: Sandbox, widget: JSONMaker, submit: Submit
+) -> None:
+    rule = {"rule": "self != 'x'", "message": "fixed", "messageExpression": expression}
+    kind = sandbox.custom(props(a={**TEXT, **rules(rule)}))
+
+    assert submit(kind, widget({"a": "x"})).messages == [f'spec.a: Invalid value: "x": {text}']
+
+
+def test_apiversion_and_kind_are_no_old_values(sandbox: Sandbox, make_crd: JSONMaker, submit: Submit) -> None:
+    sandbox.define(make_crd(props(kind={**TEXT, **rules("self == 'Other'")}, other={**TEXT, **rules("self == 'x'")})))
+    kind = sandbox.kind(GVR("example.com", "v1", "widgets"))
+    obj = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "other": "y"}
+
+    written = submit(kind, obj, obj)
+
+    assert written.causes == [("FieldValueInvalid", "kind")]
+    assert len(written.warnings) == 1
 
 
 @pytest.mark.parametrize(
