@@ -212,6 +212,8 @@ def test_what_holds(rule: str) -> None:
         ("self.l.slice(2, 1) == []", "start index must be less than or equal to end index"),
         ("'%d'.format(['x']) == ''", "no formatting function"),
         ("'%s %s'.format(['x']) == ''", "out of range"),
+        ("{self.l: 1}.size() == 1", "unsupported key type"),
+        ("{self.o: 1}.size() == 1", "unsupported key type"),
         ("optional.none().value() == 1", "dereference"),
         ("dyn(self.s) + dyn(1) == dyn(1)", "no such overload"),
         ("self.i + 1 == 6", "no such overload"),

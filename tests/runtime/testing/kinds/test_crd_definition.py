@@ -128,6 +128,16 @@ def test_a_taken_kind_is_not_served(sandbox: Sandbox, make_crd: JSONMaker) -> No
     assert sandbox.registry.lookup(GVR("example.com", "v1", "widgets")) is not None
 
 
+def test_groups_share_no_names(sandbox: Sandbox, make_crd: JSONMaker) -> None:
+    other = make_crd(OBJECT)
+    other["metadata"]["name"], other["spec"]["group"] = "widgets.other.com", "other.com"
+    sandbox.define(make_crd(OBJECT))
+    sandbox.define(other)
+
+    assert sandbox.kind(GVR("example.com", "v1", "widgets")).kind == "Widget"
+    assert sandbox.kind(GVR("other.com", "v1", "widgets")).kind == "Widget"
+
+
 def test_names_are_free_again_once_the_crd_is_gone(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     first = sandbox.define(make_crd(OBJECT))
     sandbox.registry.remove_crd(first.obj)

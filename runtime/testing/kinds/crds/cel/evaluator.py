@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Final
 
 from runtime.testing.kinds.crds.cel import syntax
@@ -99,6 +99,8 @@ class Evaluation:
         found: dict[Value, Value] = {}
         for index, (key_node, value_node) in enumerate(node.entries):
             key, value = self._value(key_node, scope), self._value(value_node, scope)
+            if not isinstance(key, Hashable):
+                raise CelError("unsupported key type")
             if index not in node.optional:
                 found[key] = value
             elif value.present:
