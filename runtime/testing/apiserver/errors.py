@@ -14,7 +14,8 @@ MODIFIED = "the object has been modified; please apply your changes to the lates
 class StatusError(Exception):
     """A refusal, answered as a ``Status``.
 
-    :param headers: further response headers, such as ``Retry-After``.
+    :param details: ``retryAfterSeconds`` among them also becomes the ``Retry-After`` header.
+    :param headers: further response headers.
     """
 
     def __init__(
@@ -201,7 +202,6 @@ def future_version(version: int, current: int) -> StatusError:
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,
         },
-        {"Retry-After": "1"},
     )
 
 

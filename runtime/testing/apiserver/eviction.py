@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Final
 
 from runtime.selectors import LabelSelector
 from runtime.testing.apiserver import errors
+from runtime.testing.apiserver.binding import set_pod_condition
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.delete_options import DeleteOptions, from_object
 from runtime.testing.apiserver.deletes import Deleter
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.routing import Target
-from runtime.testing.apiserver.scale import selector_text
 from runtime.testing.apiserver.write_options import WriteOptions
 from runtime.testing.apiserver.writes import Writer
 from runtime.testing.kinds.model import Kind
@@ -22,6 +22,12 @@ _BUDGETS = GVR("policy", "v1", "poddisruptionbudgets")
 _MAX_DISRUPTED = 2000
 _RETRY_AFTER = 10  # seconds
 _TRIES = 20
+_DISRUPTION: Final = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "EvictionByEvictionAPI",
+    "message": "Eviction API: evicting",
+}
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
 
 
@@ -44,23 +50,23 @@ class Evictor:
         options = from_object(eviction.get("deleteOptions") or {})
         options = replace(options, dry_run=options.dry_run or dry_run)
         for attempt in range(_TRIES):
-            try:
-                self._evict_once(target, options)
-            except errors.StatusError as error:
-                if error.reason == "Conflict" and not options.version and not options.uid and attempt < _TRIES - 1:
-                    continue  # the Pod has changed since it was looked at
-                raise
-            return
-
-    def _evict_once(self, target: Target, options: DeleteOptions) -> None:
-        pod = self._context.store.get(target.kind.storage_key, target.namespace, target.name)
-        if pod is None:
-            raise errors.not_found(target.kind, target.name)
-        if _free(pod):
+            pod = self._context.store.get(target.kind.storage_key, target.namespace, target.name)
+            if pod is None:
+                raise errors.not_found(target.kind, target.name)
+            if not _free(pod):
+                self._evict_counted(target, pod, options)
+                return
             # What may have become ready meanwhile has to be looked at again.
             fixed = options if options.version or _ended(pod) else replace(options, version=str(pod.version))
-            self._delete(target, fixed)
-            return
+            try:
+                self._delete(target, fixed)
+            except errors.StatusError as error:
+                if error.reason != "Conflict" or options.version or attempt == _TRIES - 1:
+                    raise
+            else:
+                return
+
+    def _evict_counted(self, target: Target, pod: Stored, options: DeleteOptions) -> None:
         budgets = self._budgets_of(pod)
         if len(budgets) > 1:
             raise errors.StatusError(
@@ -68,18 +74,26 @@ class Evictor:
                 "",
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
             )
-        if budgets and _costs_nothing(pod, budgets[0]):
-            options = replace(options, version=options.version or str(pod.version))
-        elif budgets:
+        free = bool(budgets) and _costs_nothing(pod, budgets[0])
+        if budgets and not free:
             self._take_from(budgets[0], pod, dry_run=options.dry_run)
-        self._mark(target, options)
-        self._delete(target, replace(options, version=""))
+        try:
+            # A Pod that costs nothing must not have become ready since.
+            self._mark_and_delete(target, replace(options, version=str(pod.version)) if free else options)
+        except errors.StatusError as error:
+            if error.reason == "Conflict" and free and not options.version:
+                raise _in_progress(budgets[0].name) from None
+            raise
+
+    def _mark_and_delete(self, target: Target, options: DeleteOptions) -> None:
+        marked = self._mark(target, options)
+        self._delete(target, replace(options, version=str(marked.version)) if options.version else options)
 
     def _delete(self, target: Target, options: DeleteOptions) -> None:
         self._deleter.delete(target.kind, target.namespace, target.name, options)
 
-    def _mark(self, target: Target, options: DeleteOptions) -> None:
-        """Say on the Pod why it goes."""
+    def _mark(self, target: Target, options: DeleteOptions) -> Stored:
+        """Say on the Pod why it goes; returns its new state."""
         now = self._context.timestamp()
 
         def check(current: Stored | None) -> None:
@@ -87,22 +101,11 @@ class Evictor:
                 self._deleter.check(target.kind, current, options)
 
         def change(pod: JSONObject) -> JSONObject:
-            conditions = pod.setdefault("status", {}).setdefault("conditions", [])
-            conditions[:] = [each for each in conditions if each.get("type") != "DisruptionTarget"]
-            conditions.append(
-                {
-                    "type": "DisruptionTarget",
-                    "status": "True",
-                    "lastProbeTime": None,
-                    "lastTransitionTime": now,
-                    "reason": "EvictionByEvictionAPI",
-                    "message": "Eviction API: evicting",
-                }
-            )
+            set_pod_condition(pod, _DISRUPTION, now)
             return pod
 
         main = Target(target.kind, target.namespace, target.name, "status")
-        self._writer.update(main, change, WriteOptions(dry_run=options.dry_run), None, check)
+        return self._writer.update(main, change, WriteOptions(dry_run=options.dry_run), None, check).stored
 
     # -- budgets
 
@@ -155,15 +158,15 @@ def _costs_nothing(pod: Stored, budget: Stored) -> bool:
 
 
 def _selects(budget: Stored, pod: Stored) -> bool:
-    selector: Any = (budget.obj.get("spec") or {}).get("selector")
-    text = selector_text(selector or {})
-    return bool(text) and LabelSelector.parse(text).matches(pod.labels)
+    """An empty selector selects all Pods of the namespace, a missing one none."""
+    selector = (budget.obj.get("spec") or {}).get("selector")
+    return selector is not None and LabelSelector.from_dict(selector).matches(pod.labels)
 
 
 def _check_budget(budget: JSONObject) -> None:
     name, status = budget["metadata"]["name"], budget.setdefault("status", {})
     if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
-        raise _too_many(f"The disruption budget {name} is still being processed by the server.", _RETRY_AFTER)
+        raise _in_progress(name)
     if status.get("disruptionsAllowed", 0) < 0:
         raise _forbidden(name, "pdb disruptions allowed is negative")
     if len(status.get("disruptedPods") or {}) > _MAX_DISRUPTED:
@@ -190,13 +193,15 @@ def _set_condition(status: JSONObject, now: str) -> None:
     )
 
 
+def _in_progress(name: str) -> errors.StatusError:
+    return _too_many(f"The disruption budget {name} is still being processed by the server.", _RETRY_AFTER)
+
+
 def _too_many(why: str, retry_after: int = 0) -> errors.StatusError:
     details: JSONObject = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
-    headers = {}
     if retry_after:
         details["retryAfterSeconds"] = retry_after
-        headers["Retry-After"] = str(retry_after)
-    return errors.StatusError(429, "TooManyRequests", _REFUSED, details, headers)
+    return errors.StatusError(429, "TooManyRequests", _REFUSED, details)
 
 
 def _forbidden(name: str, why: str) -> errors.StatusError:

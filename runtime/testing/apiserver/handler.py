@@ -257,6 +257,7 @@ def refusal(error: errors.StatusError | errors.PlainError) -> Response:
     if isinstance(error, errors.PlainError):
         return Response(error.code, error.text.encode(), "text/plain; charset=utf-8")
     headers = dict(error.headers)
-    if (error.details or {}).get("retryAfterSeconds"):
-        headers.setdefault("Retry-After", str((error.details or {})["retryAfterSeconds"]))
+    retry_after = (error.details or {}).get("retryAfterSeconds")
+    if retry_after:
+        headers.setdefault("Retry-After", str(retry_after))
     return Response(error.code, orjson.dumps(error.body), headers=headers)

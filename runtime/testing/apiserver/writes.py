@@ -87,7 +87,6 @@ class Writer:
         if given.get("generateName"):
             error.message += ", the server was not able to generate a unique name for the object"
             error.details = {**(error.details or {}), "retryAfterSeconds": 1}
-            error.headers["Retry-After"] = "1"
         stored = self._context.store.get(kind.storage_key, given.get("namespace", ""), given["name"])
         if stored is not None and stored.obj["metadata"].get("deletionTimestamp"):
             error.message = f"object is being deleted: {error.message}"

@@ -60,6 +60,7 @@ def pack(**obj: Any) -> bytes:
     [
         ("", JSON, "ConfigMap"),
         ("*/*", JSON, "ConfigMap"),
+        ("text/html, */*;q=0.8", JSON, "ConfigMap"),
         ("*", JSON, None),  # the router knows no such type
         (f"{PROTOBUF}, */*", PROTOBUF, "ConfigMap"),
         (f"{JSON},{PROTOBUF}", JSON, "ConfigMap"),
