@@ -84,12 +84,14 @@ class Aggregation:
 
 
 def _gather(role: JSONMapping, selectors: Iterable[JSONMapping], roles: Iterable[JSONMapping]) -> list[JSONMapping]:
-    """The rules of all other roles that a selector matches, each once, in the order of their names."""
+    """The rules of all other roles that a selector matches, each once: selector by selector, in the order of the names
+    of the roles."""
+    others = [each for each in roles if each["metadata"]["name"] != role["metadata"]["name"]]
     rules: list[JSONMapping] = []
-    for other in roles:
-        labels = other["metadata"].get("labels") or {}
-        if other["metadata"]["name"] != role["metadata"]["name"] and any(_matches(each, labels) for each in selectors):
-            rules.extend(rule for rule in other.get("rules") or () if rule not in rules)
+    for selector in selectors:
+        for other in others:
+            if _matches(selector, other["metadata"].get("labels") or {}):
+                rules.extend(rule for rule in other.get("rules") or () if rule not in rules)
     return rules
 
 

@@ -63,6 +63,9 @@ def test_rules_follow_labels_selectors_and_sources(api: Http) -> None:
     made(api.post(CLUSTER_ROLES, role("p1", one, labels={"part": "a"})))
     made(api.post(CLUSTER_ROLES, role("p3", rule("get", "", "nodes"))))
     assert rules_of(api, "sum") == [one, two]
+    made(api.post(CLUSTER_ROLES, role("p0", rule("get", "", "events"), labels={"part": "b"})))
+    assert rules_of(api, "sum") == [one, rule("get", "", "events"), two]  # by selector first, then by name
+    assert api.delete(f"{CLUSTER_ROLES}/p0").status == 200
     assert api.merge(f"{CLUSTER_ROLES}/p1", {"metadata": {"labels": {"part": None}}}).status == 200
     assert rules_of(api, "sum") == [two, one]
     assert api.merge(f"{CLUSTER_ROLES}/p2", {"rules": [two]}).status == 200
