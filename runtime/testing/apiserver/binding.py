@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from runtime.testing.apiserver import errors
 from runtime.types import JSONObject
 
 
 def bind(pod: JSONObject, binding: JSONObject, timestamp: str) -> JSONObject:
-    """The Pod on the node that the Binding, a valid one, names, with the Binding's annotations.
+    """The Pod on the node that the Binding, a valid one, names, with the Binding's annotations and labels.
 
     :raises StatusError: 409 when the Pod has a node, is not to be scheduled yet, is going, or is not the one meant.
     """
@@ -26,14 +29,25 @@ def bind(pod: JSONObject, binding: JSONObject, timestamp: str) -> JSONObject:
     if spec.get("schedulingGates"):
         raise _conflict(name, f"pod {name} has non-empty .spec.schedulingGates")
     spec["nodeName"] = binding["target"]["name"]
-    if given.get("annotations"):
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), **given["annotations"]}
-    conditions = pod.setdefault("status", {}).setdefault("conditions", [])
-    conditions[:] = [each for each in conditions if each.get("type") != "PodScheduled"]
-    conditions.append(
-        {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": timestamp}
-    )
+    for each in ("annotations", "labels"):
+        if given.get(each):
+            metadata[each] = {**(metadata.get(each) or {}), **given[each]}
+    pod.setdefault("status", {}).pop("nominatedNodeName", None)
+    set_pod_condition(pod, {"type": "PodScheduled", "status": "True"}, timestamp)
     return pod
+
+
+def set_pod_condition(pod: JSONObject, condition: Mapping[str, Any], timestamp: str) -> None:
+    """Put the condition in the place of the one of its type, which tells since when it is as it is, or at the end."""
+    conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+    new = {"lastProbeTime": None, "lastTransitionTime": timestamp, **condition}
+    for place, old in enumerate(conditions):
+        if old.get("type") == new["type"]:
+            if old.get("status") == new["status"]:
+                new["lastTransitionTime"] = old.get("lastTransitionTime")
+            conditions[place] = new
+            return
+    conditions.append(new)
 
 
 def _conflict(name: str, why: str) -> errors.StatusError:
