@@ -81,6 +81,7 @@ class Kubectl:
         self._home = home
         self._environment = {
             "HOME": str(home),
+            "TMPDIR": str(home),  # what edit and diff leave behind
             "KUBECONFIG": str(self._config),
             "PATH": os.environ.get("PATH", ""),
             **environment,
