@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from runtime.selectors import LabelSelector
+from runtime.selectors import LabelSelector, SelectorError
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.binding import set_pod_condition
 from runtime.testing.apiserver.context import Context
@@ -158,9 +158,11 @@ def _costs_nothing(pod: Stored, budget: Stored) -> bool:
 
 
 def _selects(budget: Stored, pod: Stored) -> bool:
-    """An empty selector selects all Pods of the namespace, a missing one none."""
-    selector = (budget.obj.get("spec") or {}).get("selector")
-    return selector is not None and LabelSelector.from_dict(selector).matches(pod.labels)
+    """An empty selector selects all Pods of the namespace; a missing one and one that makes no sense, none."""
+    try:
+        return LabelSelector.from_dict((budget.obj.get("spec") or {}).get("selector")).matches(pod.labels)
+    except SelectorError:
+        return False
 
 
 def _check_budget(budget: JSONObject) -> None:
