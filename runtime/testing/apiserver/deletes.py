@@ -158,7 +158,7 @@ class Deleter:
             if metadata.get("generation", 0) > 0:
                 metadata["generation"] += 1
         elif kind.graceful_deletion and options.grace is not None:
-            _shorten(metadata, options.grace)
+            _shorten(metadata, options.grace, self._context.clock.now())
         if kind.storage_key == NAMESPACES:
             obj.setdefault("status", {})["phase"] = "Terminating"
         after = (
@@ -230,13 +230,17 @@ def _pending(kind: Kind, obj: JSONObject, options: DeleteOptions) -> bool:
     return options.grace is None or _not_negative(options.grace) >= granted
 
 
-def _shorten(metadata: JSONObject, wanted: int) -> None:
+def _shorten(metadata: JSONObject, wanted: int, now: datetime) -> None:
+    """The new period begins with the old one. If it would be over, it ends now, and whoever waits for it, as a kubelet,
+    still has to end it himself."""
     granted = metadata.get("deletionGracePeriodSeconds") or 0
     grace = _not_negative(wanted)
     if grace >= granted:
         return
-    due = datetime.fromisoformat(metadata["deletionTimestamp"])
-    metadata["deletionTimestamp"] = _time(due - timedelta(seconds=granted - grace))
+    due = datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(seconds=granted - grace)
+    if due < now:
+        due, grace = now, min(grace, 1)
+    metadata["deletionTimestamp"] = _time(due)
     metadata["deletionGracePeriodSeconds"] = grace
 
 

@@ -102,12 +102,12 @@ def test_a_pod_on_a_node_stays_until_its_kubelet_deletes_it_for_good() -> None:
         marked = api.delete(f"{PODS}/p").body
         assert marked["kind"] == "Pod"
         assert marked["metadata"]["deletionGracePeriodSeconds"] == 20
-        clock.advance(100)
-        assert api.get(f"{PODS}/p").body == marked, "the time alone does not end it"
         again = api.delete(f"{PODS}/p", {"gracePeriodSeconds": 60}).body
         assert again["metadata"]["deletionGracePeriodSeconds"] == 20, "the period only ever gets shorter"
         shorter = api.delete(f"{PODS}/p", {"gracePeriodSeconds": 5}).body
         assert shorter["metadata"]["deletionGracePeriodSeconds"] == 5
+        clock.advance(100)
+        assert api.get(f"{PODS}/p").body == shorter, "the time alone does not end it"
         assert api.delete(f"{PODS}/p", {"gracePeriodSeconds": 0}).status == 200
         assert api.get(f"{PODS}/p").status == 404
         events = watching.wait(4)
@@ -224,20 +224,38 @@ def test_nothing_is_deleted_in_all_namespaces_at_once(api: Http, widgets: str) -
     assert api.get(f"{widgets}/a").status == 200
 
 
-def test_a_second_deletion_shortens_the_grace_period_from_its_begin(api: Http) -> None:
-    api.made(PODS, "a", spec={**SPEC, "nodeName": "n", "terminationGracePeriodSeconds": 30})
+def test_a_second_deletion_shortens_the_grace_period_from_its_begin() -> None:
+    with FakeAPIServer(clock=FakeClock()) as server:
+        api = Http(server)
+        api.made(PODS, "a", spec={**SPEC, "nodeName": "n", "terminationGracePeriodSeconds": 30})
 
-    def delete(query: str) -> tuple[int, datetime]:
-        metadata = api.delete(f"{PODS}/a{query}").body["metadata"]
-        return metadata["deletionGracePeriodSeconds"], datetime.fromisoformat(metadata["deletionTimestamp"])
+        def delete(query: str) -> tuple[int, datetime]:
+            metadata = api.delete(f"{PODS}/a{query}").body["metadata"]
+            return metadata["deletionGracePeriodSeconds"], datetime.fromisoformat(metadata["deletionTimestamp"])
 
-    granted, first = delete("?gracePeriodSeconds=100")
-    assert granted == 100
-    assert delete("") == (100, first)  # the Pod's own 30 s count only when it is deleted for the first time
-    assert delete("?gracePeriodSeconds=200") == (100, first)
-    assert delete("?gracePeriodSeconds=40") == (40, first - timedelta(seconds=60))
-    assert delete("?gracePeriodSeconds=-1") == (1, first - timedelta(seconds=99))
-    assert api.get(f"{PODS}/a").status == 200
+        granted, first = delete("?gracePeriodSeconds=100")
+        assert granted == 100
+        assert delete("") == (100, first)  # the Pod's own 30 s count only when it is deleted for the first time
+        assert delete("?gracePeriodSeconds=200") == (100, first)
+        assert delete("?gracePeriodSeconds=40") == (40, first - timedelta(seconds=60))
+        assert delete("?gracePeriodSeconds=-1") == (1, first - timedelta(seconds=99))
+        assert api.get(f"{PODS}/a").status == 200
+        api.close()
+
+
+def test_a_grace_period_cannot_be_over_before_it_is_shortened() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        api = Http(server)
+        api.made(PODS, "a", spec={**SPEC, "nodeName": "n"}, metadata={"finalizers": ["example.com/f"]})
+        api.delete(f"{PODS}/a?gracePeriodSeconds=100")
+        clock.advance(50)
+        now = f"{clock.now():%Y-%m-%dT%H:%M:%SZ}"
+        metadata = api.delete(f"{PODS}/a?gracePeriodSeconds=40").body["metadata"]
+        assert (metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"]) == (now, 1)
+        metadata = api.delete(f"{PODS}/a?gracePeriodSeconds=0").body["metadata"]
+        assert (metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"]) == (now, 0)
+        api.close()
 
 
 OPTIONS = {"kind": "DeleteOptions", "apiVersion": "v1"}
