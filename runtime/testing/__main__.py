@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import logging
 import os
 import signal
@@ -59,20 +61,17 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     if options.save is not None:
         _check_save(options.save)
     server = _server(options)
-    try:
-        with server:
-            _fill(server, options)
-            if options.cert_dir is not None:
-                _write_certificates(server, options.cert_dir)
-            if options.kubeconfig is not None:
-                _write_kubeconfig(server, options.kubeconfig)
-            _say_how(server, options)
-            stop.wait()
-        if options.save is not None:
-            _save(server, options.save)
-    finally:
+    with server, contextlib.ExitStack() as at_end:
+        _fill(server, options)
+        if options.cert_dir is not None:
+            _write_certificates(server, options.cert_dir)
         if options.kubeconfig is not None:
-            _remove_kubeconfig(options.kubeconfig, server.url)
+            written = _write_kubeconfig(server, options.kubeconfig)
+            at_end.callback(_remove_kubeconfig, options.kubeconfig, written)
+        _say_how(server, options)
+        stop.wait()
+    if options.save is not None:
+        _save(server, options.save)
 
 
 def _server(options: argparse.Namespace) -> FakeAPIServer:
@@ -89,8 +88,10 @@ def _server(options: argparse.Namespace) -> FakeAPIServer:
         file = getattr(options, flag.replace("-", "_"))
         if file is not None and not file.is_file():
             raise ServeError(f"--{flag} {file}: there is no such file")
-    if options.cert_dir is not None and not options.tls:
-        raise ServeError("--cert-dir: only certificates that --tls makes are written; give that, too")
+    if options.cert_dir is not None and (not options.tls or options.tls_cert_file is not None):
+        raise ServeError(
+            "--cert-dir: only certificates that --tls makes are written; give that, and no --tls-cert-file"
+        )
     try:
         return FakeAPIServer(
             options.port,
@@ -120,10 +121,16 @@ def _server(options: argparse.Namespace) -> FakeAPIServer:
     except AuditLogError as error:
         raise ServeError(f"--audit-log-path {error}") from error
     except OSError as error:
-        where = f"{options.host}:{options.port}"
-        raise ServeError(
-            f"cannot listen on {where}: {error.strerror or error}; free the port, or use --port 0 for any other"
-        ) from error
+        raise ServeError(_why_not(error, options)) from error
+
+
+def _why_not(error: OSError, options: argparse.Namespace) -> str:
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    what = f"cannot listen on {options.host}:{options.port}: {error.strerror or error}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{what}; free the port, or use --port 0 for any other"
+    return what
 
 
 def _fill(server: FakeAPIServer, options: argparse.Namespace) -> None:
@@ -147,7 +154,7 @@ def _apply(server: FakeAPIServer, path: Path) -> None:
 def _load(server: FakeAPIServer, folder: Path, *, may_be_missing: bool) -> None:
     from runtime.testing.apiserver import StatusError
 
-    if may_be_missing and not folder.exists():
+    if may_be_missing and not (folder.exists() and any(folder.iterdir())):
         return
     try:
         server.load(folder)
@@ -157,10 +164,10 @@ def _load(server: FakeAPIServer, folder: Path, *, may_be_missing: bool) -> None:
 
 def _check_save(folder: Path) -> None:
     """Before there is something to lose."""
-    from runtime.testing.apiserver.state import check_replaceable
+    from runtime.testing.apiserver.state import prepare
 
     try:
-        check_replaceable(folder)
+        prepare(folder)
     except (ValueError, OSError) as error:
         raise ServeError(f"--save {error}") from error
 
@@ -188,11 +195,12 @@ def _write_certificates(server: FakeAPIServer, folder: Path) -> None:
         raise ServeError(f"--cert-dir {folder}: {error.strerror or error}") from error
 
 
-def _write_kubeconfig(server: FakeAPIServer, path: Path) -> None:
+def _write_kubeconfig(server: FakeAPIServer, path: Path) -> bytes:
+    """Returns what is in it."""
     try:
         if path.exists() and not _is_ours(path):
             raise ServeError(f"--kubeconfig {path}: the file exists and is not ours; name another, or remove it")
-        server.kubeconfig(path)
+        return server.kubeconfig(path).read_bytes()
     except OSError as error:
         raise ServeError(f"--kubeconfig {path}: {error.strerror or error}") from error
 
@@ -200,20 +208,18 @@ def _write_kubeconfig(server: FakeAPIServer, path: Path) -> None:
 def _is_ours(path: Path) -> bool:
     """Whether an earlier run, perhaps one that was killed, wrote the file: nobody's clusters may be overwritten."""
     try:
-        config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError:
+        config = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError):
         return False
     clusters = config.get("clusters") if isinstance(config, dict) else None
     return isinstance(clusters, list) and [each.get("name") for each in clusters if isinstance(each, dict)] == ["fake"]
 
 
-def _remove_kubeconfig(path: Path, url: str) -> None:
-    """Another server may have written its own there meanwhile: that one stays."""
-    try:
-        if url in path.read_text():
+def _remove_kubeconfig(path: Path, written: bytes) -> None:
+    """Another server may have written its own there meanwhile, or the user have added to it: that one stays."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == written:
             path.unlink()
-    except OSError:
-        return
 
 
 def _say_how(server: FakeAPIServer, options: argparse.Namespace) -> None:

@@ -49,12 +49,11 @@ def write_state(context: Context, folder: Path) -> None:
     :raises ValueError: the folder holds files, but no state that was saved: it is left as it is.
     :raises OSError: it cannot be written.
     """
-    check_replaceable(folder)
+    prepare(folder)
     with context.store.locked():
         version = context.store.version
         found = [(key, context.store.snapshot(key)[0]) for key in context.store.resources()]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    whole = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    whole = _new_beside(folder)
     try:
         for key, objects in found:
             _write_objects(whole, key, objects)
@@ -64,10 +63,32 @@ def write_state(context: Context, folder: Path) -> None:
         shutil.rmtree(whole, ignore_errors=True)
 
 
-def check_replaceable(folder: Path) -> None:
-    """:raises ValueError: :func:`write_state` would not replace the folder."""
+def prepare(folder: Path) -> None:
+    """See whether :func:`write_state` can write there, whose errors it raises. Makes the folders above it, and ends
+    what a process that was killed had begun."""
+    old = _aside(folder)
+    if old.exists() and folder.exists():
+        shutil.rmtree(old)
+    elif old.exists():
+        os.rename(old, folder)
+    if folder.is_mount():
+        raise ValueError(f"{folder}: is a mount point, which cannot be replaced; name a folder in it")
     if folder.exists() and not (folder / STATE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: holds something else than a saved state; name another folder, or empty it")
+    _new_beside(folder).rmdir()
+
+
+def _new_beside(folder: Path) -> Path:
+    """Where a state is put together: on the same file system, so that it can be moved into its place."""
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+
+
+def _aside(folder: Path) -> Path:
+    """Where the old state is while the new one takes its place."""
+    folder = folder.resolve()
+    return folder.with_name(f".{folder.name}.fake-apiserver-old")
 
 
 def _write_objects(root: Path, key: StorageKey, objects: Iterable[Stored]) -> None:
@@ -79,14 +100,12 @@ def _write_objects(root: Path, key: StorageKey, objects: Iterable[Stored]) -> No
 
 
 def _swap(whole: Path, folder: Path) -> None:
-    """A crash in between leaves the old state or the new one, if only under a name that begins with a dot."""
-    if not folder.exists():
-        os.rename(whole, folder)
-        return
-    old = whole.with_name(f"{whole.name}.old")
-    os.rename(folder, old)
+    """Who is killed in between leaves the old state aside, where :func:`prepare` and :func:`read_state` find it."""
+    old, folder = _aside(folder), folder.resolve()
+    if folder.exists():
+        os.rename(folder, old)
     os.rename(whole, folder)
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_state(context: Context, folder: Path) -> Saved:
@@ -96,6 +115,8 @@ def read_state(context: Context, folder: Path) -> Saved:
     :raises ValueError: a file holds something else than objects, or one that this server cannot have; it names it.
     :raises OSError: a file cannot be read.
     """
+    if not folder.exists() and _aside(folder).is_dir():
+        folder = _aside(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     old: list[tuple[Path, JSONObject]] = []
@@ -107,6 +128,8 @@ def read_state(context: Context, folder: Path) -> Saved:
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
             raise ValueError(f"{file}: an object without metadata.name")
         (old if metadata.get("uid") and metadata.get("resourceVersion") else new).append((file, obj))
+    if not (old or new or (folder / STATE).is_file()):
+        raise ValueError(f"{folder}: holds neither a saved state nor a manifest")
     places = _Places(context, [obj for _, obj in (*old, *new)])
     restored = [(places.of(file, obj), obj) for file, obj in old]
     for file, obj in new:

@@ -288,6 +288,10 @@ def test_wrong_words_about_access_are_usage_errors(
         (["--tls-cert-file", __file__], "belong together"),
         (["--tls-cert-file", __file__, "--tls-private-key-file", __file__], "cannot be used"),
         (["--cert-dir", "/tmp/certs"], "only certificates that --tls makes are written"),
+        (
+            ["--cert-dir", "/tmp/certs", "--tls", "--tls-cert-file", __file__, "--tls-private-key-file", __file__],
+            "only certificates that --tls makes are written",
+        ),
     ],
 )
 def test_certificates_that_cannot_be_used_are_named(
@@ -328,6 +332,24 @@ def test_a_state_that_cannot_be_loaded_or_saved_is_named_at_the_start(
     assert f"--load {tmp_path}/x.yaml: a document is not an object" in capsys.readouterr().err
     assert command.main(["--port", "0", "--save", str(tmp_path)], stop=threading.Event()) == 1  # it would not end
     assert f"--save {tmp_path}: holds something else" in capsys.readouterr().err
+    for nowhere in ("/proc/none/state", "/proc", f"{tmp_path}/x.yaml/state"):
+        assert command.main(["--port", "0", "--save", nowhere], stop=threading.Event()) == 1
+        assert capsys.readouterr().err.startswith("error: --save ")
+
+
+def test_a_state_may_begin_as_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = str(tmp_path)
+    assert command.main(["--port", "0", "--load", state], stop=stopped()) == 1
+    assert f"--load {state}: holds neither a saved state nor a manifest" in capsys.readouterr().err
+    assert command.main(["--port", "0", "--load", state, "--save", state], stop=stopped()) == 0
+    assert command.main(["--port", "0", "--load", state], stop=stopped()) == 0
+
+
+def test_a_host_that_is_none_is_no_busy_port(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--port", "0", "--host", "192.0.2.1"], stop=stopped()) == 1
+    error = capsys.readouterr().err
+    assert "cannot listen on 192.0.2.1:0: " in error
+    assert "free the port" not in error
 
 
 def test_requests_are_written_to_the_audit_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -371,11 +393,31 @@ def test_it_says_how_to_get_in(
 
 def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config"
-    path.write_text("clusters: [{name: production}]")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    theirs = f"clusters: [{{name: production, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]".encode()
+    for content in (theirs, b"\xff\xfe", b"a: [b"):
+        path.write_bytes(content)
+        assert command.main(["--port", str(port), "--kubeconfig", str(path)], stop=threading.Event()) == 1
+        assert "is not ours" in capsys.readouterr().err
+        assert path.read_bytes() == content
 
-    assert command.main(["--port", "0", "--kubeconfig", str(path)], stop=threading.Event()) == 1
-    assert "is not ours" in capsys.readouterr().err
-    assert path.read_text() == "clusters: [{name: production}]"
+
+def test_a_kubeconfig_that_was_changed_meanwhile_stays(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path, stop = tmp_path / "config", threading.Event()
+    arguments = ["--port", "0", "--kubeconfig", str(path)]
+    server = threading.Thread(target=command.main, args=(arguments, stop), name="server-under-test")
+    server.start()
+    try:
+        while not capfd.readouterr().out:
+            assert server.is_alive()
+            time.sleep(0.01)
+        changed = path.read_text() + "# mine\n"  # kubectl config set-context ...
+        path.write_text(changed)
+    finally:
+        stop.set()
+        server.join(20)
+    assert path.read_text() == changed
 
 
 def test_a_kubeconfig_that_a_killed_server_left_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -311,3 +311,68 @@ def test_a_save_that_fails_leaves_what_was_saved(
         server.save(tmp_path / "state")
     assert files(tmp_path / "state") == before
     assert [each.name for each in tmp_path.iterdir()] == ["state"], "nothing is left of the attempt"
+
+
+def test_a_save_that_is_killed_loses_nothing(
+    server: FakeAPIServer, api: Http, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each step at which the folder is changed, in the order in which the file system sees them."""
+    folder = tmp_path / "state"
+    api.made(CONFIGMAPS, "first")
+    server.save(folder)
+    api.made(CONFIGMAPS, "second")
+
+    class Killed(BaseException):
+        pass
+
+    steps = 0
+    for name in ("rename", "rmtree"):
+        module = state.os if name == "rename" else state.shutil
+        real = getattr(module, name)
+        for dies_at in range(2):
+            calls = iter(range(10))
+
+            def dies(*arguments: Any, real: Any = real, calls: Any = calls, at: int = dies_at, **options: Any) -> None:
+                if next(calls) == at:
+                    raise Killed
+                real(*arguments, **options)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(module, name, dies)
+                try:
+                    server.save(folder)
+                except Killed:
+                    steps += 1
+            with FakeAPIServer() as other:
+                other.load(folder)
+                there = Http(other)
+                assert there.get(f"{CONFIGMAPS}/first").status == 200
+                there.close()
+            server.save(folder)
+            with FakeAPIServer() as other:
+                other.load(folder)
+                there = Http(other)
+                assert there.get(f"{CONFIGMAPS}/second").status == 200
+                there.close()
+    assert steps >= 3
+    assert ".state.fake-apiserver-old" not in [each.name for each in tmp_path.iterdir()]
+
+
+def test_a_folder_that_cannot_be_replaced_is_named(server: FakeAPIServer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="/proc: is a mount point"):
+        server.save("/proc")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for _ in range(2):
+        server.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "state.yaml").is_file()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_an_empty_folder_is_no_state(server: FakeAPIServer, api: Http, tmp_path: Path) -> None:
+    api.made(CONFIGMAPS, "a")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ValueError, match="neither a saved state nor a manifest"):
+        server.load(tmp_path)
+    assert api.get(f"{CONFIGMAPS}/a").status == 200
