@@ -25,7 +25,7 @@ from runtime.testing.apiserver.ownership import Ownership
 from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import StorageKey
 from runtime.testing.apiserver.write_options import WriteOptions
-from runtime.testing.apiserver.writes import Writer
+from runtime.testing.apiserver.writes import Change, Writer
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
@@ -78,7 +78,8 @@ class GarbageCollector:
 
     def stop(self) -> None:
         """``context.stopping`` is set already."""
-        self._context.store.on_change = None
+        with self._context.store.locked():  # a writer may be about to call it
+            self._context.store.on_change = None
         self._work.set()
         self._thread.join()
 
@@ -113,14 +114,18 @@ class GarbageCollector:
         while not self._context.stopping.is_set():
             self._work.wait(_GLANCE if self._due else None)
             self._work.clear()
-            with self._lock:
-                changes, self._changes = self._changes, []
-            for at, key, old, new in changes:
-                self._note(at, key, old, new)
+            self._catch_up()
             while self._due and self._due[0][0] <= self._context.clock.monotonic():
                 self._attend(heapq.heappop(self._due)[2])
                 if self._context.stopping.is_set():
                     return
+
+    def _catch_up(self) -> None:
+        """Note every change that has been heard of, in their order."""
+        with self._lock:
+            changes, self._changes = self._changes, []
+        for at, key, old, new in changes:
+            self._note(at, key, old, new)
 
     def _note(self, at: float, key: _Key, old: Stored | None, new: Stored | None) -> None:
         """Keep the index, and put down what has to be looked at."""
@@ -157,6 +162,7 @@ class GarbageCollector:
         stored, kind = self._context.store.get(*key), self._kind_at(key.resource)
         if stored is None or kind is None:
             return
+        self._catch_up()  # all that this state depends on must be in the index
         try:
             if stored.deleting:
                 self._finish(kind, key, stored)
@@ -205,6 +211,8 @@ class GarbageCollector:
         finalizers = metadata.get("finalizers") or ()
         policy = BACKGROUND
         if _Owner.WAITING in states.values() and self._dependents.get(metadata["uid"]):
+            if self._unblocked(kind, key, dependent):
+                return  # the change leads here again
             policy = FOREGROUND
         elif ORPHAN_FINALIZER in finalizers:
             policy = ORPHAN
@@ -213,22 +221,37 @@ class GarbageCollector:
         options = DeleteOptions(policy=policy, uid=metadata["uid"], version=str(dependent.version))
         self._deleter.delete(kind, key.namespace, key.name, options)
 
+    def _unblocked(self, kind: Kind, key: _Key, dependent: Stored) -> bool:
+        """Let the owners wait no longer for an object whose own dependents wait for theirs, for they may be the same;
+        returns whether they did."""
+        references = _references(dependent.metadata)
+        blocking = any(each.get("blockOwnerDeletion") for each in references)
+        if not blocking or not any(_waits(each) for _, each in self._dependents_of(dependent.uid)):
+            return False
+
+        def change(obj: JSONObject) -> JSONObject:
+            for each in obj["metadata"].get("ownerReferences") or ():
+                each["blockOwnerDeletion"] = False
+            return obj
+
+        self._write(kind, key, change)
+        return True
+
     def _state_of(self, dependent: _Key, reference: JSONObject) -> _Owner:
         key = self._owner_key(dependent, reference)
         if key is None:
             return _Owner.UNKNOWN
         owner = self._context.store.get(*key)
-        metadata = owner.metadata if owner is not None else {}
-        if metadata.get("uid") != reference["uid"]:
+        if owner is None or owner.uid != reference["uid"]:
             return _Owner.ABSENT
-        if metadata.get("deletionTimestamp") and FOREGROUND_FINALIZER in (metadata.get("finalizers") or ()):
-            return _Owner.WAITING
-        return _Owner.SOLID
+        return _Owner.WAITING if _waits(owner) else _Owner.SOLID
 
     def _owner_key(self, dependent: _Key, reference: JSONObject) -> _Key | None:
-        """Where the owner must be; None for one of a kind that is not served, or in a namespace that nobody knows."""
-        group, name = reference.get("apiVersion", "").rpartition("/")[0], reference.get("kind")
-        kind = next((k for k in self._context.registry.kinds() if k.kind == name and k.gvr.group == group), None)
+        """Where the owner must be; None for one of a kind or version that is not served, or in a namespace that nobody
+        knows."""
+        version, name = reference.get("apiVersion"), reference.get("kind")
+        kinds = self._context.registry.kinds()
+        kind = next((each for each in kinds if each.kind == name and each.gvr.api_version == version), None)
         if kind is None or (kind.namespaced and not dependent.namespace):
             return None
         namespace = dependent.namespace if kind.namespaced else ""
@@ -256,6 +279,9 @@ class GarbageCollector:
                 del metadata[field]
             return obj
 
+        self._write(kind, key, change)
+
+    def _write(self, kind: Kind, key: _Key, change: Change) -> None:
         target = Target(kind, key.namespace, key.name, "")
         self._writer.update(target, change, WriteOptions(manager=_MANAGER), Ownership(_MANAGER))
 
@@ -274,6 +300,11 @@ def _concerned(stored: Stored) -> bool:
 
 def _references(metadata: JSONObject) -> list[JSONObject]:
     return [each for each in metadata.get("ownerReferences") or () if each.get("uid")]
+
+
+def _waits(stored: Stored) -> bool:
+    """Whether an object is being deleted in the foreground."""
+    return stored.deleting and FOREGROUND_FINALIZER in (stored.metadata.get("finalizers") or ())
 
 
 def _blocks(dependent: Stored, owner_uid: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -97,6 +98,14 @@ def test_what_is_deleted_in_the_foreground_goes_down_the_whole_chain(api: Http) 
     eventually(lambda: names(api) == set())
 
 
+def test_owners_of_each_other_do_not_wait_for_each_other_for_ever(api: Http) -> None:
+    one = made(api, "one")
+    two = made(api, "two", one, block=True)
+    api.merge(f"{CONFIGMAPS}/one", {"metadata": {"ownerReferences": [reference(two, block=True)]}})
+    api.delete(f"{CONFIGMAPS}/one", {**OPTIONS, "propagationPolicy": "Foreground"})
+    eventually(lambda: names(api) == set())
+
+
 def test_in_the_foreground_the_owner_does_not_wait_for_what_has_given_it_up(api: Http) -> None:
     made(api, "child", made(api, "owner"), block=True, finalizers=["example.com/hold"])
     api.delete(f"{CONFIGMAPS}/owner", {**OPTIONS, "propagationPolicy": "Foreground"})
@@ -153,6 +162,53 @@ def test_an_owner_that_a_cluster_scoped_object_cannot_have_is_no_reason_to_delet
         api.made(NODES, name, metadata={"ownerReferences": references})
     eventually(lambda: api.get(f"{NODES}/control").status == 404)
     assert api.get(f"{NODES}/kept").status == 200
+
+
+def test_an_owner_is_known_by_a_version_that_is_served(api: Http) -> None:
+    """Of another version of its kind nobody can say that it is gone."""
+    for name, version in (("kept", "v1beta1"), ("control", "v1")):
+        ghost = {"apiVersion": f"apps/{version}", "kind": "Deployment", "name": "gone", "uid": "no-such-uid"}
+        api.made(CONFIGMAPS, name, metadata={"ownerReferences": [ghost]})
+    eventually(lambda: names(api) == {"kept"})
+
+
+def test_orphaned_objects_stay_even_if_they_were_made_just_before() -> None:
+    """The collector was about to look at the owner for another reason."""
+    clock = _Meddling()
+    with FakeAPIServer(garbage_collection_delay=0.0, clock=clock) as server:
+        api = Http(server)
+        owner = made(api, "owner")
+        made(api, "first", owner)
+        marker = made(api, "marker", {"metadata": {"name": "ghost", "uid": "no-such-uid"}})
+        eventually(lambda: names(api) == {"owner", "first"})
+
+        def meddle() -> None:
+            other = Http(server)
+            made(other, "last", owner)
+            assert other.delete(f"{CONFIGMAPS}/owner", {**OPTIONS, "propagationPolicy": "Orphan"}).status == 200
+            other.close()
+
+        clock.meddle = meddle
+        api.merge(f"{CONFIGMAPS}/first", {"metadata": {"labels": {"a": "b"}}})
+        eventually(lambda: "owner" not in names(api))
+        made(api, "marker", marker)  # its owner has gone, so that it goes when all before has been looked at
+        eventually(lambda: "marker" not in names(api))
+        assert names(api) == {"first", "last"}
+        assert "ownerReferences" not in api.get(f"{CONFIGMAPS}/last").body["metadata"]
+        api.close()
+
+
+class _Meddling(FakeClock):
+    """Lets somebody else in, once, when the collector next reads the time: after it has heard of changes, and before it
+    attends to what follows of them."""
+
+    meddle: Callable[[], None] | None = None
+
+    def monotonic(self) -> float:
+        if self.meddle is not None and threading.current_thread().name == "apiserver-garbage":
+            meddle, self.meddle = self.meddle, None
+            meddle()
+        return super().monotonic()
 
 
 def test_what_stood_there_before_the_server_started_is_looked_at_too() -> None:
