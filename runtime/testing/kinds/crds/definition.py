@@ -7,6 +7,7 @@ from typing import Final
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.crds.approval import approval_problems
 from runtime.testing.kinds.crds.conversion import conversion_problems
+from runtime.testing.kinds.crds.decoding import decode_schemas
 from runtime.testing.kinds.crds.default_checks import default_problems
 from runtime.testing.kinds.crds.formats import unrecognized_formats
 from runtime.testing.kinds.crds.layout import Layout, layout_of
@@ -56,6 +57,7 @@ def default_crd(obj: JSONObject) -> None:
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         return
+    decode_schemas(spec)
     given = spec.setdefault("names", {})
     kind = given.get("kind") or ""
     if kind and not given.get("singular"):

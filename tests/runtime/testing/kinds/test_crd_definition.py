@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from runtime.testing.kinds.model import DecodeError
 from runtime.types import GVR
 from tests.runtime.testing.kinds.kinds_helpers import JSON, JSONMaker, Sandbox, Submit
 
@@ -261,3 +263,27 @@ def test_a_schema_change_moves_the_registry_s_generation(sandbox: Sandbox, make_
     assert before < installed < sandbox.registry.generation
     sandbox.registry.remove_crd(written.obj)  # again: nothing to remove
     assert sandbox.registry.generation == installed + 1
+
+
+@pytest.mark.parametrize(
+    ("below", "why"),
+    [
+        ({"items": {"type": 5}}, "cannot unmarshal number into Go struct field JSONSchemaProps.type of type string"),
+        ({"items": {"properties": {"a": {"items": {"required": 5}}}}}, "JSONSchemaProps.required"),
+        ({"items": [1]}, "JSONSchemaProps"),
+        ({"additionalProperties": 5}, "boolean or JSON schema expected"),
+        ({"additionalProperties": {"enum": "x"}}, "JSONSchemaProps.enum"),
+    ],
+)
+def test_a_schema_of_the_wrong_types_is_no_crd(below: JSON, why: str, sandbox: Sandbox, make_crd: JSONMaker) -> None:
+    with pytest.raises(DecodeError, match=re.escape(why)):
+        sandbox.define(make_crd(spec({"type": "array", **below})))
+
+
+def test_what_schemas_do_not_know_is_dropped(sandbox: Sandbox, make_crd: JSONMaker) -> None:
+    given = spec({"type": "array", "items": {"type": "string", "unheard": 1, "nullable": False}})
+
+    written = sandbox.define(make_crd(given))
+
+    stored = written.obj["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert stored == {"type": "array", "items": {"type": "string"}}
