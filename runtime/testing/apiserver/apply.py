@@ -97,8 +97,6 @@ def _create(writer: Writer, context: Context, target: Target, config: JSONObject
     if uid:
         why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         raise errors.conflict(target.kind, target.name, why)
-    if options.admission is not None:
-        options.admission.may_create()
     config["metadata"].pop("resourceVersion", None)
     applied = clone(config)
     obj = ownership.apply(target.kind, None, config, options.manager, context.timestamp())

@@ -105,6 +105,8 @@ class Writer:
             begin(obj)
         found = metadata.create_problems(kind, obj["metadata"])
         warnings = _refuse(kind, obj, [*found, *kind.behaviour.validate(obj, None)])
+        if options.admission is not None:
+            options.admission.may_create()
         if obj["metadata"].pop("resourceVersion", None):
             raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
         limits.check(store, kind, obj)
@@ -138,8 +140,6 @@ class Writer:
             except errors.StatusError as error:
                 if error.reason != "NotFound" or target.subresource or not kind.created_by_put:
                     raise
-            if options.admission is not None:
-                options.admission.may_create()
             new = clone(obj)
             new["metadata"].pop("resourceVersion", None)
             try:

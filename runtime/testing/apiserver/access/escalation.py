@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runtime.testing.apiserver import errors
@@ -34,22 +34,24 @@ class Escalation:
         self._authorizer = authorizer
         self._rbac = rbac
 
-    def check(self, user: User, kind: Kind, obj: JSONMapping, old: JSONMapping | None) -> None:
-        """Judge a write of any kind. :raises StatusError: 403; 404 for a binding to a role that does not exist."""
-        if kind.gvr.group != GROUP or MASTERS in user.groups or (old is not None and _same(obj, old)):
+    def check(self, asked: Attributes, kind: Kind, obj: JSONMapping, old: JSONMapping | None) -> None:
+        """Judge a write of any kind.
+
+        :param asked: the request; its path names the object unless it asks to create one.
+        :raises StatusError: 403; 404 for a binding to a role that does not exist, 400 and 500 for one to no role.
+        """
+        if kind.gvr.group != GROUP or MASTERS in asked.user.groups or (old is not None and _same(obj, old)):
             return
         if kind.kind in _ROLES:
-            self._check_role(user, kind, obj, old)
+            self._check_role(asked, kind, obj, old)
         elif kind.kind in _BINDINGS:
-            self._check_binding(user, kind, obj)
+            self._check_binding(asked.user, kind, obj)
 
-    def _check_role(self, user: User, kind: Kind, obj: JSONMapping, old: JSONMapping | None) -> None:
-        namespace, name = _place(obj)
-        asked = Attributes(
-            user, "escalate", "", GROUP, kind.gvr.version, kind.gvr.resource, "", namespace, name if old else ""
-        )
-        if self._authorizer.authorize(asked).allowed:
+    def _check_role(self, asked: Attributes, kind: Kind, obj: JSONMapping, old: JSONMapping | None) -> None:
+        if self._authorizer.authorize(replace(asked, verb="escalate")).allowed:
             return
+        user = asked.user
+        namespace, name = _place(obj)
         why = self._exceeds(user, obj.get("rules") or (), namespace)
         if why:
             raise errors.forbidden(kind, name, why)
@@ -60,16 +62,20 @@ class Escalation:
     def _check_binding(self, user: User, kind: Kind, obj: JSONMapping) -> None:
         namespace, name = _place(obj)
         role = obj["roleRef"]
-        resource = _RESOURCES.get(str(role.get("kind")), "")
-        asked = Attributes(
-            user, "bind", "", str(role.get("apiGroup", "")), "v1", resource, "", namespace, str(role.get("name", ""))
-        )
+        role_kind, role_name = str(role.get("kind", "")), str(role.get("name", ""))
+        resource = _RESOURCES.get(role_kind)
+        if resource is None:
+            raise errors.StatusError(500, "", f"unsupported role reference kind: {errors.quote(role_kind)}")
+        asked = Attributes(user, "bind", "", str(role.get("apiGroup", "")), "v1", resource, "", namespace, role_name)
         if self._authorizer.authorize(asked).allowed:
             return
+        for part, given in (("Namespace", namespace or role_kind == "ClusterRole"), ("Name", role_name)):
+            if not given:  # nothing can be looked for
+                raise errors.bad_request(f"{part} parameter required.")
         try:
             rules = self._rbac.role_rules(role, namespace)
         except RoleNotFound:
-            raise errors.resource_not_found(GROUP, resource, str(role.get("name", ""))) from None
+            raise errors.resource_not_found(GROUP, resource, role_name) from None
         why = self._exceeds(user, rules, namespace)
         if why:
             raise errors.forbidden(kind, name, why)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from runtime.testing.apiserver.access.impersonation import Impersonation
 from runtime.testing.apiserver.access.rbac import RBAC
 from runtime.testing.apiserver.access.reviews import Reviews
 from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER, ServiceAccountTokens
+from runtime.testing.apiserver.access.signing import REQUESTS, check_signer, name_requestor
 from runtime.testing.apiserver.access.users import User
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request
@@ -97,17 +98,18 @@ class Gate:
 
     def authorize(self, user: User, request: Request) -> None:
         """:raises StatusError: 403, whatever the path names, and if it names nothing."""
-        self._require(attributes_of(user, request.method, request.path, request.query))
+        _require(self._authorizer, attributes_of(user, request.method, request.path, request.query))
 
     def admission(self, user: User, request: Request) -> Admission:
         """What judges the object that the request writes."""
         asked = attributes_of(user, request.method, request.path, request.query)
-        return Admission(self._require, self._escalation, asked)
+        return Admission(self._authorizer, self._escalation, asked)
 
-    def _require(self, asked: Attributes) -> None:
-        decision = self._authorizer.authorize(asked)
-        if not decision.allowed:
-            raise refused(asked, decision.reason)
+
+def _require(authorizer: Authorizer, asked: Attributes) -> None:
+    decision = authorizer.authorize(asked)
+    if not decision.allowed:
+        raise refused(asked, decision.reason)
 
 
 def _authorizers(modes: Sequence[str], rbac: RBAC) -> list[Authorizer]:
@@ -119,26 +121,26 @@ def _authorizers(modes: Sequence[str], rbac: RBAC) -> list[Authorizer]:
 class Admission:
     """Judges what one user writes by one request."""
 
-    _require: Callable[[Attributes], None]
+    _authorizer: Authorizer
     _escalation: Escalation
     _asked: Attributes
 
     def may_create(self) -> None:
-        """A PUT or an apply is about to create what it names. :raises StatusError: 403."""
-        self._require(replace(self._asked, verb="create"))
+        """A new object is about to be stored. Who asked for it by PUT or apply needs the right to create it, too.
+
+        :raises StatusError: 403.
+        """
+        if self._asked.verb != "create":
+            _require(self._authorizer, replace(self._asked, verb="create"))
 
     def admit(self, kind: Kind, obj: JSONObject, old: JSONObject | None) -> None:
         """Judge an object before it is stored, or complete it by what is known of its writer.
 
         :param old: None for a new one.
-        :raises StatusError: 403, and 404 for a binding to a role that does not exist.
+        :raises StatusError: 403; what else :meth:`Escalation.check` raises.
         """
-        if kind.kind == "CertificateSigningRequest" and old is None:
-            _name_requestor(obj, self._asked.user)
-        self._escalation.check(self._asked.user, kind, obj, old)
-
-
-def _name_requestor(obj: JSONObject, user: User) -> None:
-    """Who asks for a certificate is not what the request says, but who sent it."""
-    said = ("username", "uid", "groups", "extra")
-    obj["spec"] = {key: value for key, value in (obj.get("spec") or {}).items() if key not in said} | user.info
+        if kind.storage_key == REQUESTS and old is None:
+            name_requestor(obj, self._asked.user)
+        elif kind.storage_key == REQUESTS and old is not None:
+            check_signer(self._authorizer, self._asked, kind, obj, old)
+        self._escalation.check(self._asked, kind, obj, old)

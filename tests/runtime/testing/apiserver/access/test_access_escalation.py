@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from runtime.testing.certs import Authority
 from tests.runtime.testing.apiserver.access.access_helpers import (
     BINDINGS,
     CLUSTER_BINDINGS,
@@ -29,6 +30,7 @@ from tests.runtime.testing.apiserver.access.access_helpers import (
 Call = Callable[..., Caller]
 WRITE = "create,update,patch,get"
 GROUP = "rbac.authorization.k8s.io"
+REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 WRITER = rule(WRITE, GROUP, "roles,rolebindings,clusterroles,clusterrolebindings")
 
 
@@ -121,6 +123,18 @@ def test_who_may_escalate_gives_anything(admin: Caller, call: Call) -> None:
     assert jane.post(CLUSTER_ROLES, role("new", rule("*", "*", "*"))).status == 403
 
 
+def test_the_right_to_escalate_one_role_is_for_changes_of_it_and_for_its_creation_by_name(
+    admin: Caller, call: Call
+) -> None:
+    grant(admin, rule("escalate", GROUP, "roles", "mine"))
+    jane = call("jane")
+    strong = rule("*", "*", "*")
+    assert jane.post(ROLES, role("mine", strong)).status == 403  # the path does not name it
+    assert jane.put(f"{ROLES}/mine", role("mine", strong)).status == 201
+    assert jane.merge(f"{ROLES}/mine", {"rules": [strong, strong]}).status == 200
+    assert jane.put(f"{ROLES}/other", role("other", strong)).status == 403
+
+
 @pytest.mark.parametrize(
     ("held", "status"),
     [
@@ -148,6 +162,26 @@ def test_a_binding_to_nothing_needs_the_right_to_bind_it(admin: Caller, call: Ca
     assert answer.status == 403
 
 
+@pytest.mark.parametrize(
+    ("path", "reference", "status", "message"),
+    [
+        (BINDINGS, {}, 500, 'unsupported role reference kind: ""'),
+        (CLUSTER_BINDINGS, {"kind": "Group", "name": "r"}, 500, 'unsupported role reference kind: "Group"'),
+        (BINDINGS, {"kind": "ClusterRole"}, 400, "Name parameter required."),
+        (BINDINGS, {"kind": "Role"}, 400, "Name parameter required."),
+        (CLUSTER_BINDINGS, {"kind": "Role", "name": "r"}, 400, "Namespace parameter required."),
+    ],
+)
+def test_a_binding_to_what_is_no_role(
+    path: str, reference: dict[str, str], status: int, message: str, admin: Caller, call: Call
+) -> None:
+    grant(admin)
+    body = {**binding("b", "r", person("joe")), "roleRef": reference}
+    answer = call("jane").post(path, body)
+    assert (answer.status, answer.body["message"]) == (status, message)
+    assert admin.post(path, body).status == 422
+
+
 def test_new_subjects_of_a_binding_are_judged(admin: Caller, call: Call) -> None:
     grant(admin)
     made(admin.post(BINDINGS, binding("b", "view", person("joe"), kind="ClusterRole")))
@@ -170,28 +204,43 @@ def test_an_aggregation_rule_needs_everything(admin: Caller, call: Call) -> None
     assert without.status == 403
 
 
-def signing_request() -> str:
+def request_for(signer: str, **spec: str) -> dict[str, Any]:
+    """A request for a certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "jane")])
     signed = x509.CertificateSigningRequestBuilder(name).sign(key, hashes.SHA256())
-    return base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+    request = base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+    fixed = {"request": request, "signerName": signer, "usages": ["client auth"]}
+    return {"metadata": {"name": "a"}, "spec": {**fixed, **spec}}
 
 
 def test_a_signing_request_says_who_made_it(admin: Caller, call: Call) -> None:
-    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
-    made(
-        admin.post(
-            CLUSTER_ROLES, role("csr", rule("create,update", "certificates.k8s.io", "certificatesigningrequests"))
-        )
-    )
-    made(admin.post(CLUSTER_BINDINGS, binding("csr", "csr", person("jane"), kind="ClusterRole")))
-    spec = {
-        "request": signing_request(),
-        "signerName": "example.com/x",
-        "usages": ["client auth"],
-        "username": "root",
-        "uid": "0",
-    }
-    body = call("jane", "dev").post(path, {"metadata": {"name": "a"}, "spec": spec})
-    found = made(body)["spec"]
+    grant(admin, rule("create,update", "certificates.k8s.io", "certificatesigningrequests"))
+    spec = {"username": "root", "uid": "0"}
+    found = made(call("jane", "dev").post(REQUESTS, request_for("example.com/x", **spec)))["spec"]
     assert (found["username"], found.get("uid"), found["groups"]) == ("jane", None, ["dev", "system:authenticated"])
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [("example.com/x", 200), ("example.com/*", 200), ("example.com/y", 403), ("*", 403), ("other.com/*", 403)],
+)
+@pytest.mark.parametrize(("verb", "part"), [("approve", "approval"), ("sign", "status")])
+def test_who_approves_and_signs_requests_needs_the_right_to_their_signer(
+    verb: str, part: str, names: str, status: int, admin: Caller, call: Call
+) -> None:
+    parts = "certificatesigningrequests,certificatesigningrequests/approval,certificatesigningrequests/status"
+    group = "certificates.k8s.io"
+    grant(admin, rule("update,patch", group, parts), rule(verb, group, "signers", names))
+    made(admin.post(REQUESTS, request_for("example.com/x")))
+    jane, path = call("jane"), f"{REQUESTS}/a"
+    certificate = base64.b64encode(Authority.create().certificate).decode()
+    approved = {"conditions": [{"type": "Approved", "status": "True"}]}
+    change = approved if verb == "approve" else {"certificate": certificate}
+    answer = jane.merge(f"{path}/{part}", {"status": change})
+    assert answer.status == status, answer
+    if status == 403:
+        assert answer.body["details"] == {"name": "a", "group": group, "kind": "certificatesigningrequests"}
+        assert f'user not permitted to {verb} requests with signerName "example.com/x"' in answer.body["message"]
+    assert jane.merge(path, {"metadata": {"labels": {"a": "b"}}}).status == 200
+    assert jane.merge(f"{path}/status", {"metadata": {"labels": {"a": "c"}}}).status == 200

@@ -167,10 +167,27 @@ def test_who_may_change_but_not_create_cannot_create_by_a_change(
     made(admin.post(BINDINGS, binding("b", "r", person("jane"))))
     answer = send(call("jane"))
     assert answer.status == 403
+    assert answer.body["details"]["name"] == "new"
     assert "cannot create resource" in answer.body["message"]
     assert admin.get(f"{path}/new").status == 404
     assert admin.merge(f"{ROLES}/r", {"rules": [changes, rule("create", "*", "roles,configmaps")]}).status == 200
     assert send(call("jane")).status == 201
+
+
+def test_what_could_not_be_created_by_anybody_is_wrong_first(admin: Caller, call: Call) -> None:
+    made(admin.post(ROLES, role("r", rule("update,patch", "*", "leases,configmaps"))))
+    made(admin.post(BINDINGS, binding("b", "r", person("jane"))))
+    jane, leases = call("jane"), "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    lease = {"metadata": {"name": "new"}, "spec": {"leaseDurationSeconds": 0}}
+    assert jane.put(f"{leases}/new", lease).status == 422
+    assert jane.put(f"{leases}/new", {**lease, "spec": {}}).status == 403
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"no key": ""}}
+    assert jane.apply(f"{CONFIGMAPS}/new", config).status == 422
+    assert jane.apply(f"{CONFIGMAPS}/new", {**config, "data": {}}).status == 403
+    assert (
+        jane("PATCH", f"{CONFIGMAPS}/new?fieldManager=me&dryRun=All", {**config, "data": {}}, content_type=APPLY).status
+        == 403
+    )
 
 
 def test_masters_need_no_rules(admin: Caller) -> None:
