@@ -122,7 +122,7 @@ class FakeAPIServer:
         self._audit = Audit()
         self._faults = Faults(seed, lambda: store.version, store.wake)
         self._faults.load(faults)
-        self._freeze = Freeze(self._clock)
+        self._freeze = Freeze(self._clock, self._context.stopping)
         self._outages = Outages(self._context, self._freeze)
         injector = Injector(self._context, self._faults, self._freeze, self._clock, self._outages, refusal)
         control = Control(self._faults, self._freeze, self._outages, self._clock, store, self.close_connections)
@@ -291,7 +291,10 @@ class FakeAPIServer:
 
     @property
     def skew(self) -> float:
-        """Seconds by which the wall clock of this server is ahead of its machine's; may be set at any time."""
+        """Seconds by which the wall clock of this server is ahead of its machine's; may be set at any time.
+
+        :raises ValueError: more than 30 years either way.
+        """
         return self._clock.skew
 
     @skew.setter

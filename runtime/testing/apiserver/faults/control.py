@@ -11,7 +11,7 @@ from runtime.testing.apiserver.faults.freeze import Freeze
 from runtime.testing.apiserver.faults.language import BadFault
 from runtime.testing.apiserver.faults.outages import Outages
 from runtime.testing.apiserver.faults.ruleset import Faults
-from runtime.testing.apiserver.faults.skew import SkewedClock
+from runtime.testing.apiserver.faults.skew import MOST, SkewedClock
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.store import Store
 from runtime.types import JSONObject
@@ -47,7 +47,7 @@ class Control:
             "resume": lambda _: freeze.resume(),
             "restart": lambda request: outages.restart_soon(_seconds(request, 0.0)),
             "compact": lambda _: self._compact(),
-            "skew": lambda request: self._skew(_seconds(request, 0.0, low=-float("inf"))),
+            "skew": lambda request: self._skew(_seconds(request, 0.0, -MOST, MOST)),
             "cut": lambda _: self._cut(),
         }
 
@@ -118,7 +118,7 @@ class Control:
         self._close_connections()
 
 
-def _seconds(request: Request, default: float, low: float = 0.0) -> float:
+def _seconds(request: Request, default: float, low: float = 0.0, high: float = float("inf")) -> float:
     """Of the query."""
     text = request.query.get("seconds")
     if text is None:
@@ -127,6 +127,7 @@ def _seconds(request: Request, default: float, low: float = 0.0) -> float:
         seconds = float(text)
     except ValueError:
         seconds = float("nan")
-    if not low <= seconds < float("inf") or seconds == -float("inf"):
-        raise bad_request(f"seconds: expected a number{' from 0 on' if low == 0 else ''}, got {text!r}")
+    if not low <= seconds <= high or seconds == float("inf"):
+        limits = f"from {low:.0f} " + ("on" if high == float("inf") else f"to {high:.0f}")
+        raise bad_request(f"seconds: expected a number {limits}, got {text!r}")
     return seconds

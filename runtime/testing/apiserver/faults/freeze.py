@@ -8,16 +8,21 @@ from runtime.clock import Clock
 
 
 class Freeze:
-    """Thread-safe."""
+    """Thread-safe.
 
-    def __init__(self, clock: Clock) -> None:
+    :param stopping: nobody is held any more once this is set, and :meth:`resume` is called after it.
+    """
+
+    def __init__(self, clock: Clock, stopping: threading.Event) -> None:
         self._clock = clock
+        self._stopping = stopping
         self._changed = threading.Condition()  # guards the next
         self._until: float | None = None  # in the clock's monotonic time; None: not paused
 
     @property
     def is_on(self) -> bool:
-        return self._until is not None
+        until = self._until
+        return until is not None and self._clock.monotonic() < until
 
     def pause(self, seconds: float = float("inf")) -> None:
         """Stand still for so long, or until :meth:`resume`; another pause meanwhile counts instead."""
@@ -35,7 +40,7 @@ class Freeze:
         if self._until is None:
             return
         with self._changed:
-            while self._until is not None:
+            while self._until is not None and not self._stopping.is_set():
                 left = self._until - self._clock.monotonic()
                 if left <= 0:
                     self._until = None

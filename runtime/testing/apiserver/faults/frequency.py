@@ -47,34 +47,31 @@ class Meter:
         times = self._frequency.times
         return times is not None and self.hits >= times
 
-    def strikes(self, whose: Hashable) -> bool:
-        """Count one occasion of ``whose``; whether it is struck."""
+    def strikes(self, whose: Hashable) -> int:
+        """Count one occasion of ``whose``. If it is struck, its number among those that chance decided on, from 1 on;
+        else 0."""
         if self.is_used_up:
-            return False
+            return 0
         self._seen += 1
-        struck = self._is_due() and self._is_drawn(whose)
-        self.hits += struck
-        return struck
+        if not self._is_due():
+            return 0
+        turn = self._turns[whose] = self._turns.get(whose, 0) + 1
+        probability = self._frequency.probability
+        if probability < 1 and self._draw(whose, turn, "strike") >= probability:
+            return 0
+        self.hits += 1
+        return turn
 
-    def turn(self, whose: Hashable) -> int:
-        """How many occasions ``whose`` has had that chance decided on."""
-        return self._turns.get(whose, 0)
+    def between(self, low: float, high: float, whose: Hashable, turn: int) -> float:
+        """A number drawn for this turn of ``whose``. Thread-safe."""
+        return low + (high - low) * self._draw(whose, turn, "between") if high > low else low
 
-    def between(self, low: float, high: float, whose: Hashable) -> float:
-        """A number drawn for the present turn of ``whose``."""
-        return low + (high - low) * self._draw(whose, "between") if high > low else low
-
-    def _draw(self, whose: Hashable, what: str) -> float:
+    def _draw(self, whose: Hashable, turn: int, what: str) -> float:
         """From 0 to 1; ``what`` keeps several draws of one turn apart."""
-        return random.Random(f"{self._seed}|{whose}|{self.turn(whose)}|{what}").random()  # noqa: S311
+        return random.Random(f"{self._seed}|{whose}|{turn}|{what}").random()  # noqa: S311
 
     def _is_due(self) -> bool:
         frequency, number = self._frequency, self._seen - self._frequency.after
         if number <= 0 or number % frequency.every:
             return False
         return not frequency.nth or self._seen in frequency.nth
-
-    def _is_drawn(self, whose: Hashable) -> bool:
-        self._turns[whose] = self._turns.get(whose, 0) + 1
-        probability = self._frequency.probability
-        return probability >= 1 or self._draw(whose, "strike") < probability

@@ -13,7 +13,7 @@ from runtime.testing.apiserver.faults.errors import error_of
 from runtime.testing.apiserver.faults.freeze import Freeze
 from runtime.testing.apiserver.faults.outages import Outages
 from runtime.testing.apiserver.faults.replica import Replica
-from runtime.testing.apiserver.faults.rules import Asked, Fault
+from runtime.testing.apiserver.faults.rules import Asked, Fault, Strike
 from runtime.testing.apiserver.faults.ruleset import Faults
 from runtime.testing.apiserver.faults.skew import SkewedClock
 from runtime.testing.apiserver.faults.streams import FaultyStream
@@ -61,24 +61,30 @@ class Injector:
         life = self._outages.lives
         self._freeze.wait()
         struck = self._faults.strike(asked)
-        for fault in struck:
-            self._hold_up(fault, asked)
+        for strike in struck:
+            self._hold_up(strike, life)
         self._freeze.wait()
+        decisive = struck[-1].fault if struck else None
+        id_ = decisive.id if decisive else ""
         if self._outages.lives != life or (struck and self._stopping.is_set()):
-            return Answer(Cut(), struck[-1].id if struck else "")  # it died with the server, which never served it
-        what = self._decided(struck[-1], serve) if struck else self._dated(serve(None))
-        what = self._over_streams(what, asked, struck[-1] if struck else None)
-        return Answer(what, struck[-1].id if struck else "")
+            return Answer(Cut(), id_)  # it died with the server, which never served it
+        what = self._decided(decisive, serve) if decisive else self._dated(serve(None))
+        return Answer(self._over_streams(what, asked, decisive), id_)
 
-    def _hold_up(self, fault: Fault, asked: Asked) -> None:
-        effect = fault.rule.effect
-        self._clock.wait_event(self._stopping, fault.delay_of(asked))
+    def _hold_up(self, strike: Strike, life: int) -> None:
+        fault, effect = strike.fault, strike.fault.rule.effect
+        self._clock.wait_event(self._stopping, strike.delay)
         if effect.stall is not None:
             fault.hold(self._clock, self._stopping)
-        if effect.pause is not None:
+        if effect.pause is not None and self._outages.lives == life:
             self._freeze.pause(effect.pause)
 
     def _decided(self, fault: Fault, serve: Serve) -> Response | Cut:
+        skew = fault.rule.effect.skew
+        with self._clock.skewed(skew) if skew is not None else contextlib.nullcontext():
+            return self._done(fault, serve)
+
+    def _done(self, fault: Fault, serve: Serve) -> Response | Cut:
         effect = fault.rule.effect
         if effect.compact:
             self._store.compact()
@@ -86,7 +92,7 @@ class Injector:
         if lost == "before":
             what: Response | Cut = Cut(reset=effect.reset is not None)
         elif effect.status is not None:
-            what = self._refuse(error_of(effect))
+            what = self._dated(self._refuse(error_of(effect)))
         else:
             what = self._served(fault, serve)
             if lost == "after":
@@ -103,8 +109,7 @@ class Injector:
         if effect.stale is not None:
             behind = fault.made_at if effect.stale < 0 else self._store.version - effect.stale
             replica = Replica(self._store, behind)
-        with self._clock.skewed(effect.skew) if effect.skew is not None else contextlib.nullcontext():
-            response = self._dated(serve(replica))
+        response = self._dated(serve(replica))
         if replica is not None:
             replica.catch_up()
         return response

@@ -11,6 +11,7 @@ import msgspec
 
 from runtime.testing.apiserver.faults.frequency import Frequency
 from runtime.testing.apiserver.faults.rules import ANY, CHANGES, At, Effect, Match, Patterns, Rule, Selection, When
+from runtime.testing.apiserver.faults.skew import MOST
 from runtime.types import JSONObject
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ _EVENT_TYPES = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR")
 # Of these a fault has one at most: each says how the answer, or the event, goes out.
 _ENDINGS = ("status", "drop", "reset", "end", "truncate", "stall", "lose", "duplicate")
 _AT_EVENTS = (*_ENDINGS, "delay")  # what can happen at an event of a watch
+_OF_EVENTS = ("at", "lose", "duplicate", "end")  # these strike events, never requests
 _BESIDE_RESTART = ("drop", "reset")
 
 
@@ -83,19 +85,23 @@ def read_fault(given: object, where: str = "", match: Match | None = None) -> tu
         selection = Selection(fields, _query(given.get("query")), match)
         at = _at_event(given["at"]) if "at" in given else None
         effect = _effect(given)
-        _check(given, effect, at)
+        watches = dict(fields).get("verb", ANY).fit("watch")
+        _check(given, effect, watches=watches)
         id_ = _at("id", _text, given["id"]) if "id" in given else None
         source: JSONObject = {str(key): value for key, value in given.items() if key != "id"}
         rule = Rule(selection, _frequency(given), at, effect, source)
-        if rule.within_watches and not dict(fields).get("verb", ANY).fit("watch"):
+        if rule.within_watches and not watches:
             raise BadFault("verb: only watches have events: let it be watch")
         return rule, id_
     except BadFault as error:
         raise BadFault(f"{where}.{error}" if where else str(error)) from None
 
 
-def _check(given: Mapping[object, object], effect: Effect, at: At | None) -> None:
-    """Refuse what does not go together, and what would do nothing."""
+def _check(given: Mapping[object, object], effect: Effect, *, watches: bool) -> None:
+    """Refuse what does not go together, and what would do nothing.
+
+    :param watches: whether watches may fit.
+    """
     effects = [key for key in _EFFECT if key in given]
     if effect == Effect():
         raise BadFault(f"nothing would happen: give one of {', '.join(_EFFECT)}")
@@ -108,10 +114,15 @@ def _check(given: Mapping[object, object], effect: Effect, at: At | None) -> Non
         for key in ("reason", "message", "retry_after"):
             if key in given:
                 raise BadFault(f"{key}: says something of an error: give its status, too")
-    if at is not None:
-        for key in effects:
-            if key not in (*_AT_EVENTS, "reason", "message", "retry_after"):
-                raise BadFault(f"{key}: cannot happen at an event of a watch: leave out at")
+    of_events = next((key for key in _OF_EVENTS if key in given), "")
+    stalls_watches = "stall" in given and watches
+    for key in effects:
+        if key in (*_AT_EVENTS, "reason", "message", "retry_after"):
+            continue
+        if of_events:
+            raise BadFault(f"{key}: cannot happen at an event of a watch: leave out {of_events}")
+        if stalls_watches:
+            raise BadFault(f"{key}: does not go with stall where verb may be watch: make two faults of it")
 
 
 # -- parts
@@ -269,7 +280,7 @@ _EFFECT: dict[str, Reader[Any]] = {
     "duplicate": _true_or(_integer(1), 1),
     "stale": _true_or(_integer(1), -1),
     "compact": _true,
-    "skew": _number(),
+    "skew": _number(-MOST, MOST),
     "pause": _seconds,
     "restart": _true_or(_seconds, 0.0),
 }

@@ -47,9 +47,9 @@ class Outages:
                 return
             self._is_down = True
             self.lives += 1
-            self._freeze.resume()
             assert self._port is not None
             self._port.suspend()
+            self._freeze.resume()  # not before: a process that stands still says nothing more when it is killed
             self._store.wake()
 
     def come_up(self) -> None:
@@ -65,8 +65,10 @@ class Outages:
     def restart(self, downtime: float = 0.0) -> None:
         """Go down, and come up so many seconds later; blocks until then, or until the server stops."""
         self.go_down()
+        life = self.lives
         self._clock.wait_event(self._stopping, downtime)
-        self.come_up()
+        if self.lives == life:  # who goes down once more meanwhile says himself how long
+            self.come_up()
 
     def restart_soon(self, downtime: float) -> None:
         """The same in a thread: for those whom it cuts off themselves."""

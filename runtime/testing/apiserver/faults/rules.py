@@ -176,26 +176,19 @@ class Fault:
     def is_used_up(self) -> bool:
         return self._meter.is_used_up
 
-    def strikes(self, asked: Asked) -> bool:
-        """Count the request if it fits; whether it is struck."""
+    def strikes(self, asked: Asked) -> Strike | None:
+        """Count the request if it fits; None if it is not struck."""
         # The selection without the lock: a test's predicate may ask the server something to decide.
         if self.removed.is_set() or self.is_used_up or not self.rule.selection.fits(asked):
-            return False
-        with self._lock:
-            return not self.removed.is_set() and self._meter.strikes(asked.whose)
-
-    def delay_of(self, asked: Asked) -> float:
-        """Seconds to wait for the request that was struck last."""
-        with self._lock:
-            return self._meter.between(*(self.rule.effect.delay or (0.0, 0.0)), asked.whose)
-
-    def meter_of(self, asked: Asked) -> Meter | None:
-        """What counts the events of the watch that was struck last; None if all of them are struck."""
-        if self.rule.at is None:
             return None
+        whose = asked.whose
         with self._lock:
-            # A watch that is opened again is another one, or the same event would be struck for ever.
-            return Meter(self.rule.at.frequency, f"{self._seed}|{asked.whose}|{self._meter.turn(asked.whose)}")
+            turn = 0 if self.removed.is_set() else self._meter.strikes(whose)
+        if not turn:
+            return None
+        at, delay = self.rule.at, self._meter.between(*(self.rule.effect.delay or (0.0, 0.0)), whose, turn)
+        # A watch that is opened again is another one, or the same event would be struck for ever.
+        return Strike(self, delay, Meter(at.frequency, f"{self._seed}|{whose}|{turn}") if at is not None else None)
 
     def hold(self, clock: Clock, stopping: threading.Event, given_up: Callable[[], bool] = lambda: False) -> None:
         """Return once the stall is over: its time has passed, the fault was removed, the server stops, or the peer has
@@ -211,6 +204,18 @@ class Fault:
 
     def to_dict(self) -> JSONObject:
         return {"id": self.id, **self.rule.source, "hits": self.hits, "events": self.events}
+
+
+class Strike(msgspec.Struct, frozen=True):
+    """One request that a fault has struck.
+
+    :param delay: seconds that it waits first.
+    :param meter: counts the events of this watch; None if it is not single events that are struck.
+    """
+
+    fault: Fault
+    delay: float
+    meter: Meter | None
 
 
 def _may_be_stale(asked: Asked) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from runtime.testing.apiserver.faults.language import BadFault, Document, read_document, read_fault, read_file
-from runtime.testing.apiserver.faults.rules import Asked, Fault, Match, When
+from runtime.testing.apiserver.faults.rules import Asked, Fault, Match, Strike, When
 
 Words = str | Sequence[str]
 Source = str | Path | bytes | Mapping[str, object] | Sequence[Mapping[str, object]]
@@ -140,6 +140,8 @@ class Faults:
             number = self._made
             for rule, wanted in document.rules:
                 number += 1
+                while wanted is None and f"fault-{number}" in taken:
+                    number += 1
                 id_ = wanted if wanted is not None else f"fault-{number}"
                 if id_ in taken:
                     raise BadFault(f"id: {id_!r} is taken")
@@ -183,15 +185,16 @@ class Faults:
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._faults)
 
-    def strike(self, asked: Asked) -> list[Fault]:
-        """The faults for this request, each counted as a hit; none for a request that is served as usual.
+    def strike(self, asked: Asked) -> list[Strike]:
+        """What strikes this request, each counted as a hit of its fault; nothing if it is served as usual.
 
         Only the last of them does more than delay.
         """
-        struck: list[Fault] = []
+        struck: list[Strike] = []
         for fault in self._faults:
-            if fault.rule.concerns_request(asked) and fault.strikes(asked):
-                struck.append(fault)
+            strike = fault.strikes(asked) if fault.rule.concerns_request(asked) else None
+            if strike is not None:
+                struck.append(strike)
                 if not fault.rule.only_delays:
                     break
         return struck

@@ -9,22 +9,32 @@ from datetime import datetime, timedelta
 
 from runtime.clock import Clock
 
+MOST = 30 * 365 * 86400.0  # seconds: two of them lead to no year that dates do not know
+
 
 class SkewedClock:
-    """Another clock whose wall-clock time is off. Time is measured as by the other one.
-
-    :ivar skew: seconds by which it is ahead.
-    """
+    """Another clock whose wall-clock time is off. Time is measured as by the other one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._thread = threading.local()  # .skew: of the request that this thread serves
-        self.skew = 0.0
+        self._skew = 0.0
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which it is ahead."""
+        return self._skew
+
+    @skew.setter
+    def skew(self, seconds: float) -> None:
+        if not abs(seconds) <= MOST:
+            raise ValueError(f"a skew is from {-MOST:.0f} to {MOST:.0f} seconds, got {seconds}")
+        self._skew = seconds
 
     @property
     def off(self) -> float:
         """Seconds by which it is ahead for the present thread."""
-        return self.skew + float(getattr(self._thread, "skew", 0.0))
+        return self._skew + float(getattr(self._thread, "skew", 0.0))
 
     @contextmanager
     def skewed(self, seconds: float) -> Iterator[None]:

@@ -6,15 +6,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 
-import msgspec
 import orjson
 
 from runtime.clock import Clock
 from runtime.testing.apiserver.faults.errors import error_of
 from runtime.testing.apiserver.faults.events import Event, event_of, split
 from runtime.testing.apiserver.faults.freeze import Freeze
-from runtime.testing.apiserver.faults.frequency import Meter
-from runtime.testing.apiserver.faults.rules import Asked, Effect, Fault
+from runtime.testing.apiserver.faults.rules import Asked, Effect, Fault, Strike
 from runtime.testing.apiserver.faults.ruleset import Faults
 from runtime.testing.apiserver.http import Disconnected, Reset, Stream, frame
 from runtime.testing.apiserver.negotiation import Representation
@@ -27,24 +25,15 @@ class _End(Exception):
     """The stream ends here, properly."""
 
 
-class _Laid(msgspec.Struct, frozen=True):
-    """A fault that was laid upon this stream. Without a meter it strikes everything."""
-
-    fault: Fault
-    meter: Meter | None
-
-    def strikes(self, event: Event) -> bool:
-        at = self.fault.rule.at
-        if at is None:
-            return event.type not in ("BOOKMARK", "ERROR")
-        if not at.fits(event.type, event.namespace, event.name):
-            return False
-        assert self.meter is not None
-        return self.meter.strikes(event)
-
-    def delay_of(self, event: Event) -> float:
-        """Seconds to wait before the event that was struck last."""
-        return self.meter.between(*(self.fault.rule.effect.delay or (0.0, 0.0)), event) if self.meter else 0.0
+def _delay(strike: Strike, event: Event) -> float | None:
+    """Seconds that a watch which was struck waits before this event; None if the event is not struck."""
+    at, meter = strike.fault.rule.at, strike.meter
+    if at is None or meter is None:
+        return strike.delay if event.type not in ("BOOKMARK", "ERROR") else None
+    if not at.fits(event.type, event.namespace, event.name):
+        return None
+    turn = meter.strikes(event)
+    return meter.between(*(strike.fault.rule.effect.delay or (0.0, 0.0)), event, turn) if turn else None
 
 
 class FaultyStream(Stream):
@@ -73,7 +62,7 @@ class FaultyStream(Stream):
         self._stopping = stopping
         self._media = media
         self._struck = struck
-        self._verdicts: dict[Fault, _Laid | None] = {}
+        self._verdicts: dict[Fault, Strike | None] = {}
 
     @property
     def chunked(self) -> bool:
@@ -128,13 +117,14 @@ class FaultyStream(Stream):
             if laid.fault.rule.effect.stall is not None and laid.fault.rule.at is None:
                 continue  # done at once
             event = event or event_of(part, self._media)
-            if laid.strikes(event):
+            delay = _delay(laid, event)
+            if delay is not None:
                 laid.fault.struck_event()
                 effect = laid.fault.rule.effect
                 copies = 0 if effect.lose or not copies else copies + effect.duplicate
-                if effect.delay is not None:
+                if delay:
                     self._flush(before)
-                    self._clock.wait_event(self._stopping, laid.delay_of(event))
+                    self._clock.wait_event(self._stopping, delay)
                 self._befall(laid.fault, part, before)
         return copies
 
@@ -158,26 +148,21 @@ class FaultyStream(Stream):
         """What strikes a watch wherever it is."""
         for laid in self._laid():
             effect = laid.fault.rule.effect
-            if laid.fault.rule.at is not None:
+            if laid.fault.rule.at is not None or (effect.stall is None and effect.end is None):
                 continue
-            if effect.stall is not None:
-                self._stall(laid.fault)
-            elif effect.end is not None:
+            self._clock.wait_event(self._stopping, laid.delay)
+            if effect.end is not None:
                 raise _End
+            self._stall(laid.fault)
 
-    def _laid(self) -> Iterator[_Laid]:
+    def _laid(self) -> Iterator[Strike]:
         """The faults upon this stream, in their order."""
         for fault in self._faults.of_streams:
             if fault not in self._verdicts:
-                self._verdicts[fault] = self._verdict(fault)
+                self._verdicts[fault] = fault.strikes(self._asked) if self._asked.verb == "watch" else None
             laid = self._verdicts[fault]
             if laid is not None:
                 yield laid
-
-    def _verdict(self, fault: Fault) -> _Laid | None:
-        if self._asked.verb != "watch" or not fault.strikes(self._asked):
-            return None
-        return _Laid(fault, fault.meter_of(self._asked))
 
     # -- how it ends
 

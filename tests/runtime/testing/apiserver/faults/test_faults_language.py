@@ -95,7 +95,7 @@ def test_how_often(words: dict[str, Any], struck: list[int]) -> None:
 def test_chance_strikes_about_its_part_and_the_same_ones_by_the_same_seed() -> None:
     def struck(seed: int, name: str = "web-1") -> list[bool]:
         fault = Faults(seed).add(status=500, probability=0.3)
-        return [fault.strikes(asked(name=name)) for _ in range(1000)]
+        return [bool(fault.strikes(asked(name=name))) for _ in range(1000)]
 
     assert 240 < sum(struck(1)) < 360
     assert struck(1) == struck(1)
@@ -110,7 +110,7 @@ def test_chance_does_not_depend_on_what_others_ask_meanwhile() -> None:
         for _ in range(100):
             for number in range(others):
                 fault.strikes(asked(name=f"other-{number}"))
-            found.append(fault.strikes(asked()))
+            found.append(bool(fault.strikes(asked())))
         return found
 
     assert struck(0) == struck(3)
@@ -119,7 +119,7 @@ def test_chance_does_not_depend_on_what_others_ask_meanwhile() -> None:
 def test_two_faults_of_one_server_draw_apart() -> None:
     faults = Faults(1)
     first, second = (faults.add(status=500, probability=0.5) for _ in range(2))
-    assert [first.strikes(asked()) for _ in range(50)] != [second.strikes(asked()) for _ in range(50)]
+    assert [bool(first.strikes(asked())) for _ in range(50)] != [bool(second.strikes(asked())) for _ in range(50)]
 
 
 def test_a_range_of_delays_is_drawn_from_the_seed() -> None:
@@ -127,14 +127,32 @@ def test_a_range_of_delays_is_drawn_from_the_seed() -> None:
         fault = Faults(seed).add(delay=(1, 3))
         found = []
         for _ in range(20):
-            assert fault.strikes(asked())
-            found.append(fault.delay_of(asked()))
+            strike = fault.strikes(asked())
+            assert strike is not None
+            found.append(strike.delay)
         return found
 
     assert delays(1) == delays(1) != delays(2)
     assert all(1 <= each <= 3 for each in delays(1))
     assert len(set(delays(1))) == 20
-    assert Faults().add(delay=0.5).delay_of(asked()) == 0.5
+    strike = Faults().add(delay=0.5).strikes(asked())
+    assert strike is not None
+    assert strike.delay == 0.5
+
+
+def test_what_is_drawn_for_requests_at_once_is_what_is_drawn_for_one_after_the_other() -> None:
+    def drawn(*, at_once: bool) -> list[list[object]]:
+        fault = Faults(1).add(verb="watch", delay=(1, 3), at={"probability": 0.5})
+        strikes = (fault.strikes(asked("watch")) for _ in range(5))
+        found: list[list[object]] = []
+        for strike in list(strikes) if at_once else strikes:
+            assert strike is not None
+            assert strike.meter is not None
+            found.append([strike.delay, *(bool(strike.meter.strikes("event")) for _ in range(20))])
+        return found
+
+    assert drawn(at_once=True) == drawn(at_once=False)
+    assert len({str(each) for each in drawn(at_once=True)}) == 5
 
 
 @pytest.mark.parametrize(
@@ -149,6 +167,7 @@ def test_a_range_of_delays_is_drawn_from_the_seed() -> None:
         ({"truncate": True}, Effect(truncate=True)),
         ({"stall": True}, Effect(stall=math.inf)),
         ({"stall": 2}, Effect(stall=2.0)),
+        ({"stall": 2, "stale": 3, "verb": "list"}, Effect(stall=2.0, stale=3)),
         ({"lose": True}, Effect(lose=True)),
         ({"duplicate": True}, Effect(duplicate=1)),
         ({"duplicate": 3}, Effect(duplicate=3)),
@@ -202,6 +221,11 @@ def test_what_happens(words: dict[str, Any], effect: Effect) -> None:
         ({"lose": True, "at": {"nth": 0}}, "at.nth: expected a whole number from 1 on"),
         ({"stale": True, "at": 1}, "stale: cannot happen at an event of a watch: leave out at"),
         ({"restart": 1, "at": 1}, "restart: cannot happen at an event of a watch"),
+        ({"lose": True, "compact": True}, "compact: cannot happen at an event of a watch: leave out lose"),
+        ({"duplicate": 2, "skew": 5}, "skew: cannot happen at an event of a watch: leave out duplicate"),
+        ({"end": "before", "pause": 5}, "pause: cannot happen at an event of a watch: leave out end"),
+        ({"stall": True, "stale": 3}, "stale: does not go with stall where verb may be watch: make two faults of it"),
+        ({"skew": 1e12}, "skew: expected a number from -9.4608e+08 to 9.4608e+08"),
         ({"lose": True, "verb": ["list", "get"]}, "verb: only watches have events: let it be watch"),
         ({"status": 410, "at": 1, "verb": "!watch"}, "verb: only watches have events"),
         ({"status": 500, "id": 7}, "id: expected a text"),
@@ -251,7 +275,7 @@ def test_a_file_may_hold_one_fault_a_list_or_a_seed_with_a_list(tmp_path: Path) 
     file.write_text("seed: 7\nfaults:\n- {probability: 0.5, status: 500}\n")
     (loaded,) = Faults(1).load(file)
     given = Faults(7).add(probability=0.5, status=500)
-    assert [loaded.strikes(asked()) for _ in range(50)] == [given.strikes(asked()) for _ in range(50)]
+    assert [bool(loaded.strikes(asked())) for _ in range(50)] == [bool(given.strikes(asked())) for _ in range(50)]
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadFault, match=r"faults\.yaml"):
         Faults().load(file)
@@ -274,6 +298,12 @@ def test_ids_are_unique_and_tell_what_was_written() -> None:
     assert [each.id for each in faults] == ["mine"]
 
 
+def test_an_id_that_is_given_takes_no_number_from_those_without() -> None:
+    faults = Faults()
+    faults.add(id="fault-2", delay=1)
+    assert [faults.add(delay=1).id for _ in range(2)] == ["fault-3", "fault-4"]
+
+
 def test_a_fault_that_was_removed_strikes_no_more() -> None:
     faults = Faults()
     fault = faults.add(status=500)
@@ -288,8 +318,8 @@ def test_delays_add_up_before_the_first_that_does_more() -> None:
     slower = faults.add(delay=2, nth=2)
     first = faults.add(status=500)
     faults.add(status=503)
-    assert faults.strike(asked()) == [slow, first]
-    assert faults.strike(asked()) == [slow, slower, first]
+    assert [each.fault for each in faults.strike(asked())] == [slow, first]
+    assert [each.fault for each in faults.strike(asked())] == [slow, slower, first]
 
 
 VALUES = st.one_of(

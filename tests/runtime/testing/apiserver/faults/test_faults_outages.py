@@ -12,7 +12,7 @@ import pytest
 from runtime.client import ConnectionFailed
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import GVR
-from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, Watching
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, PODS, Http, Watching
 from tests.support.waiting import eventually
 
 
@@ -117,6 +117,16 @@ def test_a_request_may_pause_the_server_for_all(timed: FakeAPIServer, clock: Fak
     assert (first.join(), second.join()) == ([201], [200])
 
 
+def test_a_pause_that_is_over_is_over_whether_somebody_asked_or_not(timed: FakeAPIServer, clock: FakeClock) -> None:
+    api = Http(timed)
+    timed.pause(60)
+    clock.advance(59)
+    assert api.get("/_fake").body["paused"] is True
+    clock.advance(1)
+    assert api.get("/_fake").body["paused"] is False
+    api.close()
+
+
 def test_a_paused_server_can_be_stopped(server: FakeAPIServer) -> None:
     server.pause()
     asking = Asking(server)
@@ -211,6 +221,53 @@ def test_requests_die_with_the_process_that_had_not_served_them(timed: FakeAPISe
     assert timed.store.get(("", "configmaps"), "default", "a") is None
 
 
+def test_a_request_of_before_pauses_no_new_process(timed: FakeAPIServer, clock: FakeClock) -> None:
+    fault = timed.faults.add(verb="list", resource="pods", delay=60, pause=3600, times=1)
+    asking = Asking(timed, PODS)
+    eventually(lambda: fault.hits == 1)
+    clock.wait_for_waiters(1, timed=True, timeout=30)
+    timed.restart()
+    assert asking.join() == [0]
+
+    def died() -> bool:
+        clock.advance(60)
+        return len(timed.requests) == 1
+
+    eventually(died)
+    assert Asking(timed).join() == [200]
+
+
+def test_who_stands_still_says_nothing_more_when_he_goes_down(timed: FakeAPIServer, clock: FakeClock) -> None:
+    watching = Watching(timed, f"{CONFIGMAPS}?watch=1&resourceVersion=1")
+    timed.pause()
+    timed.store.create(
+        ("", "configmaps"), "default", "a", {"metadata": {"name": "a", "namespace": "default", "uid": "1"}}
+    )
+    eventually(lambda: any(name.startswith(f"apiserver-{timed.port}-") for name in clock.waiting_threads()))
+    timed.go_down()
+    assert watching.wait_end(30) == []
+    watching.close()
+    timed.come_up()
+    assert Asking(timed).join() == [200], "and the new process does not stand still"
+
+
+def test_a_restart_brings_up_nobody_who_went_down_after_it(timed: FakeAPIServer, clock: FakeClock) -> None:
+    thread = threading.Thread(target=timed.restart, args=(30,), name="restarting")
+    thread.start()
+    eventually(lambda: "restarting" in clock.waiting_threads())
+    timed.come_up()
+    timed.go_down()
+    while thread.is_alive():
+        clock.advance(30)
+        thread.join(0.02)
+    api = Http(timed)
+    with pytest.raises(ConnectionRefusedError):
+        api.get("/version")
+    api.close()
+    timed.come_up()
+    assert Asking(timed, "/version").join() == [200]
+
+
 def test_the_time_that_a_restart_takes_is_of_the_servers_clock(timed: FakeAPIServer, clock: FakeClock) -> None:
     thread = threading.Thread(target=timed.restart, args=(30,))
     thread.start()
@@ -278,7 +335,6 @@ def test_https_is_struck_and_restarted_as_well() -> None:
         with maps.watch(resource_version=maps.list().resource_version) as watch:
             maps.create({"metadata": {"name": "b"}})
             with pytest.raises(ConnectionFailed):
-                while next(watch).type == "BOOKMARK":  # before the event comes
-                    pass
+                next(event for event in watch if event.type != "BOOKMARK")
         server.restart()
         assert len(maps.list()) == 2

@@ -87,9 +87,9 @@ def test_an_answer_that_is_cut_says_how_long_it_should_have_been(server: FakeAPI
 
 
 def test_an_answer_without_a_body_is_cut_in_its_head(server: FakeAPIServer) -> None:
-    server.faults.add(path="/version", truncate=True)
+    server.faults.add(path="/healthz", truncate=True)
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
-        sock.sendall(b"HEAD /version HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         data = b""
         while part := sock.recv(4096):
             data += part
@@ -145,7 +145,7 @@ def test_a_stall_for_some_seconds_ends_by_itself(timed: FakeAPIServer, clock: Fa
     api.close()
 
 
-@pytest.mark.parametrize("fault", [{"stall": True}, {"delay": 3600}])
+@pytest.mark.parametrize("fault", [{"stall": True}, {"delay": 3600}, {"delay": 3600, "pause": 3600}])
 def test_a_server_that_stops_waits_for_nothing(fault: dict[str, object]) -> None:
     with FakeAPIServer(faults=[{"verb": "get", **fault}]) as server:
         api = Http(server)
@@ -252,6 +252,16 @@ def test_a_wrong_clock_shows_in_what_it_stamps(timed: FakeAPIServer, clock: Fake
     both = api.made(CONFIGMAPS, "d")
     assert both["metadata"]["creationTimestamp"] == "2030-01-02T01:00:00Z"
     assert clock.monotonic() == 0, "time is measured as before"
+    timed.faults.clear()
+    timed.faults.add(status=503, skew=3600, times=1)
+    timed.faults.add(status=503)
+    dates = [api.get(CONFIGMAPS).headers["date"] for _ in range(2)]
+    assert dates == [["Wed, 02 Jan 2030 01:00:00 GMT"], ["Wed, 02 Jan 2030 00:00:00 GMT"]], "errors have a date, too"
+    with pytest.raises(ValueError, match="a skew is from -946080000 to 946080000 seconds"):
+        timed.skew = 1e12
+    timed.skew = -946080000
+    timed.faults.replace([{"skew": -946080000}])
+    assert api.get(CONFIGMAPS).headers["date"] == ["Fri, 16 Jan 1970 00:00:00 GMT"]
     api.close()
 
 

@@ -299,18 +299,32 @@ def test_a_watch_that_is_opened_again_is_another_one(server: FakeAPIServer, api:
 
 
 def test_each_late_event_has_its_own_delay(opened: Watching, server: FakeAPIServer, api: Http) -> None:
-    server.faults.add(verb="watch", at={"every": 1}, delay=(0.001, 0.05))
-    (fault,) = server.faults
-    meter = fault.meter_of(Asked("watch", "", "", "", "", "", "", ""))
-    assert meter is not None
-    delays = set()
-    for _ in range(10):
-        assert meter.strikes("a")
-        delays.add(meter.between(0.001, 0.05, "a"))
+    fault = server.faults.add(verb="watch", at={"every": 1}, delay=(0.001, 0.05))
+    strike = fault.strikes(Asked("watch", "", "", "", "", "", "", ""))
+    assert strike is not None
+    assert strike.meter is not None
+    delays = {strike.meter.between(0.001, 0.05, "a", strike.meter.strikes("a")) for _ in range(10)}
     assert len(delays) == 10
     make(api, "a", "b")
     opened.wait(3, 30)
     assert [name for _, name in opened.brief] == ["first", "a", "b"]
+
+
+@pytest.mark.parametrize("effect", [{"end": "before"}, {"stall": 60}, {"duplicate": 1}])
+def test_a_delay_goes_with_what_names_no_event(effect: dict[str, Any]) -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1&resourceVersion=1")
+        server.faults.load({"verb": "watch", "delay": 3600, **effect})
+        api = Http(server)
+        make(api, "a")
+        api.close()
+        mine = f"apiserver-{server.port}-"
+        eventually(lambda: any(name.startswith(mine) for name in clock.waiting_threads()), timeout=30)
+        assert (watching.ended, watching.events) == (False, [])
+        while not (watching.ended or watching.events):
+            clock.advance(1800)
+        watching.close()
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
