@@ -7,6 +7,7 @@ top-level conftest does it. Nothing else is imported until a test asks for a fix
 from __future__ import annotations
 
 import contextlib
+import enum
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -30,7 +31,15 @@ _MARKS = f"""\
 _REAL = {"authorization_mode": "RBAC", "tls": True}  # arguments that a real control plane has anyway
 _SHOWN = 30  # requests in the report of a failed test
 
-_plane_key = pytest.StashKey["ControlPlane"]()  # of the session
+
+class _Side(enum.Enum):
+    """Parameters of ``api_server``: of a type that no other plugin's or project's fixture of that name has."""
+
+    FAKE = "fake"
+    REAL = "real"
+
+
+_plane_key = pytest.StashKey["ControlPlane | Exception"]()  # of the session; or why there is none
 _server_key = pytest.StashKey["APIServer"]()  # of a test
 
 
@@ -45,14 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "api_server" in metafunc.fixturenames and metafunc.definition.get_closest_marker(_EITHER):
-        metafunc.parametrize("api_server", ["fake", "real"], indirect=True)
+        metafunc.parametrize("api_server", list(_Side), ids=[side.value for side in _Side], indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start the control plane ahead of all fixtures: it stays for other tests, whatever a fixture thinks of
     leftovers."""
-    if _runs_on(item) == "real":
+    if _runs_on(item) is _Side.REAL:
         _control_plane(item.config)
 
 
@@ -60,14 +69,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Whatever a test has done to the control plane, the next one finds it up."""
     plane = item.config.stash.get(_plane_key, None)
-    if plane is not None and _runs_on(item) == "real":
+    if plane is not None and not isinstance(plane, Exception) and _runs_on(item) is _Side.REAL:
         plane.come_up()
         plane.resume()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     plane = session.config.stash.get(_plane_key, None)
-    if plane is not None:
+    if plane is not None and not isinstance(plane, Exception):
         plane.stop()
 
 
@@ -101,7 +110,7 @@ def fake_api_server(request: pytest.FixtureRequest) -> Iterator[FakeAPIServer]:
 def api_server(request: pytest.FixtureRequest) -> APIServer:
     """What the test runs on: its FakeAPIServer. With the mark ``control_plane`` the test runs twice, the second time on
     a real control plane, which all tests of a session share."""
-    if _runs_on(request.node) == "fake":
+    if _runs_on(request.node) is _Side.FAKE:
         fake: FakeAPIServer = request.getfixturevalue("fake_api_server")
         return fake
     manifests, arguments = _arguments(request.node)
@@ -134,7 +143,7 @@ def kube_namespace(request: pytest.FixtureRequest, kube_client: Client) -> Itera
     name = f"test-{uuid.uuid4().hex[:10]}"
     namespaces.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
-    if _runs_on(request.node) == "real":
+    if _runs_on(request.node) is _Side.REAL:
         with contextlib.suppress(NotFound):
             namespaces.delete(name)
 
@@ -142,25 +151,39 @@ def kube_namespace(request: pytest.FixtureRequest, kube_client: Client) -> Itera
 # -- helpers
 
 
-def _runs_on(item: pytest.Item) -> str:
+def _runs_on(item: pytest.Item) -> _Side:
     callspec = getattr(item, "callspec", None)
-    return "fake" if callspec is None else str(callspec.params.get("api_server", "fake"))
+    side = None if callspec is None else callspec.params.get("api_server")
+    return side if isinstance(side, _Side) else _Side.FAKE
 
 
 def _control_plane(config: pytest.Config) -> ControlPlane:
-    """The one of this session. Skips the test where there are no programs."""
-    plane = config.stash.get(_plane_key, None)
-    if plane is None:
-        from runtime.testing.controlplane import BinariesMissing, ControlPlane
+    """The one of this session. Skips the test where there are no programs; one that cannot be had is tried once."""
+    from runtime.testing.controlplane import BinariesMissing
 
+    if _plane_key not in config.stash:
         try:
-            plane = ControlPlane()
-        except BinariesMissing as error:
-            pytest.skip(str(error))
-        plane.start()
-        config.stash[_plane_key] = plane
+            config.stash[_plane_key] = _started(config)
+        except Exception as error:
+            config.stash[_plane_key] = error
+    found = config.stash[_plane_key]
+    if isinstance(found, BinariesMissing):
+        pytest.skip(str(found))
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _started(config: pytest.Config) -> ControlPlane:
+    from runtime.testing.controlplane import ControlPlane
+
+    plane = ControlPlane().start()
+    try:
         for path in config.getini(_INI):
             plane.apply_manifests(path)
+    except Exception:
+        plane.stop()
+        raise
     return plane
 
 

@@ -266,6 +266,45 @@ def test_last(api_server, kube_client):
     assert not Path(folder).exists()
 
 
+def test_a_control_plane_that_does_not_start_is_tried_once(run: Run, pytester: pytest.Pytester) -> None:
+    folder = pytester.mkdir("bin")
+    for name in ("etcd", "kube-apiserver"):
+        (folder / name).write_text(f"#!/bin/sh\necho $0 >> {folder}/started; exit 1\n")
+        (folder / name).chmod(0o755)
+    result = run(
+        """
+@pytest.mark.control_plane
+@pytest.mark.parametrize("_", [1, 2, 3])
+def test_either(api_server, _):
+    pass
+""",
+        assets=folder,
+    )
+    result.assert_outcomes(passed=3, errors=3)
+    started = (folder / "started").read_text().splitlines()
+    assert len(started) == 2, "once for its --help, once to start"
+
+
+def test_a_fixture_of_the_same_name_is_its_projects(run: Run) -> None:
+    """No test of theirs runs on anything of ours, whatever the fixture's parameters are called."""
+    result = run(
+        """
+@pytest.mark.parametrize("api_server", ["fake", "real"])
+def test_parameter(api_server):
+    assert api_server in ("fake", "real")
+
+class TestTheirs:
+    @pytest.fixture(params=["real"])
+    def api_server(self, request):
+        return request.param
+
+    def test_fixture(self, api_server):
+        assert api_server == "real"
+"""
+    )
+    result.assert_outcomes(passed=3)
+
+
 def test_the_mark_selects(run: Run) -> None:
     run(EITHER, "-m", "control_plane").assert_outcomes(passed=1, skipped=1, deselected=1)
 
