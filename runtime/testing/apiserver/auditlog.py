@@ -3,6 +3,8 @@ Metadata. Loaded where one is written or read."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Mapping
@@ -16,6 +18,8 @@ import orjson
 from runtime.testing.apiserver.audit import AuditEntry, AuditLogError
 from runtime.types import JSONObject
 
+_log = logging.getLogger("runtime.testing.apiserver")
+
 _STARTED = "ResponseStarted"
 _COMPLETE = "ResponseComplete"
 _FAULT = "runtime.testing/fault"  # an annotation: which fault struck
@@ -24,7 +28,8 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class AuditFile:
-    """Thread-safe. What has been written can be read at once.
+    """Thread-safe. What has been written can be read at once. What cannot be written (a full disk) is logged, and the
+    requests are answered all the same, as by a real server.
 
     :param path: the file to append to; ``-`` is the standard output.
     :raises AuditLogError: it cannot be opened.
@@ -51,13 +56,17 @@ class AuditFile:
     def _write(self, event: JSONObject) -> None:
         line = orjson.dumps(event).decode() + "\n"
         with self._lock:
-            self._out.write(line)
-            self._out.flush()
+            try:
+                self._out.write(line)
+                self._out.flush()
+            except OSError as error:
+                _log.error("the audit log lacks a request: %s", error.strerror or error)
 
     def close(self) -> None:
         """Nothing may be written afterwards."""
         if self._out is not sys.stdout:
-            self._out.close()
+            with contextlib.suppress(OSError):  # of what could not be written, and was logged
+                self._out.close()
 
 
 def _event(entry: AuditEntry, stage: str, now: datetime, answer: bytes) -> JSONObject:

@@ -177,3 +177,13 @@ def test_standard_output_is_not_closed(capsys: pytest.CaptureFixture[str]) -> No
     event, last = capsys.readouterr().out.splitlines()
     assert json.loads(event)["requestURI"] == "/version"
     assert last == "still open"
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    with FakeAPIServer(audit_log_path="/dev/full") as full:
+        client = Http(full)
+        assert client.post(CONFIGMAPS, {"metadata": {"name": "a"}}).status == 201
+        assert client.get(f"{CONFIGMAPS}/a").status == 200
+        client.close()
+        assert [entry.verb for entry in full.requests] == ["create", "get"]
+    assert "the audit log lacks a request: No space left on device" in caplog.text
