@@ -15,13 +15,12 @@ import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import orjson
 
 from runtime.client import Client, ClientError, load_client
 from runtime.client.client import DEFAULT_USER_AGENT
-from runtime.testing.certs import KeyPair
 from runtime.testing.controlplane.applying import apply_object
 from runtime.testing.controlplane.auditing import LoggedRequests
 from runtime.testing.controlplane.binaries import Binaries, find_binaries
@@ -31,6 +30,9 @@ from runtime.testing.kubeconfig import write_kubeconfig
 from runtime.testing.manifests import crds_first, documents
 from runtime.testing.nodes.process import ProcessHost
 from runtime.types import GVR, JSONObject
+
+if TYPE_CHECKING:
+    from runtime.testing.certs import KeyPair
 
 _TIMEOUT = 60.0  # seconds; envtest's 20 are short where a machine is shared
 _STOP_TIMEOUT = 20.0
@@ -91,6 +93,7 @@ class ControlPlane:
         """Returns when the API server is ready and the namespace ``default`` is there.
 
         :raises ControlPlaneFailed: it does not come up; nothing is left behind.
+        :raises ImportError: the package ``cryptography`` is missing.
         """
         with contextlib.ExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="control-plane-"))

@@ -6,10 +6,12 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from runtime.testing.certs import Authority, KeyPair, SigningKey
+if TYPE_CHECKING:
+    from runtime.testing.certs import KeyPair
 
 HOST = "127.0.0.1"
 _NAMES = (HOST, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
@@ -39,9 +41,12 @@ class Credentials:
 
     :param token_auth_file: further users.
     :raises OSError: the file cannot be read.
+    :raises ImportError: the package ``cryptography`` is missing.
     """
 
     def __init__(self, folder: Path, token_auth_file: str | Path | None = None) -> None:
+        from runtime.testing.certs import Authority, SigningKey  # where there are no programs none are needed
+
         self.folder = folder
         self.admin_token = secrets.token_hex(16)
         self._serving, self._clients = Authority.create("control-plane"), Authority.create("control-plane-clients")
