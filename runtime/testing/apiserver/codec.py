@@ -30,6 +30,8 @@ def decode_object(request: Request, kind: Kind) -> JSONObject:
     """The object in the body of a create or update. Raises 400 and 415."""
     what = f"the object provided is unrecognized (must be of type {kind.kind})"
     obj = decode(request.body, media_type(request) or JSON, what, kind)
+    if obj is None and not kind.custom:
+        obj = {}  # null leaves a Go value as it was
     if not isinstance(obj, dict):
         raise _no_type(what, request.body, f"{_json_type(obj)} into Go value of type {_TYPE_META}")
     for name in ("apiVersion", "kind"):

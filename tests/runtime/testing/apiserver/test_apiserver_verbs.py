@@ -300,6 +300,18 @@ def test_yaml_keys_become_strings(api: Http) -> None:
     assert api("POST", CONFIGMAPS, b"data: {k: .nan}", content_type="application/yaml").status == 400
 
 
+@pytest.mark.parametrize("media", ["application/json", "application/yaml"])
+def test_null_is_an_empty_object_of_a_built_in_kind_and_none_of_a_custom_one(
+    api: Http, widgets: str, media: str
+) -> None:
+    for path in (CONFIGMAPS, STATEFULSETS, "/api/v1/namespaces"):
+        answer = api("POST", path, b"null", content_type=media)
+        assert answer.status == 422
+        assert "metadata.name" in [each["field"] for each in answer.body["details"]["causes"]]
+    assert "undeterminable" in api("PUT", f"{CONFIGMAPS}/a", b"null", content_type=media).body["message"]
+    assert api("POST", widgets, b"null", content_type=media).status == 400
+
+
 def test_metadata_must_be_an_object(api: Http) -> None:
     answer = api.post(CONFIGMAPS, {"metadata": "text"})
     assert answer.status == 400
