@@ -36,7 +36,7 @@ Answers = list[tuple[str, str, int]]
         ([rule("get", "", "configmaps")], [("GET", f"{CONFIGMAPS}/a", 200), ("GET", CONFIGMAPS, 403)]),
         ([rule("list", "", "configmaps")], [("GET", CONFIGMAPS, 200), ("GET", f"{CONFIGMAPS}/a", 403)]),
         ([rule("list", "", "configmaps")], [("GET", f"{CONFIGMAPS}?watch=1&timeoutSeconds=1", 403)]),
-        ([rule("list", "", "configmaps")], [("GET", "/api/v1/configmaps", 403), ("HEAD", CONFIGMAPS, 200)]),
+        ([rule("list", "", "configmaps")], [("GET", "/api/v1/configmaps", 403), ("HEAD", CONFIGMAPS, 405)]),
         ([rule("get", "", "configmaps", "a")], [("GET", f"{CONFIGMAPS}/a", 200), ("GET", f"{CONFIGMAPS}/b", 403)]),
         (
             [rule("list", "", "configmaps", "a")],
@@ -63,7 +63,7 @@ Answers = list[tuple[str, str, int]]
             [rule("get", "", "namespaces")],
             [("GET", "/api/v1/namespaces/default", 200), ("GET", "/api/v1/namespaces", 403)],
         ),
-        ([rule("watch", "", "configmaps")], [("HEAD", f"{CONFIGMAPS}?watch=1", 200)]),
+        ([rule("watch", "", "configmaps")], [("HEAD", f"{CONFIGMAPS}?watch=1", 405)]),
     ],
 )
 def test_a_role_allows_what_its_rules_say(
@@ -285,6 +285,16 @@ def test_a_new_cluster_has_the_policy_of_a_real_one(admin: Caller) -> None:
         if each["roleRef"]["name"] not in names
     ]
     assert broken == []
+    assert {name for name in names if "protection" in name} == {
+        f"system:controller:{each}-protection-controller" for each in ("pv", "pvc", "volumeattributesclass")
+    }
+    for name in ("kube-controller-manager", "kube-scheduler"):
+        path = f"{RBAC}/namespaces/kube-system/roles/system::leader-locking-{name}"
+        held = "create,get,list,update,watch"
+        assert admin.get(path).body["rules"] == [
+            rule(held, "coordination.k8s.io", "leases"),
+            rule(held, "coordination.k8s.io", "leasecandidates"),
+        ]
 
 
 def test_a_patch_of_a_service_account_needs_the_verb_patch(admin: Caller, call: Call) -> None:
