@@ -145,7 +145,7 @@ def _apply(server: FakeAPIServer, path: Path) -> None:
 
     try:
         applied = server.apply_manifests(path)
-    except (ValueError, OSError, StatusError, yaml.YAMLError) as error:
+    except (ValueError, OSError, StatusError, ImportError) as error:
         raise ServeError(f"--crds {path}: {error}") from error
     if not applied:
         raise ServeError(f"--crds {path}: no manifest in there; *.yaml, *.yml and *.json files are read")
@@ -158,7 +158,7 @@ def _load(server: FakeAPIServer, folder: Path, *, may_be_missing: bool) -> None:
         return
     try:
         server.load(folder)
-    except (ValueError, OSError, StatusError) as error:
+    except (ValueError, OSError, StatusError, ImportError) as error:
         raise ServeError(f"--load {error}") from error
 
 

@@ -23,6 +23,7 @@ import yaml
 from runtime.testing import FakeAPIServer
 from runtime.testing import __main__ as command
 from runtime.testing.apiserver.store import DEFAULT_HISTORY
+from runtime.testing.kinds.crds.cel import syntax
 from runtime.testing.options import parser
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -335,6 +336,21 @@ def test_a_state_that_cannot_be_loaded_or_saved_is_named_at_the_start(
     for nowhere in ("/proc/none/state", "/proc", f"{tmp_path}/x.yaml/state"):
         assert command.main(["--port", "0", "--save", nowhere], stop=threading.Event()) == 1
         assert capsys.readouterr().err.startswith("error: --save ")
+
+
+def test_packages_that_are_missing_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not the rule that is wrong."""
+    schema = {"type": "object", "x-kubernetes-validations": [{"rule": "true"}]}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    (tmp_path / "crd.yaml").write_text(yaml.safe_dump({**CRD, "spec": {**CRD["spec"], "versions": [version]}}))
+    syntax._parser.cache_clear()
+    monkeypatch.setitem(sys.modules, "celpy", None)
+    for option in ("--crds", "--load"):
+        assert command.main(["--port", "0", option, str(tmp_path)], stop=stopped()) == 1
+        error = capsys.readouterr().err
+        assert re.fullmatch(rf"error: {option} .*CEL rules need the package cel-python: pip install .*\n", error)
 
 
 def test_a_state_may_begin_as_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
