@@ -23,7 +23,7 @@ _HOSTS: Final = (
     "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local",
 )
-_ANY: Final = ("", "0.0.0.0", "::")
+_ANY: Final = "0.0.0.0"  # where that is listened on, URLs have it, too
 
 
 class Serving:
@@ -106,4 +106,4 @@ def _generate(host: str) -> tuple[Authority, KeyPair]:
     from runtime.testing.certs import Authority
 
     authority = Authority.create()
-    return authority, authority.serving((*([] if host in _ANY else [host]), *_HOSTS))
+    return authority, authority.serving((host or _ANY, *_HOSTS))

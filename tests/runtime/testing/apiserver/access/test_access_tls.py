@@ -238,3 +238,9 @@ def test_who_is_not_known_is_refused_by_our_client(tmp_path: Path) -> None:
         path.write_text(path.read_text().replace("token: ", "token: x"))
         with load_client(str(path)) as client, pytest.raises(Unauthorized):
             client.resource(GVR("", "v1", "namespaces")).list()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "localhost", ""])
+def test_the_certificate_is_one_for_the_url(host: str) -> None:
+    with FakeAPIServer(host=host, tls=True) as server, server.client() as client:
+        assert client.request("GET", "/version").status == 200
