@@ -194,5 +194,7 @@ class Listener:
 
 
 def _shutdown(sock: socket.socket, how: int = socket.SHUT_RDWR) -> None:
+    # Of the TCP connection: an SSLSocket would forget that it is encrypted, and the thread that writes to it meanwhile
+    # would go on in plain text.
     with contextlib.suppress(OSError):  # already closed by the peer
-        sock.shutdown(how)
+        socket.socket.shutdown(sock, how)

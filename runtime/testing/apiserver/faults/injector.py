@@ -75,7 +75,7 @@ class Injector:
         fault, effect = strike.fault, strike.fault.rule.effect
         self._clock.wait_event(self._stopping, strike.delay)
         if effect.stall is not None:
-            fault.hold(self._clock, self._stopping)
+            fault.hold(self._clock, self._stopping, lambda: self._outages.lives != life)
         if effect.pause is not None and self._outages.lives == life:
             self._freeze.pause(effect.pause)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from runtime.client import ConnectionFailed
 from runtime.testing import FakeAPIServer, FakeClock
+from runtime.testing.apiserver import listener
 from runtime.types import GVR
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, PODS, Http, Watching
 from tests.support.waiting import eventually
@@ -237,6 +240,16 @@ def test_a_request_of_before_pauses_no_new_process(timed: FakeAPIServer, clock: 
     assert Asking(timed).join() == [200]
 
 
+def test_a_request_that_stalls_dies_with_its_process(server: FakeAPIServer) -> None:
+    fault = server.faults.add(verb="list", stall=True)
+    asking = Asking(server)
+    eventually(lambda: fault.hits == 1)
+    server.restart()
+    assert asking.join() == [0]
+    eventually(lambda: server.connections == 0)
+    assert [entry.code for entry in server.requests] == [0]
+
+
 def test_who_stands_still_says_nothing_more_when_he_goes_down(timed: FakeAPIServer, clock: FakeClock) -> None:
     watching = Watching(timed, f"{CONFIGMAPS}?watch=1&resourceVersion=1")
     timed.pause()
@@ -338,3 +351,15 @@ def test_https_is_struck_and_restarted_as_well() -> None:
                 next(event for event in watch if event.type != "BOOKMARK")
         server.restart()
         assert len(maps.list()) == 2
+
+
+def test_who_is_cut_off_over_tls_does_not_go_on_in_plain_text() -> None:
+    ours, theirs = socket.socketpair()
+    with ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(
+        ours, server_side=True, do_handshake_on_connect=False
+    ) as encrypted:
+        listener._shutdown(encrypted)
+        with pytest.raises(ssl.SSLError):
+            encrypted.do_handshake()
+        assert theirs.recv(1) == b"", "it is cut off"
+    theirs.close()
