@@ -114,7 +114,7 @@ class Handler:
         try:
             call.user = self._gate.authenticate(request)
             call.acting = self._gate.act_as(call.user, request)
-        except errors.StatusError as error:
+        except (errors.StatusError, errors.PlainError) as error:
             call.refusal = error  # that the path names nothing is only for those to know who may ask
         return call
 

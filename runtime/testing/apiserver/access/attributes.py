@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.testing.apiserver.access.users import User
-from runtime.testing.apiserver.errors import StatusError
+from runtime.testing.apiserver.errors import PlainError, quote
 from runtime.testing.apiserver.options import boolean
 
 _VERBS: Final = {
@@ -53,7 +53,7 @@ class Attributes:
 
 
 def attributes_of(user: User, method: str, path: str, query: Mapping[str, str]) -> Attributes:
-    """:raises StatusError: 500 for a path that ends after ``watch`` or ``proxy``, as the real server."""
+    """:raises PlainError: 500 for a path that ends after ``watch`` or ``proxy``, as the real server."""
     parts = path.strip("/").split("/")
     if parts[0] == "apis" and len(parts) >= 4:
         group, version, rest = parts[1], parts[2], parts[3:]
@@ -64,7 +64,8 @@ def attributes_of(user: User, method: str, path: str, query: Mapping[str, str]) 
     verb = _VERBS.get(method, "")
     if rest[0] in _PREFIXES:
         if len(rest) < 2:
-            raise StatusError(500, "InternalError", f"Internal error occurred: no kind and namespace in {path}")
+            why = f"failed to create RequestInfo: unable to determine kind and namespace from url, {path}"
+            raise PlainError(500, f"Internal Server Error: {quote(path)}: {why}\n")
         verb, rest = rest[0], rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:

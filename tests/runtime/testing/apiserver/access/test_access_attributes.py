@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.testing.apiserver import StatusError
 from runtime.testing.apiserver.access.attributes import attributes_of
 from runtime.testing.apiserver.access.users import ADMIN
+from runtime.testing.apiserver.errors import PlainError
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,5 @@ def test_paths(path: str) -> None:
 
 
 def test_a_watch_of_nothing() -> None:
-    with pytest.raises(StatusError):
+    with pytest.raises(PlainError):
         attributes_of(ADMIN, "GET", "/api/v1/watch", {})

@@ -190,6 +190,13 @@ def test_what_could_not_be_created_by_anybody_is_wrong_first(admin: Caller, call
     )
 
 
+@pytest.mark.parametrize("headers", [{}, {"Impersonate-User": "joe"}])
+def test_a_watch_of_nothing_is_told_as_plain_text(headers: dict[str, str], admin: Caller) -> None:
+    answer = admin("GET", "/api/v1/watch", headers=headers)
+    assert (answer.status, answer.headers["content-type"]) == (500, ["text/plain; charset=utf-8"])
+    assert answer.data.startswith(b'Internal Server Error: "/api/v1/watch": ')
+
+
 def test_masters_need_no_rules(admin: Caller) -> None:
     for name in ("cluster-admin", "system:discovery"):
         assert admin.delete(f"{CLUSTER_BINDINGS}/{name}").status == 200
