@@ -1,6 +1,6 @@
 """Strategic merge patch: a merge patch that merges lists by the merge key of their schema, with directives.
 
-Directives: ``$patch: replace|delete|merge``, ``$retainKeys``, ``$setElementOrder/FIELD``,
+Directives: ``$patch: replace|delete``, ``$retainKeys``, ``$setElementOrder/FIELD``,
 ``$deleteFromPrimitiveList/FIELD``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from runtime.testing.apiserver.errors import StatusError
+from runtime.testing.apiserver.errors import StatusError, bad_request
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
@@ -22,8 +22,11 @@ Schema = Mapping[str, Any]
 
 
 def apply(kind: Kind, obj: JSONObject, patch: JSONObject) -> JSONObject:
-    """``obj`` with ``patch`` merged in; shares parts with both. Raises 500, as the real server does, for an item
-    without its merge key and for an unknown directive."""
+    """``obj`` with ``patch`` merged in; shares parts with both.
+
+    :raises StatusError: 400 for bad ``$retainKeys``; 500, as the real server's, for an item without its merge key, an
+        unknown directive, and an order that the patch itself does not keep to.
+    """
     schema = kind.resolve(kind.schema) if kind.schema is not None else {}
     return _Merger(kind.resolve).merge(obj, patch, schema)
 
@@ -33,24 +36,20 @@ class _Merger:
         self._resolve = resolve
 
     def merge(self, target: JSONObject, patch: JSONObject, schema: Schema) -> JSONObject:
-        directive = patch.get(_DIRECTIVE)
-        if directive is not None:
-            rest = {name: value for name, value in patch.items() if name != _DIRECTIVE}
-            if directive == "replace":
-                return rest
-            if directive == "delete":
-                return {}
-            if directive != "merge":
-                raise _broken(f"unknown $patch directive {directive!r}")
-            patch = rest
+        if _DIRECTIVE in patch:
+            return _directed(patch)
         result = self._retained(target, patch)
         for name, value in patch.items():
             if name == _RETAIN or name.startswith(_PREFIXES):
                 continue
-            if value is None:
+            if value is not None and name in result and type(result[name]) is type(value):
+                result[name] = self._field(result[name], value, name, patch, schema)
+                continue
+            new = _as_new(value)
+            if new is None:
                 result.pop(name, None)
             else:
-                result[name] = self._field(result.get(name), value, name, patch, schema)
+                result[name] = new
         for name in patch:
             if name.startswith(_PREFIXES):
                 self._list_directive(result, name, patch, schema)
@@ -60,20 +59,21 @@ class _Merger:
         retain = patch.get(_RETAIN)
         if retain is None:
             return dict(target)
-        if not isinstance(retain, list):
-            raise _broken("$retainKeys must be a list")
+        said = [
+            name for name, value in patch.items() if value is not None and not name.startswith((_RETAIN, *_PREFIXES))
+        ]
+        if not isinstance(retain, list) or not all(name in retain for name in said):
+            raise bad_request("invalid patch format of retainKeys")
         return {name: value for name, value in target.items() if name in retain}
 
     def _field(self, target: Any, value: Any, name: str, patch: JSONObject, schema: Schema) -> Any:
         node = self._child(schema, name)
         strategy = str(node.get("x-kubernetes-patch-strategy", "")).split(",")
-        if isinstance(value, dict):
-            if "replace" in strategy or not isinstance(target, dict):
-                target = {}
+        if isinstance(value, dict) and "replace" not in strategy:
             return self.merge(target, value, node)
         if isinstance(value, list) and "merge" in strategy:
             order = patch.get(_ORDER + name)
-            return self._merge_list(target if isinstance(target, list) else [], value, node, order)
+            return self._merge_list(target, value, node, order if isinstance(order, list) else None)
         return value
 
     def _merge_list(self, target: list[Any], patch: list[Any], node: Schema, order: Sequence[Any] | None) -> list[Any]:
@@ -81,38 +81,34 @@ class _Merger:
         if key is None:
             added = [each for i, each in enumerate(patch) if each not in patch[:i]]
             return _ordered(added, [each for each in target if each not in added], target, order, _itself)
-        items = self._child_items(node)
-        replace = [each for each in patch if isinstance(each, dict) and each == {_DIRECTIVE: "replace"}]
-        if replace:
-            return [each for each in patch if each not in replace]
-        kept = list(target)
-        changed: list[Any] = []
-        for each in patch:
+        plain, gone, replaces = _sorted_out(patch, key)
+        if replaces:
+            return plain
+        kept = [each for each in target if _identity(each, key) not in gone]
+        items, changed = self._child_items(node), dict[str, Any]()
+        for each in plain:
             identity = _key_of(each, key)
-            directive = each.get(_DIRECTIVE)
-            there = next((old for old in kept if isinstance(old, dict) and old.get(key) == identity), None)
-            kept = [old for old in kept if not (isinstance(old, dict) and old.get(key) == identity)]
-            if directive == "delete":
-                continue
-            changed.append(self.merge(there if there is not None else {}, each, items))
-        return _ordered(changed, kept, target, order, lambda item: item.get(key))
+            there = next((old for old in (*changed.values(), *kept) if _identity(old, key) == identity), None)
+            kept = [old for old in kept if _identity(old, key) != identity]
+            changed[repr(identity)] = each if there is None else self.merge(there, each, items)
+        return _ordered(list(changed.values()), kept, target, order, lambda item: _identity(item, key))
 
     def _list_directive(self, result: JSONObject, name: str, patch: JSONObject, schema: Schema) -> None:
-        """A list that the patch does not name itself, but deletes from or orders."""
+        """What is not said with the items of the list: what to delete from it, and in which order the rest comes."""
         prefix = _ORDER if name.startswith(_ORDER) else _DELETE_FROM
         field, values = name.removeprefix(prefix), patch[name]
         current = result.get(field)
+        if prefix == _DELETE_FROM:
+            if isinstance(current, list) and isinstance(values, list):
+                result[field] = [each for each in current if each not in values]
+            return
         if not isinstance(values, list):
             raise _broken(f"{name} must be a list")
-        if not isinstance(current, list):
-            return
-        if prefix == _DELETE_FROM:
-            result[field] = [each for each in current if each not in values]
-        elif field not in patch:
-            node = self._child(schema, field)
-            key = node.get("x-kubernetes-patch-merge-key")
-            identity = _itself if key is None else (lambda item: item.get(key))
-            result[field] = _ordered([], current, current, values, identity)
+        key = self._child(schema, field).get("x-kubernetes-patch-merge-key")
+        if field in patch:
+            _check_order(patch[field], values, key)
+        elif isinstance(current, list):
+            result[field] = _ordered([], current, current, values, lambda item: _identity(item, key))
 
     def _child(self, schema: Schema, name: str) -> Schema:
         properties = schema.get("properties") or {}
@@ -156,6 +152,59 @@ def _ordered(
             result.append(rest.pop(0))
         result.append(each)
     return result + rest
+
+
+def _directed(patch: JSONObject) -> JSONObject:
+    """The map that takes the place of another as its directive says."""
+    directive = patch[_DIRECTIVE]
+    if directive == "replace":
+        return {name: value for name, value in patch.items() if name != _DIRECTIVE}
+    if directive == "delete":
+        return {}
+    raise _broken(f"unknown patch type: {directive}")
+
+
+def _as_new(value: Any) -> Any:
+    """A value that takes the place of nothing, or of one of another type: without nulls, and without maps that have a
+    directive; None if it is such itself."""
+    if isinstance(value, dict):
+        if _DIRECTIVE in value:
+            return None
+        parts = ((name, _as_new(part)) for name, part in value.items())
+        return {name: part for name, part in parts if part is not None}
+    if isinstance(value, list):
+        return [_as_new(each) for each in value if not (isinstance(each, dict) and _DIRECTIVE in each)]
+    return value
+
+
+def _sorted_out(patch: list[Any], key: str) -> tuple[list[Any], list[Any], bool]:
+    """Of the items of a patch: those to be merged, the keys of those to be deleted, and whether the former replace
+    everything."""
+    plain, gone, replaces = [], [], False
+    for each in patch:
+        if not isinstance(each, dict) or _DIRECTIVE not in each:
+            plain.append(each)
+        elif each[_DIRECTIVE] == "delete":
+            gone.append(_key_of(each, key))
+        elif each[_DIRECTIVE] == "replace":
+            replaces = True
+        else:
+            raise _broken(f"unknown patch type: {each[_DIRECTIVE]}")
+    return plain, gone, replaces
+
+
+def _check_order(patch: Any, order: list[Any], key: str | None) -> None:
+    """The items of a patch must come in the order that it says itself."""
+    if not isinstance(patch, list):
+        raise _broken("$setElementOrder of what is no list")
+    plain = [each for each in patch if not (isinstance(each, dict) and _DIRECTIVE in each)]
+    rest = iter([_identity(each, key) for each in order])
+    if order and not all(_identity(each, key) in rest for each in plain):
+        raise _broken(f"The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")
+
+
+def _identity(item: Any, key: str | None) -> Any:
+    return item.get(key) if key is not None and isinstance(item, dict) else item
 
 
 def _itself(item: Any) -> Any:

@@ -193,11 +193,57 @@ def test_directives_of_maps_and_plain_lists() -> None:
     assert merged(**{"$deleteFromPrimitiveList/finalizers": ["e/a"]})["finalizers"] == ["e/b"]
 
 
-@pytest.mark.parametrize("item", [{"image": "no-name"}, {"name": "a", "$patch": "nonsense"}])
-def test_what_cannot_be_merged_is_an_error(item: dict[str, Any]) -> None:
+def test_what_was_not_there_is_taken_as_it_is_without_what_has_directives() -> None:
+    def merged(**patch: Any) -> Any:
+        return patch_strategic.apply(KIND, {"metadata": {"name": "x", "labels": "?"}}, {"metadata": patch})["metadata"]
+
+    assert merged(annotations={"a": "1", "$patch": "replace"}) == {"name": "x", "labels": "?"}
+    assert merged(labels={"a": "1", "b": None}) == {"name": "x", "labels": {"a": "1"}}, "of another type"
+    owners = [{"kind": "no uid", "name": None}, {"uid": "u", "$patch": "delete"}, {"$patch": "replace"}]
+    assert merged(ownerReferences=owners)["ownerReferences"] == [{"kind": "no uid"}]
+    assert merged(**{"$deleteFromPrimitiveList/finalizers": ["e/a"]}) == {"name": "x", "labels": "?"}
+
+
+def test_one_item_that_says_so_replaces_the_list_by_the_items_without_directives() -> None:
+    patch = containers(B, {"name": "c", "$patch": "replace"}, {"name": "d", "$patch": "delete"})
+    assert strategic(containers(A), patch) == [B]
+
+
+def test_an_item_is_deleted_and_added_anew_by_one_patch() -> None:
+    new = {"name": "a", "image": "a:2"}
+    assert strategic(containers({**A, "args": ["1"]}, B), containers({"name": "a", "$patch": "delete"}, new)) == [
+        new,
+        B,
+    ]
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        containers({"image": "no-name"}),
+        containers({"image": "no-name", "$patch": "delete"}),
+        containers({"name": "a", "$patch": "nonsense"}),
+        containers({"name": "a", "$patch": "merge"}),
+        {"metadata": {"labels": {"$patch": "merge", "a": "b"}}},
+        {"metadata": {"$setElementOrder/finalizers": {}}},
+        {"metadata": {"$setElementOrder/finalizers": 1, "finalizers": ["a"]}},
+        {"metadata": {"$setElementOrder/finalizers": ["a"], "finalizers": None}},
+        {"metadata": {"finalizers": ["b", "a"], "$setElementOrder/finalizers": ["a", "b"]}},
+        {"metadata": {"finalizers": ["c"], "$setElementOrder/finalizers": ["a", "b"]}},
+    ],
+)
+def test_what_cannot_be_merged_is_an_error(patch: dict[str, Any]) -> None:
+    target = {**containers(A), "metadata": {"labels": {}, "finalizers": ["a"]}}
     with pytest.raises(StatusError) as caught:
-        strategic(containers(A), containers(item))
+        patch_strategic.apply(KIND, target, patch)
     assert caught.value.code == 500
+
+
+@pytest.mark.parametrize("patch", [{"$retainKeys": "x"}, {"$retainKeys": ["x"], "x": "1", "y": "2"}])
+def test_a_bad_list_of_keys_to_retain_is_the_fault_of_the_client(patch: dict[str, Any]) -> None:
+    with pytest.raises(StatusError) as caught:
+        patch_strategic.apply(KIND, {"metadata": {"labels": {"y": "1"}}}, {"metadata": {"labels": patch}})
+    assert (caught.value.code, caught.value.message) == (400, "invalid patch format of retainKeys")
 
 
 def test_custom_resources_have_no_strategic_merge(api: Http, widgets: str) -> None:
