@@ -80,7 +80,8 @@ def test_a_request_that_fails(
 ) -> None:
     api.made(CONFIGMAPS, "a")
     api.close()
-    server.faults.load({"verb": verb, "resource": "configmaps", "times": 1, **fault})
+    longer = {"delay": 60} if "delay" in fault else {}  # than anybody is held up by a busy machine
+    server.faults.load({"verb": verb, "resource": "configmaps", "times": 1, **fault, **longer})
     with NaiveClient(server, timeout=0.2 if "delay" in fault else 30) as naive:
         eventually(lambda: naive.died, timeout=30)
     server.faults.clear()

@@ -325,6 +325,16 @@ def test_a_server_that_is_away_can_be_stopped(how: str) -> None:
     assert server.connections == 0
 
 
+def test_a_server_that_was_stopped_stays_so() -> None:
+    with FakeAPIServer() as server:
+        pass
+    server.go_down()
+    server.come_up()
+    server.restart()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", server.port))
+
+
 def test_a_restart_ends_a_pause(server: FakeAPIServer) -> None:
     server.pause()
     asking = Asking(server)

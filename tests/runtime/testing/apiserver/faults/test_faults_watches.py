@@ -196,7 +196,8 @@ def test_a_half_open_watch_sends_no_bookmarks_and_no_end() -> None:
 def test_a_watch_that_was_half_open_for_some_seconds_goes_on_as_usual() -> None:
     clock = FakeClock()
     with FakeAPIServer(clock=clock) as server:
-        api, watching = Http(server), Watching(server, f"{CONFIGMAPS}?watch=1&resourceVersion=1")
+        api = Http(server)
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1&resourceVersion=1&timeoutSeconds=1000000000")
         server.faults.add(verb="watch", stall=60)
         make(api, "a")
 
