@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Of kube-apiserver v1.36; whatever else is given ends it, as it would end the real one.
 _FLAGS = {
-    "advertise-address", "allow-privileged", "audit-log-path", "audit-policy-file", "authorization-mode",
-    "bind-address", "cert-dir", "client-ca-file", "disable-admission-plugins", "etcd-servers", "secure-port",
-    "service-account-issuer", "service-account-key-file", "service-account-signing-key-file",
+    "advertise-address", "allow-privileged", "audit-log-maxsize", "audit-log-path", "audit-policy-file",
+    "authorization-mode", "bind-address", "cert-dir", "client-ca-file", "disable-admission-plugins", "etcd-servers",
+    "secure-port", "service-account-issuer", "service-account-key-file", "service-account-signing-key-file",
     "service-cluster-ip-range", "tls-cert-file", "tls-private-key-file", "token-auth-file", "v",
 }  # fmt: skip
 

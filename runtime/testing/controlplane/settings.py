@@ -28,6 +28,8 @@ _AUDIT_POLICY = {
     "rules": [{"level": "None", "users": [_OWN_USER]}, {"level": "Metadata"}],
 }
 
+_NEVER_FULL = "1000000"  # MB; at 100, the default, the log would move away under `requests`, which is read from it
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -139,6 +141,7 @@ def apiserver_flags(ports: Ports, files: Credentials, authorization_mode: str, e
         "disable-admission-plugins": "ServiceAccount",
         "audit-policy-file": str(folder / "audit-policy.yaml"),
         "audit-log-path": str(files.audit_log),
+        "audit-log-maxsize": _NEVER_FULL,
         **extra,
     }
     return {name: value for name, value in flags.items() if value is not None}

@@ -414,7 +414,7 @@ def test_a_kubeconfig_of_somebody_else_is_not_touched(tmp_path: Path, capsys: py
     theirs = f"clusters: [{{name: production, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]".encode()
     for content in (theirs, b"\xff\xfe", b"a: [b"):
         path.write_bytes(content)
-        assert command.main(["--port", str(port), "--kubeconfig", str(path)], stop=threading.Event()) == 1
+        assert command.main(["--port", str(port), "--kubeconfig", str(path)], stop=stopped()) == 1
         assert "is not ours" in capsys.readouterr().err
         assert path.read_bytes() == content
 
