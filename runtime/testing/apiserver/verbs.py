@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import orjson
 
-from runtime.testing.apiserver import crds, errors, patches
+from runtime.testing.apiserver import crds, errors, metadata, patches
 from runtime.testing.apiserver.access.aggregation import Aggregation
 from runtime.testing.apiserver.access.gate import Gate
 from runtime.testing.apiserver.access.users import User
@@ -34,7 +34,7 @@ from runtime.testing.apiserver.subresources import (
     scale_subresource,
 )
 from runtime.testing.apiserver.write_options import APPLY_PATCH, WriteOptions, warning_headers, write_options
-from runtime.testing.apiserver.writes import Writer, Written, present
+from runtime.testing.apiserver.writes import Writer, Written, check_namespace_field, present
 from runtime.testing.kinds.reviews import TOKEN_REQUEST
 from runtime.types import JSONObject
 
@@ -112,11 +112,12 @@ class Verbs:
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _review(self, request: Request, target: Target, obj: JSONObject, options: WriteOptions, user: User) -> Response:
+        _place(target, obj)
         warnings = warning_headers(self._writer.shape(target.kind, obj, options))
         problems = target.kind.behaviour.validate(obj, None)
         if problems:  # QUIRK kept: the real server does not say of which kind
             raise errors.invalid(target.kind.gvr.group, "", "", problems)
-        answer = self._gate.reviews.answer(obj, user, target.namespace)
+        answer = self._gate.reviews.answer(obj, user)
         return respond(request, 201, orjson.dumps(answer), warnings)
 
     def _token(self, request: Request, target: Target) -> Response:
@@ -124,6 +125,7 @@ class Verbs:
         kind = TOKEN_REQUEST
         options = write_options(request, "CreateOptions")
         obj = decode_object(request, kind)
+        check_namespace_field(target, obj)
         warnings = warning_headers(self._writer.shape(kind, obj, options))
         issued = self._gate.accounts.issue(target.namespace, target.name, obj)
         return respond(request, 201, orjson.dumps(issued), warnings)
@@ -208,6 +210,16 @@ class Verbs:
         stored = self._finish(target, written).stored
         now = self._context.store.get(target.kind.storage_key, stored.namespace, stored.name)
         return present(target.kind, now or stored)
+
+
+def _place(target: Target, review: JSONObject) -> None:
+    """Raises 400."""
+    check_namespace_field(target, review)
+    given = review["metadata"]
+    metadata.wipe(given)
+    given.pop("namespace", None)
+    if target.namespace:
+        given["namespace"] = target.namespace
 
 
 def _check(request: Request, target: Target, verb: str) -> None:

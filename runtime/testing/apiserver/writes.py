@@ -61,7 +61,7 @@ class Writer:
         :raises StatusError: 404 (no such namespace), 403 (it is terminating), 409, 422.
         """
         kind = target.kind
-        _check_namespace_field(target, obj)
+        check_namespace_field(target, obj)
         metadata.wipe(obj["metadata"])
         texts = self.shape(kind, obj, options)
         texts.extend(metadata.drop_duplicate_owners(obj["metadata"]))
@@ -133,7 +133,7 @@ class Writer:
         :raises StatusError: 400 (another name than the URL's), and as :meth:`create` and :meth:`update`.
         """
         kind, own = target.kind, Ownership(options.manager, target.subresource)
-        _check_name(target, obj)
+        check_name(target, obj)
         while True:
             try:
                 return self.update(target, lambda _: clone(obj), options, own, _check_uid(target, obj))
@@ -183,7 +183,7 @@ class Writer:
         store, kind = self._context.store, target.kind
         old = present(kind, current)
         obj = change(clone(old))
-        _check_name(target, obj)
+        check_name(target, obj)
         _check_version(target, obj, current)
         texts = self.shape(kind, obj, options)
         _keep_type(kind, obj)
@@ -278,7 +278,8 @@ def to_storage(kind: Kind, obj: JSONObject) -> JSONObject:
     return kind.to_storage(obj) if kind.to_storage is not None else obj
 
 
-def _check_namespace_field(target: Target, obj: JSONObject) -> None:
+def check_namespace_field(target: Target, obj: JSONObject) -> None:
+    """:raises StatusError: 400 for an object that names another namespace than its path."""
     given = obj["metadata"].get("namespace")
     if given and target.kind.namespaced and given != target.namespace:
         raise errors.bad_request(
@@ -286,11 +287,11 @@ def _check_namespace_field(target: Target, obj: JSONObject) -> None:
         )
 
 
-def _check_name(target: Target, obj: JSONObject) -> None:
-    """The object in a write must be the one on the URL."""
+def check_name(target: Target, obj: JSONObject) -> None:
+    """The object in a write must be the one on the URL. Raises 400."""
     given = obj.get("metadata")
     if isinstance(given, dict):
-        _check_namespace_field(target, obj)
+        check_namespace_field(target, obj)
     if not isinstance(given, dict) or not given.get("name"):
         raise errors.bad_request(
             f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from runtime.testing.kinds import errors
+from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.behaviour import BuiltinBehaviour
+from runtime.testing.kinds.checks.common import label_value, requirement_values
 from runtime.testing.kinds.model import FieldError, Kind
 from runtime.testing.kinds.schemas import REF, resolve
 from runtime.types import GVR, JSONMapping, JSONObject
@@ -17,21 +18,22 @@ _LONGEST: Final = 1 << 32
 
 def validate_self_access_review(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     del old
-    return [*_check_subject(obj.get("spec") or {}), *_check_metadata(obj)]
+    spec = obj.get("spec") or {}
+    return [*_check_subject(spec), *_check_selectors(spec), *_check_metadata(obj)]
 
 
 def validate_access_review(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     del old
     spec = obj.get("spec") or {}
-    return [*_check_subject(spec), *_check_user(spec), *_check_metadata(obj)]
+    return [*_check_subject(spec), *_check_user(spec), *_check_selectors(spec), *_check_metadata(obj)]
 
 
 def validate_local_access_review(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     del old
     spec, namespace = obj.get("spec") or {}, obj["metadata"].get("namespace") or ""
-    found = [*_check_subject(spec), *_check_user(spec), *_check_metadata(obj, "namespace")]
+    found = [*_check_subject(spec), *_check_user(spec), *_check_selectors(spec), *_check_metadata(obj, "namespace")]
     asked = spec.get("resourceAttributes")
-    if namespace and asked is not None and (asked.get("namespace") or "") != namespace:
+    if asked is not None and (asked.get("namespace") or "") != namespace:
         detail = "must match metadata.namespace"
         found.append(errors.invalid("spec.resourceAttributes.namespace", asked.get("namespace") or "", detail))
     if spec.get("nonResourceAttributes") is not None:
@@ -70,6 +72,40 @@ def _check_user(spec: JSONMapping) -> list[FieldError]:
     if spec.get("user") or spec.get("groups"):
         return []
     return [errors.invalid("spec.user", "", "at least one of user or group must be specified")]
+
+
+def _check_selectors(spec: JSONMapping) -> list[FieldError]:
+    """A list may be asked about as far as selectors narrow it. Newer operators are no matter."""
+    found: list[FieldError] = []
+    for name in ("fieldSelector", "labelSelector"):
+        selector, path = (spec.get("resourceAttributes") or {}).get(name), f"spec.resourceAttributes.{name}"
+        if selector is None:
+            continue
+        raw, requirements = selector.get("rawSelector"), selector.get("requirements") or ()
+        if raw and requirements:
+            detail = "may not specified at the same time as requirements"
+            found.append(errors.invalid(f"{path}.rawSelector", raw, detail))
+        if not raw and not requirements:
+            detail = f"when {path} is specified, requirements or rawSelector is required"
+            found.append(errors.required(f"{path}.requirements", detail))
+        check = _check_field if name == "fieldSelector" else _check_label
+        for index, each in enumerate(requirements):
+            found += check(each, f"{path}.requirements[{index}]")
+    return found
+
+
+def _check_field(requirement: JSONMapping, path: str) -> list[FieldError]:
+    missing = [] if requirement.get("key") else [errors.required(f"{path}.key", "must be specified")]
+    return [*missing, *requirement_values(requirement, path)]
+
+
+def _check_label(requirement: JSONMapping, path: str) -> list[FieldError]:
+    key = str(requirement.get("key") or "")
+    found = requirement_values(requirement, path)
+    found += [errors.invalid(f"{path}.key", key, problem) for problem in names.bad_qualified_name(key)]
+    for index, value in enumerate(requirement.get("values") or ()):
+        found += label_value(str(value), f"{path}.values[{index}]")
+    return found
 
 
 def _check_metadata(obj: JSONMapping, *allowed: str) -> list[FieldError]:

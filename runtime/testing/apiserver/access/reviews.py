@@ -29,10 +29,8 @@ class Reviews:
             "TokenReview": self._token,
         }
 
-    def answer(self, review: JSONObject, user: User, namespace: str) -> JSONObject:
-        """The review with its status. :param namespace: of the URL. :raises StatusError: 400."""
-        if namespace:
-            _check_namespace(review, namespace)
+    def answer(self, review: JSONObject, user: User) -> JSONObject:
+        """The review, a valid one, with its status. :raises StatusError: 400."""
         status = self._answers[review["kind"]](review, user)
         return {**review, "status": status}
 
@@ -74,17 +72,6 @@ class Reviews:
         except InvalidToken as error:
             return {"user": {}, "error": str(error)}
         return {"authenticated": True, "user": found.info, "audiences": audiences}
-
-
-def _check_namespace(review: JSONObject, namespace: str) -> None:
-    given = review["metadata"].setdefault("namespace", namespace)
-    if given != namespace:
-        raise errors.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    asked = (review["spec"].get("resourceAttributes") or {}).get("namespace") or ""
-    if asked != namespace:
-        raise errors.bad_request(f"spec.resourceAttributes.namespace must match namespace: {namespace}")
 
 
 def _attributes(user: User, spec: JSONMapping) -> Attributes:

@@ -65,7 +65,7 @@ class ServiceAccountTokens:
         :raises StatusError: 404 no such service account or bound object; 400, 409 and 422 what is asked for cannot be.
         """
         metadata, given = request.get("metadata") or {}, request.get("spec") or {}
-        _check_place(metadata, namespace, name)
+        _check_name(metadata, name)
         account = self._store.get(SERVICE_ACCOUNTS, namespace, name)
         if account is None:
             raise errors.resource_not_found("", "serviceaccounts", name)
@@ -247,13 +247,11 @@ class ServiceAccountTokens:
         return key is not None and key.proves(signed, signature)
 
 
-def _check_place(metadata: JSONMapping, namespace: str, name: str) -> None:
-    for field, given in (("name", name), ("namespace", namespace)):
-        if metadata.get(field) not in (None, "", given):
-            problem = kind_errors.invalid(
-                f"metadata.{field}", metadata[field], f"must match the service account {field} if specified"
-            )
-            raise errors.invalid_object(TOKEN_REQUEST, name, [problem])
+def _check_name(metadata: JSONMapping, name: str) -> None:
+    given = metadata.get("name")
+    if given not in (None, "", name):
+        problem = kind_errors.invalid("metadata.name", given, "must match the service account name if specified")
+        raise errors.invalid_object(TOKEN_REQUEST, name, [problem])
 
 
 def _user(claims: JSONMapping, private: JSONMapping) -> User:

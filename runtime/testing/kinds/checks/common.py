@@ -17,6 +17,7 @@ Checker = Callable[[JSONObject, JSONObject | None], list[FieldError]]
 NOT_NEGATIVE: Final = "must be greater than or equal to 0"
 IMMUTABLE: Final = "field is immutable"
 _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
 _LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _BAD_LABEL_VALUE = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
@@ -86,19 +87,24 @@ def label_selector(selector: JSONMapping | None, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     for index, each in enumerate((selector or {}).get("matchExpressions") or ()):
         where = f"{path}.matchExpressions[{index}]"
-        operator = each.get("operator")
-        if operator in ("In", "NotIn"):
-            if not each.get("values"):
-                found.append(errors.required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-        elif operator in ("Exists", "DoesNotExist"):
-            if each.get("values"):
-                detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                found.append(errors.forbidden(f"{where}.values", detail))
-        else:
-            found.append(errors.invalid(f"{where}.operator", operator or "", "not a valid selector operator"))
+        found += requirement_values(each, where)
+        if each.get("operator") not in _OPERATORS:
+            detail = "not a valid selector operator"
+            found.append(errors.invalid(f"{where}.operator", each.get("operator") or "", detail))
         key = str(each.get("key") or "")
         found += [errors.invalid(f"{where}.key", key, problem) for problem in names.bad_qualified_name(key)]
     return found + labels((selector or {}).get("matchLabels"), f"{path}.matchLabels")
+
+
+def requirement_values(requirement: JSONMapping, path: str) -> list[FieldError]:
+    """Whether a requirement of a selector has values as its operator needs them."""
+    operator, values = requirement.get("operator"), requirement.get("values")
+    if operator in _OPERATORS[:2] and not values:
+        return [errors.required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'")]
+    if operator in _OPERATORS[2:] and values:
+        detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+        return [errors.forbidden(f"{path}.values", detail)]
+    return []
 
 
 def is_empty_selector(selector: JSONMapping | None) -> bool:

@@ -111,7 +111,7 @@ def test_a_change_gives_no_more_either(admin: Caller, call: Call) -> None:
     assert jane.merge(path, {"metadata": {"finalizers": ["example.com/hold"]}}).status == 200
     assert jane.merge(path, {"rules": [rule("get", "", "pods")]}).status == 200
     assert jane.merge(path, {"rules": [rule("delete", "", "pods")]}).status == 403
-    config = {"apiVersion": f"{GROUP}/v1", "kind": "Role", "rules": [rule("delete", "", "pods")]}
+    config = {"apiVersion": f"{GROUP}/v1", "kind": "Role", **role("applied", rule("delete", "", "pods"))}
     assert jane.apply(f"{ROLES}/applied", config).status == 403
     assert jane("POST", f"{ROLES}?dryRun=All", role("dry", rule("delete", "", "pods"))).status == 403
 

@@ -27,6 +27,7 @@ from tests.runtime.testing.apiserver.access.access_helpers import (
 from tests.runtime.testing.apiserver.apiserver_helpers import APPLY, CONFIGMAPS, MERGE, PODS
 
 Call = Callable[..., Caller]
+CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}}
 Answers = list[tuple[str, str, int]]
 
 
@@ -156,7 +157,7 @@ def test_paths_that_are_no_resources(
     ("send", "path"),
     [
         (lambda who: who.put(f"{RBAC}/namespaces/default/roles/new", role("new")), ROLES),
-        (lambda who: who.apply(f"{CONFIGMAPS}/new", {"apiVersion": "v1", "kind": "ConfigMap"}), CONFIGMAPS),
+        (lambda who: who.apply(f"{CONFIGMAPS}/new", CONFIG), CONFIGMAPS),
     ],
 )
 def test_who_may_change_but_not_create_cannot_create_by_a_change(
@@ -181,7 +182,7 @@ def test_what_could_not_be_created_by_anybody_is_wrong_first(admin: Caller, call
     lease = {"metadata": {"name": "new"}, "spec": {"leaseDurationSeconds": 0}}
     assert jane.put(f"{leases}/new", lease).status == 422
     assert jane.put(f"{leases}/new", {**lease, "spec": {}}).status == 403
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"no key": ""}}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}, "data": {"no key": ""}}
     assert jane.apply(f"{CONFIGMAPS}/new", config).status == 422
     assert jane.apply(f"{CONFIGMAPS}/new", {**config, "data": {}}).status == 403
     assert (

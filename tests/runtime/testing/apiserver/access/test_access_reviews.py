@@ -144,10 +144,55 @@ def test_questions_that_are_refused(path: str, body: Any, fields: list[str], api
 
 
 def test_a_local_review_is_about_its_namespace(api: Http) -> None:
-    elsewhere = {"user": "u", "resourceAttributes": {**PODS, "namespace": "other"}}
-    assert api.post(LOCAL, {"spec": elsewhere}).status == 400
     spec = {"user": "u", "resourceAttributes": PODS}
-    assert api.post(LOCAL, {"metadata": {"namespace": "other"}, "spec": spec}).status in (400, 422)
+    for namespace in ("other", ""):
+        answer = api.post(LOCAL, {"spec": {**spec, "resourceAttributes": {**PODS, "namespace": namespace}}})
+        assert answer.status == 422
+        assert [each["field"] for each in answer.body["details"]["causes"]] == ["spec.resourceAttributes.namespace"]
+    assert api.post(LOCAL, {"metadata": {"namespace": "other"}, "spec": spec}).status == 400
+    assert made(api.post(LOCAL, {"spec": spec}))["metadata"] == {"namespace": "default"}
+
+
+def test_what_only_the_server_says_of_an_object_is_no_matter(api: Http) -> None:
+    given = {"uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z", "namespace": "x"}
+    assert made(api.post(SELF, {"metadata": given, "spec": {"resourceAttributes": PODS}}))["metadata"] == {}
+
+
+@pytest.mark.parametrize(
+    ("selectors", "causes"),
+    [
+        ({"fieldSelector": {}}, [("FieldValueRequired", "fieldSelector.requirements")]),
+        (
+            {"labelSelector": {"rawSelector": "a", "requirements": [{"key": "a", "operator": "Exists"}]}},
+            [("FieldValueInvalid", "labelSelector.rawSelector")],
+        ),
+        (
+            {"fieldSelector": {"requirements": [{"operator": "In"}]}},
+            [
+                ("FieldValueRequired", "fieldSelector.requirements[0].key"),
+                ("FieldValueRequired", "fieldSelector.requirements[0].values"),
+            ],
+        ),
+        (
+            {"labelSelector": {"requirements": [{"key": "-", "operator": "DoesNotExist", "values": ["+"]}]}},
+            [
+                ("FieldValueForbidden", "labelSelector.requirements[0].values"),
+                ("FieldValueInvalid", "labelSelector.requirements[0].key"),
+                ("FieldValueInvalid", "labelSelector.requirements[0].values[0]"),
+            ],
+        ),
+        ({"fieldSelector": {"rawSelector": "spec.nodeName=n"}}, []),
+        ({"fieldSelector": {"requirements": [{"key": "-", "operator": "Newer", "values": ["+"]}]}}, []),
+        ({"labelSelector": {"requirements": [{"key": "a", "operator": "In", "values": ["b"]}]}}, []),
+    ],
+)
+@pytest.mark.parametrize("path", [SELF, SUBJECT, LOCAL])
+def test_selectors(path: str, selectors: dict[str, Any], causes: list[tuple[str, str]], api: Http) -> None:
+    spec = {"resourceAttributes": {**PODS, **selectors}} | ({} if path == SELF else {"user": "u"})
+    answer = api.post(path, {"spec": spec})
+    assert answer.status == (422 if causes else 201), answer
+    found = answer.body["details"]["causes"] if causes else []
+    assert [(each["reason"], each["field"].removeprefix("spec.resourceAttributes.")) for each in found] == causes
 
 
 def test_reviews_are_not_kept(api: Http) -> None:
