@@ -215,6 +215,20 @@ def test_a_token_file_that_cannot_be_read_is_named(
     assert message in error
 
 
+def test_a_file_that_nobody_may_read_is_no_busy_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("t,alice,1\n")
+
+    def refused(self: Path, *_: Any, **__: Any) -> Any:  # whoever runs the tests may be root, who may read it
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert command.main(["--port", "0", "--token-auth-file", str(path)], stop=stopped()) == 1
+    assert capsys.readouterr().err == f"error: {path}: Permission denied\n"
+
+
 def test_only_who_has_a_token_may_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokens, kubeconfig = tmp_path / "tokens", tmp_path / "config"
     tokens.write_text('s3cret,alice,1,"admins"\n')
