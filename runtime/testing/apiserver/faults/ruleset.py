@@ -138,7 +138,7 @@ class Faults:
             kept = [fault for fault in self._faults if fault not in instead_of]
             taken = {fault.id for fault in kept}
             number = self._made
-            for rule, wanted in document.rules:
+            for position, (rule, wanted) in enumerate(document.rules, 1):
                 number += 1
                 while wanted is None and f"fault-{number}" in taken:
                     number += 1
@@ -146,7 +146,9 @@ class Faults:
                 if id_ in taken:
                     raise BadFault(f"id: {id_!r} is taken")
                 taken.add(id_)
-                made.append(Fault(id_, rule, f"{seed}|{number if wanted is None else wanted}", self._version()))
+                # What has a seed of its own strikes the same whenever it is loaded, whatever was there before.
+                which = wanted if wanted is not None else number if document.seed is None else position
+                made.append(Fault(id_, rule, f"{seed}|{which}", self._version()))
             self._made = number
             self._set((*kept, *made))
         for fault in instead_of:

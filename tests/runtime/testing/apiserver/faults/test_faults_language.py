@@ -281,6 +281,21 @@ def test_a_file_may_hold_one_fault_a_list_or_a_seed_with_a_list(tmp_path: Path) 
         Faults().load(file)
 
 
+def test_what_has_a_seed_of_its_own_strikes_the_same_whenever_it_is_loaded() -> None:
+    written = {"seed": 7, "faults": [{"verb": "get", "status": 500}, {"probability": 0.5, "status": 500}]}
+
+    def struck(faults: Faults) -> list[bool]:
+        fault = faults.load(written)[1]
+        return [bool(fault.strikes(asked())) for _ in range(50)]
+
+    faults = Faults(1)
+    first = struck(faults)
+    faults.clear()
+    faults.add(delay=1)
+    assert struck(faults) == first
+    assert struck(Faults(2)) == first
+
+
 def test_ids_are_unique_and_tell_what_was_written() -> None:
     faults = Faults()
     faults.add(id="mine", verb="get", status=500)
