@@ -11,7 +11,7 @@ from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.typed import misfits, type_of
 from runtime.testing.apiserver.write_options import WriteOptions
-from runtime.testing.apiserver.writes import Writer, Written
+from runtime.testing.apiserver.writes import Writer, Written, check_name
 from runtime.testing.kinds.model import DecodeError
 from runtime.types import JSONObject
 
@@ -28,13 +28,8 @@ def apply_body(request: Request, target: Target) -> JSONObject:
     metadata = config.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise errors.bad_request("metadata must be an object")
-    if metadata.get("managedFields"):
+    if isinstance(metadata.get("managedFields"), list):  # not even an empty one
         raise errors.bad_request("metadata.managedFields must be nil")
-    metadata.setdefault("name", target.name)
-    if metadata["name"] != target.name:
-        raise errors.bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
-        )
     return config
 
 
@@ -73,7 +68,8 @@ def server_side_apply(
 ) -> Written:
     """Create or change the object so that it has what ``config`` says.
 
-    :raises StatusError: 409 with the fields that others own; 500 for a configuration that does not fit the kind.
+    :raises StatusError: 400 for another name than the URL's, or none for a new object; 409 with the fields that others
+        own; 500 for a configuration that does not fit the kind.
     """
     _check_fields(config, target)
     while True:
@@ -97,6 +93,7 @@ def _create(writer: Writer, context: Context, target: Target, config: JSONObject
     if uid:
         why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         raise errors.conflict(target.kind, target.name, why)
+    check_name(target, config)
     config["metadata"].pop("resourceVersion", None)
     applied = clone(config)
     obj = ownership.apply(target.kind, None, config, options.manager, context.timestamp())

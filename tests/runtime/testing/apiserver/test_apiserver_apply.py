@@ -179,12 +179,27 @@ def test_an_apply_with_a_version_needs_that_version(api: Http) -> None:
             400,
             "managedFields must be nil",
         ),
+        ({**configmap(), "metadata": {"name": "a", "managedFields": []}}, 400, "managedFields must be nil"),
+        ({"apiVersion": "v1", "kind": "ConfigMap"}, 400, "(a based on URL) was undeterminable"),
+        ({**configmap(), "metadata": {"name": "a", "namespace": "b"}}, 400, "the namespace of the provided object"),
     ],
 )
 def test_bad_configurations(api: Http, body: Any, status: int, words: str) -> None:
     answer = api.apply(f"{CONFIGMAPS}/a", body)
     assert answer.status == status
     assert words in answer.body["message"]
+
+
+def test_only_a_new_object_needs_its_name(api: Http) -> None:
+    """The URL has it, and what is applied to an object that is there has its name."""
+    api.apply(f"{CONFIGMAPS}/a", configmap(k="1"))
+    nameless = {**configmap(k="2"), "metadata": {}}
+    answer = api.apply(f"{CONFIGMAPS}/a", nameless)
+    assert (answer.status, answer.body["metadata"]["name"], answer.body["data"]) == (200, "a", {"k": "2"})
+    assert api.apply(f"{CONFIGMAPS}/b", nameless).status == 400
+    other = {**configmap(k="3"), "metadata": {"name": "b"}}
+    assert api.apply(f"{CONFIGMAPS}/a", other).status == 400
+    assert api.apply(f"{CONFIGMAPS}/a", other, "you").status == 409, "a conflict is found first"
 
 
 @pytest.mark.parametrize(
