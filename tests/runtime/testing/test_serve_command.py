@@ -27,7 +27,7 @@ from runtime.testing.kinds.crds.cel import syntax
 from runtime.testing.options import parser
 
 ROOT = Path(__file__).resolve().parents[3]
-CRD = {
+CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
     "metadata": {"name": "widgets.example.com"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -326,8 +328,7 @@ def test_a_save_that_is_killed_loses_nothing(
         pass
 
     steps = 0
-    for name in ("rename", "rmtree"):
-        module = state.os if name == "rename" else state.shutil
+    for module, name in ((os, "rename"), (shutil, "rmtree")):
         real = getattr(module, name)
         for dies_at in range(2):
             calls = iter(range(10))
