@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 
 import msgspec
 
 from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.errors import StatusError
+from runtime.testing.apiserver.errors import StatusError, internal
 from runtime.testing.apiserver.faults.errors import error_of
 from runtime.testing.apiserver.faults.freeze import Freeze
 from runtime.testing.apiserver.faults.outages import Outages
@@ -19,6 +20,8 @@ from runtime.testing.apiserver.faults.skew import SkewedClock
 from runtime.testing.apiserver.faults.streams import FaultyStream
 from runtime.testing.apiserver.http import Cut, Response, Stream, http_date
 from runtime.testing.apiserver.store import Store
+
+_log = logging.getLogger("runtime.testing.apiserver")
 
 # Serves the request; from this store, if one is given.
 Serve = Callable[[Store | None], Response]
@@ -60,7 +63,11 @@ class Injector:
     def answer(self, asked: Asked, serve: Serve) -> Answer:
         life = self._outages.lives
         self._freeze.wait()
-        struck = self._faults.strike(asked)
+        try:
+            struck = self._faults.strike(asked)
+        except Exception as error:  # whatever the predicate of a test may raise
+            _log.exception("the predicate of a fault failed")
+            return Answer(self._refuse(internal(f"the predicate of a fault failed: {type(error).__name__}: {error}")))
         for strike in struck:
             self._hold_up(strike, life)
         self._freeze.wait()

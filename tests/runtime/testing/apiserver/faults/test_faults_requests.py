@@ -50,6 +50,15 @@ def test_who_asks_is_known_to_faults(tmp_path: Path) -> None:
         api.close()
 
 
+def test_a_predicate_that_fails_is_told(server: FakeAPIServer, api: Http, caplog: pytest.LogCaptureFixture) -> None:
+    server.faults.add(lambda asked: asked.query["limit"] == "5", status=503)
+    assert api.get(f"{CONFIGMAPS}?limit=5").status == 503
+    answer = api.get(CONFIGMAPS)
+    assert (answer.status, answer.body["reason"]) == (500, "InternalError")
+    assert "the predicate of a fault failed: KeyError: 'limit'" in answer.body["message"]
+    assert "Traceback" in caplog.text
+
+
 def test_a_retry_after_comes_as_header_and_detail(server: FakeAPIServer, api: Http) -> None:
     server.faults.add(status=503, retry_after=7, reason="ServiceUnavailable", message="busy", times=1)
     answer = api.get(CONFIGMAPS)
