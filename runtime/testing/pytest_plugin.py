@@ -192,6 +192,10 @@ def _arguments(item: pytest.Item) -> tuple[list[Path], dict[str, Any]]:
     manifests: list[Path] = []
     arguments: dict[str, Any] = {}
     for mark in reversed(list(item.iter_markers(_ARGUMENTS))):
+        if mark.args:
+            pytest.fail(
+                f"name the arguments of the mark {_ARGUMENTS}: manifests=... for {mark.args[0]!r}?", pytrace=False
+            )
         given = dict(mark.kwargs)
         paths = given.pop("manifests", [])
         for path in [paths] if isinstance(paths, str | Path) else paths:

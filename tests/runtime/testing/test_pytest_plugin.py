@@ -156,6 +156,27 @@ class TestNearest:
     result.assert_outcomes(passed=2)
 
 
+def test_wrong_arguments_of_the_mark_are_named(run: Run) -> None:
+    result = run(
+        """
+@pytest.mark.fake_api_server("crds/")
+def test_position(fake_api_server):
+    pass
+
+@pytest.mark.fake_api_server(manifest="crds/")
+def test_name(fake_api_server):
+    pass
+
+@pytest.mark.fake_api_server(manifests="none.yaml")
+def test_path(fake_api_server):
+    pass
+"""
+    )
+    result.assert_outcomes(errors=3)
+    for text in ("*manifests=... for 'crds/'*", "*unexpected keyword argument 'manifest'*", "*No such file*none.yaml*"):
+        result.stdout.fnmatch_lines([text])
+
+
 def test_a_failed_test_tells_what_was_asked(run: Run) -> None:
     result = run(
         """
