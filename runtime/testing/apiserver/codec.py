@@ -7,16 +7,23 @@ import json
 
 import orjson
 
-from runtime.testing.apiserver.errors import StatusError, bad_request, unsupported_media_type
+from runtime.testing.apiserver.errors import StatusError, bad_request, invalid, quote, unsupported_media_type
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.kubeyaml import parse_yaml
 from runtime.testing.apiserver.negotiation import JSON, PROTOBUF, YAML
+from runtime.testing.apiserver.present import go_type
 from runtime.testing.kinds.gosyntax import syntax_error
-from runtime.testing.kinds.model import Kind
+from runtime.testing.kinds.model import FieldError, Kind
 from runtime.types import JSONObject
 
 _ACCEPTED = (JSON, YAML, PROTOBUF)
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+# What the real server calls the sets of types that it can decode, by group where it is not the common one.
+_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_OWN_SCHEMES = {
+    "apiextensions.k8s.io": "pkg/apiserver/apiserver.go:55",
+    "apiregistration.k8s.io": "pkg/apiserver/scheme/scheme.go:28",
+}
 _SUMMARY = 30  # bytes of a body that a refusal shows
 # What the real server says of an object of a custom kind.
 NOT_MARSHALABLE = "does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
@@ -30,19 +37,28 @@ def decode_object(request: Request, kind: Kind) -> JSONObject:
     """The object in the body of a create or update. Raises 400 and 415."""
     what = f"the object provided is unrecognized (must be of type {kind.kind})"
     obj = decode(request.body, media_type(request) or JSON, what, kind)
-    if obj is None and not kind.custom:
+    if obj is None:
         obj = {}  # null leaves a Go value as it was
     if not isinstance(obj, dict):
         raise _no_type(what, request.body, f"{_json_type(obj)} into Go value of type {_TYPE_META}")
     for name in ("apiVersion", "kind"):
         if obj.get(name) is not None and not isinstance(obj[name], str):
             raise _no_type(what, request.body, f"{_json_type(obj[name])} into Go struct field .{name} of type string")
+    if str(obj.get("apiVersion") or "").count("/") > 1:
+        raise bad_request(f"{what}: unexpected GroupVersion string: {obj['apiVersion']} ({_summary(request.body)})")
     if kind.custom and not (obj.get("apiVersion") and obj.get("kind")):
         missing = "apiVersion" if obj.get("kind") else "Kind"
-        shown = request.body.decode("utf-8", "replace")
+        shown = _as_json(request).decode("utf-8", "replace")
         raise bad_request(f"{what}: Object '{missing}' is missing in '{shown}' ({_summary(request.body)})")
-    fill_type(obj, kind)
+    _fill_type(obj, kind)
     return obj
+
+
+def _as_json(request: Request) -> bytes:
+    """The body as Go reads it: YAML is turned into JSON before."""
+    if media_type(request) != YAML:
+        return request.body
+    return orjson.dumps(parse_yaml(request.body), option=orjson.OPT_SORT_KEYS)
 
 
 def _no_type(what: str, body: bytes, why: str) -> StatusError:
@@ -81,6 +97,8 @@ def _from_protobuf(body: bytes, what: str, kind: Kind | None) -> JSONObject:
     try:
         if kind is not None and kind.custom:
             raise protobuf.ProtobufError(f"object *unstructured.Unstructured {NOT_MARSHALABLE}")
+        if kind is not None:
+            _check_convertible(api_version, name, kind)
         return protobuf.decode(api_version, name, envelope.raw)
     except protobuf.ProtobufError as error:
         version, expected = api_version.rpartition("/")[2], kind.kind if kind is not None else name
@@ -92,16 +110,19 @@ def _summary(body: bytes) -> str:
     return f"{shown} ..." if len(body) > _SUMMARY else shown or "<empty>"
 
 
-def fill_type(obj: JSONObject, kind: Kind) -> None:
-    """Check apiVersion and kind; a built-in kind may leave both out. Raises 400."""
-    api_version, name = obj.get("apiVersion"), obj.get("kind")
-    if (api_version and api_version != kind.gvr.api_version) or (name and name != kind.kind):
-        raise bad_request(
-            f"the API version in the data ({api_version}) does not match the expected API version "
-            f"({kind.gvr.api_version})"
-            if api_version != kind.gvr.api_version
-            else f"the kind in the data ({name}) does not match the expected kind ({kind.kind})"
-        )
+def _fill_type(obj: JSONObject, kind: Kind) -> None:
+    """Check apiVersion and kind; a built-in kind may leave both out. Raises 400, and 422 of a custom resource."""
+    api_version, name = obj.get("apiVersion") or kind.gvr.api_version, obj.get("kind") or kind.kind
+    if not kind.custom and (api_version, name) != (kind.gvr.api_version, kind.kind):
+        _check_convertible(api_version, name, kind)
+    if api_version != kind.gvr.api_version:
+        expected = f"does not match the expected API version ({kind.gvr.api_version})"
+        raise bad_request(f"the API version in the data ({api_version}) {expected}")
+    if name != kind.kind:
+        metadata = obj.get("metadata")
+        of = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+        problem = FieldError("FieldValueInvalid", "kind", f"Invalid value: {quote(name)}: must be {kind.kind}")
+        raise invalid(kind.gvr.group, name, of, [problem])
     obj["apiVersion"], obj["kind"] = kind.gvr.api_version, kind.kind
     if obj.get("metadata") is None:
         obj["metadata"] = {}
@@ -110,6 +131,21 @@ def fill_type(obj: JSONObject, kind: Kind) -> None:
             f'{kind.kind} in version "{kind.gvr.version}" cannot be handled as a {kind.kind}: json: cannot unmarshal '
             f"{_json_type(obj['metadata'])} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
         )
+
+
+def _check_convertible(api_version: str, name: str, kind: Kind) -> None:
+    """Refuse an object of another kind, as Go does when it finds no type, or no way from the one to the other."""
+    from runtime.testing.kinds.schemas import is_kind  # reads all schemas
+
+    group, _, version = api_version.rpartition("/")
+    own = _OWN_SCHEMES.get(kind.gvr.group)
+    if not is_kind(group, version, name) or (group != kind.gvr.group if own else group in _OWN_SCHEMES):
+        why = f'no kind "{name}" is registered for version "{api_version}" in scheme "{own or _SCHEME}"'
+    elif name != kind.kind:
+        why = f"converting ({version}.{name}) to ({go_type(kind, kind.kind)[1:]}): unknown conversion"
+    else:
+        return
+    raise bad_request(f'{name} in version "{version}" cannot be handled as a {kind.kind}: {why}')
 
 
 def duplicate_fields(body: bytes) -> tuple[str, ...]:

@@ -184,6 +184,11 @@ def unsupported_media_type(offered: Sequence[str]) -> StatusError:
     return StatusError(415, "UnsupportedMediaType", message)
 
 
+def request_too_large(limit: int) -> StatusError:
+    """:param limit: bytes that a body may have."""
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+
+
 def expired(message: str) -> StatusError:
     return StatusError(410, "Expired", message)
 

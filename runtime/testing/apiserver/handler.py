@@ -22,7 +22,7 @@ from runtime.testing.apiserver.documents import serve_document
 from runtime.testing.apiserver.faults import Asked
 from runtime.testing.apiserver.faults.control import Control, is_control
 from runtime.testing.apiserver.faults.injector import Injector
-from runtime.testing.apiserver.http import Cut, Request, Response, Stream
+from runtime.testing.apiserver.http import MAX_BODY, Cut, Request, Response, Stream
 from runtime.testing.apiserver.options import boolean
 from runtime.testing.apiserver.present import accept
 from runtime.testing.apiserver.routing import Target, parse
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from runtime.testing.apiserver.auditlog import AuditFile
 
 _log = logging.getLogger("runtime.testing.apiserver")
+_ORJSON_TOO_DEEP = "Recursion limit reached"
 
 _OPENID: Mapping[str, tuple[Callable[[ServiceAccountTokens], JSONObject], str]] = {
     "/.well-known/openid-configuration": (ServiceAccountTokens.configuration, "application/json"),
@@ -127,6 +128,8 @@ class Handler:
                 self._gate.authorize(user, request)
             if call.refusal is not None:
                 raise call.refusal
+            if request.too_large and request.method not in ("GET", "HEAD"):
+                raise errors.request_too_large(MAX_BODY)
             assert user is not None
             if call.target is None:
                 return self._non_resource(request)
@@ -134,9 +137,9 @@ class Handler:
             return verbs.serve(request, call.target, call.verb, user)
         except (errors.StatusError, errors.PlainError) as error:
             return refusal(error)
-        except RecursionError:
-            return refusal(errors.bad_request("the body is nested too deeply"))
         except Exception as error:
+            if _too_deep(error):
+                return refusal(errors.bad_request("the body is nested too deeply"))
             _log.exception("%s %s failed inside the server", request.method, request.path)
             return refusal(errors.internal(f"{type(error).__name__}: {error}"))
 
@@ -170,10 +173,13 @@ class Handler:
         response.stream = _then(response.stream, lambda: file.completed(entry, clock.now()))
 
 
+def _too_deep(error: Exception) -> bool:
+    """Whether Python, or orjson, has refused to go down any further."""
+    return isinstance(error, RecursionError) or (isinstance(error, TypeError) and str(error) == _ORJSON_TOO_DEEP)
+
+
 def bad_request(code: int, message: str) -> Response:
     """The answer to bytes that are no request."""
-    if code == 413:
-        return refusal(errors.StatusError(413, "RequestEntityTooLarge", message))
     return refusal(errors.StatusError(code, "BadRequest", message))
 
 

@@ -40,6 +40,10 @@ class BadRequest(Exception):
         self.code = code
 
 
+class _TooLarge(Exception):
+    """A body that is not read any further."""
+
+
 class Disconnected(Exception):
     """The peer has gone, the server is stopping, or the connection is to be closed where it is."""
 
@@ -54,6 +58,7 @@ class Request:
 
     :param repeated: all values of the headers that came in several lines, which ``headers`` joins by commas.
     :param certificate: of the client, verified.
+    :param too_large: the body is longer than :data:`MAX_BODY`: it has not been read, and ``body`` is empty.
     """
 
     method: str
@@ -65,6 +70,7 @@ class Request:
     http_1_0: bool = False
     repeated: dict[str, list[str]] = field(default_factory=dict)
     certificate: PeerCertificate | None = None
+    too_large: bool = False
 
     def header(self, name: str) -> str:
         return self.headers.get(name, "")
@@ -160,7 +166,10 @@ class Connection:
         request.certificate = self._certificate
         if request.headers.get("expect", "").lower() == "100-continue":
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.body = self._read_body(request.headers)
+        try:
+            request.body = self._read_body(request.headers)
+        except _TooLarge:
+            request.too_large, request.keep_alive = True, False
         return request
 
     def write(self, request: Request | None, response: Response) -> bool:
@@ -241,7 +250,7 @@ class Connection:
         if not (text.isascii() and text.isdigit()):
             raise BadRequest(400, f"bad Content-Length {text[:100]!r}")
         if len(text) > _MAX_DIGITS or int(text) > MAX_BODY:
-            raise BadRequest(413, f"Request entity too large: limit is {MAX_BODY}")
+            raise _TooLarge
         return self._take(int(text))
 
     def _read_chunks(self) -> Iterator[bytes]:
@@ -253,7 +262,7 @@ class Connection:
             size = int(size_text, 16)
             total += size
             if total > MAX_BODY:
-                raise BadRequest(413, f"Request entity too large: limit is {MAX_BODY}")
+                raise _TooLarge
             if size == 0:
                 while self._line():
                     pass  # trailers

@@ -190,7 +190,10 @@ class Listener:
         answer = self._handler(request)
         if isinstance(answer, Cut):
             connection.cut(request, answer)
-        return connection.write(request, answer)
+        goes_on = connection.write(request, answer)
+        if request.too_large:
+            connection.drain()
+        return goes_on
 
 
 def _shutdown(sock: socket.socket, how: int = socket.SHUT_RDWR) -> None:

@@ -38,6 +38,18 @@ def resolve(node: Mapping[str, object]) -> Mapping[str, object]:
 
 
 @functools.cache
+def _kinds() -> frozenset[tuple[str, str, str]]:
+    listed = (each.get("x-kubernetes-group-version-kind") for each in definitions().values())
+    entries = (entry for found in listed for entry in cast(list[Mapping[str, str]], found or ()))
+    return frozenset((entry["group"], entry["version"], entry["kind"]) for entry in entries)
+
+
+def is_kind(group: str, version: str, kind: str) -> bool:
+    """Whether there is such a built-in kind, or such a list of one."""
+    return not _kinds().isdisjoint({(group, version, kind), (group, version, kind.removesuffix("List"))})
+
+
+@functools.cache
 def meta_fields() -> frozenset[str]:
     """The fields of ObjectMeta."""
     properties = definitions()["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]["properties"]

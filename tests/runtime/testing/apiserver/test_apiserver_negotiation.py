@@ -13,9 +13,10 @@ import yaml
 
 from runtime.testing import FakeAPIServer
 from runtime.testing.kinds import protobuf
-from runtime.testing.kinds.protobuf.wire import fields
+from runtime.testing.kinds.protobuf.wire import fields, message, text, varint
 from tests.runtime.testing.apiserver.apiserver_helpers import (
     CONFIGMAPS,
+    CRDS,
     MERGE,
     STATEFULSETS,
     WIDGETS,
@@ -221,7 +222,7 @@ def test_a_field_that_is_not_known_is_dropped_in_silence(api: Http) -> None:
             "cannot be handled as a ConfigMap: proto",
         ),
         (CONFIGMAPS, protobuf.encode({"apiVersion": "v1", "kind": "Secret"}), "Secret"),
-        (CONFIGMAPS, protobuf.encode({"apiVersion": "apps/v1", "kind": "Deployment"}), "apps/v1"),
+        (CONFIGMAPS, protobuf.encode({"apiVersion": "apps/v1", "kind": "Deployment"}), "v1.Deployment"),
         (WIDGETS, pack(metadata={"name": "a"}), "does not implement the protobuf marshalling interface"),
     ],
 )
@@ -337,3 +338,162 @@ def test_an_answer_for_human_eyes(api: Http) -> None:
         assert b'\n  "metadata": {\n    "name": "a"' in shown
     assert api.get(f"{CONFIGMAPS}/a?pretty=0", **{"User-Agent": "curl/8.1"}).data == plain
     assert api.get(f"{CONFIGMAPS}/b?pretty=1").data.startswith(b'{\n  "kind": "Status"')
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_too_large_a_body_is_refused_like_any_other_request(api: Http, server: FakeAPIServer, method: str) -> None:
+    """In the form that is accepted, and it is written down."""
+    path = CONFIGMAPS if method == "POST" else f"{CONFIGMAPS}/a"
+    media = MERGE if method == "PATCH" else JSON
+    large = b" " * (3 * 1024 * 1024 + 1)
+
+    answer = api(method, path, large, content_type=media, headers={"Accept": PROTOBUF})
+
+    assert (answer.status, *kind_of(answer)) == (413, PROTOBUF, "Status")
+    assert read(answer)["message"] == "Request entity too large: limit is 3145728"
+    assert answer.closes
+    entry = server.requests[-1]
+    assert (entry.path, entry.code, [entry.id]) == (path, 413, answer.headers["audit-id"])
+    assert api.get("/healthz").data == b"ok"
+
+
+def test_a_body_of_exactly_the_limit_is_read(api: Http) -> None:
+    body = b'{"metadata":{"name":"a"}}'
+
+    assert api.post(CONFIGMAPS, body + b" " * (3 * 1024 * 1024 - len(body))).status == 201
+
+
+def test_what_is_nested_too_deeply_to_be_stored_is_refused(api: Http) -> None:
+    """orjson reads deeper than it writes; and a schema in protobuf nests as deep as its sender likes."""
+    assert api.post(WIDGETS, widget("a")).status == 201
+    deep = b'{"status":{"deep":' + b"[" * 900 + b"]" * 900 + b"}}"
+    inner = b""
+    for _ in range(300):
+        inner = b"\xe2\x01" + varint(len(inner)) + inner  # JSONSchemaProps.not
+    schema = message(4, message(1, inner))
+    envelope = text(1, "apiextensions.k8s.io/v1") + text(2, "CustomResourceDefinition")
+    crd = b"k8s\x00" + message(1, envelope) + message(2, message(2, message(7, schema)))
+
+    for answer in (api.merge(f"{WIDGETS}/a/status", deep), api("POST", CRDS, crd, content_type=PROTOBUF)):
+        assert (answer.status, answer.body["reason"]) == (400, "BadRequest"), answer
+        assert "nested too deeply" in answer.body["message"]
+    assert "status" not in api.get(f"{WIDGETS}/a").body
+
+
+LEGACY = 'in scheme "pkg/api/legacyscheme/scheme.go:30"'
+AUTOSCALERS = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+
+
+@pytest.mark.parametrize(
+    ("path", "api_version", "kind", "message"),
+    [
+        (
+            CONFIGMAPS,
+            None,
+            "Secret",
+            (
+                'Secret in version "v1" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): '
+                "unknown conversion"
+            ),
+        ),
+        (
+            STATEFULSETS,
+            "apps/v1",
+            "Deployment",
+            (
+                'Deployment in version "v1" cannot be handled as a StatefulSet: converting (v1.Deployment) to '
+                "(apps.StatefulSet): unknown conversion"
+            ),
+        ),
+        (
+            CONFIGMAPS,
+            "v1",
+            "ConfigMapList",
+            (
+                'ConfigMapList in version "v1" cannot be handled as a ConfigMap: converting (v1.ConfigMapList) to '
+                "(core.ConfigMap): unknown conversion"
+            ),
+        ),
+        (
+            STATEFULSETS,
+            "v1",
+            None,
+            (
+                'StatefulSet in version "v1" cannot be handled as a StatefulSet: no kind "StatefulSet" is registered '
+                f'for version "v1" {LEGACY}'
+            ),
+        ),
+        (
+            CONFIGMAPS,
+            "v1",
+            "configmap",
+            (
+                'configmap in version "v1" cannot be handled as a ConfigMap: no kind "configmap" is registered for '
+                f'version "v1" {LEGACY}'
+            ),
+        ),
+        (
+            CRDS,
+            "v1",
+            "Pod",
+            (
+                'Pod in version "v1" cannot be handled as a CustomResourceDefinition: no kind "Pod" is registered for '
+                'version "v1" in scheme "pkg/apiserver/apiserver.go:55"'
+            ),
+        ),
+        (
+            AUTOSCALERS,
+            "autoscaling/v1",
+            "HorizontalPodAutoscaler",
+            "the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)",
+        ),
+        (
+            WIDGETS,
+            "example.com/v2",
+            "Widget",
+            "the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)",
+        ),
+    ],
+)
+def test_an_object_of_another_kind_is_refused_in_the_words_of_go(
+    api: Http, path: str, api_version: str | None, kind: str | None, message: str
+) -> None:
+    body = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}}
+
+    for method, where in (("POST", path), ("PUT", f"{path}/a")):
+        answer = api(method, where, {name: value for name, value in body.items() if value})
+        assert (answer.status, answer.body["reason"], answer.body["message"]) == (400, "BadRequest", message)
+    if path == CONFIGMAPS and kind == "Secret":
+        answer = api("POST", path, protobuf.encode({"apiVersion": "v1", "kind": "Secret"}), content_type=PROTOBUF)
+        assert answer.body["message"] == message
+
+
+def test_a_custom_resource_of_another_kind_is_invalid(api: Http) -> None:
+    answer = api.post(WIDGETS, {**widget("a"), "kind": "Gadget"})
+
+    assert (answer.status, answer.body["reason"]) == (422, "Invalid")
+    assert answer.body["message"] == (
+        'Gadget.example.com "a" is invalid: kind: Invalid value: "Gadget": must be Widget'
+    )
+    assert answer.body["details"]["kind"] == "Gadget"
+
+
+def test_a_group_and_version_has_one_slash(api: Http) -> None:
+    answer = api.post(CONFIGMAPS, b'{"apiVersion":"a/b/c"}')
+
+    assert answer.status == 400
+    assert answer.body["message"] == (
+        "the object provided is unrecognized (must be of type ConfigMap): unexpected GroupVersion string: a/b/c "
+        '({"apiVersion":"a/b/c"})'
+    )
+
+
+@pytest.mark.parametrize(("media", "body"), [(JSON, b"null"), (YAML, b""), (YAML, b"# nothing\n")])
+def test_nothing_is_an_object_without_fields(api: Http, media: str, body: bytes) -> None:
+    built_in = api("POST", CONFIGMAPS, body, content_type=media)
+    custom = api("POST", WIDGETS, body, content_type=media)
+
+    assert (built_in.status, built_in.body["reason"]) == (422, "Invalid")
+    assert built_in.body["details"]["causes"][0]["field"] == "metadata.name"
+    assert custom.status == 400
+    assert "Object 'Kind' is missing in 'null' (" in custom.body["message"]
