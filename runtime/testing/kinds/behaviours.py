@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from runtime.testing.kinds.rows import Row
 from runtime.testing.kinds.services import ServiceAddresses
 from runtime.types import JSONObject
 
+_log = logging.getLogger("runtime.testing.apiserver")
 Make = Callable[[BuiltinBehaviour, ServiceAddresses], BuiltinBehaviour]
 
 
@@ -108,6 +110,24 @@ def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> Builtin
 
 
 _METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+
+
+def _tell_unused(obj: JSONObject) -> None:
+    """In the log, for a header would be one that no real server sends."""
+    kind, name = obj.get("kind"), (obj.get("metadata") or {}).get("name")
+    _log.warning("%s %s is stored, but this server asks no webhook and applies no admission policy", kind, name)
+
+
+_WEBHOOKS = _with(cluster_defaults.default_webhooks, cluster.validate_webhooks, on_create=_tell_unused, whole=True)
+_POLICY = _with(
+    cluster_defaults.default_admission_policy,
+    cluster.validate_admission_policy,
+    on_create=_tell_unused,
+    status_keeps=_METADATA,
+)
+_POLICY_BINDING = _with(
+    cluster_defaults.default_admission_binding, cluster.validate_admission_binding, on_create=_tell_unused
+)
 _TEMPLATE = warnings.warn_of_template("spec.template")
 _KINDS: dict[str, Make] = {
     "Pod": _with(
@@ -133,35 +153,62 @@ _KINDS: dict[str, Make] = {
         other_defaults.default_claim, others.validate_claim, on_create=other_defaults.create_claim
     ),
     "PersistentVolume": _with(
-        other_defaults.default_volume, cluster.validate_volume, on_create=other_defaults.create_volume
+        other_defaults.default_volume,
+        cluster.validate_volume,
+        on_create=other_defaults.create_volume,
     ),
     "ReplicationController": _with(
         workload_defaults.default_replication_controller,
         workloads.validate_replication_controller,
         _TEMPLATE,
+        warnings.warn_of_name,
+        sub_checks={"status": (workloads.validate_replica_set_status,)},
     ),
-    "PodTemplate": _with(lambda obj: pod_defaults.default_template(obj.get("template")), whole=True),
+    "PodTemplate": _with(
+        lambda obj: pod_defaults.default_template(obj.get("template")),
+        workloads.validate_pod_template,
+        warnings.warn_of_template("template"),
+        whole=True,
+    ),
     "StatefulSet": _with(
         workload_defaults.default_stateful_set,
         workloads.validate_stateful_set,
-        workloads.validate_stateful_status,
         _TEMPLATE,
+        sub_checks={"status": (workloads.validate_stateful_status,)},
     ),
     "Deployment": _with(
-        workload_defaults.default_deployment, workloads.validate_deployment, _TEMPLATE, status_keeps=("labels",)
+        workload_defaults.default_deployment,
+        workloads.validate_deployment,
+        _TEMPLATE,
+        warnings.warn_of_name,
+        sub_checks={"status": (workloads.validate_deployment_status,)},
+        status_keeps=("labels",),
     ),
-    "ReplicaSet": _with(workload_defaults.default_replica_set, workloads.validate_replica_set, _TEMPLATE),
-    "DaemonSet": _with(workload_defaults.default_daemon_set, workloads.validate_daemon_set, _TEMPLATE),
+    "ReplicaSet": _with(
+        workload_defaults.default_replica_set,
+        workloads.validate_replica_set,
+        _TEMPLATE,
+        warnings.warn_of_name,
+        sub_checks={"status": (workloads.validate_replica_set_status,)},
+    ),
+    "DaemonSet": _with(
+        workload_defaults.default_daemon_set,
+        workloads.validate_daemon_set,
+        _TEMPLATE,
+        sub_checks={"status": (workloads.validate_daemon_status,)},
+    ),
     "Job": _with(
         workload_defaults.default_job,
         workloads.validate_job,
         _TEMPLATE,
+        warnings.warn_of_name,
         on_create=workload_defaults.select_job,
     ),
     "CronJob": _with(
         workload_defaults.default_cron_job,
         workloads.validate_cron_job,
         warnings.warn_of_template("spec.jobTemplate.spec.template"),
+        warnings.warn_of_name,
     ),
     "PodDisruptionBudget": _with(None, workloads.validate_disruption_budget),
     "Lease": _with(None, others.validate_lease),
@@ -171,7 +218,7 @@ _KINDS: dict[str, Make] = {
     "ClusterRoleBinding": _with(other_defaults.default_binding, rbac.validate_binding),
     "StorageClass": _with(other_defaults.default_storage_class, cluster.validate_storage_class),
     "ControllerRevision": _with(None, cluster.validate_revision),
-    "Ingress": _with(None, networks.validate_ingress),
+    "Ingress": _with(None, networks.validate_ingress, warnings.warn_of_ingress),
     "IPAddress": _with(None, networks.validate_ip_address),
     "ResourceQuota": _with(None, cluster.validate_quota),
     "VolumeAttributesClass": _with(
@@ -182,21 +229,15 @@ _KINDS: dict[str, Make] = {
     "HorizontalPodAutoscaler": _with(cluster_defaults.default_autoscaler, cluster.validate_autoscaler),
     "NetworkPolicy": _with(cluster_defaults.default_network_policy, networks.validate_network_policy),
     "IngressClass": _with(cluster_defaults.default_ingress_class, networks.validate_ingress_class),
-    "Node": _with(cluster_defaults.default_node, cluster.validate_node),
+    "Node": _with(cluster_defaults.default_node, cluster.validate_node, on_create=cluster_defaults.taint_node),
     "LimitRange": _with(cluster_defaults.default_limit_range, cluster.validate_limit_range),
     "PriorityClass": _with(other_defaults.default_priority_class, cluster.validate_priority_class, whole=True),
-    "MutatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, cluster.validate_webhooks, whole=True),
-    "ValidatingWebhookConfiguration": _with(cluster_defaults.default_webhooks, cluster.validate_webhooks, whole=True),
-    "MutatingAdmissionPolicy": _with(cluster_defaults.default_admission_policy, cluster.validate_admission_policy),
-    "MutatingAdmissionPolicyBinding": _with(
-        cluster_defaults.default_admission_binding, cluster.validate_admission_binding
-    ),
-    "ValidatingAdmissionPolicy": _with(
-        cluster_defaults.default_admission_policy, cluster.validate_admission_policy, status_keeps=_METADATA
-    ),
-    "ValidatingAdmissionPolicyBinding": _with(
-        cluster_defaults.default_admission_binding, cluster.validate_admission_binding
-    ),
+    "MutatingWebhookConfiguration": _WEBHOOKS,
+    "ValidatingWebhookConfiguration": _WEBHOOKS,
+    "MutatingAdmissionPolicy": _POLICY,
+    "MutatingAdmissionPolicyBinding": _POLICY_BINDING,
+    "ValidatingAdmissionPolicy": _POLICY,
+    "ValidatingAdmissionPolicyBinding": _POLICY_BINDING,
     "APIService": _with(cluster_defaults.default_api_service, cluster.validate_api_service, status_keeps=_METADATA),
     "FlowSchema": _with(
         cluster_defaults.default_flow_schema,

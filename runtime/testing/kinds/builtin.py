@@ -10,17 +10,9 @@ from runtime.testing.kinds.rows import EVENT_FIELDS, POD_FIELDS, ROWS, Row
 from runtime.testing.kinds.schemas import REF, resolve
 from runtime.types import GVR, JSONObject
 
-_NO_WEBHOOKS = "this server keeps webhook configurations, but calls no webhook"
-_NO_POLICIES = "this server keeps admission policies, but applies none"
 _WARNINGS = {
     "ComponentStatus": "v1 ComponentStatus is deprecated in v1.19+",
     "Endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
-    "MutatingWebhookConfiguration": _NO_WEBHOOKS,
-    "ValidatingWebhookConfiguration": _NO_WEBHOOKS,
-    "MutatingAdmissionPolicy": _NO_POLICIES,
-    "MutatingAdmissionPolicyBinding": _NO_POLICIES,
-    "ValidatingAdmissionPolicy": _NO_POLICIES,
-    "ValidatingAdmissionPolicyBinding": _NO_POLICIES,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from runtime.testing.kinds import errors, names
@@ -169,12 +169,62 @@ def _amounts(amounts: Mapping[str, object], path: str, *, positive: bool = False
     return found
 
 
+_PODS_ONLY: Final = frozenset({"pods"})
+_COMPUTE: Final = frozenset(
+    {"cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"},
+)
+_COUNTED: Final = frozenset(
+    {
+        *("pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps"),
+        *("persistentvolumeclaims", "services.nodeports", "services.loadbalancers"),
+    }
+)
+_QUOTAS: Final = (
+    _COMPUTE
+    | _COUNTED
+    | {"ephemeral-storage", "requests.storage", "requests.ephemeral-storage", "limits.ephemeral-storage"}
+)
+# Which resources a scope can be applied to; of those that are no standard ones, nobody asks.
+_SCOPES: Final[Mapping[str, frozenset[str]]] = {
+    "BestEffort": _PODS_ONLY,
+    "CrossNamespacePodAffinity": _PODS_ONLY | _COMPUTE,
+    "NotBestEffort": _PODS_ONLY | _COMPUTE,
+    "NotTerminating": _PODS_ONLY | _COMPUTE,
+    "PriorityClass": _PODS_ONLY | _COMPUTE,
+    "Terminating": _PODS_ONLY | _COMPUTE,
+    "VolumeAttributesClass": frozenset({"persistentvolumeclaims", "requests.storage"}),
+}
+_CONFLICTS: Final = ({"BestEffort", "NotBestEffort"}, {"Terminating", "NotTerminating"})
+
+
 def validate_quota(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    found = _amounts(spec.get("hard") or {}, "spec.hard")
+    hard = spec.get("hard") or {}
+    found: list[FieldError] = []
+    for name, amount in sorted(hard.items()):
+        where = f"spec.hard[{name}]"
+        found += [errors.invalid(where, name, problem) for problem in names.bad_qualified_name(name)]
+        if "/" not in name and name not in _QUOTAS and not name.removeprefix("requests.").startswith("hugepages-"):
+            found.append(errors.invalid(where, name, "must be a standard resource for quota"))
+        found += _amounts({name: amount}, "spec.hard")
+        if name in _COUNTED and parse_quantity(str(amount)).denominator != 1:
+            found.append(errors.invalid(where, str(amount), "must be an integer"))
+    found += _scopes(spec.get("scopes") or [], sorted(set(hard) & _QUOTAS))
     if old is not None and (spec.get("scopes") or []) != ((old.get("spec") or {}).get("scopes") or []):
         found.append(errors.invalid("spec.scopes", spec.get("scopes") or [], common.IMMUTABLE))
     return found
+
+
+def _scopes(scopes: Sequence[str], standard: Sequence[str]) -> list[FieldError]:
+    details: list[str] = []
+    for scope in scopes:
+        if scope not in _SCOPES:
+            details.append("unsupported scope")
+        details += [
+            "unsupported scope applied to resource" for name in standard if name not in _SCOPES.get(scope, _QUOTAS)
+        ]
+    details += ["conflicting scopes" for pair in _CONFLICTS if pair <= set(scopes)]
+    return [errors.invalid("spec.scopes", scopes, detail) for detail in details]
 
 
 def validate_limit_range(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
@@ -197,18 +247,42 @@ def validate_limit_range(obj: JSONObject, old: JSONObject | None) -> list[FieldE
     return found
 
 
+# What must not be above what, where that is told, and of which of the two.
+_BOUNDS: Final = (
+    ("min", "max", "min", "min value {} is greater than max value {}"),
+    ("min", "defaultRequest", "defaultRequest", "min value {} is greater than default request value {}"),
+    ("defaultRequest", "max", "defaultRequest", "default request value {} is greater than max value {}"),
+    ("defaultRequest", "default", "defaultRequest", "default request value {} is greater than default limit value {}"),
+    ("min", "default", "default", "min value {} is greater than default value {}"),
+    ("default", "max", "default", "default value {} is greater than max value {}"),
+)
+
+
 def _bounds(limit: JSONMapping, path: str) -> list[FieldError]:
     """min <= defaultRequest <= default <= max, of each resource."""
-    order = ("min", "defaultRequest", "default", "max")
     found: list[FieldError] = []
-    for name in sorted({name for field in order for name in limit.get(field) or ()}):
-        given = [(field, str(limit[field][name])) for field in order if name in (limit.get(field) or {})]
-        for (low, less), (high, more) in ((a, b) for i, a in enumerate(given) for b in given[i + 1 :]):
-            if parse_quantity(less) > parse_quantity(more):
-                words = {"defaultRequest": "default request", "default": "default"}
-                first, second = words.get(low, low), words.get(high, high)
-                detail = f"{first} value {less} is greater than {second} value {more}"
-                found.append(errors.invalid(f"{path}.{low}[{name}]", less, detail))
+    fields = ("min", "defaultRequest", "default", "max", "maxLimitRequestRatio")
+    for name in sorted({name for field in fields for name in limit.get(field) or ()}):
+        given = {field: str(limit[field][name]) for field in fields if name in (limit.get(field) or {})}
+        for low, high, told, detail in _BOUNDS:
+            if low in given and high in given and parse_quantity(given[low]) > parse_quantity(given[high]):
+                text = detail.format(given[low], given[high])
+                found.append(errors.invalid(f"{path}.{told}[{name}]", given[low], text))
+        found += _ratio(given, f"{path}.maxLimitRequestRatio[{name}]")
+    return found
+
+
+def _ratio(given: Mapping[str, str], path: str) -> list[FieldError]:
+    """How far above its request a limit may be: not closer than the request, nor further than max is from min."""
+    ratio, least, most = (given.get(field) for field in ("maxLimitRequestRatio", "min", "max"))
+    if ratio is None:
+        return []
+    found = [errors.invalid(path, ratio, f"ratio {ratio} is less than 1")] if parse_quantity(ratio) < 1 else []
+    if least is not None and most is not None and parse_quantity(least) > 0:
+        bound = parse_quantity(most) / parse_quantity(least)
+        if parse_quantity(ratio) > bound:
+            detail = f"ratio {ratio} is greater than max/min = {float(bound):f}"
+            found.append(errors.invalid(path, ratio, detail))
     return found
 
 

@@ -69,8 +69,8 @@ def _http_path(given: JSONMapping, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     kind, place = given.get("pathType"), given.get("path") or ""
     if kind is None:
-        found.append(errors.required(f"{path}.pathType", "pathType must be specified"))
-    elif kind not in _PATH_TYPES:
+        return [errors.required(f"{path}.pathType", "pathType must be specified")]
+    if kind not in _PATH_TYPES:
         found.append(errors.not_supported(f"{path}.pathType", kind, _PATH_TYPES))
     elif kind == "ImplementationSpecific":
         if place and not place.startswith("/"):
@@ -100,22 +100,21 @@ def _backend(backend: JSONMapping, path: str) -> list[FieldError]:
         found += [errors.required(f"{path}.resource.{each}") for each in ("kind", "name") if not resource.get(each)]
         return found
     if service is None:
-        return [errors.required(path, "backend must be specified")]
+        return [errors.invalid(path, "", "resource or service backend is required")]
     name, port = str(service.get("name") or ""), service.get("port") or {}
     if not name:
         found.append(errors.required(f"{path}.service.name"))
     else:
-        problems = names.bad_label_1035(name)
-        found += [errors.invalid(f"{path}.service.name", name, problem) for problem in problems]
+        found += [errors.invalid(f"{path}.service.name", name, problem) for problem in names.bad_label(name)]
     where = f"{path}.service.port"
     if port.get("name") and port.get("number"):
-        found.append(errors.invalid(where, "", "cannot set both port name & port number"))
+        found.append(errors.invalid(path, "", "cannot set both port name & port number"))
     elif port.get("name"):
         found += common.port_name(port["name"], f"{where}.name")
     elif port.get("number"):
         found += common.port_number(port["number"], f"{where}.number")
     else:
-        found.append(errors.required(where, "port name or number is required"))
+        found.append(errors.required(path, "port name or number is required"))
     return found
 
 

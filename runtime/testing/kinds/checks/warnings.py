@@ -26,6 +26,7 @@ _ANNOTATIONS: Final = {
     "security.alpha.kubernetes.io/sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
     "security.alpha.kubernetes.io/unsafe-sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
 }
+_CLASS: Final = "kubernetes.io/ingress.class"
 _LABELS: Final = {
     "beta.kubernetes.io/arch": "kubernetes.io/arch",
     "beta.kubernetes.io/os": "kubernetes.io/os",
@@ -48,6 +49,26 @@ def warn_of_pod(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
             f"a DNS label is recommended: [{' '.join(problems)}]"
         )
     return [errors.warning(each) for each in (*found, *_of_template(obj, ""))]
+
+
+def warn_of_name(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    """The name of a workload becomes part of what its Pods are called."""
+    problems = names.bad_label(str((obj.get("metadata") or {}).get("name") or "")) if old is None else []
+    if not problems:
+        return []
+    text = (
+        "this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended"
+    )
+    return [errors.warning(f"metadata.name: {text}: [{' '.join(problems)}]")]
+
+
+def warn_of_ingress(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    """An annotation that a field took the place of."""
+    annotations = (obj.get("metadata") or {}).get("annotations") or {}
+    if old is not None or _CLASS not in annotations or (obj.get("spec") or {}).get("ingressClassName") is not None:
+        return []
+    text = f"annotation {gojson.quoted(_CLASS)} is deprecated, please use 'spec.ingressClassName' instead"
+    return [errors.warning(text)]
 
 
 def warn_of_template(path: str) -> Checker:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import re
 import zoneinfo
+from collections.abc import Sequence
 from typing import Final
 
 from runtime.testing.kinds import errors
 from runtime.testing.kinds.checks import common
 from runtime.testing.kinds.checks.pods import check_template
+from runtime.testing.kinds.defaults.workloads import job_labels
 from runtime.testing.kinds.model import FieldError
 from runtime.types import JSONMapping, JSONObject
 
@@ -27,21 +29,25 @@ _STATEFUL_UPDATE: Final = (
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
 )
 _MISMATCH: Final = "`selector` does not match template `labels`"
+_MAX_CRON_JOB_NAME: Final = 52  # 11 fewer than a label: the names of its Jobs are longer
 
 
-def _check_selector(spec: JSONMapping, what: str) -> list[FieldError]:
-    """The selector has to be there, not empty, and select the template's Pods."""
+def _check_selector(spec: JSONMapping, what: str, *, needed: bool = True) -> list[FieldError]:
+    """The selector has to be there, not empty, and select the template's Pods. None selects nothing, an empty one all.
+
+    :param needed: whether one that is not there is told, beside that it does not select the Pods.
+    """
     found: list[FieldError] = []
     selector = spec.get("selector")
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    if selector is None:
+    if selector is None and needed:
         found.append(errors.required("spec.selector"))
-    else:
+    elif selector is not None:
         found += common.label_selector(selector, "spec.selector")
         if common.is_empty_selector(selector):
             detail = f"empty selector is invalid for {what}"
             found.append(errors.invalid("spec.selector", selector, detail))
-    if selector is None or not common.selects(selector, labels) or common.is_empty_selector(selector):
+    if selector is None or not common.selects(selector, labels):
         found.append(errors.invalid("spec.template.metadata.labels", labels, _MISMATCH))
     return found
 
@@ -100,24 +106,59 @@ def _check_stateful_update(spec: JSONMapping, old: JSONMapping) -> list[FieldErr
     return [] if kept == before else [errors.forbidden("spec", _STATEFUL_UPDATE)]
 
 
-def validate_stateful_status(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    """Counts are not negative, and none is above the number of replicas."""
-    del old
-    status = obj.get("status") or {}
-    found: list[FieldError] = []
-    counts = ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
-    for field in ("replicas", *counts):
-        found += common.not_negative(status.get(field), f"status.{field}")
-    if "observedGeneration" in status:
-        found += common.not_negative(status["observedGeneration"], "status.observedGeneration")
-    for field in counts:
-        if status.get(field, 0) > status.get("replicas", 0):
-            detail = "cannot be greater than status.replicas"
-            found.append(errors.invalid(f"status.{field}", status.get(field, 0), detail))
-    if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
-        detail = "cannot be greater than status.readyReplicas"
-        found.append(errors.invalid("status.availableReplicas", status["availableReplicas"], detail))
-    return found
+def status_counts(counts: Sequence[str], within: Sequence[str] = (), available: str = "") -> common.Checker:
+    """A check of a status.
+
+    :param counts: what is not negative.
+    :param within: of these, what is not above ``replicas``.
+    :param available: of these, what is not above ``readyReplicas`` either.
+    """
+
+    def check(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+        del old
+        status = obj.get("status") or {}
+        found = [error for field in counts for error in common.not_negative(status.get(field), f"status.{field}")]
+        for field in within:
+            if status.get(field, 0) > status.get("replicas", 0):
+                found.append(
+                    errors.invalid(f"status.{field}", status.get(field, 0), "cannot be greater than status.replicas")
+                )
+        if available and status.get(available, 0) > status.get("readyReplicas", 0):
+            found.append(
+                errors.invalid(f"status.{available}", status.get(available, 0), "cannot be greater than readyReplicas")
+            )
+        return found
+
+    return check
+
+
+validate_stateful_status = status_counts(
+    *(
+        ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "observedGeneration"),
+        ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"),
+        "availableReplicas",
+    )
+)
+validate_deployment_status = status_counts(
+    *(
+        ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas"),
+        ("updatedReplicas", "readyReplicas", "availableReplicas"),
+        "availableReplicas",
+    )
+)
+validate_replica_set_status = status_counts(
+    *(
+        ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"),
+        ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"),
+        "availableReplicas",
+    )
+)
+validate_daemon_status = status_counts(
+    (
+        *("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"),
+        *("observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable"),
+    )
+)
 
 
 def validate_deployment(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
@@ -191,14 +232,12 @@ def validate_replication_controller(obj: JSONObject, old: JSONObject | None) -> 
 
 def validate_daemon_set(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    found = _check_selector(spec, "daemonset")
+    found = _check_selector(spec, "daemonset", needed=False)
     found += check_template(spec.get("template"), "spec.template")
-    if ((spec.get("template") or {}).get("spec") or {}).get("activeDeadlineSeconds") is not None:
-        detail = "activeDeadlineSeconds in DaemonSet is not Supported"
-        found.append(errors.invalid("spec.template.spec.activeDeadlineSeconds", None, detail))
-    for field in ("minReadySeconds", "revisionHistoryLimit"):
-        found += common.not_negative(spec.get(field), f"spec.{field}")
+    found += _no_deadline(spec, "DaemonSet")
+    found += common.not_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
     found += _check_daemon_strategy(spec.get("updateStrategy") or {})
+    found += common.not_negative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
     return found + _immutable(obj, old, "selector")
 
 
@@ -213,8 +252,7 @@ def _check_daemon_strategy(strategy: JSONMapping) -> list[FieldError]:
     found = _count_or_percent(unavailable, f"{where}.maxUnavailable")
     found += _count_or_percent(surge, f"{where}.maxSurge")
     if _is_zero(unavailable) and _is_zero(surge):
-        detail = "cannot be 0 when maxSurge is 0"
-        found.append(errors.invalid(f"{where}.maxUnavailable", unavailable, detail))
+        found.append(errors.required(f"{where}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
     elif not _is_zero(unavailable) and not _is_zero(surge):
         detail = "may not be set when maxUnavailable is non-zero"
         found.append(errors.invalid(f"{where}.maxSurge", surge, detail))
@@ -223,11 +261,25 @@ def _check_daemon_strategy(strategy: JSONMapping) -> list[FieldError]:
 
 def validate_job(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    found = _check_job_spec(spec, "spec")
-    if old is None:
-        found += _check_job_selector(obj)
-    else:
-        found += _check_job_update(obj, old)
+    if old is not None:
+        return _check_job_spec(spec, "spec") + _check_job_update(obj, old)
+    return _check_generated(obj) + _check_job_spec(spec, "spec") + _check_job_selector(obj)
+
+
+def _check_generated(obj: JSONMapping) -> list[FieldError]:
+    """What is made for a new Job was not given in another way, unless it selects its Pods itself."""
+    spec, metadata = obj["spec"], obj.get("metadata") or {}
+    if spec.get("manualSelector") or spec.get("selector") is None:
+        return []
+    expected = job_labels(metadata)
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    found = [
+        errors.invalid(f"spec.template.metadata.labels[{key}]", labels, f"must be '{value}'")
+        for key, value in expected.items()
+        if labels.get(key) != value
+    ]
+    if not common.selects(spec["selector"], expected):
+        found.append(errors.invalid("spec.selector", spec["selector"], "`selector` not auto-generated"))
     return found
 
 
@@ -249,10 +301,11 @@ def _check_job_spec(spec: JSONMapping, path: str) -> list[FieldError]:
     template = spec.get("template")
     found += check_template(template, f"{path}.template", restart=None)
     policy = ((template or {}).get("spec") or {}).get("restartPolicy")
-    if policy not in ("OnFailure", "Never"):
-        where = f"{path}.template.spec.restartPolicy"
-        found = [each for each in found if each.field != where]
+    where = f"{path}.template.spec.restartPolicy"
+    if policy in (None, "Always"):
         found.append(errors.required(where, 'valid values: "OnFailure", "Never"'))
+    elif policy not in ("OnFailure", "Never"):
+        found.append(errors.not_supported(where, policy, ("OnFailure", "Never")))
     return found
 
 
@@ -294,10 +347,17 @@ def _fixed_template(obj: JSONMapping, *, free: bool) -> object:
     return template
 
 
-def validate_cron_job(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+def validate_pod_template(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     del old
+    return check_template(obj.get("template"), "template", restart=None)
+
+
+def validate_cron_job(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
+    name = str((obj.get("metadata") or {}).get("name") or "")
     found: list[FieldError] = []
+    if old is None and len(name) > _MAX_CRON_JOB_NAME:
+        found.append(errors.invalid("metadata.name", name, f"must be no more than {_MAX_CRON_JOB_NAME} characters"))
     if not spec.get("schedule"):
         found.append(errors.required("spec.schedule"))
     else:
@@ -310,7 +370,13 @@ def validate_cron_job(obj: JSONObject, old: JSONObject | None) -> list[FieldErro
         found += common.not_negative(spec.get(field), f"spec.{field}")
     found += common.one_of(spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"), "spec.concurrencyPolicy")
     job = {"completionMode": "NonIndexed", **((spec.get("jobTemplate") or {}).get("spec") or {})}
-    return found + _check_job_spec(job, "spec.jobTemplate.spec")
+    found += _check_job_spec(job, "spec.jobTemplate.spec")
+    if job.get("selector") is not None:
+        detail = "`selector` will be auto-generated"
+        found.append(errors.invalid("spec.jobTemplate.spec.selector", job["selector"], detail))
+    if job.get("manualSelector"):
+        found.append(errors.not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false")))
+    return found
 
 
 _SCHEDULES: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")

@@ -22,6 +22,7 @@ _SCALE_DOWN: Final[JSONObject] = {
     "selectPolicy": "Max",
     "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
 }
+_NOT_READY: Final = "node.kubernetes.io/not-ready"
 _LIMITED: Final = {"nominalConcurrencyShares": 30, "lendablePercent": 0}
 _EXEMPT: Final = {"nominalConcurrencyShares": 0, "lendablePercent": 0}
 _QUEUING: Final = {"handSize": 8, "queues": 64, "queueLengthLimit": 50}
@@ -59,6 +60,13 @@ def default_node(obj: JSONObject) -> None:
     status = obj["status"]
     if status.get("capacity") and "allocatable" not in status:
         status["allocatable"] = dict(status["capacity"])
+
+
+def taint_node(obj: JSONObject) -> None:
+    """A new Node has to show that it is ready before Pods come to it (admission plugin TaintNodesByCondition)."""
+    taints = obj.setdefault("spec", {}).setdefault("taints", [])
+    if not any(each.get("key") == _NOT_READY and each.get("effect") == "NoSchedule" for each in taints):
+        taints.append({"key": _NOT_READY, "effect": "NoSchedule"})
 
 
 def default_limit_range(obj: JSONObject) -> None:

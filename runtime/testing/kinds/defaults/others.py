@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Final
 
+from runtime.testing.kinds.defaults.pods import default_source
 from runtime.types import JSONObject
 
 RBAC: Final = "rbac.authorization.k8s.io"
@@ -37,10 +38,11 @@ def default_volume(obj: JSONObject) -> None:
     if isinstance(spec, dict):
         spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
         spec.setdefault("volumeMode", "Filesystem")
+        default_source(spec)
 
 
 def create_volume(obj: JSONObject) -> None:
-    obj["status"] = {"phase": "Pending"}
+    obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": obj["metadata"].get("creationTimestamp")}
     _add_finalizer(obj, PV_FINALIZER)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Final
 
@@ -15,6 +15,13 @@ _TAG = re.compile(r":[\w][\w.-]{0,127}$", re.ASCII)
 _MODE: Final = 0o644
 _MODE_SOURCES: Final = ("secret", "configMap", "downwardAPI", "projected")
 _TOLERATED: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_SOURCES: Final[Mapping[str, JSONMapping]] = {
+    "azureDisk": {"cachingMode": "ReadWrite", "fsType": "ext4", "kind": "Shared", "readOnly": False},
+    "hostPath": {"type": ""},
+    "iscsi": {"iscsiInterface": "default"},
+    "rbd": {"keyring": "/etc/ceph/keyring", "pool": "rbd", "user": "admin"},
+    "scaleIO": {"fsType": "xfs", "storageMode": "ThinProvisioned"},
+}
 # Fields of a volume that are no source of it.
 _VOLUME_FIELDS: Final = frozenset({"name"})
 
@@ -189,12 +196,19 @@ def _default_volume(volume: JSONObject) -> None:
     image = volume.get("image")
     if image is not None:
         image.setdefault("pullPolicy", _pull_policy(str(image.get("reference") or "")))
-    if isinstance(volume.get("hostPath"), dict):
-        volume["hostPath"].setdefault("type", "")
+    default_source(volume)
     claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate") or {}
     if isinstance(claim.get("spec"), dict):
         claim["spec"].setdefault("volumeMode", "Filesystem")
     _default_projections(volume)
+
+
+def default_source(volume: JSONMapping) -> None:
+    """What a volume of a Pod and a PersistentVolume have in common."""
+    for kind, values in _SOURCES.items():
+        if isinstance(volume.get(kind), dict):
+            for field, value in values.items():
+                volume[kind].setdefault(field, value)
 
 
 def _default_projections(volume: JSONMapping) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from runtime.testing.kinds.defaults.pods import default_template
-from runtime.types import JSONObject
+from runtime.types import JSONMapping, JSONObject
+
+_CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
 
 
 def _spec(obj: JSONObject) -> JSONObject:
@@ -95,7 +100,7 @@ def default_job(obj: JSONObject) -> None:
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     metadata = obj.get("metadata")
     if labels and isinstance(metadata, dict) and not metadata.get("labels"):
-        metadata["labels"] = dict(labels)
+        metadata["labels"] = labels  # the same dict: what a new Job's template gets besides, the Job gets
 
 
 def default_cron_job(obj: JSONObject) -> None:
@@ -109,14 +114,32 @@ def default_cron_job(obj: JSONObject) -> None:
         default_template(template.get("template"))
 
 
+def job_labels(metadata: JSONMapping) -> dict[str, str]:
+    """The labels by which a Job's Pods are known."""
+    uid, name = str(metadata.get("uid") or ""), str(metadata.get("name") or "")
+    return {
+        "controller-uid": uid,
+        "job-name": name,
+        _CONTROLLER_UID: uid,
+        "batch.kubernetes.io/job-name": name,
+    }
+
+
 def select_job(obj: JSONObject) -> None:
     """A new Job selects its Pods by its own uid, unless it says it selects them itself."""
     spec, metadata = obj.setdefault("spec", {}), obj["metadata"]
     if spec.get("manualSelector"):
         return
-    uid = str(metadata.get("uid", ""))
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
-    labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
-    for prefix in ("", "batch.kubernetes.io/"):
-        labels[f"{prefix}controller-uid"] = uid
-        labels[f"{prefix}job-name"] = metadata.get("name", "")
+    generated = job_labels(metadata)
+    if spec.get("selector") is None:
+        spec["selector"] = {}
+    _fill_labels(spec["selector"], "matchLabels", {_CONTROLLER_UID: generated[_CONTROLLER_UID]})
+    template = spec.setdefault("template", {}).setdefault("metadata", {})
+    shared = not metadata.get("labels") or metadata["labels"] is template.get("labels")
+    _fill_labels(template, "labels", generated)
+    if shared:
+        metadata["labels"] = dict(template["labels"])
+
+
+def _fill_labels(holder: JSONObject, field: str, values: Mapping[str, str]) -> None:
+    holder[field] = {**values, **(holder.get(field) or {})}

@@ -26,6 +26,7 @@ class Col:
     cell: Cell
     type: str = "string"
     priority: int = 0
+    format: str = ""
 
     def read(self, obj: JSONMapping, now: datetime) -> object:
         """The cell of one object."""
@@ -41,6 +42,7 @@ class Timed:
     cell: Callable[[JSONMapping, datetime], object]
     type: str = "string"
     priority: int = 0
+    format: str = ""
 
     def read(self, obj: JSONMapping, now: datetime) -> object:
         """The cell of one object."""
@@ -64,7 +66,7 @@ class Printer:
             {
                 "name": each.name,
                 "type": each.type,
-                "format": "",
+                "format": each.format,
                 "description": "",
                 "priority": each.priority,
             }
@@ -91,6 +93,12 @@ def text(path: str, unset: str = NONE) -> Cell:
     """The value at a path, as text."""
     read = at(path, unset)
     return lambda obj: paths.text(read(obj))
+
+
+def flag(path: str) -> Cell:
+    """Whether what is at a path is true."""
+    steps = paths.dotted(path)
+    return lambda obj: bool(paths.get(obj, steps))
 
 
 def since(path: str = "metadata.creationTimestamp") -> Callable[[JSONMapping, datetime], object]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from runtime.testing.kinds import paths
 from runtime.testing.kinds.durations import age
 from runtime.testing.kinds.printing import cluster, network, pods, workloads
-from runtime.testing.kinds.printing.base import AGE, Col, Printer, Timed, at, count, text
+from runtime.testing.kinds.printing.base import AGE, NONE, Col, Printer, Timed, at, count, flag
 from runtime.types import JSONMapping
 
 _ACCESS_MODES = {
@@ -49,8 +49,8 @@ def _node_status(obj: JSONMapping) -> object:
 
 def _node_roles(obj: JSONMapping) -> object:
     labels = obj["metadata"].get("labels") or {}
-    roles = sorted(key.removeprefix(_ROLE) for key in labels if key.startswith(_ROLE))
-    return ",".join(roles) or "<none>"
+    roles = {key.removeprefix(_ROLE) for key in labels if key.startswith(_ROLE)} | {labels.get("kubernetes.io/role")}
+    return ",".join(sorted(role for role in roles if role)) or NONE
 
 
 def _node_address(kind: str) -> Col:
@@ -114,8 +114,8 @@ _EVENT = Printer(
     Col("Source", _event_source, priority=1),
     Col("Message", _event_message),
     Timed("First Seen", _event_first, priority=1),
-    Col("Count", _event_count, "integer", priority=1),
-    Col("Name", at("metadata.name", ""), priority=1),
+    Col("Count", _event_count, priority=1),
+    Col("Name", at("metadata.name", ""), priority=1, format="name"),
     name_first=False,
 )
 
@@ -142,6 +142,16 @@ _BINDING = Printer(
     _subjects("Group", "Groups"),
     _subjects("ServiceAccount", "ServiceAccounts"),
 )
+
+
+def _parameters(obj: JSONMapping) -> object:
+    given = (obj.get("spec") or {}).get("parameters")
+    if given is None:
+        return NONE
+    group = f".{given['apiGroup']}" if given.get("apiGroup") is not None else ""
+    return f"{given.get('kind', '')}{group}/{given.get('name', '')}"
+
+
 CREATED = Printer(Col("Created At", at("metadata.creationTimestamp", None), "date"))
 
 PRINTERS: dict[tuple[str, str], Printer] = {
@@ -187,6 +197,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         Col("VolumeMode", at("spec.volumeMode", "<unset>"), priority=1),
     ),
     ("", "ReplicationController"): workloads.REPLICATION_CONTROLLER,
+    ("", "PodTemplate"): workloads.POD_TEMPLATE,
     ("apps", "StatefulSet"): workloads.STATEFUL_SET,
     ("apps", "Deployment"): workloads.DEPLOYMENT,
     ("apps", "ReplicaSet"): workloads.REPLICA_SET,
@@ -201,7 +212,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     ("networking.k8s.io", "Ingress"): network.INGRESS,
     ("networking.k8s.io", "NetworkPolicy"): network.NETWORK_POLICY,
     ("networking.k8s.io", "IngressClass"): Printer(
-        Col("Controller", at("spec.controller", "")), Col("Parameters", at("spec.parameters.name")), AGE
+        Col("Controller", at("spec.controller", "")), Col("Parameters", _parameters), AGE
     ),
     ("rbac.authorization.k8s.io", "Role"): CREATED,
     ("rbac.authorization.k8s.io", "ClusterRole"): CREATED,
@@ -209,7 +220,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): _BINDING,
     ("scheduling.k8s.io", "PriorityClass"): Printer(
         Col("Value", at("value", 0), "integer"),
-        Col("Global-Default", text("globalDefault", "false"), "boolean"),
+        Col("Global-Default", flag("globalDefault"), "boolean"),
         AGE,
         Col("PreemptionPolicy", at("preemptionPolicy", "PreemptLowerPriority")),
     ),

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runtime.testing.kinds import paths
-from runtime.testing.kinds.printing.base import AGE, NONE, Cell, Col, Printer, at, count
+from runtime.testing.kinds.printing.base import AGE, NONE, Cell, Col, Printer, at, count, flag
 from runtime.types import JSONMapping
 
 UNSET = "<unset>"
 UNKNOWN = "<unknown>"
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
-
-
-def _flag(path: str) -> Cell:
-    steps = paths.dotted(path)
-    return lambda obj: bool(paths.get(obj, steps))
 
 
 def _joined(path: str, unset: str = UNSET) -> Cell:
@@ -173,7 +168,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     ),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema"): Printer(
         Col("PriorityLevel", at("spec.priorityLevelConfiguration.name", "")),
-        Col("MatchingPrecedence", at("spec.matchingPrecedence", 0), "integer"),
+        Col("MatchingPrecedence", at("spec.matchingPrecedence", 0)),
         Col("DistinguisherMethod", at("spec.distinguisherMethod.type")),
         AGE,
         Col("MissingPL", _missing_level),
@@ -197,11 +192,11 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         Col("Pool", at("spec.pool.name", "")),
     ),
     ("storage.k8s.io", "CSIDriver"): _of(
-        Col("AttachRequired", _flag("spec.attachRequired"), "boolean"),
-        Col("PodInfoOnMount", _flag("spec.podInfoOnMount"), "boolean"),
-        Col("StorageCapacity", _flag("spec.storageCapacity"), "boolean"),
+        Col("AttachRequired", flag("spec.attachRequired"), "boolean"),
+        Col("PodInfoOnMount", flag("spec.podInfoOnMount"), "boolean"),
+        Col("StorageCapacity", flag("spec.storageCapacity"), "boolean"),
         Col("TokenRequests", lambda obj: _audiences((obj.get("spec") or {}).get("tokenRequests") or ())),
-        Col("RequiresRepublish", _flag("spec.requiresRepublish"), "boolean"),
+        Col("RequiresRepublish", flag("spec.requiresRepublish"), "boolean"),
         Col("Modes", _joined("spec.volumeLifecycleModes", NONE)),
     ),
     ("storage.k8s.io", "CSINode"): _of(Col("Drivers", count("spec.drivers"), "integer")),
@@ -212,15 +207,15 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         Col("Provisioner", at("provisioner", "")),
         Col("ReclaimPolicy", at("reclaimPolicy", "Delete")),
         Col("VolumeBindingMode", at("volumeBindingMode", "Immediate")),
-        Col("AllowVolumeExpansion", _flag("allowVolumeExpansion"), "boolean"),
+        Col("AllowVolumeExpansion", flag("allowVolumeExpansion")),
         AGE,
         name=_default_name,
     ),
     ("storage.k8s.io", "VolumeAttachment"): _of(
-        Col("Attacher", at("spec.attacher", "")),
+        Col("Attacher", at("spec.attacher", ""), format="name"),
         Col("PV", at("spec.source.persistentVolumeName", "")),
         Col("Node", at("spec.nodeName", "")),
-        Col("Attached", _flag("status.attached"), "boolean"),
+        Col("Attached", flag("status.attached"), "boolean"),
     ),
     ("storage.k8s.io", "VolumeAttributesClass"): _of(Col("DriverName", at("driverName", ""))),
 }

@@ -22,7 +22,7 @@ def _external_ip(obj: JSONMapping) -> object:
         return spec.get("externalName") or NONE
     if kind == "LoadBalancer":
         ingress = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-        external += [each.get("ip") or each.get("hostname", "") for each in ingress]
+        external = [*(each.get("ip") or each.get("hostname", "") for each in ingress), *external]
         return ",".join(external) or "<pending>"
     return ",".join(external) or NONE
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime
 
-from runtime.testing.kinds import paths
+from runtime.testing.kinds import autoscaling, paths
 from runtime.testing.kinds.durations import parse_time, short
-from runtime.testing.kinds.printing.base import AGE, NONE, Col, Printer, Timed, at, selector, since, text
+from runtime.testing.kinds.printing.base import AGE, NONE, Cell, Col, Printer, Timed, at, selector, since, text
 from runtime.testing.kinds.printing.cluster import targets
 from runtime.types import JSONMapping
 
@@ -20,14 +21,18 @@ def _of(ready: str, wanted: str) -> Col:
     return Col("Ready", cell)
 
 
-def _pod_field(name: str, field: str, path: str = "spec.template.spec.containers") -> Col:
+def _names(field: str, path: str) -> Cell:
     steps = paths.dotted(path)
 
     def cell(obj: JSONMapping) -> object:
         containers = paths.get(obj, steps)
         return ",".join(str(each.get(field, "")) for each in containers) if isinstance(containers, list) else ""
 
-    return Col(name, cell, priority=1)
+    return cell
+
+
+def _pod_field(name: str, field: str, path: str = "spec.template.spec.containers") -> Col:
+    return Col(name, _names(field, path), priority=1)
 
 
 _CONTAINERS = _pod_field("Containers", "name")
@@ -39,6 +44,11 @@ def _number(name: str, path: str) -> Col:
     return Col(name, at(path, 0), "integer")
 
 
+POD_TEMPLATE = Printer(
+    Col("Containers", _names("name", "template.spec.containers")),
+    Col("Images", _names("image", "template.spec.containers")),
+    Col("Pod Labels", selector("template.metadata.labels")),
+)
 STATEFUL_SET = Printer(_of("status.readyReplicas", "spec.replicas"), AGE, _CONTAINERS, _IMAGES)
 DEPLOYMENT = Printer(
     _of("status.readyReplicas", "spec.replicas"),
@@ -82,7 +92,7 @@ def _owner(obj: JSONMapping) -> object:
     return NONE
 
 
-CONTROLLER_REVISION = Printer(Col("Controller", _owner), Col("Revision", at("revision", 0), "integer"), AGE)
+CONTROLLER_REVISION = Printer(Col("Controller", _owner), Col("Revision", at("revision", 0)), AGE)
 
 
 def _job_status(obj: JSONMapping) -> object:
@@ -160,11 +170,19 @@ def _scale_target(obj: JSONMapping) -> object:
     return f"{ref.get('kind', '')}/{ref.get('name', '')}"
 
 
+def _targets(obj: JSONMapping) -> object:
+    """All versions show what the stored one knows."""
+    return targets(autoscaling.to_v2(copy.deepcopy(dict(obj))) if obj.get("apiVersion") == "autoscaling/v1" else obj)
+
+
 AUTOSCALER = Printer(
     Col("Reference", _scale_target),
-    Col("Targets", targets),
+    Col(
+        "Targets",
+        _targets,
+    ),
     Col("MinPods", text("spec.minReplicas", "<unset>")),
-    Col("MaxPods", at("spec.maxReplicas", 0), "integer"),
-    Col("Replicas", at("status.currentReplicas", 0), "integer"),
+    Col("MaxPods", at("spec.maxReplicas", 0)),
+    Col("Replicas", at("status.currentReplicas", 0)),
     AGE,
 )

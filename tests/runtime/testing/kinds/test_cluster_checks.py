@@ -13,6 +13,7 @@ REQUIRED, INVALID, FORBIDDEN = "FieldValueRequired", "FieldValueInvalid", "Field
 UNSUPPORTED, DUPLICATE = "FieldValueNotSupported", "FieldValueDuplicate"
 CONTAINERS = [{"name": "m", "image": "a:1"}]
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": CONTAINERS}}
+SELECTING = ("deployments", "replicasets", "daemonsets", "statefulsets")
 SELECTED = {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}
 JOB_TEMPLATE = {"spec": {"containers": CONTAINERS, "restartPolicy": "Never"}}
 TARGET = {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 2}
@@ -71,7 +72,46 @@ CASES: list[tuple[str, JSON, list[tuple[str, str]]]] = [
     (
         "daemonsets",
         {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}, **SELECTED},
-        [(INVALID, "spec.updateStrategy.rollingUpdate.maxUnavailable")],
+        [(REQUIRED, "spec.updateStrategy.rollingUpdate.maxUnavailable")],
+    ),
+    ("daemonsets", {"template": TEMPLATE}, [(INVALID, "spec.template.metadata.labels")]),
+    (
+        "daemonsets",
+        {**SELECTED, "template": {**TEMPLATE, "spec": {"containers": CONTAINERS, "activeDeadlineSeconds": 1}}},
+        [(FORBIDDEN, "spec.template.spec.activeDeadlineSeconds")],
+    ),
+    *((each, {**SELECTED, "selector": {}}, [(INVALID, "spec.selector")]) for each in SELECTING),
+    (
+        "jobs",
+        {"selector": {"matchLabels": {"a": "b"}}, "template": {**JOB_TEMPLATE, "metadata": {"labels": {"a": "b"}}}},
+        [(INVALID, "spec.selector")],
+    ),
+    (
+        "jobs",
+        {"template": {**JOB_TEMPLATE, "metadata": {"labels": {"job-name": "y"}}}},
+        [(INVALID, "spec.template.metadata.labels[job-name]")],
+    ),
+    (
+        "jobs",
+        {
+            "manualSelector": True,
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {**JOB_TEMPLATE, "metadata": {"labels": {"a": "b"}}},
+        },
+        [],
+    ),
+    (
+        "jobs",
+        {"template": {"spec": {**JOB_TEMPLATE["spec"], "restartPolicy": "X"}}},
+        [(UNSUPPORTED, "spec.template.spec.restartPolicy")] * 2,
+    ),
+    (
+        "cronjobs",
+        {
+            "schedule": "@daily",
+            "jobTemplate": {"spec": {"selector": {}, "manualSelector": True, "template": JOB_TEMPLATE}},
+        },
+        [(INVALID, "spec.jobTemplate.spec.selector"), (UNSUPPORTED, "spec.jobTemplate.spec.manualSelector")],
     ),
     (
         "jobs",
@@ -114,10 +154,13 @@ CASES: list[tuple[str, JSON, list[tuple[str, str]]]] = [
     ),
     ("ingresses", {}, [(INVALID, "spec")]),
     ("ingresses", backend(), []),
-    ("ingresses", backend(port={}), [(REQUIRED, "spec.defaultBackend.service.port")]),
+    ("ingresses", backend(port={}), [(REQUIRED, "spec.defaultBackend")]),
+    ("ingresses", backend(port={"name": "a", "number": 1}), [(INVALID, "spec.defaultBackend")]),
+    ("ingresses", backend(name="1a"), []),
+    ("ingresses", {"defaultBackend": {}}, [(INVALID, "spec.defaultBackend")]),
     ("ingresses", backend(name="A"), [(INVALID, "spec.defaultBackend.service.name")]),
     ("ingresses", paths(), []),
-    ("ingresses", paths(pathType=None), [(REQUIRED, "spec.rules[0].http.paths[0].pathType")]),
+    ("ingresses", paths(pathType=None, path="x", backend={}), [(REQUIRED, "spec.rules[0].http.paths[0].pathType")]),
     ("ingresses", paths(path="x//y"), [(INVALID, "spec.rules[0].http.paths[0].path")] * 2),
     ("ingresses", {**backend(), "rules": [{"host": "*.x.com"}, {"host": "x.*"}]}, [(INVALID, "spec.rules[1].host")]),
     ("ingresses", {**backend(), "tls": [{"hosts": ["A"]}]}, [(INVALID, "spec.tls[0].hosts[0]")]),
@@ -157,6 +200,36 @@ CASES: list[tuple[str, JSON, list[tuple[str, str]]]] = [
         [(INVALID, "spec.capacity[storage]"), (FORBIDDEN, "spec.nfs")],
     ),
     ("resourcequotas", {"hard": {"pods": "-1"}}, [(INVALID, "spec.hard[pods]")]),
+    (
+        "resourcequotas",
+        {"hard": {"a.io/b": "1", "cpu": "1.5", "nope": "1", "pods": "1.5", "requests.hugepages-2Mi": "1"}},
+        [(INVALID, "spec.hard[nope]"), (INVALID, "spec.hard[pods]")],
+    ),
+    ("resourcequotas", {"hard": {"a.io/b": "1", "pods": "1"}, "scopes": ["BestEffort", "Terminating"]}, []),
+    ("resourcequotas", {"hard": {"cpu": "1"}, "scopes": ["BestEffort"]}, [(INVALID, "spec.scopes")]),
+    ("resourcequotas", {"scopes": ["X", "Terminating", "NotTerminating"]}, [(INVALID, "spec.scopes")] * 2),
+    (
+        "limitranges",
+        {"limits": [{"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]},
+        [(INVALID, f"spec.limits[0].{field}[cpu]") for field in ("min", "defaultRequest", "default")],
+    ),
+    (
+        "limitranges",
+        {
+            "limits": [
+                {"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "2"}, "defaultRequest": {"cpu": "3"}},
+                {"type": "Pod", "min": {"cpu": "1"}, "max": {"cpu": "3"}, "maxLimitRequestRatio": {"cpu": "4"}},
+                {"type": "X", "maxLimitRequestRatio": {"cpu": "500m"}},
+            ]
+        },
+        [
+            (INVALID, "spec.limits[0].defaultRequest[cpu]"),
+            (INVALID, "spec.limits[0].defaultRequest[cpu]"),
+            (INVALID, "spec.limits[0].default[cpu]"),
+            (INVALID, "spec.limits[1].maxLimitRequestRatio[cpu]"),
+            (INVALID, "spec.limits[2].maxLimitRequestRatio[cpu]"),
+        ],
+    ),
     (
         "limitranges",
         {
@@ -292,6 +365,16 @@ def test_refused(resource: str, spec: JSON, causes: list[tuple[str, str]], sandb
         ("priorityclasses", {"value": 2_000_000_000}, [(FORBIDDEN, "value")]),
         ("storageclasses", {"volumeBindingMode": "X"}, [(REQUIRED, "provisioner"), (UNSUPPORTED, "volumeBindingMode")]),
         ("runtimeclasses", {"handler": "A"}, [(INVALID, "handler")]),
+        ("podtemplates", {}, [(REQUIRED, "template.spec.containers")]),
+        ("podtemplates", {"template": JOB_TEMPLATE}, []),
+        (
+            "cronjobs",
+            {
+                "metadata": {"name": "a" * 53},
+                "spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": JOB_TEMPLATE}}},
+            },
+            [(INVALID, "metadata.name")],
+        ),
         ("controllerrevisions", {"revision": -1}, [(REQUIRED, "data"), (INVALID, "revision")]),
         ("secrets", {"type": "kubernetes.io/basic-auth"}, [(REQUIRED, "data[username]"), (REQUIRED, "data[password]")]),
         ("secrets", {"type": "kubernetes.io/basic-auth", "data": {"password": "YQ=="}}, []),
@@ -465,6 +548,73 @@ def test_warned_of(resource: str, spec: JSON, texts: list[str], sandbox: Sandbox
     found = sandbox.write(resource, {"spec": spec})
 
     assert (found.warnings, found.causes) == (texts, [])
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec"),
+    [
+        *((each, SELECTED) for each in ("deployments", "replicasets")),
+        ("replicationcontrollers", {"template": TEMPLATE}),
+        ("jobs", {"template": JOB_TEMPLATE}),
+        ("cronjobs", {"schedule": "@daily", "jobTemplate": {"spec": {"template": JOB_TEMPLATE}}}),
+    ],
+)
+def test_names_that_pods_cannot_be_called_after_are_warned_of(resource: str, spec: JSON, sandbox: Sandbox) -> None:
+    old = sandbox.write(resource, {"metadata": {"name": "a.b"}, "spec": spec})
+    assert (len(old.warnings), old.causes) == (1, [])
+    assert "is used in Pod names and hostnames" in old.warnings[0]
+    assert old.warnings[0].endswith("[must not contain dots]")
+    assert sandbox.write(resource, old.obj, old.obj).warnings == []
+
+
+def test_an_annotation_that_a_field_took_the_place_of_is_warned_of(sandbox: Sandbox) -> None:
+    metadata = {"name": "i", "annotations": {"kubernetes.io/ingress.class": "x"}}
+    old = sandbox.write("ingresses", {"metadata": metadata, "spec": backend()})
+    assert old.warnings == [
+        "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
+    ]
+    assert sandbox.write("ingresses", old.obj, old.obj).warnings == []
+    said = sandbox.write("ingresses", {"metadata": metadata, "spec": {**backend(), "ingressClassName": "x"}})
+    assert (said.warnings, said.causes) == ([], [])
+
+
+def test_that_webhooks_and_policies_are_not_asked_is_told_in_the_log_only(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    for resource in (
+        *("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+        *("mutatingadmissionpolicies", "validatingadmissionpolicies"),
+        *("mutatingadmissionpolicybindings", "validatingadmissionpolicybindings"),
+    ):
+        caplog.clear()
+        kind = sandbox.builtin(resource)
+        assert sandbox.write(resource, {"spec": {}}).warnings == []
+        assert kind.warning == ""
+        assert [each.getMessage().split()[0] for each in caplog.records] == [kind.kind]
+
+
+@pytest.mark.parametrize(
+    ("resource", "status", "fields"),
+    [
+        ("deployments", {"replicas": 1, "updatedReplicas": 2}, ["updatedReplicas"]),
+        ("deployments", {"replicas": 2, "availableReplicas": 1}, ["availableReplicas"]),
+        (
+            "deployments",
+            {"readyReplicas": 1, "availableReplicas": 2},
+            ["readyReplicas", "availableReplicas", "availableReplicas"],
+        ),
+        ("replicasets", {"replicas": 1, "fullyLabeledReplicas": 2}, ["fullyLabeledReplicas"]),
+        ("replicasets", {"replicas": -1}, ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"]),
+        ("replicationcontrollers", {"replicas": 1, "readyReplicas": 2}, ["readyReplicas"]),
+        ("daemonsets", {"numberReady": -1, "observedGeneration": -1}, ["numberReady", "observedGeneration"]),
+        ("statefulsets", {"replicas": 1, "currentReplicas": 2}, ["currentReplicas"]),
+    ],
+)
+def test_a_status_counts_right(resource: str, status: JSON, fields: list[str], sandbox: Sandbox) -> None:
+    spec = {"template": TEMPLATE} if resource == "replicationcontrollers" else SELECTED
+    old = sandbox.write(resource, {"spec": spec}).obj
+    found = sandbox.write(resource, {**old, "status": status}, old, "status")
+    assert found.causes == [(INVALID, f"status.{field}") for field in fields]
 
 
 def test_pods_and_templates_are_looked_at_when_they_are_new(sandbox: Sandbox) -> None:

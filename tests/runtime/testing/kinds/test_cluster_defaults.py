@@ -102,9 +102,48 @@ def test_ports_on_the_network_of_the_node_are_the_nodes_but_not_in_templates(san
     assert "hostPort" not in template["spec"]["containers"][0]["ports"][0]
 
 
-def test_a_job_is_labelled_as_its_pods(sandbox: Sandbox) -> None:
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": POD}
-    assert sandbox.write("jobs", {"spec": {"template": template}}).obj["metadata"]["labels"] == {"a": "b"}
+def test_a_job_that_has_no_labels_gets_those_of_its_pods(sandbox: Sandbox) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {**POD, "restartPolicy": "Never"}}
+    pods = {"controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"}
+    for given, own, expected in (
+        (template, {}, {"a", *pods}),
+        ({"spec": template["spec"]}, {}, pods),
+        (template, {"a": "b"}, {"a"}),  # the same, but its own
+        (template, {"c": "d"}, {"c"}),
+    ):
+        metadata = {"name": "j", "uid": "u", "labels": dict(own)}
+        written = sandbox.write("jobs", {"metadata": metadata, "spec": {"template": given}})
+        assert written.causes == []
+        assert set(written.obj["metadata"]["labels"]) == expected
+        assert pods <= set(written.obj["spec"]["template"]["metadata"]["labels"])
+        assert written.obj["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}
+
+
+def test_sources_of_volumes_have_defaults_in_pods_and_persistent_volumes(sandbox: Sandbox) -> None:
+    for source, expected in (
+        ({"hostPath": {"path": "/"}}, {"path": "/", "type": ""}),
+        ({"iscsi": {"lun": 1}}, {"lun": 1, "iscsiInterface": "default"}),
+    ):
+        kind = next(iter(source))
+        volume = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1"}, **source}
+        written = spec_of(sandbox, "persistentvolumes", volume)[kind]
+        assert {**written, **expected} == written
+        pod = spec_of(sandbox, "pods", {**POD, "volumes": [{"name": "v", **source}]})
+        assert {**pod["volumes"][0][kind], **expected} == pod["volumes"][0][kind]
+
+
+def test_a_new_volume_says_since_when_it_waits(sandbox: Sandbox) -> None:
+    metadata = {"name": "v", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    status = sandbox.write("persistentvolumes", {"metadata": metadata, "spec": {}}).obj["status"]
+    assert status == {"phase": "Pending", "lastPhaseTransitionTime": "2026-01-01T00:00:00Z"}
+
+
+def test_a_new_node_is_not_ready(sandbox: Sandbox) -> None:
+    taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+    old = sandbox.write("nodes", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}).obj
+    assert old["spec"]["taints"] == [{"key": "a", "effect": "NoSchedule"}, taint]
+    assert spec_of(sandbox, "nodes", {"taints": [taint]})["taints"] == [taint]
+    assert sandbox.write("nodes", {**old, "spec": {}}, old).obj["spec"] == {}
 
 
 def test_what_a_node_has_can_all_be_given_away(sandbox: Sandbox) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from runtime.testing.kinds.table import table
+from runtime.types import GVR
 from tests.runtime.testing.kinds.kinds_helpers import JSON, Sandbox
 
 NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
@@ -72,6 +74,19 @@ METRICS = [
             },
             ["Deployment/d", "cpu: 33%/80%, memory: <unknown>/1Gi + 1 more...", "<unset>", 5, 0],
         ),
+        ("priorityclasses", {"value": 3}, [3, False, "PreemptLowerPriority"]),
+        ("priorityclasses", {"value": 3, "globalDefault": True, "preemptionPolicy": "Never"}, [3, True, "Never"]),
+        ("ingressclasses", {"spec": {"controller": "c"}}, ["c", "<none>"]),
+        (
+            "ingressclasses",
+            {"spec": {"controller": "c", "parameters": {"apiGroup": "g.io", "kind": "K", "name": "n"}}},
+            ["c", "K.g.io/n"],
+        ),
+        (
+            "podtemplates",
+            {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}},
+            ["c", "i", "a=b"],
+        ),
         (
             "horizontalpodautoscalers",
             {"spec": {"metrics": METRICS[2:], "maxReplicas": 5}},
@@ -95,6 +110,31 @@ def test_the_default_storage_class_says_so(sandbox: Sandbox) -> None:
     made = table(sandbox.builtin("storageclasses"), [obj], list_meta={}, now=NOW)
 
     assert made["rows"][0]["cells"][0] == "x (default)"
+
+
+def test_an_autoscaler_of_v1_shows_what_that_of_v2_does(sandbox: Sandbox) -> None:
+    obj = {
+        "apiVersion": "autoscaling/v1",
+        "metadata": {"name": "x"},
+        "spec": {"targetCPUUtilizationPercentage": 50, "maxReplicas": 3},
+        "status": {"currentCPUUtilizationPercentage": 7},
+    }
+    before = copy.deepcopy(obj)
+    kind = sandbox.kind(GVR("autoscaling", "v1", "horizontalpodautoscalers"))
+    row = table(kind, [obj], list_meta={}, now=NOW)["rows"][0]
+    assert row["cells"][2] == "cpu: 7%/50%"
+    assert obj == before
+
+
+def test_the_name_of_an_event_is_told_as_a_name(sandbox: Sandbox) -> None:
+    made = table(sandbox.builtin("events"), [], list_meta={}, now=NOW)
+    assert [each["name"] for each in made["columnDefinitions"] if each["format"] == "name"] == ["Name"]
+
+
+def test_roles_of_a_node_come_from_two_labels(sandbox: Sandbox) -> None:
+    labels = {"node-role.kubernetes.io/b": "", "node-role.kubernetes.io/": "", "kubernetes.io/role": "a"}
+    made = table(sandbox.builtin("nodes"), [{"metadata": {"name": "x", "labels": labels}}], list_meta={}, now=NOW)
+    assert made["rows"][0]["cells"][2] == "a,b"
 
 
 def test_every_kind_has_as_many_cells_as_columns(sandbox: Sandbox) -> None:
