@@ -43,6 +43,8 @@ def serve_document(registry: Registry, request: Request, clock: Clock) -> Respon
     if check[0] in _HEALTH and (not check[1] or check[2] in _HEALTH[check[0]]):
         return _health(check[0], check[2], request)
     if path == "/version":
+        if request.method != "GET":
+            raise _method_not_allowed()
         return Response(200, orjson.dumps(VERSION, option=orjson.OPT_INDENT_2))
     if path.startswith("/openapi/"):
         return _open_api(registry, request, path, clock)
@@ -52,9 +54,8 @@ def serve_document(registry: Registry, request: Request, clock: Clock) -> Respon
     found = discovery.serve(registry, path, request.query, f"application/json;{_AGGREGATED}" if aggregated else "")
     if found is None:
         raise errors.no_such_group()
-    if request.method not in ("GET", "HEAD"):
-        message = "the server does not allow this method on the requested resource"
-        raise errors.StatusError(405, "MethodNotAllowed", message, {})
+    if request.method != "GET" and (request.method != "HEAD" or _for_get_alone(registry, path)):
+        raise _method_not_allowed()
     body = found[2]
     if not path:
         return Response(200, body)
@@ -65,6 +66,20 @@ def serve_document(registry: Registry, request: Request, clock: Clock) -> Respon
     if request.header("if-none-match") == headers["ETag"]:
         return Response(304, headers=headers)
     return Response(200, render(body, aggregated), f"{aggregated.media};{_AGGREGATED}", headers)
+
+
+def _for_get_alone(registry: Registry, path: str) -> bool:
+    """Whether that is a document of the router that has built-in kinds. The others take a HEAD as well."""
+    parts = path.split("/")[1:]
+    if parts[0] == "api":
+        return True
+    built_in = ([kind.gvr.group, kind.gvr.version] for kind in registry.kinds() if not kind.custom)
+    return parts[0] == "apis" and parts[1:] in built_in
+
+
+def _method_not_allowed() -> errors.StatusError:
+    message = "the server does not allow this method on the requested resource"
+    return errors.StatusError(405, "MethodNotAllowed", message, {})
 
 
 def _health(name: str, check: str, request: Request) -> Response:

@@ -17,6 +17,8 @@ JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 
+_PATIENCE = 60.0  # seconds: others may need the machine, too
+
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
 STATEFULSETS = "/apis/apps/v1/namespaces/default/statefulsets"
@@ -115,7 +117,7 @@ class Http:
 
     def __init__(self, server: FakeAPIServer) -> None:
         self.server = server
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_PATIENCE)
 
     def __call__(
         self,
@@ -168,7 +170,7 @@ class Watching:
     """A watch, read in a thread."""
 
     def __init__(self, server: FakeAPIServer, path: str, accept: str = "application/json") -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_PATIENCE)
         self._connection.request("GET", path, headers={"Accept": accept})
         self.response = self._connection.getresponse()
         assert self.response.status == 200, self.response.read()
@@ -190,13 +192,13 @@ class Watching:
             self.ended = True
             self._changed.notify_all()
 
-    def wait(self, count: int, timeout: float = 10) -> list[dict[str, Any]]:
+    def wait(self, count: int, timeout: float = _PATIENCE) -> list[dict[str, Any]]:
         """The events, once there are ``count`` of them."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.events) >= count, timeout), self.brief
             return list(self.events)
 
-    def wait_end(self, timeout: float = 10) -> list[dict[str, Any]]:
+    def wait_end(self, timeout: float = _PATIENCE) -> list[dict[str, Any]]:
         with self._changed:
             assert self._changed.wait_for(lambda: self.ended, timeout), self.brief
             return list(self.events)

@@ -14,7 +14,7 @@ import pytest
 
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.apiserver.http import http_date
-from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http, eventually
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, WIDGETS, Http, eventually, widget
 
 
 def raw(server: FakeAPIServer, *parts: bytes, until: bytes | None = None) -> bytes:
@@ -73,12 +73,51 @@ def test_expect_100_is_answered_before_the_body(server: FakeAPIServer) -> None:
 
 
 def test_head_has_the_length_but_no_body(server: FakeAPIServer) -> None:
-    received = raw(server, b"HEAD /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    received = raw(server, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert b"Content-Length: 0" not in head
     assert b"Content-Length:" in head
     assert body == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/version", 405),
+        ("/api", 405),
+        ("/api/v1", 405),
+        ("/apis/apps/v1", 405),
+        (CONFIGMAPS, 405),
+        (f"{CONFIGMAPS}/a", 405),
+        (f"{CONFIGMAPS}?watch=1", 405),
+        ("/api/v1/nosuch", 404),
+        ("/api/v9", 404),
+        ("/apis", 200),
+        ("/apis/apps", 200),
+        ("/apis/example.com/v1", 200),
+        ("/openapi/v3", 200),
+        ("/livez", 200),
+        (WIDGETS, 200),
+        (f"{WIDGETS}/a", 200),
+        (f"{WIDGETS}/b", 404),
+    ],
+)
+def test_head_is_for_what_is_not_routed_by_method(
+    api: Http, server: FakeAPIServer, widgets: str, path: str, status: int
+) -> None:
+    """The routes of built-in kinds are for GET alone; custom resources, and what is no resource, go by the verb."""
+    api.made(CONFIGMAPS, "a")
+    api.post(widgets, widget("a"))
+    answer = api("HEAD", path)
+    assert (answer.status, answer.data) == (status, b"")
+    assert server.requests[-1].code == status
+    assert api.get("/healthz").status == 200, "the connection goes on"
+
+
+def test_the_version_is_for_reading(api: Http) -> None:
+    answer = api.post("/version", {})
+    assert (answer.status, answer.body["reason"]) == (405, "MethodNotAllowed")
 
 
 def test_http_1_0_gets_a_stream_without_chunks(server: FakeAPIServer, api: Http) -> None:
