@@ -20,6 +20,7 @@ from runtime.testing.apiserver.negotiation import (
     negotiate_status,
 )
 from runtime.testing.apiserver.render import render, render_event
+from runtime.testing.kinds.gotypes import complete
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
 
@@ -63,6 +64,7 @@ class Presenter:
         return self._partial(stored)
 
     def bookmark(self, version: int, annotations: dict[str, str]) -> bytes:
+        """The object of a bookmark: as Go writes one of which nothing but the version has been set."""
         metadata: JSONObject = {"resourceVersion": str(version)}
         if annotations:
             metadata["annotations"] = annotations
@@ -72,7 +74,10 @@ class Presenter:
         api_version, kind = self.kind.gvr.api_version, self.kind.kind
         if transform:
             api_version, kind = self.representation.api_version, "PartialObjectMetadata"
-        return orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": metadata})
+        shown: JSONObject = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+        if self.kind.schema is not None and not self.kind.custom and not transform:
+            complete(self.kind.schema, shown)
+        return orjson.dumps(shown)
 
     def collection(self, items: Sequence[Stored], version: int, token: str, remaining: int | None) -> bytes:
         """The answer to a list. Raises 406."""

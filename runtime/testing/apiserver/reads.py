@@ -12,6 +12,8 @@ from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.apiserver.watch import Watch
 
+_TOO_OLD = "The resourceVersion for the provided list is too old."
+
 
 def read_object(context: Context, target: Target, request: Request) -> Response:
     """GET of one object. ``watch`` in the query is ignored, as the real server does."""
@@ -45,13 +47,14 @@ def read_page(context: Context, target: Target, options: ListOptions, selection:
     store, key = context.store, target.kind.storage_key
     token = Token.decode(options.token) if options.token else None
     at = token.version if token is not None else _exactly(options)
-    newest, oldest = store.version, store.oldest(key)
-    for wanted in (at, options.version):
-        if wanted is not None and wanted > newest:
-            raise future_version(wanted, newest)
-    if at is not None and at < oldest:
-        raise token.expired() if token is not None else expired("The resourceVersion for the provided list is too old.")
-    objects, version = store.snapshot(key, target.namespace, at)
+    with store.locked():  # so that what is not forgotten now is still there to be read
+        newest, oldest = store.version, store.oldest(key)
+        for wanted in (at, options.version):
+            if wanted is not None and wanted > newest:
+                raise future_version(wanted, newest)
+        if at is not None and at < oldest:
+            raise token.expired() if token is not None else expired(_TOO_OLD)
+        objects, version = store.snapshot(key, target.namespace, at)
     # "Any version" comes from the real server's cache, which knows no limit then.
     limit = 0 if options.version == 0 and token is None else max(options.limit, 0)
     prefix = f"{target.namespace}/" if target.namespace or not target.kind.namespaced else ""

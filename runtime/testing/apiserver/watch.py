@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -31,7 +31,9 @@ _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """:param index: where in the log to go on; ``skip``: versions up to this one are not delivered."""
+    """:param initial: what there was, selected or not.
+    :param index: where in the log to go on; ``skip``: versions up to this one are not delivered.
+    """
 
     initial: Sequence[Stored]
     version: int
@@ -87,24 +89,22 @@ class Watch:
     def _from_now(self, *, initial: bool) -> _Start:
         store = self._context.store
         objects, version = store.snapshot(self._kind.storage_key, self._namespace)
-        chosen = [each for each in objects if self._selection.matches(each)] if initial else []
         # Not the end: what is shown may be of the past.
-        return _Start(chosen, version, self._log.since(version), 0)
+        return _Start(objects if initial else (), version, self._log.since(version), 0)
 
     # -- streaming
 
     def run(self, stream: Stream) -> None:
         """Deliver until the client goes, the time is over, the history is lost, or the server stops."""
-        start = self._start
-        if start.refusal is not None:
-            self._send(stream, [self._error(start.refusal)])
+        if self._start.refusal is not None:
+            self._send(stream, [self._error(self._start.refusal)])
             return
         with self._log.watched():
-            self._send_initial(stream, start)
-            self._follow(stream, start)
+            self._send_initial(stream)
+            self._follow(stream)
 
-    def _follow(self, stream: Stream, start: _Start) -> None:
-        index, reached = start.index, start.version
+    def _follow(self, stream: Stream) -> None:
+        index, reached, skip = self._start.index, self._start.version, self._start.skip
         bookmark_at = self._next_bookmark()
         while not self._context.stopping.is_set():
             entries = self._log.slice(index, _BATCH)
@@ -114,7 +114,7 @@ class Watch:
                 return
             if entries:
                 index, reached = index + len(entries), max(reached, entries[-1].version)
-                self._deliver(stream, entries, start.skip)
+                self._deliver(stream, entries, skip)
             now = self._context.clock.monotonic()
             over = now >= self._deadline
             if over or now >= bookmark_at:
@@ -144,12 +144,14 @@ class Watch:
         interval = self._context.bookmark_interval
         return self._context.clock.monotonic() + interval if self._options.bookmarks else float("inf")
 
-    def _send_initial(self, stream: Stream, start: _Start) -> None:
-        lines = [self._line("ADDED", stored) for stored in start.initial]
+    def _send_initial(self, stream: Stream) -> None:
+        start = self._start
+        self._start = replace(start, initial=())  # an open watch does not keep what has long changed
+        for at in range(0, len(start.initial), _BATCH):
+            chosen = [each for each in start.initial[at : at + _BATCH] if self._selection.matches(each)]
+            self._send(stream, [self._line("ADDED", each) for each in chosen])
         if self._options.send_initial and self._options.bookmarks:
-            lines.append(self._bookmark_line(start.version, {_INITIAL_EVENTS_END: "true"}))
-        for at in range(0, len(lines), _BATCH):
-            self._send(stream, lines[at : at + _BATCH])
+            self._send(stream, [self._bookmark_line(start.version, {_INITIAL_EVENTS_END: "true"})])
 
     def _deliver(self, stream: Stream, entries: Sequence[Entry], skip: int) -> None:
         frames: list[bytes] = []

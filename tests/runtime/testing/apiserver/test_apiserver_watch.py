@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import random
@@ -14,10 +15,12 @@ import pytest
 
 from runtime.testing import FakeClock
 from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver.log import Stored
 from tests.runtime.testing.apiserver.apiserver_helpers import (
     CONFIGMAPS,
     CRDS,
     JSON_PATCH,
+    PODS,
     WIDGET_CRD,
     Http,
     Watching,
@@ -506,3 +509,54 @@ def test_twenty_watches_of_a_burst_miss_nothing(server: FakeAPIServer, watch: Wa
     for each in watchers:
         each.wait(count, 60)
         assert each.brief == expected
+
+
+def test_bookmarks_of_a_built_in_kind_have_all_that_go_writes_always(api: Http, watch: Watch, widgets: str) -> None:
+    query = "watch=1&allowWatchBookmarks=true"
+    (pod,) = watch(f"{PODS}?{query}").wait(1)
+    assert pod["type"] == "BOOKMARK"
+    assert pod["object"].keys() == {"kind", "apiVersion", "metadata", "spec", "status"}
+    assert (pod["object"]["spec"], pod["object"]["status"]) == ({"containers": None}, {})
+    (plain,) = watch(f"{CONFIGMAPS}?{query}").wait(1)
+    assert plain["object"].keys() == {"kind", "apiVersion", "metadata"}
+    (custom,) = watch(f"{widgets}?{query}").wait(1)
+    assert custom["object"].keys() == {"kind", "apiVersion", "metadata"}
+    (partial,) = watch(f"{PODS}?{query}", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").wait(1)
+    assert partial["object"].keys() == {"kind", "apiVersion", "metadata"}
+
+
+def test_an_open_watch_does_not_keep_what_it_began_with() -> None:
+    def kept() -> int:
+        found = [each for each in gc.get_objects() if isinstance(each, Stored)]
+        return sum(each.key.startswith("default/kept-") for each in found)
+
+    count, history = 200, 10
+    with FakeAPIServer(history=history) as server:
+        for number in range(count):
+            server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"kept-{number}"}})
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1")
+        watching.wait(count)
+        api = Http(server)
+        for number in range(count):
+            api.merge(f"{CONFIGMAPS}/kept-{number}", {"data": {"k": "v"}})
+        eventually(lambda: kept() <= count + 4 * history + 20)
+        assert not watching.ended
+        watching.close()
+        api.close()
+
+
+def test_a_watcher_that_does_not_read_holds_up_nobody(server: FakeAPIServer, api: Http, watch: Watch) -> None:
+    """Neither other watches nor writers; and when it reads at last, it gets all, in order."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        idle.sendall(b"GET /api/v1/configmaps?watch=1 HTTP/1.0\r\n\r\n")
+        eventually(lambda: server.store.log(("", "configmaps")).watches == 1)
+        reading = watch(f"{CONFIGMAPS}?watch=1")
+        for number in range(60):
+            api.made(CONFIGMAPS, f"big-{number}", data={"k": "x" * 200_000})
+        expected = [f"big-{number}" for number in range(60)]
+        assert [e["object"]["metadata"]["name"] for e in reading.wait(60)] == expected
+        lines = idle.makefile("rb")
+        while lines.readline() != b"\r\n":
+            pass
+        assert [json.loads(lines.readline())["object"]["metadata"]["name"] for _ in expected] == expected
