@@ -120,13 +120,13 @@ class Listener:
                     return
                 time.sleep(_ACCEPT_PAUSE)  # the peer gave up, or there are too many open files: not for ever
                 continue
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                try:
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._tls is not None:
                     sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-                except OSError:  # the peer has gone already
-                    sock.close()
-                    continue
+            except OSError:  # the peer has gone already
+                sock.close()
+                continue
             with self._lock:
                 if not self._accepting:
                     sock.close()
