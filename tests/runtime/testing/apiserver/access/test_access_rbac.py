@@ -114,6 +114,13 @@ def test_a_service_account_is_looked_for_in_its_namespace(admin: Caller, call: C
     assert [call(name).get(PODS).status for name in names] == [200, 403]
 
 
+def test_groups_of_one_user_are_no_other_users_groups(admin: Caller, call: Call) -> None:
+    made(admin.post(ROLES, role("r", rule("list", "", "configmaps"))))
+    made(admin.post(BINDINGS, binding("b", "r", group("dev"))))
+    for groups, status in ((("ops",), 403), (("ops", "dev"), 200), (("ops",), 403), (("dev",), 200), ((), 403)):
+        assert call("jane", *groups).get(CONFIGMAPS).status == status
+
+
 def test_permissions_come_and_go_with_roles_and_bindings(admin: Caller, call: Call) -> None:
     jane = call("jane")
     made(admin.post(BINDINGS, binding("b", "r", person("jane"))))

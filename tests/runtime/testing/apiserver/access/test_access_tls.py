@@ -70,6 +70,9 @@ def test_a_certificate_says_who_asks(secure: FakeAPIServer, tmp_path: Path) -> N
     assert credential.startswith("X509SHA256=")
     assert info == {"username": "jane", "groups": ["dev", "ops", "system:authenticated"]}
     assert ask(secure, context, "GET", CONFIGMAPS)[0] == 403
+    for token in (secure.token("joe"), "wrong"):  # who shows a certificate is not asked for a token
+        answer = ask(secure, context, Authorization=f"Bearer {token}")[1]
+        assert answer["status"]["userInfo"]["username"] == "jane"
     masters = trusting(secure, secure.client_certificate("root", ["system:masters"]), tmp_path)
     assert ask(secure, masters, "GET", CONFIGMAPS)[0] == 200
 
