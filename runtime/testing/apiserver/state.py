@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ from runtime.types import JSONObject
 
 STATE = "state.yaml"  # beside the folders of the API groups: what is no object
 _CORE = "core"  # the folder of the group that has no name
+_LONGEST = 250  # bytes of a name that is followed by .yaml: file systems take 255
+_KEPT = 150  # of one that is longer
 _HEAD = """\
 # Written by FakeAPIServer.save(), read by FakeAPIServer.load(). Every other file here is one object, in
 # GROUP/RESOURCE/[NAMESPACE/]NAME.yaml. Files that are added need neither uid nor resourceVersion.
@@ -96,7 +99,15 @@ def _write_objects(root: Path, key: StorageKey, objects: Iterable[Stored]) -> No
         place = root / (key[0] or _CORE) / key[1] / stored.namespace
         place.mkdir(parents=True, exist_ok=True)
         obj = {"apiVersion": stored.obj["apiVersion"], "kind": stored.obj["kind"], **stored.copy()}
-        (place / f"{stored.name}.yaml").write_bytes(dump_yaml(obj, sort_keys=False))
+        (place / _file_name(stored.name)).write_bytes(dump_yaml(obj, sort_keys=False))
+
+
+def _file_name(name: str) -> str:
+    """Names may be longer than file systems take; what is read is what the file says."""
+    encoded = name.encode()
+    if len(encoded) <= _LONGEST:
+        return f"{name}.yaml"
+    return f"{encoded[:_KEPT].decode(errors='ignore')}~{hashlib.sha256(encoded).hexdigest()}.yaml"
 
 
 def _swap(whole: Path, folder: Path) -> None:
@@ -132,11 +143,22 @@ def read_state(context: Context, folder: Path) -> Saved:
         raise ValueError(f"{folder}: holds neither a saved state nor a manifest")
     places = _Places(context, [obj for _, obj in (*old, *new)])
     restored = [(places.of(file, obj), obj) for file, obj in old]
+    _check_once([(file, key, obj) for (file, _), (key, obj) in zip(old, restored, strict=True)])
     for file, obj in new:
         places.check_known(file, obj)
     newest = max((int(obj["metadata"]["resourceVersion"]) for _, obj in old), default=1)
     version = max(newest, _version(folder))
     return Saved(version, restored, crds_first(new))
+
+
+def _check_once(found: Iterable[tuple[Path, StorageKey, JSONObject]]) -> None:
+    files: dict[tuple[StorageKey, str, str], Path] = {}
+    for file, key, obj in found:
+        metadata = obj["metadata"]
+        identity = (key, metadata.get("namespace", ""), metadata["name"])
+        if identity in files:
+            raise ValueError(f"{file}: {obj['kind']} {metadata['name']} is in {files[identity]}, too")
+        files[identity] = file
 
 
 def restore(context: Context, saved: Saved) -> None:

@@ -336,6 +336,10 @@ def test_objects_are_saved_at_the_end_and_loaded_at_the_start(
     assert yaml.safe_load((state / "example.com/widgets/default/w.yaml").read_text()) == first
     assert first["metadata"]["uid"]
 
+    state.rename(tmp_path / ".state.fake-apiserver-old")  # where a kill at the wrong moment leaves it
+    assert command.main(both, stop=stopped()) == 0
+    assert yaml.safe_load((state / "example.com/widgets/default/w.yaml").read_text()) == first
+
 
 def test_a_state_that_cannot_be_loaded_or_saved_is_named_at_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -248,6 +248,31 @@ def test_a_folder_that_cannot_be_loaded_changes_nothing(
     assert everything(server) == before
 
 
+def test_an_object_that_is_there_twice_is_named(server: FakeAPIServer, api: Http, tmp_path: Path) -> None:
+    """Somebody has copied a file and forgotten to change the name."""
+    folder = tmp_path / "state"
+    api.made(CONFIGMAPS, "a")
+    server.save(folder)
+    saved = (folder / "core/configmaps/default/a.yaml").read_text()
+    (folder / "copy.yaml").write_text(saved)
+    with pytest.raises(ValueError, match=r"default/a\.yaml: ConfigMap a is in .*copy\.yaml, too"):
+        server.load(folder)
+    (folder / "copy.yaml").write_text(f"{saved}---\n{saved}".replace("name: a", "name: b"))
+    with pytest.raises(ValueError, match=r"copy\.yaml: ConfigMap b is in .*copy\.yaml, too"):
+        server.load(folder)
+
+
+def test_every_name_is_saved(server: FakeAPIServer, api: Http, tmp_path: Path) -> None:
+    """Names may be longer than those of files, and hold what these rarely do."""
+    api.made(CONFIGMAPS, "x" * 253)
+    for name in ("y" * 400, "y" * 399 + "z", "é" * 200, "...", " ", "a\nb", "\\"):
+        api.made("/apis/rbac.authorization.k8s.io/v1/clusterroles", name)
+    server.save(tmp_path / "state")
+    with FakeAPIServer() as other:
+        other.load(tmp_path / "state")
+        assert everything(other) == everything(server)
+
+
 def test_a_state_without_a_version_says_so(server: FakeAPIServer, tmp_path: Path) -> None:
     server.save(tmp_path / "state")
     (tmp_path / "state" / "state.yaml").write_text("resourceVersion: soon")
