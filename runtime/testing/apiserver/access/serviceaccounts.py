@@ -163,11 +163,11 @@ class ServiceAccountTokens:
             return None
         claims, signed, signature = parts
         if not self._proves(signed, signature):
-            raise InvalidToken("invalid bearer token")
-        given = claims.get("aud")
-        found = [each for each in audiences or (self.issuer,) if each in (given or ())]
+            raise _invalid("go-jose/go-jose: error in cryptographic primitive")
+        given, wanted = claims["aud"], list(audiences or (self.issuer,))
+        found = [each for each in wanted if each in given]
         if not found:
-            raise InvalidToken(f"invalid bearer token, token audiences {given} is invalid for the target audiences")
+            raise _invalid(f"token audiences {_listed(given)} is invalid for the target audiences {_listed(wanted)}")
         self._check_times(claims)
         private = claims["kubernetes.io"]
         self._check_objects(private)
@@ -176,20 +176,20 @@ class ServiceAccountTokens:
     def _check_times(self, claims: JSONMapping) -> None:
         now = self._clock.now().timestamp()
         if now - _LEEWAY.total_seconds() > claims["exp"]:
-            raise InvalidToken("service account token has expired")
+            raise _invalid("service account token has expired")
         if now + _LEEWAY.total_seconds() < claims["nbf"]:
-            raise InvalidToken("service account token is not valid yet")
+            raise _invalid("service account token is not valid yet")
 
     def _check_objects(self, private: JSONMapping) -> None:
         """A token is worth nothing once its account, or what it was bound to, is gone or another."""
         namespace, account = private["namespace"], private["serviceaccount"]
         found = self._store.get(SERVICE_ACCOUNTS, namespace, account["name"])
         if found is None:
-            raise InvalidToken(f'serviceaccounts "{account["name"]}" not found')
-        if found.uid != account["uid"]:
-            raise InvalidToken(f"service account UID ({found.uid}) does not match claim ({account['uid']})")
+            raise _invalid(f'serviceaccounts "{account["name"]}" not found')
         if self._deleted(found):
-            raise InvalidToken(f"service account {namespace}/{account['name']} has been deleted")
+            raise _invalid(f"service account {namespace}/{account['name']} has been deleted")
+        if found.uid != account["uid"]:
+            raise _invalid(f"service account UID ({found.uid}) does not match claim ({account['uid']})")
         # The node of a Pod is told, but only a token that is bound to the node itself falls with it.
         kinds = ("Pod", "Secret") if "pod" in private or "secret" in private else ("Node",)
         for kind in kinds:
@@ -197,8 +197,11 @@ class ServiceAccountTokens:
             if reference is None:
                 continue
             bound = self._find(kind, namespace, reference["name"])
-            if bound is None or bound.uid != reference["uid"] or self._deleted(bound):
-                raise InvalidToken("service account token has been invalidated")
+            if bound is None or self._deleted(bound):
+                raise _invalid("service account token has been invalidated")
+            if bound.uid != reference["uid"]:
+                what, claimed = kind.lower(), reference["uid"]
+                raise _invalid(f"{what} UID ({bound.uid}) does not match service account {what} ref claim ({claimed})")
 
     def _find(self, kind: str, namespace: str, name: str) -> Stored | None:
         return self._store.get(_BOUND[kind], "" if kind == "Node" else namespace, name)
@@ -245,6 +248,15 @@ class ServiceAccountTokens:
         with self._lock:
             key = self._key  # without one, nothing was ever signed
         return key is not None and key.proves(signed, signature)
+
+
+def _invalid(why: str) -> InvalidToken:
+    """As a TokenReview tells it: first that nobody else knows the token, then why its issuer refuses it."""
+    return InvalidToken(f"[invalid bearer token, {why}]")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return f"[{' '.join(errors.quote(each) for each in values)}]"
 
 
 def _check_name(metadata: JSONMapping, name: str) -> None:

@@ -379,6 +379,13 @@ def test_tokens_that_are_not_given(spec: dict[str, Any], status: int, field: str
     assert admin.post(f"{ACCOUNTS}/robot/token", {"metadata": {"uid": "other"}, "spec": {}}).status == 409
 
 
+def refusal(admin: Caller, token: str) -> str:
+    """Why a token is worth nothing, as a TokenReview says."""
+    status = made(admin.post(f"{AUTHENTICATION}/tokenreviews", {"spec": {"token": token}}))["status"]
+    assert status == {"user": {}, "error": status["error"]}
+    return str(status["error"])
+
+
 def test_a_token_ends_with_its_time() -> None:
     clock = FakeClock()
     with FakeAPIServer(authorization_mode="RBAC", clock=clock) as server:
@@ -389,8 +396,7 @@ def test_a_token_ends_with_its_time() -> None:
         assert robot.get("/api").status == 200
         clock.advance(2)
         assert robot.get("/api").status == 401
-        review = made(admin.post(f"{AUTHENTICATION}/tokenreviews", {"spec": {"token": _sent(robot)}}))
-        assert review["status"] == {"user": {}, "error": "service account token has expired"}
+        assert refusal(admin, _sent(robot)) == "[invalid bearer token, service account token has expired]"
         admin.close()
         robot.close()
 
@@ -447,8 +453,10 @@ def test_a_token_ends_with_its_account(admin: Caller, call: Call) -> None:
     assert robot.get("/api").status == 200
     assert admin.delete(f"{ACCOUNTS}/robot").status == 200
     assert robot.get("/api").status == 401
+    assert refusal(admin, _sent(robot)) == '[invalid bearer token, serviceaccounts "robot" not found]'
     admin.made(ACCOUNTS, "robot")  # the same name, and another account
     assert robot.get("/api").status == 401
+    assert "does not match claim" in refusal(admin, _sent(robot))
 
 
 @pytest.mark.parametrize("kind", ["Secret", "Pod", "Node"])
@@ -465,8 +473,10 @@ def test_a_token_ends_with_what_it_is_bound_to(kind: str, admin: Caller, call: C
         assert extra[f"authentication.kubernetes.io/{kind.lower()}-uid"] == [uid]
     assert admin.delete(f"{paths[kind]}/bound", {"gracePeriodSeconds": 0}).status == 200
     assert robot.get("/api").status == 401
+    assert refusal(admin, _sent(robot)) == "[invalid bearer token, service account token has been invalidated]"
     admin.made(paths[kind], "bound", **fields)  # the same name, and another object
     assert robot.get("/api").status == 401
+    assert f"does not match service account {kind.lower()} ref claim ({uid})" in refusal(admin, _sent(robot))
 
 
 def test_a_token_of_a_pod_names_its_node_and_is_for_its_account_only(admin: Caller, call: Call) -> None:
@@ -491,7 +501,10 @@ def test_a_token_is_for_its_audience(admin: Caller, call: Call) -> None:
     review = {"spec": {"token": token, "audiences": ["vault", "unknown"]}}
     status = made(admin.post(f"{AUTHENTICATION}/tokenreviews", review))["status"]
     assert (status["authenticated"], status["audiences"]) == (True, ["vault"])
-    assert made(admin.post(f"{AUTHENTICATION}/tokenreviews", {"spec": {"token": token}}))["status"].get("error")
+    assert refusal(admin, token) == (
+        '[invalid bearer token, token audiences ["vault" "other"] is invalid for the target audiences '
+        '["https://kubernetes.default.svc.cluster.local"]]'
+    )
 
 
 def _segments(token: str) -> list[Any]:
@@ -519,6 +532,8 @@ def test_forged_tokens_are_worth_nothing(admin: Caller, call: Call) -> None:
         "..",
     ]
     assert [call(token=each).get("/api").status for each in forged] == [401] * len(forged)
+    assert refusal(admin, forged[0]).endswith("error in cryptographic primitive]")
+    assert refusal(admin, forged[2]) == "invalid bearer token"  # nobody's
     assert call(token=token).get("/api").status == 200
 
 
