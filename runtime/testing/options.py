@@ -96,7 +96,7 @@ def _add_pace(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--bookmark-interval",
         metavar="SECONDS",
-        type=_seconds,
+        type=_interval,
         default=60.0,
         help="between the bookmarks of a watch (default: %(default)g)",
     )
@@ -227,6 +227,13 @@ def _seconds(text: str) -> float:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _interval(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds == 0:
+        raise argparse.ArgumentTypeError("give more than 0 seconds: bookmarks would follow each other without a pause")
     return seconds
 
 

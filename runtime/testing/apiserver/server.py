@@ -74,7 +74,8 @@ class FakeAPIServer:
         controller manager.
     :param faults: what goes wrong from the start: a YAML file, or the same as dicts and lists; see :attr:`faults`.
     :param seed: of what is left to chance in them.
-    :raises ValueError: a fault, a mode, a line of the token file or a certificate cannot be understood.
+    :raises ValueError: a fault, a mode, a line of the token file or a certificate cannot be understood, or a number is
+        out of range.
     :raises ImportError: TLS is asked for, and the package ``cryptography`` is missing.
     :raises OSError: the address cannot be listened on.
     :raises AuditLogError: the audit log cannot be opened.
@@ -103,6 +104,7 @@ class FakeAPIServer:
         faults: FaultSource = (),
         seed: int = 0,
     ) -> None:
+        _check_numbers(history, bookmark_interval, namespace_deletion_delay, garbage_collection_delay or 0.0)
         self._serving = Serving(
             host,
             tls=tls,
@@ -159,6 +161,9 @@ class FakeAPIServer:
     # -- lifecycle
 
     def start(self) -> FakeAPIServer:
+        """:raises RuntimeError: it has been stopped, or started before."""
+        if self._stopped or self._started:
+            raise RuntimeError(f"the server {'was stopped' if self._stopped else 'is running'}: make another one")
         self._lifecycle.start()
         if self._garbage is not None:
             self._garbage.start()
@@ -431,6 +436,15 @@ class FakeAPIServer:
         if kind is None:
             raise ValueError(f"the registry knows no {gvr}")
         return Target(kind, namespace, "", "")
+
+
+def _check_numbers(history: int, bookmark_interval: float, *delays: float) -> None:
+    if history < 1:
+        raise ValueError(f"history={history}: keep 1 change or more")
+    if bookmark_interval <= 0:
+        raise ValueError(f"bookmark_interval={bookmark_interval:g}: seconds, more than 0")
+    if min(delays) < 0:
+        raise ValueError(f"a delay of {min(delays):g} s: seconds, 0 or more")
 
 
 def _audit_file(path: str | Path | None) -> AuditFile | None:

@@ -135,6 +135,7 @@ def test_the_defaults_are_those_of_the_server() -> None:
     [
         ("--history=0", "give 1 or more"),
         ("--bookmark-interval=soon", "'soon' is no number of seconds"),
+        ("--bookmark-interval=0", "give more than 0 seconds"),
         ("--garbage-collection-delay=-1", "'-1' is no number of seconds"),
         ("--namespace-deletion-delay=inf", "'inf' is no number of seconds"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.testing.apiserver import AuditLogError, FakeAPIServer
+from runtime.testing.apiserver.audit import Audit
 from runtime.testing.apiserver.auditlog import entry_of
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Answer, Http, Watching, eventually
 
@@ -187,3 +188,23 @@ def test_a_log_that_cannot_be_written_stops_nobody(caplog: pytest.LogCaptureFixt
         client.close()
         assert [entry.verb for entry in full.requests] == ["create", "get"]
     assert "the audit log lacks a request: No space left on device" in caplog.text
+
+
+def test_who_acts_as_somebody_else_is_told_with_him(log: Path) -> None:
+    with FakeAPIServer(audit_log_path=log) as server:
+        client = Http(server)
+        assert client("GET", CONFIGMAPS, headers={"Impersonate-User": "bob"}).status == 200
+        client.close()
+        assert (server.requests[-1].user, server.requests[-1].impersonated) == ("system:admin", "bob")
+    (event,) = events(log)
+    assert (event["user"]["username"], event["impersonatedUser"]["username"]) == ("system:admin", "bob")
+    assert entry_of(event).impersonated == "bob"
+
+
+def test_the_oldest_requests_are_forgotten_first() -> None:
+    kept = Audit(limit=4)
+    for number in range(7):
+        kept.add(entry_of({"auditID": str(number)}))
+        assert 0 < len(kept) <= 4
+        assert kept[-1].id == str(number)
+    assert [each.id for each in kept] == ["4", "5", "6"]

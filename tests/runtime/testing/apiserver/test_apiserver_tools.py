@@ -57,6 +57,27 @@ def test_a_watch_is_in_the_audit_when_it_begins(server: FakeAPIServer, watch: An
     assert [(e.verb, e.code) for e in server.requests] == [("watch", 200)]
 
 
+def test_a_server_starts_once() -> None:
+    with FakeAPIServer() as server, pytest.raises(RuntimeError, match="is running"):
+        server.start()
+    with pytest.raises(RuntimeError, match="was stopped"):
+        server.start()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"history": 0}, "history=0"),
+        ({"bookmark_interval": 0}, "bookmark_interval=0"),
+        ({"namespace_deletion_delay": -1}, "delay of -1 s"),
+        ({"garbage_collection_delay": -0.5}, r"delay of -0\.5 s"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(argument: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FakeAPIServer(**argument)
+
+
 def test_an_injected_error_strikes_as_often_as_asked(server: FakeAPIServer, api: Http) -> None:
     fault = server.faults.add(verb="create", resource="configmaps", status=429, retry_after=3, times=2)
     for _ in range(2):
