@@ -70,7 +70,7 @@ def serve_document(registry: Registry, request: Request, clock: Clock) -> Respon
 
 def _for_get_alone(registry: Registry, path: str) -> bool:
     """Whether that is a document of the router that has built-in kinds. The others take a HEAD as well."""
-    parts = path.split("/")[1:]
+    parts = path.removeprefix("/").split("/")
     if parts[0] == "api":
         return True
     built_in = ([kind.gvr.group, kind.gvr.version] for kind in registry.kinds() if not kind.custom)

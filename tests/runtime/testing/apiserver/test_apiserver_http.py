@@ -93,6 +93,7 @@ def test_head_has_the_length_but_no_body(server: FakeAPIServer) -> None:
         (f"{CONFIGMAPS}?watch=1", 405),
         ("/api/v1/nosuch", 404),
         ("/api/v9", 404),
+        ("/", 200),
         ("/apis", 200),
         ("/apis/apps", 200),
         ("/apis/example.com/v1", 200),
