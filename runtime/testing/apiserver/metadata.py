@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.model import FieldError, Kind
 from runtime.testing.kinds.objectmeta import FOREGROUND_FINALIZER as FOREGROUND_FINALIZER
@@ -53,16 +55,15 @@ def drop_duplicate_owners(metadata: JSONObject, *, after_admission: bool = False
 
     :param after_admission: as the warning about a patch says.
     """
-    kept: list[object] = []
+    owners = metadata.get("ownerReferences") or ()
+    kept: dict[bytes, JSONObject] = {}
     dropped: list[str] = []
-    for each in metadata.get("ownerReferences") or ():
-        if each in kept:
+    for each in owners:
+        if kept.setdefault(orjson.dumps(each, option=orjson.OPT_SORT_KEYS), each) is not each:
             dropped.append(str(each.get("uid", "")))
-        else:
-            kept.append(each)
     if not dropped:
         return []
-    metadata["ownerReferences"] = kept
+    metadata["ownerReferences"] = list(kept.values())
     when = " after mutating admission happens" if after_admission else ""
     text = (
         f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and "
