@@ -21,7 +21,7 @@ def apply_body(request: Request, target: Target) -> JSONObject:
     try:
         config = parse_yaml(request.body)
     except ValueError as error:
-        raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: yaml: {error}") from None
+        raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from None
     if not isinstance(config, dict):
         raise errors.bad_request("error decoding YAML: the applied configuration must be an object")
     _check_type(config, target)

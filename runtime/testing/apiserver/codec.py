@@ -34,7 +34,7 @@ def media_type(request: Request) -> str:
 
 
 def decode_object(request: Request, kind: Kind) -> JSONObject:
-    """The object in the body of a create or update. Raises 400 and 415."""
+    """The object in the body of a create or update. Raises 400, 415 and 422."""
     what = f"the object provided is unrecognized (must be of type {kind.kind})"
     obj = decode(request.body, media_type(request) or JSON, what, kind)
     if obj is None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.testing.apiserver.kubeyaml import dump_yaml, parse_documents, parse_yaml
+from tests.runtime.testing.apiserver.apiserver_helpers import APPLY, CONFIGMAPS, Http
 
 WORDS = (
     *("y", "N", "yes", "off", "null", "~", "=", "<<", "2026-01-01", "22:22", "1:30.5"),
@@ -86,3 +87,31 @@ def test_any_value_survives(value: Any) -> None:
     written = dump_yaml({"value": value})
     assert parse_yaml(written) == {"value": value}
     assert parse_documents(written) == [{"value": value}]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"a: b: c", "yaml: mapping values are not allowed in this context"),
+        (b"x: 1\na: b: c\n", "yaml: line 2: mapping values are not allowed in this context"),
+        (b"x: 1\na:\n\t- b", "yaml: line 3: found character that cannot start any token"),
+        (b"x: 1\n- a\n", "yaml: line 1: did not find expected key"),
+        (b"a: 'x\n", "yaml: line 2: found unexpected end of stream"),
+        (b"a: \x01", "yaml: control characters are not allowed"),
+        (b"\xff", "yaml: invalid leading UTF-8 octet"),
+    ],
+)
+def test_what_is_no_yaml_is_told_in_the_words_of_go(api: Http, text: bytes, why: str) -> None:
+    """Its parser is libyaml, too, but it counts lines in its own way."""
+    created = api("POST", CONFIGMAPS, text, content_type="application/yaml")
+    applied = api("PATCH", f"{CONFIGMAPS}/a?fieldManager=me", text, content_type=APPLY)
+
+    what = "the object provided is unrecognized (must be of type ConfigMap)"
+    assert (created.status, created.body["message"]) == (400, f"{what}: {why} ({text.hex()})")
+    assert applied.body["message"] == f"error decoding YAML: error converting YAML to JSON: {why}"
+
+
+def test_of_several_documents_the_first_counts(api: Http) -> None:
+    for name, text in (("a", "metadata: {name: a}\n---\nmetadata: {name: b}\n"), ("c", "metadata: {name: c}\n---\n[")):
+        made = api("POST", f"{CONFIGMAPS}?fieldValidation=Strict", text.encode(), content_type="application/yaml")
+        assert (made.status, made.body["metadata"]["name"]) == (201, name)
