@@ -61,9 +61,9 @@ class Writer:
         :raises StatusError: 404 (no such namespace), 403 (it is terminating), 409, 422.
         """
         kind = target.kind
+        texts = self.shape(kind, obj, options)  # what is forgotten then has to be of the right type, too
         check_namespace_field(target, obj)
         metadata.wipe(obj["metadata"])
-        texts = self.shape(kind, obj, options)
         texts.extend(metadata.drop_duplicate_owners(obj["metadata"]))
         if kind.namespaced:
             check_namespace(self._context.store, kind, target.namespace, obj["metadata"].get("name", ""))

@@ -30,6 +30,27 @@ def test_system_fields_of_a_new_object_are_the_servers_and_owned_by_nobody(api: 
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        (
+            "creationTimestamp",
+            "yesterday",
+            'parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"',
+        ),
+        ("uid", 5, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.uid of type string"),
+    ],
+)
+def test_what_a_new_object_may_not_say_has_to_be_of_the_right_type_all_the_same(
+    api: Http, field: str, value: object, why: str
+) -> None:
+    """It is decoded before anybody forgets it."""
+    refused = api.post(CONFIGMAPS, configmap(**{field: value}))
+
+    assert (refused.status, refused.body["reason"]) == (400, "BadRequest")
+    assert refused.body["message"] == f'ConfigMap in version "v1" cannot be handled as a ConfigMap: {why}'
+
+
+@pytest.mark.parametrize(
     ("metadata", "expected"),
     [
         ({"generation": -1}, [("FieldValueInvalid", "metadata.generation")]),
