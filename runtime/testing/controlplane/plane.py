@@ -262,10 +262,14 @@ class ControlPlane:
     def come_up(self) -> None:
         """Start it again on the same data. No effect on a server that is up.
 
-        :raises ControlPlaneFailed: it does not come up again.
+        :raises ControlPlaneFailed: it does not come up again; it is down then.
         """
         if self._apiserver is None:
-            self._start_apiserver()
+            try:
+                self._start_apiserver()
+            except ControlPlaneFailed:
+                self._stop_apiserver()
+                raise
 
     def restart(self, downtime: float = 0.0) -> None:
         """:meth:`go_down`, and :meth:`come_up` so many seconds later; blocks until then."""

@@ -189,6 +189,17 @@ class TestRunning:
             assert plane.url == url
             assert client.request("GET", "/version", timeout=30).status == 200
 
+    def test_what_does_not_come_up_is_down(self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+        plane.go_down()
+        with monkeypatch.context() as patch:
+            patch.setitem(plane._flags, "nonsense", "1")
+            for _ in range(2):
+                with pytest.raises(ControlPlaneFailed, match="unknown flag: --nonsense"):
+                    plane.come_up()
+        plane.come_up()
+        with plane.client() as client:
+            assert client.request("GET", "/version", timeout=30).status == 200
+
 
 def test_nothing_is_said_of_what_does_not_run(tmp_path: Path) -> None:
     program(tmp_path / "etcd")
