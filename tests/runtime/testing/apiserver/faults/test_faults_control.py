@@ -66,6 +66,7 @@ def test_what_is_wrong_changes_nothing_and_is_told(server: FakeAPIServer, api: H
         ("POST", "/_fake/restart?seconds=nan", 400),
         ("POST", "/_fake/skew?seconds=inf", 400),
         ("POST", "/_fake/skew?seconds=-1e12", 400),
+        ("POST", "/_fake/skew?seconds=1e12", 400),
     ]:
         answer = api(method, path)
         assert (answer.status, answer.body["kind"]) == (status, "Status"), path

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.testing.apiserver.faults import Asked, BadFault, Faults, language
+from runtime.testing.apiserver.faults.frequency import Frequency, Meter
 from runtime.testing.apiserver.faults.language import read_document, read_fault
 from runtime.testing.apiserver.faults.rules import Effect
 
@@ -153,6 +154,14 @@ def test_what_is_drawn_for_requests_at_once_is_what_is_drawn_for_one_after_the_o
 
     assert drawn(at_once=True) == drawn(at_once=False)
     assert len({str(each) for each in drawn(at_once=True)}) == 5
+
+
+def test_what_is_drawn_for_a_turn_stays_whatever_comes_after() -> None:
+    meter = Meter(Frequency(), "seed")
+    first = meter.between(0, 1, "a", meter.strikes("a"))
+    second = meter.between(0, 1, "a", meter.strikes("a"))
+    assert (meter.between(0, 1, "a", 1), meter.between(0, 1, "a", 2)) == (first, second)
+    assert first != second
 
 
 @pytest.mark.parametrize(

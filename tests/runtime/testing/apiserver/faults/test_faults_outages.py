@@ -225,7 +225,7 @@ def test_requests_die_with_the_process_that_had_not_served_them(timed: FakeAPISe
 
 
 def test_a_request_of_before_pauses_no_new_process(timed: FakeAPIServer, clock: FakeClock) -> None:
-    fault = timed.faults.add(verb="list", resource="pods", delay=60, pause=3600, times=1)
+    fault = timed.faults.add(verb="list", resource="pods", delay=60, pause=1e9, times=1)
     asking = Asking(timed, PODS)
     eventually(lambda: fault.hits == 1)
     clock.wait_for_waiters(1, timed=True, timeout=30)
