@@ -64,22 +64,25 @@ class Aggregation:
             if selectors:
                 rules = _gather(role, selectors, roles)
                 if rules != (role.get("rules") or []):
-                    self._write(kind, role["metadata"]["name"], rules)
+                    self._write(kind, role["metadata"], rules)
                     changed = True
         return changed
 
-    def _write(self, kind: Kind, name: str, rules: list[JSONMapping]) -> None:
+    def _write(self, kind: Kind, metadata: JSONMapping, rules: list[JSONMapping]) -> None:
+        name = metadata["name"]
         config = {
             "apiVersion": kind.gvr.api_version,
             "kind": kind.kind,
-            "metadata": {"name": name},
+            "metadata": {"name": name, "uid": metadata["uid"]},  # one that is gone is not to come back by this
             "rules": rules,
         }
         options = WriteOptions(manager=_MANAGER)
         try:
             server_side_apply(self._writer, self._context, Target(kind, "", name, ""), config, options, force=True)
         except StatusError as error:
-            if error.code not in (404, 409):  # gone or changed meanwhile: that write has a pass of its own
+            stored = self._context.store.get(CLUSTER_ROLES, "", name)
+            same = stored is not None and stored.uid == metadata["uid"]
+            if same and error.code != 409:  # gone or changed meanwhile: that write has a pass of its own
                 raise
 
 

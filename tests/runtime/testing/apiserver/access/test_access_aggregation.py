@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver.access import aggregation
 from runtime.testing.apiserver.access.rbac import CLUSTER_ROLES as RBAC_ROLES
 from tests.runtime.testing.apiserver.access.access_helpers import (
     CLUSTER_BINDINGS,
@@ -113,6 +116,52 @@ def test_roles_that_go_without_a_request(server: FakeAPIServer, api: Http, tmp_p
     assert rules_of(api, "sum") == rules
     server.apply_manifests(manifest(tmp_path, role("more", rule("get", "", "nodes"), labels={"part": "a"})))
     assert rules_of(api, "sum") == [rule("get", "", "nodes"), *rules]
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_role_that_is_deleted_meanwhile_stays_so(
+    another: bool, server: FakeAPIServer, api: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(api.post(CLUSTER_ROLES, aggregated("sum", {"matchLabels": {"part": "a"}})))
+    write = aggregation.server_side_apply
+
+    def delete_first(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        stored = server.store.get(RBAC_ROLES, "", "sum")
+        assert stored is not None
+        server.store.delete(RBAC_ROLES, stored)  # as a request in another thread
+        if another:
+            server.store.create(RBAC_ROLES, "", "sum", stored_role("sum", rule("get", "", "nodes")))
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(aggregation, "server_side_apply", delete_first)
+    made(api.post(CLUSTER_ROLES, role("part", rule("get", "", "pods"), labels={"part": "a"})))
+    answer = api.get(f"{CLUSTER_ROLES}/sum")
+    assert answer.status == (200 if another else 404)
+    assert not another or answer.body["rules"] == [rule("get", "", "nodes")]
+
+
+def test_a_role_that_comes_meanwhile_is_taken_in_next(
+    server: FakeAPIServer, api: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [rule("get", "", "nodes"), rule("get", "", "pods")]
+    made(api.post(CLUSTER_ROLES, aggregated("sum", {"matchLabels": {"part": "a"}})))
+    gather = aggregation._gather
+
+    def add_after(of: Any, *arguments: Any) -> Any:
+        found = gather(of, *arguments)
+        if found == of.get("rules") == rules[1:] and server.store.get(RBAC_ROLES, "", "late") is None:
+            server.store.create(RBAC_ROLES, "", "late", stored_role("late", rules[0], labels={"part": "a"}))
+        return found
+
+    monkeypatch.setattr(aggregation, "_gather", add_after)
+    made(api.post(CLUSTER_ROLES, role("part", *rules[1:], labels={"part": "a"})))
+    assert rules_of(api, "sum") == rules
+
+
+def stored_role(name: str, *rules: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    fields = role(name, *rules, uid=f"uid-of-{name}", **metadata)
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", **fields}
 
 
 def manifest(folder: Path, obj: dict[str, Any]) -> Path:

@@ -79,6 +79,14 @@ def test_nobody_is_somebody_where_anything_is_authorized(anonymous: bool | None,
         nobody.close()
 
 
+def test_nobody_may_be_let_in_where_nothing_is_authorized() -> None:
+    with FakeAPIServer(anonymous_auth=True) as server:
+        nobody = Caller(server, None)
+        assert who(nobody) == {"username": "system:anonymous", "groups": ["system:unauthenticated"]}
+        assert nobody.get(PODS, Authorization="Bearer wrong").status == 401
+        nobody.close()
+
+
 def test_always_deny(tmp_path: Path) -> None:
     with FakeAPIServer(authorization_mode="AlwaysDeny") as server:
         jane, root = Caller(server, server.token("jane")), Caller(server, server.token("root", ["system:masters"]))
