@@ -254,6 +254,7 @@ def children():
 
 @pytest.mark.parametrize("_", [1, 2])
 def test_shared(api_server, kube_client, kube_namespace, _):
+    assert not api_server.requests.writes("configmaps")  # of the other test
     kube_client.resource(MAPS, kube_namespace).create({"metadata": {"name": "a"}})
     seen.append(api_server)
 
