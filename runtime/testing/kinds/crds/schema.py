@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runtime.testing.kinds.crds.formats import known_format
-from runtime.testing.kinds.crds.patterns import go_pattern
+from runtime.testing.kinds.crds.patterns import Pattern, go_pattern
 from runtime.types import JSONMapping
 
 METADATA_FIELDS = frozenset({"apiVersion", "kind", "metadata"})
@@ -48,7 +47,7 @@ class Node:
     format: str = ""
     known_format: str = ""  # the format, if the server checks it for this type
     pattern: str = ""
-    regex: re.Pattern[str] | None = None
+    regex: Pattern | None = None
     minimum: float | None = None
     maximum: float | None = None
     exclusive_minimum: bool = False

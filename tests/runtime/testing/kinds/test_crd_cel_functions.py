@@ -104,6 +104,7 @@ TRUE = """
     'a'.split(',', 0) == [] && self.s.substring(1, 3) == 'b,' && self.s.substring(2) == ',c'
     ['a', 'b'].join() == 'ab' && ['a', 'b'].join('-') == 'a-b' && strings.quote('a"b') == r'"a\\"b"'
     'a1b22'.find('[0-9]+') == '1' && 'a1b22'.findAll('[0-9]+') == ['1', '22'] && 'a1b2'.findAll('[0-9]', 1) == ['1']
+    'abaab'.findAll('a*') == ['a', 'aa', ''] && 'É7'.find(r'\\p{Lu}') == 'É'
     '%s %d %f %.2f'.format(['x', 1, 1.5, 2.0]) == 'x 1 1.500000 2.00'
     '%%%x %X %o %b'.format([255, 255, 8, 5]) == '%ff FF 10 101'
     '%s %s %s'.format([[1, 'a'], {'k': true}, null]) == '[1, "a"] {"k":true} null'
@@ -210,6 +211,7 @@ def test_what_holds(rule: str) -> None:
         ("self.s.substring(9) == ''", "index out of range: 9"),
         ("self.s.substring(3, 1) == ''", "invalid substring range"),
         ("self.l.slice(2, 1) == []", "start index must be less than or equal to end index"),
+        ("lists.range(1000000000000).size() > 0", "more than 10000000 elements"),
         ("'%d'.format(['x']) == ''", "no formatting function"),
         ("'%s %s'.format(['x']) == ''", "out of range"),
         ("{self.l: 1}.size() == 1", "unsupported key type"),
@@ -255,6 +257,8 @@ def test_what_cannot_be_evaluated(rule: str, why: str) -> None:
         ("self.wait > duration('1x')", "invalid duration argument"),
         ("self.n > 99999999999999999999", "invalid int literal"),
         ("self.s == '\\q'", "token recognition error"),
+        ("self.s == '\\ud800'", "invalid unicode code point"),
+        ("self.s == '\\U00110000'", "invalid unicode code point"),
         ("self.n >", "mismatched input '<EOF>'"),
         ("self.n ~ 1", "unexpected input"),
         ("if == 1", "reserved identifier: if"),
@@ -268,6 +272,12 @@ def test_what_does_not_compile(rule: str, why: str) -> None:
 
     assert why in str(caught.value)
     assert str(caught.value).startswith("ERROR: <input>:1:")
+
+
+@pytest.mark.parametrize("rule", ["(" * 400 + "true" + ")" * 400, "1+" * 2000 + "1 == 1", "!" * 1501 + "true"])
+def test_what_is_nested_too_deeply_does_not_compile(rule: str) -> None:
+    with pytest.raises(CelError, match="expression recursion limit exceeded"):
+        _worth(rule)
 
 
 def test_an_error_shows_its_place() -> None:

@@ -122,6 +122,10 @@ def keyed(**more: Any) -> JSON:
         # Patterns are those of Go.
         ({**TEXT, "pattern": "a++"}, "Invalid", ".pattern"),
         ({**TEXT, "pattern": "\\\\Qa.b"}, None, ""),
+        ({**TEXT, "pattern": "\\p{L}"}, None, ""),
+        ({**TEXT, "pattern": "(?u)a"}, "Invalid", ".pattern"),
+        ({**TEXT, "pattern": "a{1001}"}, "Invalid", ".pattern"),
+        ({**TEXT, "pattern": "\\C"}, "Invalid", ".pattern"),
         # Embedded objects.
         ({**props(), EMBEDDED: True}, "Required", ".properties"),
         ({**props(), EMBEDDED: True, KEPT: True}, None, ""),

@@ -350,6 +350,16 @@ def test_null_of_a_field_that_is_not_nullable_is_dropped(sandbox: Sandbox, widge
         (r"^a\$b$", "a$b", True),
         ("^[$]$", "$", True),
         (r"\Aab\z", "ab", True),
+        (r"^\p{Lu}\pN$", "É7", True),
+        (r"^\Qa.b\E$", "a.b", True),
+        (r"^\Qa.b\E$", "axb", False),
+        ("^a(?i)b$", "aB", True),
+        ("^a{,5}$", "a{,5}", True),  # no repetition without a lower bound
+        ("^a{,5}$", "aaa", False),
+        ("^(?<n>a)$", "a", True),
+        ("^[[:^alpha:]]$", "1", True),
+        # An engine that goes back and tries again would try until the end of the world.
+        ("^(a+)+$", "a" * 200 + "!", False),
     ],
 )
 def test_patterns_are_go_s(

@@ -12,6 +12,7 @@ from runtime.testing.kinds.crds.cel.syntax import CelError
 from runtime.testing.kinds.crds.cel.values import Duration, Timestamp, UInt, Value, checked, equal
 
 _COMPARABLE: Final = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
+_LONGEST: Final = 10_000_000
 _SUMMABLE: Final = ("int", "uint", "double", "duration")
 
 
@@ -95,6 +96,8 @@ def _sort_by_keys(values: Value, keys: Value) -> Value:
 
 @declare("lists.range", "(int) -> list(int)")
 def _range(count: Value) -> Value:
+    if count > _LONGEST:  # made before it is paid for
+        raise CelError(f"lists.range: more than {_LONGEST} elements")
     return list(range(count))
 
 

@@ -11,7 +11,7 @@ from runtime.testing.kinds.crds.cel.functions import declare
 from runtime.testing.kinds.crds.cel.library_standard import NO_OVERLOAD, text_of
 from runtime.testing.kinds.crds.cel.syntax import CelError
 from runtime.testing.kinds.crds.cel.values import Object, UInt, Value, equal, type_name
-from runtime.testing.kinds.crds.patterns import PatternError, go_pattern
+from runtime.testing.kinds.crds.patterns import Pattern, PatternError, go_pattern
 
 _VERB: Final = re.compile(r"%(?:\.(\d+))?([sdfeboxX%])")
 _SUPERSCRIPT: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -122,7 +122,7 @@ def _quote(text: Value) -> Value:
 # Regular expressions
 
 
-def _pattern(pattern: Value) -> re.Pattern[str]:
+def _pattern(pattern: Value) -> Pattern:
     _text(pattern)
     try:
         return go_pattern(pattern)
@@ -140,7 +140,12 @@ def _find(text: Value, pattern: Value) -> Value:
 @declare("findAll", "(string, string) -> list(string)", "(string, string, int) -> list(string)", member=True)
 def _find_all(text: Value, pattern: Value, limit: int = -1) -> Value:
     _text(text)
-    found = [each.group() for each in _pattern(pattern).finditer(text)]
+    found: list[Value] = []
+    end = -1
+    for each in _pattern(pattern).finditer(text):
+        if each.start() != each.end() or each.start() != end:  # Go finds nothing empty right behind a match
+            found.append(each.group())
+        end = each.end()
     return found if limit < 0 else found[:limit]
 
 

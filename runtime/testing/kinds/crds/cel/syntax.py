@@ -350,7 +350,10 @@ def _unquoted(text: str, position: str, *, raw_bytes: bool = False) -> str:
                 raise _BadLiteral(position, f"Syntax error: token recognition error at: '\\{code}'")
             return _ESCAPED[code]
         if code[0] in "xXuU":
-            char = chr(int(code[1:], 16))
+            number = int(code[1:], 16)
+            if 0xD800 <= number < 0xE000 or number > 0x10FFFF:
+                raise _BadLiteral(position, "Syntax error: invalid unicode code point")
+            char = chr(number)
             return char if code[0] in "xX" or not raw_bytes else char.encode().decode("latin-1")
         return chr(int(code, 8))
 
