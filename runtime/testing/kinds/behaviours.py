@@ -64,7 +64,7 @@ def _service(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBeh
     return replace(
         plain,
         defaults=service_defaults.default_service,
-        checks=(services.validate_service, warnings.warn_of_service),
+        checks=(services.judge_service(addresses), warnings.warn_of_service),
         on_create=allocation.create,
         on_update=allocation.update,
     )

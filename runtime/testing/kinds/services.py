@@ -10,6 +10,12 @@ from itertools import cycle
 from runtime.types import JSONMapping
 
 NODE_PORTS = range(30000, 32768)
+_NOBODY = ("", "")
+
+
+def family_of(address: object) -> str:
+    """``IPv4`` or ``IPv6``."""
+    return "IPv6" if ":" in str(address) else "IPv4"
 
 
 class ServiceAddresses:
@@ -22,6 +28,7 @@ class ServiceAddresses:
 
     def __init__(self, cidr: str = "10.96.0.0/16", in_use: Callable[[], Iterable[JSONMapping]] | None = None) -> None:
         network = ipaddress.ip_network(cidr)
+        self.family = f"IPv{network.version}"
         self.in_use = in_use
         self._lock = threading.Lock()
         self._size = max(network.num_addresses - 2, 1)
@@ -35,7 +42,7 @@ class ServiceAddresses:
 
         :raises RuntimeError: if there is none left.
         """
-        taken = {ip for service in self._services() for ip in service["spec"].get("clusterIPs") or ()}
+        taken, _ = self.taken(_NOBODY)
         with self._lock:
             for _ in range(self._size):
                 address = str(self._make(self._first + next(self._offsets)))
@@ -48,13 +55,26 @@ class ServiceAddresses:
 
         :raises RuntimeError: if there is none left.
         """
-        taken = {port.get("nodePort") for service in self._services() for port in service["spec"].get("ports") or ()}
+        _, taken = self.taken(_NOBODY)
         with self._lock:
             for _ in NODE_PORTS:
                 port = next(self._ports)
                 if port not in taken:
                     return port
         raise RuntimeError("no node port is left: delete Services of type NodePort or LoadBalancer")
+
+    def taken(self, name: tuple[object, object]) -> tuple[set[str], set[int]]:
+        """The cluster IPs and node ports of all Services but the one of that namespace and name."""
+        ips: set[str] = set()
+        ports: set[int] = set()
+        for service in self._services():
+            metadata, spec = service.get("metadata") or {}, service["spec"]
+            if (metadata.get("namespace"), metadata.get("name")) == name:
+                continue
+            ips.update(ip for ip in spec.get("clusterIPs") or () if ip != "None")
+            ports.update(port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort"))
+            ports.update(port for port in (spec.get("healthCheckNodePort"),) if port)
+        return ips, ports
 
     def _services(self) -> Iterable[JSONMapping]:
         return self.in_use() if self.in_use is not None else ()

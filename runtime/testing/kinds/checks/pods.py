@@ -323,6 +323,7 @@ def _check_container(
         found.append(errors.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
     _check_ports(container.get("ports") or (), f"{path}.ports", found)
     _check_environment(container.get("env") or (), f"{path}.env", found)
+    _check_sources(container.get("envFrom") or (), f"{path}.envFrom", found)
     _check_mounts(container.get("volumeMounts") or (), f"{path}.volumeMounts", volumes, found)
     found += common.one_of(container.get("imagePullPolicy"), _PULL, f"{path}.imagePullPolicy")
     _check_resources(container.get("resources") or {}, f"{path}.resources", found)
@@ -368,6 +369,15 @@ def _check_ports(ports: Iterable[JSONMapping], path: str, found: list[FieldError
         found += common.one_of(port.get("protocol"), _PROTOCOLS, f"{where}.protocol")
 
 
+# What a variable's source cannot do without.
+_REFERENCES: Final = {
+    "configMapKeyRef": ("name", "key"),
+    "fieldRef": ("apiVersion", "fieldPath"),
+    "resourceFieldRef": ("resource",),
+    "secretKeyRef": ("name", "key"),
+}
+
+
 def _check_environment(variables: Iterable[JSONMapping], path: str, found: list[FieldError]) -> None:
     for index, variable in enumerate(variables):
         where, name = f"{path}[{index}]", str(variable.get("name") or "")
@@ -390,6 +400,24 @@ def _check_environment(variables: Iterable[JSONMapping], path: str, found: list[
         elif len(kinds) > 1:
             detail = "may not have more than one field specified at a time"
             found.append(errors.invalid(f"{where}.valueFrom", "", detail))
+        for kind in kinds:
+            needed = _REFERENCES.get(kind, ())
+            found += [
+                errors.required(f"{where}.valueFrom.{kind}.{each}") for each in needed if not source[kind].get(each)
+            ]
+
+
+def _check_sources(sources: Iterable[JSONMapping], path: str, found: list[FieldError]) -> None:
+    for index, source in enumerate(sources):
+        kinds = [each for each in ("configMapRef", "secretRef") if source.get(each) is not None]
+        if len(kinds) == 1:
+            if not source[kinds[0]].get("name"):
+                found.append(errors.required(f"{path}[{index}].{kinds[0]}.name"))
+            continue
+        detail = "must specify one of: `configMapRef` or `secretRef`"
+        if kinds:
+            detail = "may not have more than one field specified at a time"
+        found.append(errors.invalid(f"{path}[{index}]", "", detail))
 
 
 def _check_mounts(mounts: Iterable[JSONMapping], path: str, volumes: set[str], found: list[FieldError]) -> None:

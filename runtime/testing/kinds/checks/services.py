@@ -6,11 +6,15 @@ from typing import Final
 
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.checks import common
+from runtime.testing.kinds.defaults.services import selects_nothing
 from runtime.testing.kinds.model import FieldError
-from runtime.testing.kinds.services import NODE_PORTS
+from runtime.testing.kinds.services import NODE_PORTS, ServiceAddresses
 from runtime.types import JSONMapping, JSONObject
 
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_OUT_OF_RANGE: Final = (
+    f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
+)
 _KUBELET: Final = 10250
 _MAX_TIMEOUT: Final = 86400
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
@@ -40,6 +44,67 @@ def validate_service(obj: JSONObject, old: JSONObject | None) -> list[FieldError
     return found
 
 
+def judge_service(addresses: ServiceAddresses) -> common.Checker:
+    """All checks of a Service. What it asks for is allocated before anything else is looked at."""
+    allocated = _check_allocated(addresses)
+    return lambda obj, old: allocated(obj, old) or validate_service(obj, old)
+
+
+def _check_allocated(addresses: ServiceAddresses) -> common.Checker:
+    """A check that a Service asks for nothing that another one has, or that this cluster has not got."""
+
+    def check(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+        spec, before = obj.get("spec") or {}, (old or {}).get("spec") or {}
+        if spec.get("type") == "ExternalName":
+            return []
+        found = _check_families(spec, addresses.family)
+        wanted = [
+            ip for ip in spec.get("clusterIPs") or () if ip != "None" and ip not in (before.get("clusterIPs") or ())
+        ]
+        had = {port.get("nodePort") for port in before.get("ports") or ()}
+        given = spec.get("ports") or () if spec.get("type") in ("LoadBalancer", "NodePort") else ()
+        ports = [
+            (index, port["nodePort"])
+            for index, port in enumerate(given)
+            if port.get("nodePort") and port["nodePort"] not in had
+        ]
+        if not wanted and not ports:
+            return found
+        metadata = obj.get("metadata") or {}
+        ips, taken = addresses.taken((metadata.get("namespace"), metadata.get("name")))
+        for ip in wanted:
+            if ip in ips:
+                detail = f"failed to allocate IP {ip}: provided IP is already allocated"
+                found.append(errors.invalid("spec.clusterIPs", spec["clusterIPs"], detail))
+        for index, port in ports:
+            detail = "provided port is already allocated" if port in taken else _OUT_OF_RANGE
+            if port in taken or port not in NODE_PORTS:
+                found.append(errors.invalid(f"spec.ports[{index}].nodePort", port, detail))
+        return found
+
+    return check
+
+
+def _check_families(spec: JSONMapping, family: str) -> list[FieldError]:
+    """This cluster has one family of addresses."""
+    policy, families, where = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or (), "spec.ipFamilyPolicy"
+    found: list[FieldError] = []
+    if policy == "SingleStack":
+        for field, given in (("cluster IPs", spec.get("clusterIPs") or ()), ("IP families", families)):
+            if len(given) == 2:
+                detail = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {field} are specified"
+                found.append(errors.invalid(where, policy, detail))
+    if found or selects_nothing(spec):
+        return found
+    if policy == "RequireDualStack":
+        found.append(errors.invalid(where, policy, "this cluster is not configured for dual-stack services"))
+    return found + [
+        errors.invalid(f"spec.ipFamilies[{index}]", each, "not configured on this cluster")
+        for index, each in enumerate(families)
+        if each != family
+    ]
+
+
 def _check_type(spec: JSONMapping, *, headless: bool) -> list[FieldError]:
     """What a Service of that type can and cannot have."""
     kind = spec.get("type")
@@ -49,6 +114,12 @@ def _check_type(spec: JSONMapping, *, headless: bool) -> list[FieldError]:
             if port.get("port") == _KUBELET:
                 detail = f"may not expose port {_KUBELET} externally since it is used by kubelet"
                 found.append(errors.invalid(f"spec.ports[{index}]", _KUBELET, detail))
+    if kind == "ClusterIP":
+        found += [
+            errors.forbidden(f"spec.ports[{index}].nodePort", "may not be used when `type` is 'ClusterIP'")
+            for index, port in enumerate(spec.get("ports") or ())
+            if port.get("nodePort")
+        ]
     if kind in ("LoadBalancer", "NodePort") and headless:
         detail = f"may not be set to 'None' for {kind} services"
         found.append(errors.invalid("spec.clusterIPs[0]", "None", detail))
@@ -115,11 +186,6 @@ def _check_ports(ports: tuple[JSONMapping, ...] | list[JSONMapping]) -> list[Fie
         found += common.port_number(port.get("port"), f"{where}.port")
         found += common.one_of(port.get("protocol"), _PROTOCOLS, f"{where}.protocol")
         found += common.port_or_name(port.get("targetPort"), f"{where}.targetPort")
-        node_port = port.get("nodePort")
-        if node_port and node_port not in NODE_PORTS:
-            valid = f"{NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
-            detail = f"provided port is not in the valid range. The range of valid ports is {valid}"
-            found.append(errors.invalid(f"{where}.nodePort", node_port, detail))
         key = (port.get("port"), port.get("protocol"))
         if key in seen:
             shown = {"port": port.get("port"), "protocol": port.get("protocol")}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 
-from runtime.testing.kinds.services import ServiceAddresses
-from runtime.types import JSONObject
+from runtime.testing.kinds.services import ServiceAddresses, family_of
+from runtime.types import JSONMapping, JSONObject
 
 _TIMEOUT = 10800
 _ALLOCATED = ("ClusterIP", "NodePort", "LoadBalancer")
 _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
+_IP_FIELDS = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+_HEALTH = "healthCheckNodePort"
 
 
 def default_service(obj: JSONObject) -> None:
@@ -49,11 +51,7 @@ class ServiceAllocation:
         """Fill in what is allocated for a new Service."""
         spec = obj.setdefault("spec", {})
         obj["status"] = {"loadBalancer": {}}
-        if spec.get("type") in _ALLOCATED:
-            self._allocate_ip(spec)
-            spec.setdefault("ipFamilies", ["IPv6" if ":" in str(spec["clusterIP"]) else "IPv4"])
-            spec.setdefault("ipFamilyPolicy", "SingleStack")
-        self._allocate_ports(spec)
+        self._allocate(spec)
 
     def update(self, obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
         """Keep what a write leaves out and the Service has already."""
@@ -61,19 +59,27 @@ class ServiceAllocation:
             return
         spec, before = obj.get("spec") or {}, old.get("spec") or {}
         if spec.get("type") in _ALLOCATED:
-            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            for field in _IP_FIELDS:
                 if not spec.get(field) and before.get(field):
                     spec[field] = copy.deepcopy(before[field])
-            self._allocate_ip(spec)
-            spec.setdefault("ipFamilies", ["IPv4"])
-            spec.setdefault("ipFamilyPolicy", "SingleStack")
         elif before.get("type") in _ALLOCATED:
-            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            for field in _IP_FIELDS:
                 if spec.get(field) == before.get(field):
                     spec.pop(field, None)
         if spec.get("type") in _WITH_NODE_PORTS:
             _keep_node_ports(spec, before)
+        else:
+            _drop_node_ports(spec, before)
+        _keep_health_port(spec, before)
+        self._allocate(spec)
+
+    def _allocate(self, spec: JSONObject) -> None:
+        if spec.get("type") in _ALLOCATED:
+            self._allocate_ip(spec)
+            self._choose_families(spec)
         self._allocate_ports(spec)
+        if needs_health_check(spec) and not spec.get(_HEALTH):
+            spec[_HEALTH] = self._addresses.next_port()
 
     def _allocate_ip(self, spec: JSONObject) -> None:
         if not spec.get("clusterIP"):
@@ -82,16 +88,52 @@ class ServiceAllocation:
         if not spec.get("clusterIPs"):
             spec["clusterIPs"] = [spec["clusterIP"]]
 
+    def _choose_families(self, spec: JSONObject) -> None:
+        """One family, that of the addresses; headless Services that select no Pods may have what they want: both."""
+        anything = selects_nothing(spec)
+        policy = spec.setdefault("ipFamilyPolicy", "RequireDualStack" if anything else "SingleStack")
+        if not spec.get("ipFamilies"):
+            given = [each for each in spec["clusterIPs"] if each != "None"]
+            spec["ipFamilies"] = [family_of(each) for each in given] or [self._addresses.family]
+        if anything and policy != "SingleStack" and len(spec["ipFamilies"]) == 1:
+            spec["ipFamilies"].append("IPv6" if spec["ipFamilies"][0] == "IPv4" else "IPv4")
+
     def _allocate_ports(self, spec: JSONObject) -> None:
         ports = spec.get("ports") or ()
         wanted = spec.get("type") == "NodePort" or (
             spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
         )
+        # The same port of several protocols is the same port of a node.
+        known = {port.get("port"): port["nodePort"] for port in reversed(ports) if port.get("nodePort")}
         for port in ports:
             if wanted and not port.get("nodePort"):
-                port["nodePort"] = self._addresses.next_port()
-            elif not wanted and spec.get("type") == "ClusterIP":
-                port.pop("nodePort", None)
+                port["nodePort"] = known.get(port.get("port")) or self._addresses.next_port()
+                known[port.get("port")] = port["nodePort"]
+
+
+def selects_nothing(spec: JSONMapping) -> bool:
+    """Whether it is a headless Service whose endpoints somebody else makes."""
+    return spec.get("clusterIP") == "None" and not spec.get("selector")
+
+
+def needs_health_check(spec: JSONMapping) -> bool:
+    """Whether a load balancer has to ask each node whether it has endpoints."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _drop_node_ports(spec: JSONObject, before: JSONObject) -> None:
+    """What was given to a Service of another type goes, unless it was changed."""
+    had = {port.get("nodePort") for port in before.get("ports") or ()}
+    for port in spec.get("ports") or ():
+        if port.get("nodePort") in had:
+            port.pop("nodePort", None)
+
+
+def _keep_health_port(spec: JSONObject, before: JSONObject) -> None:
+    if needs_health_check(spec) and not spec.get(_HEALTH):
+        spec[_HEALTH] = before.get(_HEALTH, 0)
+    elif needs_health_check(before) and not needs_health_check(spec) and spec.get(_HEALTH) == before.get(_HEALTH):
+        spec.pop(_HEALTH, None)
 
 
 def _keep_node_ports(spec: JSONObject, before: JSONObject) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.testing.kinds.services import ServiceAddresses
 from runtime.types import GVR
-from tests.runtime.testing.kinds.kinds_helpers import JSON, Sandbox
+from tests.runtime.testing.kinds.kinds_helpers import JSON, Sandbox, write
 
 POD_SPEC = {"containers": [{"name": "main", "image": "example.com/app:1"}]}
 DEFAULTED_CONTAINER = {
@@ -233,6 +235,61 @@ def test_no_address_is_given_twice() -> None:
     assert addresses.next_ip() == gone["spec"]["clusterIP"]
 
 
+def test_what_another_service_has_is_refused() -> None:
+    services: list[JSON] = []
+    registry = DefaultRegistry(addresses=ServiceAddresses(in_use=lambda: services))
+    kind = registry.lookup(GVR("", "v1", "services"))
+    assert kind is not None
+
+    def service(name: str, **spec: Any) -> JSON:
+        metadata = {"name": name, "namespace": "d"}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}], **spec}}
+
+    first = write(kind, service("a", type="NodePort"))
+    assert first.causes == []
+    services.append(first.obj)
+    ip, port = first.obj["spec"]["clusterIP"], first.obj["spec"]["ports"][0]["nodePort"]
+    ports = [{"port": 80, "nodePort": port}]
+    refused = write(kind, service("b", type="NodePort", clusterIP=ip, ports=ports))
+    assert refused.causes == [("FieldValueInvalid", "spec.clusterIPs"), ("FieldValueInvalid", "spec.ports[0].nodePort")]
+    assert write(kind, first.obj, first.obj).causes == []
+    assert write(kind, service("b", type="NodePort")).causes == []
+    second = write(kind, service("b")).obj
+    changed = {**second, "spec": {**second["spec"], "type": "NodePort", "ports": ports}}
+    assert write(kind, changed, second).causes == [("FieldValueInvalid", "spec.ports[0].nodePort")]
+
+
+def test_a_headless_service_that_selects_nothing_has_both_families(sandbox: Sandbox) -> None:
+    spec = sandbox.write("services", {"spec": {"clusterIP": "None"}}).obj["spec"]
+    assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4", "IPv6"], "RequireDualStack")
+    spec = sandbox.write("services", {"spec": {"clusterIP": "None", "ipFamilyPolicy": "SingleStack"}}).obj["spec"]
+    assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
+    spec = sandbox.write("services", {"spec": {"clusterIP": "None", "selector": {"a": "b"}}}).obj["spec"]
+    assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
+
+
+def test_a_port_of_two_protocols_is_one_port_of_a_node(sandbox: Sandbox) -> None:
+    ports = [{"name": "t", "port": 53}, {"name": "u", "port": 53, "protocol": "UDP"}, {"name": "o", "port": 54}]
+    written = sandbox.write("services", {"spec": {"type": "NodePort", "ports": ports}})
+    assert written.causes == []
+    given = [each["nodePort"] for each in written.obj["spec"]["ports"]]
+    assert given[0] == given[1] != given[2]
+
+
+def test_a_local_load_balancer_is_asked_for_its_health_at_a_port(sandbox: Sandbox) -> None:
+    local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]}
+    old = sandbox.write("services", {"spec": local})
+    assert old.causes == []
+    port = old.obj["spec"]["healthCheckNodePort"]
+    assert 30000 <= port < 32768
+    kept = sandbox.write("services", {"spec": local}, old.obj)
+    assert (kept.causes, kept.obj["spec"]["healthCheckNodePort"]) == ([], port)
+    away = sandbox.write(
+        "services", {**old.obj, "spec": {**old.obj["spec"], "externalTrafficPolicy": "Cluster"}}, old.obj
+    )
+    assert (away.causes, away.obj["spec"].get("healthCheckNodePort")) == ([], None)
+
+
 def test_secret_text_becomes_data(sandbox: Sandbox) -> None:
     secret = sandbox.write("secrets", {"stringData": {"k": "vé"}, "data": {"o": "eA=="}}).obj
 
@@ -311,3 +368,11 @@ def test_a_job_selects_its_own_pods(sandbox: Sandbox) -> None:
     assert written.errors == []
     assert written.obj["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": "u-1"}}
     assert written.obj["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/job-name"] == "j"
+
+
+def test_a_service_that_needs_no_node_port_any_more_loses_it(sandbox: Sandbox) -> None:
+    old = sandbox.write("services", {"spec": {"type": "NodePort", "ports": [{"port": 80}]}}).obj
+    spec = {**old["spec"], "type": "ClusterIP"}
+    del spec["externalTrafficPolicy"]
+    written = sandbox.write("services", {**old, "spec": spec}, old)
+    assert (written.causes, "nodePort" in written.obj["spec"]["ports"][0]) == ([], False)

@@ -294,6 +294,47 @@ CASES += [
         ],
     ),
     ("services", {"ports": [{"port": 1}], "externalIPs": ["x"]}, [(INVALID, "spec.externalIPs[0]")]),
+    ("services", {"ports": [{"port": 1}], "ipFamilyPolicy": "RequireDualStack"}, [(INVALID, "spec.ipFamilyPolicy")]),
+    ("services", {"ports": [{"port": 1}], "ipFamilyPolicy": "PreferDualStack"}, []),
+    ("services", {"ports": [{"port": 1}], "ipFamilies": ["IPv6"]}, [(INVALID, "spec.ipFamilies[0]")]),
+    (
+        "services",
+        {"ports": [{"port": 1}], "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "SingleStack"},
+        [(INVALID, "spec.ipFamilyPolicy")],
+    ),
+    ("services", {"clusterIP": "None", "ipFamilies": ["IPv6"]}, []),
+    ("services", {"ports": [{"port": 1, "nodePort": 30000}]}, [(FORBIDDEN, "spec.ports[0].nodePort")]),
+    (
+        "services",
+        {"type": "NodePort", "sessionAffinity": "X", "ports": [{"port": 1}, {"port": 2, "nodePort": 29999}]},
+        [(INVALID, "spec.ports[1].nodePort")],
+    ),
+    (
+        "pods",
+        {
+            "containers": [
+                {
+                    **CONTAINERS[0],
+                    "env": [
+                        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c"}}},
+                        {"name": "B", "valueFrom": {"secretKeyRef": {"key": "k"}}},
+                        {"name": "C", "valueFrom": {"fieldRef": {}}},
+                        {"name": "D", "valueFrom": {"resourceFieldRef": {}}},
+                    ],
+                    "envFrom": [{}, {"secretRef": {}}, {"secretRef": {"name": "s"}, "configMapRef": {"name": "c"}}],
+                }
+            ]
+        },
+        [
+            (REQUIRED, "spec.containers[0].env[0].valueFrom.configMapKeyRef.key"),
+            (REQUIRED, "spec.containers[0].env[1].valueFrom.secretKeyRef.name"),
+            (REQUIRED, "spec.containers[0].env[2].valueFrom.fieldRef.fieldPath"),
+            (REQUIRED, "spec.containers[0].env[3].valueFrom.resourceFieldRef.resource"),
+            (INVALID, "spec.containers[0].envFrom[0]"),
+            (REQUIRED, "spec.containers[0].envFrom[1].secretRef.name"),
+            (INVALID, "spec.containers[0].envFrom[2]"),
+        ],
+    ),
     (
         "pods",
         mounts(secret={"defaultMode": 512, "items": [{"key": "k", "path": "/a"}, {"path": "../b"}]}),
