@@ -11,6 +11,13 @@ _TIMEOUT = 10800
 _ALLOCATED = ("ClusterIP", "NodePort", "LoadBalancer")
 _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 _IP_FIELDS = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+# What a Service of another type cannot have, and loses with its type.
+_OF_TYPES = {
+    "allocateLoadBalancerNodePorts": ("LoadBalancer",),
+    "externalTrafficPolicy": _WITH_NODE_PORTS,
+    "internalTrafficPolicy": _ALLOCATED,
+    "loadBalancerClass": ("LoadBalancer",),
+}
 _HEALTH = "healthCheckNodePort"
 
 
@@ -71,6 +78,9 @@ class ServiceAllocation:
         else:
             _drop_node_ports(spec, before)
         _keep_health_port(spec, before)
+        for field, types in _OF_TYPES.items():
+            if before.get("type") in types and spec.get("type") not in types and spec.get(field) == before.get(field):
+                spec.pop(field, None)
         self._allocate(spec)
 
     def _allocate(self, spec: JSONObject) -> None:

@@ -370,9 +370,15 @@ def test_a_job_selects_its_own_pods(sandbox: Sandbox) -> None:
     assert written.obj["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/job-name"] == "j"
 
 
-def test_a_service_that_needs_no_node_port_any_more_loses_it(sandbox: Sandbox) -> None:
-    old = sandbox.write("services", {"spec": {"type": "NodePort", "ports": [{"port": 80}]}}).obj
-    spec = {**old["spec"], "type": "ClusterIP"}
-    del spec["externalTrafficPolicy"]
-    written = sandbox.write("services", {**old, "spec": spec}, old)
-    assert (written.causes, "nodePort" in written.obj["spec"]["ports"][0]) == ([], False)
+def test_a_service_loses_with_its_type_what_only_that_type_has(sandbox: Sandbox) -> None:
+    local = {"type": "LoadBalancer", "loadBalancerClass": "a.b/c", "externalTrafficPolicy": "Local"}
+    old = sandbox.write("services", {"spec": {**local, "ports": [{"port": 80}]}}).obj
+    written = sandbox.write("services", {**old, "spec": {**old["spec"], "type": "ClusterIP"}}, old)
+    plain = sandbox.write("services", {"spec": {"ports": [{"port": 80}]}}).obj["spec"]
+    assert written.causes == []
+    assert {**written.obj["spec"], "clusterIP": "", "clusterIPs": []} == {**plain, "clusterIP": "", "clusterIPs": []}
+
+    named = {**old["spec"], "type": "ExternalName", "externalName": "x.y"}
+    written = sandbox.write("services", {**old, "spec": named}, old)
+    assert written.causes == []
+    assert set(written.obj["spec"]) == {"type", "externalName", "ports", "sessionAffinity"}
