@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver.access.rbac import RBAC as RBAC_MODE
+from runtime.testing.apiserver.access.rbac import Grants
+from runtime.testing.apiserver.access.users import User
 from tests.runtime.testing.apiserver.access.access_helpers import (
     ACCOUNTS,
     BINDINGS,
@@ -112,6 +116,25 @@ def test_a_service_account_is_looked_for_in_its_namespace(admin: Caller, call: C
     assert [call(name).get(PODS).status for name in names] == [200, 403]
     names = ("system:serviceaccount:default:local", "system:serviceaccount:other:local")
     assert [call(name).get(PODS).status for name in names] == [200, 403]
+
+
+def test_what_was_found_before_a_change_is_not_remembered_after_it(
+    guarded: FakeAPIServer, admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(admin.post(ROLES, role("r", rule("list", "", "configmaps"))))
+    rbac, jane = RBAC_MODE(guarded.store), User("jane")
+    resolve = rbac._resolve
+
+    def change_after(user: User, namespace: str) -> Grants:
+        found = resolve(user, namespace)
+        monkeypatch.undo()
+        made(admin.post(BINDINGS, binding("b", "r", person("jane"))))
+        rbac.grants(User("joe"), "default")  # another thread sees the change first
+        return found
+
+    monkeypatch.setattr(rbac, "_resolve", change_after)
+    assert not rbac.grants(jane, "default").grants
+    assert len(rbac.grants(jane, "default").grants) == 1
 
 
 def test_groups_of_one_user_are_no_other_users_groups(admin: Caller, call: Call) -> None:
