@@ -26,7 +26,7 @@ from runtime.testing.apiserver.http import MAX_BODY, Cut, Request, Response, Str
 from runtime.testing.apiserver.options import boolean
 from runtime.testing.apiserver.present import accept
 from runtime.testing.apiserver.routing import Target, parse
-from runtime.testing.apiserver.store import Store
+from runtime.testing.apiserver.store import Store, TooLarge
 from runtime.testing.apiserver.verbs import Verbs
 from runtime.types import JSONObject
 
@@ -137,6 +137,8 @@ class Handler:
             return verbs.serve(request, call.target, call.verb, user)
         except (errors.StatusError, errors.PlainError) as error:
             return refusal(error)
+        except TooLarge:  # QUIRK kept: what etcd says, and nothing else
+            return refusal(errors.StatusError(500, "", "etcdserver: request is too large"))
         except Exception as error:
             if _too_deep(error):
                 return refusal(errors.bad_request("the body is nested too deeply"))

@@ -16,7 +16,12 @@ from runtime.types import JSONObject
 StorageKey = tuple[str, str]  # (group, resource)
 DEFAULT_HISTORY = 20_000
 COMPACTION_INTERVAL = 300.0  # seconds; the real server's
+MAX_STORED = 3 * 512 * 1024  # bytes of one object, which etcd takes at most by default
 _AFTER_SLASH = chr(ord("/") + 1)
+
+
+class TooLarge(Exception):
+    """An object that etcd would not store: longer than :data:`MAX_STORED`."""
 
 
 class Exists(Exception):
@@ -152,6 +157,7 @@ class Store:
 
         :param check: called under the lock before; may raise.
         :raises Exists: the key is taken.
+        :raises TooLarge: nothing is stored.
         """
         table = self._table(key)
         with self._lock:
@@ -165,7 +171,7 @@ class Store:
             return stored
 
     def update(self, key: StorageKey, old: Stored, obj: JSONObject) -> Stored:
-        """Replace ``old`` by ``obj``. :raises Changed: ``old`` is not the present state."""
+        """Replace ``old`` by ``obj``. :raises Changed: ``old`` is not the present state. :raises TooLarge: as above."""
         table = self._table(key)
         with self._lock:
             self._expect(table, old)
@@ -198,7 +204,10 @@ class Store:
     def _next(self, namespace: str, name: str, obj: JSONObject) -> Stored:
         self._advance()
         obj["metadata"]["resourceVersion"] = str(self._version)
-        return Stored(object_key(namespace, name), namespace, name, self._version, obj)
+        stored = Stored(object_key(namespace, name), namespace, name, self._version, obj)
+        if len(stored.body) > MAX_STORED:
+            raise TooLarge
+        return stored
 
     def _advance(self, count: int = 1) -> None:
         self._compact_by_time()

@@ -497,3 +497,23 @@ def test_nothing_is_an_object_without_fields(api: Http, media: str, body: bytes)
     assert built_in.body["details"]["causes"][0]["field"] == "metadata.name"
     assert custom.status == 400
     assert "Object 'Kind' is missing in 'null' (" in custom.body["message"]
+
+
+def test_what_etcd_would_not_store_is_not_stored(api: Http) -> None:
+    """No kind limits a custom resource; between 1.5 MiB and the 3 MiB of a request stands etcd."""
+    fits, large = "x" * 1_500_000, "x" * 1_600_000
+    assert api.post(WIDGETS, widget("a", size=fits)).status == 201
+
+    created = api.post(WIDGETS, widget("b", size=large))
+    changed = api.merge(f"{WIDGETS}/a", {"spec": {"size": large}})
+
+    for answer in (created, changed):
+        assert answer.status == 500
+        assert {name: answer.body.get(name) for name in ("message", "reason", "details")} == {
+            "message": "etcdserver: request is too large",
+            "reason": None,
+            "details": None,
+        }
+    [stored] = api.get(WIDGETS).body["items"]
+    assert stored["spec"]["size"] == fits
+    assert api.post(f"{WIDGETS}?dryRun=All", widget("b", size=large)).status == 201  # etcd is not asked
