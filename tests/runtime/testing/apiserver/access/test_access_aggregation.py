@@ -12,6 +12,7 @@ import pytest
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.apiserver.access import aggregation
 from runtime.testing.apiserver.access.rbac import CLUSTER_ROLES as RBAC_ROLES
+from runtime.testing.apiserver.apply import server_side_apply
 from tests.runtime.testing.apiserver.access.access_helpers import (
     CLUSTER_BINDINGS,
     CLUSTER_ROLES,
@@ -123,7 +124,6 @@ def test_a_role_that_is_deleted_meanwhile_stays_so(
     another: bool, server: FakeAPIServer, api: Http, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(api.post(CLUSTER_ROLES, aggregated("sum", {"matchLabels": {"part": "a"}})))
-    write = aggregation.server_side_apply
 
     def delete_first(*arguments: Any, **options: Any) -> Any:
         monkeypatch.undo()
@@ -132,7 +132,7 @@ def test_a_role_that_is_deleted_meanwhile_stays_so(
         server.store.delete(RBAC_ROLES, stored)  # as a request in another thread
         if another:
             server.store.create(RBAC_ROLES, "", "sum", stored_role("sum", rule("get", "", "nodes")))
-        return write(*arguments, **options)
+        return server_side_apply(*arguments, **options)
 
     monkeypatch.setattr(aggregation, "server_side_apply", delete_first)
     made(api.post(CLUSTER_ROLES, role("part", rule("get", "", "pods"), labels={"part": "a"})))
