@@ -18,6 +18,7 @@ from tests.runtime.testing.apiserver.apiserver_helpers import (
     CRDS,
     JSON_PATCH,
     PODS,
+    WIDGET_CRD,
     Http,
     Watching,
     eventually,
@@ -60,6 +61,16 @@ def test_a_watch_sees_the_mark_and_the_end(api: Http, watch: Callable[[str], Wat
     events = watching.wait(3)
     assert watching.brief == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
     assert events[2]["object"]["metadata"]["deletionTimestamp"]
+
+
+def test_a_watch_sees_what_is_gone_at_once_go_in_one_step(api: Http, watch: Callable[[str], Watching]) -> None:
+    watching = watch(f"{CONFIGMAPS}?watch=1")
+    for name in ("a", "b"):
+        api.made(CONFIGMAPS, name)
+        api.delete(f"{CONFIGMAPS}/{name}")
+    events = watching.wait(4)
+    assert watching.brief == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "b"), ("DELETED", "b")]
+    assert "deletionTimestamp" not in events[1]["object"]["metadata"]
 
 
 def test_an_update_that_removes_the_last_finalizer_removes_the_object(api: Http, widgets: str) -> None:
@@ -196,8 +207,10 @@ def test_finalize_is_the_only_way_to_a_namespaces_finalizers(api: Http) -> None:
     made = api.made("/api/v1/namespaces", "n")
     made["spec"]["finalizers"] = ["kubernetes", "example.com/mine"]
     assert api.put("/api/v1/namespaces/n", made).body["spec"]["finalizers"] == ["kubernetes"]
-    finalized = api.put("/api/v1/namespaces/n/finalize", {**made, "metadata": {"name": "n"}}).body
+    labelled = {**made, "metadata": {"name": "n", "labels": {"a": "b"}}}
+    finalized = api.put("/api/v1/namespaces/n/finalize", labelled).body
     assert finalized["spec"]["finalizers"] == ["kubernetes", "example.com/mine"]
+    assert finalized["metadata"]["labels"] == made["metadata"]["labels"], "it changes nothing else"
 
 
 # -- CRDs
@@ -377,6 +390,22 @@ def test_a_namespace_says_what_keeps_it_until_it_is_empty(api: Http, watch: Call
     assert (events[-2]["type"], events[-1]["type"]) == ("MODIFIED", "DELETED")
     last = {each["type"]: each["status"] for each in events[-1]["object"]["status"]["conditions"]}
     assert set(last.values()) == {"False"}
+
+
+def test_a_namespace_keeps_its_contents_for_the_delay() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock, namespace_deletion_delay=60.0) as server:
+        api = Http(server)
+        api.made("/api/v1/namespaces", "n")
+        api.made("/api/v1/namespaces/n/configmaps", "a")
+        assert api.post(CRDS, WIDGET_CRD).status == 201
+        api.delete("/api/v1/namespaces/n")
+        api.delete(f"{CRDS}/widgets.example.com")
+        eventually(lambda: api.get(f"{CRDS}/widgets.example.com").status == 404)  # looked at after namespaces
+        assert api.get("/api/v1/namespaces/n/configmaps/a").status == 200
+        clock.advance(60)
+        eventually(lambda: api.get("/api/v1/namespaces/n").status == 404)
+        api.close()
 
 
 def test_preconditions_of_a_namespace(api: Http) -> None:

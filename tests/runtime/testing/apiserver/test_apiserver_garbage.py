@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -198,17 +199,47 @@ def test_orphaned_objects_stay_even_if_they_were_made_just_before() -> None:
         api.close()
 
 
+def test_an_object_that_was_given_another_owner_meanwhile_stays() -> None:
+    clock = _Meddling()
+    with FakeAPIServer(garbage_collection_delay=0.0, clock=clock) as server:
+        api = Http(server)
+        made(api, "child", made(api, "owner"))
+        other = made(api, "other")
+
+        def meddle() -> None:
+            http = Http(server)
+            answer = http.merge(f"{CONFIGMAPS}/child", {"metadata": {"ownerReferences": [reference(other)]}})
+            assert answer.status == 200
+            http.close()
+
+        clock.meddle_with_deletion = meddle
+        api.delete(f"{CONFIGMAPS}/owner")
+        eventually(lambda: clock.meddle_with_deletion is None)
+        made(api, "marker", {"metadata": {"name": "ghost", "uid": "no-such-uid"}})
+        eventually(lambda: "marker" not in names(api))
+        assert names(api) == {"child", "other"}
+        api.close()
+
+
 class _Meddling(FakeClock):
-    """Lets somebody else in, once, when the collector next reads the time: after it has heard of changes, and before it
-    attends to what follows of them."""
+    """Lets somebody else in, once, when the collector next reads the time: ``meddle``, after it has heard of changes
+    and before it attends to what follows of them; ``meddle_with_deletion``, between its look at an object and the end
+    of that."""
 
     meddle: Callable[[], None] | None = None
+    meddle_with_deletion: Callable[[], None] | None = None
 
     def monotonic(self) -> float:
         if self.meddle is not None and threading.current_thread().name == "apiserver-garbage":
             meddle, self.meddle = self.meddle, None
             meddle()
         return super().monotonic()
+
+    def now(self) -> datetime:
+        if self.meddle_with_deletion is not None and threading.current_thread().name == "apiserver-garbage":
+            meddle, self.meddle_with_deletion = self.meddle_with_deletion, None
+            meddle()
+        return super().now()
 
 
 def test_what_stood_there_before_the_server_started_is_looked_at_too() -> None:

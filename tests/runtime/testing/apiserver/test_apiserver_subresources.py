@@ -142,6 +142,16 @@ def test_which_pods_a_budget_does_not_count(
     assert api.get(f"{BUDGETS}/b").body["status"]["disruptionsAllowed"] == 0
 
 
+def test_nothing_is_evicted_from_a_namespace_that_is_going(api: Http) -> None:
+    api.made("/api/v1/namespaces", "n")
+    path = "/api/v1/namespaces/n/pods"
+    api.made(path, "p", metadata={"finalizers": ["example.com/f"]}, spec={"containers": CONTAINERS})
+    api.delete("/api/v1/namespaces/n")
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    answer = api.post(f"{path}/p/eviction", body)
+    assert (answer.status, answer.body["details"]["causes"][0]["reason"]) == (403, "NamespaceTerminating")
+
+
 def test_evictions_that_mean_another_pod(api: Http) -> None:
     made = pod(api, "p")
     assert evict(api, "none").status == 404
@@ -178,6 +188,24 @@ def test_a_pod_that_becomes_ready_meanwhile_is_not_evicted_for_nothing(
     assert (refused.value.details or {})["causes"][0]["message"].endswith("still being processed by the server.")
     assert "deletionTimestamp" not in api.get(f"{PODS}/p").body["metadata"]
     assert evict(api, "p").status == 429, "it is ready now, and the budget has nothing left"
+
+
+def test_a_pod_that_starts_meanwhile_is_counted(server: FakeAPIServer, api: Http) -> None:
+    pod(api, "p", "Pending")
+    budget(api, disruptionsAllowed=0, desiredHealthy=1, currentHealthy=1)
+    kind = server.registry.lookup(GVR("", "v1", "pods"))
+    assert kind is not None
+    # The time is read between a look at the Pod and its deletion.
+    context = Context(
+        server.store,
+        server.registry,
+        Meddling(lambda: api.merge(f"{PODS}/p/status", {"status": {"phase": "Running"}})),
+    )
+    evictor = Evictor(context, Writer(context), Deleter(context))
+    with pytest.raises(StatusError) as refused:
+        evictor.evict(Target(kind, "default", "p", "eviction"), {"metadata": {"name": "p"}}, dry_run=False)
+    assert refused.value.code == 429
+    assert "deletionTimestamp" not in api.get(f"{PODS}/p").body["metadata"]
 
 
 def test_a_pod_that_costs_nothing_goes_whatever_version_is_asked_for(api: Http) -> None:
@@ -244,7 +272,8 @@ def test_a_binding_gives_a_pod_its_node_once(api: Http) -> None:
 
 def test_a_bound_pod_has_what_the_binding_says_and_no_nominated_node(api: Http) -> None:
     api.made(PODS, "p", metadata={"labels": {"a": "1", "b": "1"}}, spec={"containers": CONTAINERS})
-    waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    since = "2020-01-01T00:00:00Z"
+    waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": since}
     conditions = [waiting, {"type": "Other", "status": "True"}]
     api.merge(f"{PODS}/p/status", {"status": {"nominatedNodeName": "n", "conditions": conditions}})
     assert bind(api, "p", labels={"b": "2"}).status == 201
@@ -253,6 +282,7 @@ def test_a_bound_pod_has_what_the_binding_says_and_no_nominated_node(api: Http) 
     assert "nominatedNodeName" not in bound["status"]
     found = [(each["type"], each["status"], each.get("reason")) for each in bound["status"]["conditions"]]
     assert found == [("PodScheduled", "True", None), ("Other", "True", None)]
+    assert bound["status"]["conditions"][0]["lastTransitionTime"] > since
 
 
 def test_pods_that_cannot_be_bound(api: Http) -> None:
@@ -288,6 +318,9 @@ def test_a_scale_is_written_in_every_way(api: Http, scale: str) -> None:
     operations = [{"op": "replace", "path": "/spec/replicas", "value": 5}]
     assert api("PATCH", scale, operations, content_type=JSON_PATCH).body["spec"] == {"replicas": 5}
     assert api.get(f"{STATEFULSETS}/s").body["spec"]["replicas"] == 5
+    none = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "s"}}
+    assert api.put(scale, none).body["spec"] == {}
+    assert api.get(f"{STATEFULSETS}/s").body["spec"]["replicas"] == 0
 
 
 @pytest.mark.parametrize(
