@@ -239,6 +239,7 @@ def test_cut_connections_come_back(server: FakeAPIServer, api: Http) -> None:
         (b"1_0", b"abcde\r\n", 400),
         (b"2", b"{}XX\r\n", 400),  # more data than it says: what follows must not be taken for a request
         (b"ffffffffffffffff", b"", 413),
+        (b"300001", b"", 413),  # one byte more than 3 MiB
     ],
 )
 def test_a_chunk_is_what_its_size_says(server: FakeAPIServer, size: bytes, data: bytes, code: int) -> None:

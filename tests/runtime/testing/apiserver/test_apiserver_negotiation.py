@@ -357,6 +357,16 @@ def test_too_large_a_body_is_refused_like_any_other_request(api: Http, server: F
     assert api.get("/healthz").data == b"ok"
 
 
+def test_who_is_still_sending_gets_the_answer_all_the_same(api: Http) -> None:
+    answer = api.post(CONFIGMAPS, b" " * 12_000_000)  # more than sockets buffer
+
+    assert (answer.status, answer.body["reason"]) == (413, "RequestEntityTooLarge")
+
+
+def test_nobody_reads_the_body_of_a_get(api: Http) -> None:
+    assert api("GET", CONFIGMAPS, b" " * (3 * 1024 * 1024 + 1)).status == 200
+
+
 def test_a_body_of_exactly_the_limit_is_read(api: Http) -> None:
     body = b'{"metadata":{"name":"a"}}'
 
@@ -497,6 +507,12 @@ def test_nothing_is_an_object_without_fields(api: Http, media: str, body: bytes)
     assert built_in.body["details"]["causes"][0]["field"] == "metadata.name"
     assert custom.status == 400
     assert "Object 'Kind' is missing in 'null' (" in custom.body["message"]
+
+
+def test_yaml_is_quoted_as_the_json_that_it_becomes(api: Http) -> None:
+    answer = api("POST", WIDGETS, b"b: 1\na: 2\n", content_type=YAML)
+
+    assert """Object 'Kind' is missing in '{"a":2,"b":1}' (623a20310a613a20320a)""" in answer.body["message"]
 
 
 def test_what_etcd_would_not_store_is_not_stored(api: Http) -> None:

@@ -229,6 +229,7 @@ def test_a_frame_of_a_watch() -> None:
         (b"{}", "expected prefix [107 56 115 0]"),
         (b"k8s\x00", "empty body"),
         (b"k8s\x00\x0a\x7f", "unexpected EOF"),
+        (b"k8s\x00\x12\x02x", "unexpected EOF"),
         (b"k8s\x00" + b"\xff" * 11, "integer overflow"),
         (b"k8s\x00\x08\x01", "wrong wireType = 0"),
         (b"k8s\x00\x07", "illegal tag 0"),
