@@ -61,7 +61,7 @@ def values(schema: Any, depth: int) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.gvr))
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_body(row: Any, data: st.DataObject) -> None:
     kind = _kind(row.gvr)
     name = f"io.k8s.{row.model.removeprefix('io.k8s.')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.testing.kinds.gosyntax import syntax_error
@@ -56,6 +56,7 @@ def test_words(data: bytes, why: str) -> None:
     assert syntax_error(data) == why
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.text(alphabet='{}[]:,"\\u0aet-+.1 truefalsn') | st.recursive(st.none() | st.integers(), st.lists).map(json.dumps)
 )
