@@ -90,14 +90,19 @@ class Gate:
         return self.authenticator.authenticate(request)
 
     def act_as(self, user: User, request: Request) -> User:
-        """As whom he sends it: himself, unless headers say otherwise. :raises StatusError: 400 and 403."""
+        """As whom he sends it: himself, unless headers say otherwise.
+
+        :raises StatusError: 400 and 403. :raises PlainError: a path that :func:`attributes_of` refuses.
+        """
         if not any(name.startswith("impersonate-") for name in request.headers):
             return user
         asked = attributes_of(user, request.method, request.path, request.query)
         return self._impersonation.act_as(asked, request.headers, request.repeated) or user
 
     def authorize(self, user: User, request: Request) -> None:
-        """:raises StatusError: 403, whatever the path names, and if it names nothing."""
+        """:raises StatusError: 403, whatever the path names, and if it names nothing.
+        :raises PlainError: a path that :func:`attributes_of` refuses.
+        """
         _require(self._authorizer, attributes_of(user, request.method, request.path, request.query))
 
     def admission(self, user: User, request: Request) -> Admission:
