@@ -8,6 +8,7 @@ from typing import Final
 
 from runtime.testing.kinds import gojson
 from runtime.testing.kinds.crds.cel.evaluator import CostExceeded
+from runtime.testing.kinds.crds.cel.library_standard import NO_OVERLOAD
 from runtime.testing.kinds.crds.cel.program import Program, compile_rule
 from runtime.testing.kinds.crds.cel.syntax import CelError
 from runtime.testing.kinds.crds.cel.types import STRING, Type, escaped, type_of
@@ -25,6 +26,7 @@ _REASONS: Final = {
 }
 _BUDGET: Final = 10_000_000  # what all rules of one object may cost together
 _MAX_MESSAGE: Final = 5 * 1024
+_NO_SIGNATURE: Final = "call arguments did not match a supported operator, function or macro signature"
 _OUT_OF_BUDGET: Final = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
@@ -179,34 +181,44 @@ class _Judge:
         if not tree.rules:
             return
         has_old = old.value is not MISSING and old.value is not None
-        variables: dict[str, object] = {"self": to_cel(tree.node, value, is_resource=tree.is_resource)}
-        before = to_cel(tree.node, old.value, is_resource=tree.is_resource) if has_old else None
+        plain: dict[str, object] = {"self": to_cel(tree.node, value, is_resource=tree.is_resource)}
+        given = {**plain, "oldSelf": ABSENT}
+        if has_old:
+            before = to_cel(tree.node, old.value, is_resource=tree.is_resource)
+            plain["oldSelf"], given["oldSelf"] = before, Optional(before, present=True)
         for rule in tree.rules:
             optional = rule.rule.optional_old_self
             if rule.program.uses_old_self and not has_old and not optional:
                 continue
-            variables["oldSelf"] = (Optional(before, present=True) if has_old else ABSENT) if optional else before
-            self._evaluate(tree, rule, variables, value, path, old)
+            if not self._holds(tree, rule, given if optional else plain, path):
+                # QUIRK kept: a message sees oldSelf itself, also where the rule has it as an optional value.
+                self._refuse(tree, rule, plain, value, path, old)
             if self._budget < 0:
                 return
 
-    def _evaluate(
-        self, tree: RuleTree, rule: CompiledRule, variables: Mapping[str, object], value: object, path: str, old: _Old
-    ) -> None:
+    def _holds(self, tree: RuleTree, rule: CompiledRule, variables: Mapping[str, object], path: str) -> bool:
+        """False if there is a refusal to be made; what keeps a rule from being judged is named here."""
         try:
             result, cost = rule.program.evaluate(variables)
-        except CostExceeded as error:
-            text = f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule"
-            self._stop(tree, path, f"{text}: {rule.shown}")
-            return
         except CelError as error:
-            self._fail(tree, path, f"{error} evaluating rule: {rule.shown}")
-            return
+            if not self._spend(error.cost):
+                self._stop(tree, path, _OUT_OF_BUDGET)
+            elif isinstance(error, CostExceeded):
+                text = f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule"
+                self._stop(tree, path, f"{text}: {rule.shown}")
+            elif str(error).startswith(NO_OVERLOAD):
+                self._fail(tree, path, f"'{error}': {_NO_SIGNATURE} for rule: {rule.shown}")
+            else:
+                self._fail(tree, path, f"{error} evaluating rule: {rule.shown}")
+            return True
         if not self._spend(cost):
             self._stop(tree, path, _OUT_OF_BUDGET)
-            return
-        if result is True:
-            return
+            return True
+        return result is True
+
+    def _refuse(
+        self, tree: RuleTree, rule: CompiledRule, variables: Mapping[str, object], value: object, path: str, old: _Old
+    ) -> None:
         detail = self._message(tree, rule, variables, path)
         if detail is None:
             return

@@ -335,3 +335,36 @@ def test_a_rule_whose_old_value_is_optional(
     written = submit(kind, widget(new), None if old is None else widget(old))
 
     assert (written.errors == []) is holds
+
+
+def test_what_no_overload_takes_is_named_as_such(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
+    kind = sandbox.custom(props(i={"x-kubernetes-int-or-string": True, **rules("self > 0")}))
+
+    assert submit(kind, widget({"i": 1})).errors == []
+    detail = "call arguments did not match a supported operator, function or macro signature for rule: self > 0"
+    assert submit(kind, widget({"i": "5%"})).messages == [f"spec.i: Invalid value: \"\": 'no such overload': {detail}"]
+
+
+def test_rules_that_fail_are_paid_for(
+    sandbox: Sandbox, widget: JSONMaker, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.testing.kinds.crds.rules._BUDGET", 10_000)
+    costly = "lists.range(100).all(x, x >= 0) && self[9] == 'x'"
+    kind = sandbox.custom(props(all=listed(listed(SHORT, maxItems=3, **rules(costly)), maxItems=1000)))
+
+    messages = submit(kind, widget({"all": [["a"]] * 100})).messages
+
+    assert "out of cost budget" in messages[-1]
+    assert 1 < len(messages) < 100
+    assert all("index out of bounds" in each for each in messages[:-1])
+
+
+def test_a_message_sees_old_self_as_it_is(sandbox: Sandbox, widget: JSONMaker, submit: Submit) -> None:
+    """The real server hands the optional value to the rule only, so that such a message gives way to the fixed one."""
+    rule = {"rule": "oldSelf.hasValue() && oldSelf.value() == self", "optionalOldSelf": True, "message": "fixed"}
+    expression = "oldSelf.orValue('nothing')"
+    kind = sandbox.custom(props(a={**SHORT, **rules({**rule, "messageExpression": expression})}))
+
+    first = submit(kind, widget({"a": "x"}))
+    assert first.messages == ['spec.a: Invalid value: "x": fixed']
+    assert submit(kind, widget({"a": "y"}), widget({"a": "x"})).messages == ['spec.a: Invalid value: "y": fixed']

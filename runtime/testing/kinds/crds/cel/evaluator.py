@@ -49,6 +49,8 @@ class Evaluation:
             self._spend(1)
             if node in self._checked.type_names:
                 return TypeValue(self._checked.type_names[node])
+            if node.name not in scope:
+                raise CelError(f"no such attribute(s): {node.name}")
             return _valid(scope[node.name])
         if isinstance(node, syntax.Select):
             return self._select(node, scope)

@@ -40,7 +40,11 @@ class Program:
         :raises CelError: if the evaluation fails.
         """
         evaluation = Evaluation(self.checked)
-        return evaluation.run(variables), evaluation.cost
+        try:
+            return evaluation.run(variables), evaluation.cost
+        except CelError as error:
+            error.cost = evaluation.cost
+            raise
 
 
 def compile_rule(source: str, self_type: Type, *, optional_old_self: bool) -> Program:

@@ -69,7 +69,12 @@ _LOCK: Final = threading.Lock()  # guards the parser, which is not safe for thre
 
 
 class CelError(ValueError):
-    """An expression that does not compile, or whose evaluation failed. The text says why."""
+    """An expression that does not compile, or whose evaluation failed. The text says why.
+
+    ``cost`` is what a failed evaluation cost nonetheless.
+    """
+
+    cost = 0
 
 
 @dataclass(slots=True, eq=False)
