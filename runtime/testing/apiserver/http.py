@@ -196,7 +196,8 @@ class Connection:
         if len(body) > _GZIP_ABOVE and request and _accepts_gzip(request):
             packer = zlib.compressobj(1, zlib.DEFLATED, 31)
             body = packer.compress(body) + packer.flush()
-            headers = {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+            varies = f"{headers['Vary']}, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
+            headers = {**headers, "Content-Encoding": "gzip", "Vary": varies}
         return _head(response, headers, keep_alive, f"Content-Length: {len(body)}\r\n"), body
 
     def drain(self) -> None:

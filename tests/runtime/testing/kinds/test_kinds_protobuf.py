@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -261,6 +263,37 @@ def test_nonsense_is_refused_or_read(kind: tuple[str, str, str, str], data: byte
     except ProtobufError:
         return
     assert found["kind"] == name
+
+
+@functools.cache
+def whole(name: str, api_version: str, kind: str) -> bytes:
+    return open_envelope(encode({**full(definitions()[name]), "apiVersion": api_version, "kind": kind})).raw
+
+
+EDITS = st.lists(
+    st.tuples(st.integers(min_value=0), st.sampled_from(("put", "insert", "cut")), st.binary(min_size=1, max_size=12)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(st.sampled_from(KINDS), EDITS)
+def test_a_damaged_message_is_refused_or_read_and_can_be_stored(
+    kind: tuple[str, str, str, str], edits: list[tuple[int, str, bytes]]
+) -> None:
+    """What comes out is JSON, whatever went in; and it may be sent again."""
+    group, version, name, definition = kind
+    api_version = f"{group}/{version}" if group else version
+    data = bytearray(whole(definition, api_version, name))
+    for number, what, part in edits:
+        at = number % (len(data) + 1)
+        data[at : at + (0 if what == "insert" else len(part))] = b"" if what == "cut" else part
+    try:
+        found = decode(api_version, name, bytes(data))
+    except ProtobufError:
+        return
+    assert json.loads(json.dumps(found)) == found or "nan" in repr(found)
+    assert open_envelope(encode(found)).kind == name
 
 
 def test_who_speaks_json_does_not_pay_for_what_others_speak() -> None:
