@@ -320,6 +320,8 @@ def _compare_leaf(old: Any, new: Any, path: Path, difference: Difference) -> Non
 def _is_leaf(old: Any, new: Any, node: Type) -> bool:
     if node.atomic:
         return True
+    if isinstance(old, dict) and isinstance(new, dict):
+        return not (old or new)
     if isinstance(old, dict) or isinstance(new, dict):
         others = [v for v in (old, new) if v is not _MISSING and v is not None]
         return not all(isinstance(v, dict) for v in others) or not any(others)

@@ -166,9 +166,10 @@ class _Struct:
         if not isinstance(value, dict):
             return
         fields = self._fields
-        for name in [each for each in value if each not in fields]:
-            del value[name]
-            dropped.append(f"{path}.{name}" if path else name)
+        if not value.keys() <= fields.keys():
+            for name in [each for each in value if each not in fields]:
+                del value[name]
+                dropped.append(f"{path}.{name}" if path else name)
         for name, given in value.items():
             if isinstance(given, dict | list):
                 fields[name].type.prune(given, f"{path}.{name}" if path else name, dropped)
@@ -221,12 +222,14 @@ class _Map:
     def fit(self, value: object) -> object:
         if not isinstance(value, dict):
             raise _Mismatch(value, self.name)
+        if type(self._value) is _Text and set(map(type, value.values())) <= {str}:
+            return value  # most maps: labels, annotations, data
         for key, given in value.items():
             value[key] = self._value.zero() if given is None else self._value.fit(given)
         return value
 
     def prune(self, value: object, path: str, dropped: list[str]) -> None:
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not isinstance(self._value, _Leaf):
             for key, given in value.items():
                 if isinstance(given, dict | list):
                     self._value.prune(given, f"{path}.{key}", dropped)
