@@ -306,7 +306,7 @@ def test_a_strict_patch_says_nothing_twice_and_nothing_unknown(
     ("content_type", "body"),
     [
         ("application/yaml", b"metadata: {name: b}\ndata:\n  k: '1'\n  k: '2'\n"),
-        (APPLY, b"apiVersion: v1\nkind: ConfigMap\ndata:\n  k: '1'\n  k: '2'\n"),
+        (APPLY, b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata:\n  k: '1'\n  k: '2'\n"),
     ],
 )
 def test_yaml_with_a_key_twice_is_warned_of_by_line(api: Http, content_type: str, body: bytes) -> None:
@@ -315,7 +315,7 @@ def test_yaml_with_a_key_twice_is_warned_of_by_line(api: Http, content_type: str
     assert api(method, f"{path}&fieldValidation=Strict", body, content_type=content_type).status == 400
     answer = api(method, path, body, content_type=content_type)
     assert (answer.status, answer.body["data"]) == (201, {"k": "2"})
-    line = 5 if apply else 4
+    line = 6 if apply else 4
     assert answer.headers["warning"] == [f'299 - "line {line}: key \\"k\\" already set in map"']
 
 
