@@ -41,7 +41,7 @@ def test_system_fields_of_a_new_object_are_the_servers_and_owned_by_nobody(api: 
     ],
 )
 def test_what_a_new_object_may_not_say_has_to_be_of_the_right_type_all_the_same(
-    api: Http, field: str, value: object, why: str
+    api: Http, field: str, value: Any, why: str
 ) -> None:
     """It is decoded before anybody forgets it."""
     refused = api.post(CONFIGMAPS, configmap(**{field: value}))
