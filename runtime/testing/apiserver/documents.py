@@ -11,7 +11,13 @@ import orjson
 from runtime.clock import Clock
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.http import Request, Response, http_date
-from runtime.testing.apiserver.negotiation import JSON, first_of, negotiate_aggregated, negotiate_document
+from runtime.testing.apiserver.negotiation import (
+    JSON,
+    check_json,
+    first_of,
+    negotiate_aggregated,
+    negotiate_document,
+)
 from runtime.testing.apiserver.render import render
 from runtime.testing.kinds.model import Registry
 
@@ -45,6 +51,7 @@ def serve_document(registry: Registry, request: Request, clock: Clock) -> Respon
     if path == "/version":
         if request.method != "GET":
             raise _method_not_allowed()
+        check_json(request)
         return Response(200, orjson.dumps(VERSION, option=orjson.OPT_INDENT_2))
     if path.startswith("/openapi/"):
         return _open_api(registry, request, path, clock)

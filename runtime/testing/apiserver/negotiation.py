@@ -91,11 +91,17 @@ def negotiate_document(request: Request) -> Representation:
     """How to show a discovery document. Raises 406."""
     accept = request.header("accept")
     if accept:
-        _check_produced(accept, collection=False)
+        _check_produced(accept)
     found = _untransformed(request)
     if found is None:
         raise _not_acceptable(_OFFERED)
     return found
+
+
+def check_json(request: Request) -> None:
+    """Refuse who does not take JSON, where there is nothing else. Raises 406."""
+    if request.header("accept"):
+        _check_produced(request.header("accept"), offered=(JSON,))
 
 
 def negotiate_aggregated(request: Request) -> Representation | None:
@@ -127,13 +133,13 @@ def _untransformed(request: Request) -> Representation | None:
     return None
 
 
-def _check_produced(accept: str, *, collection: bool) -> None:
+def _check_produced(accept: str, *, collection: bool = False, offered: Sequence[str] = _OFFERED) -> None:
     """The router of the real server looks for the very media types first; custom resources have no route in it."""
     wanted = [clause.split(";")[0].strip(" ") for clause in accept.split(",")]
-    if "*/*" in wanted or any(each in wanted for each in _OFFERED):
+    if "*/*" in wanted or any(each in wanted for each in offered):
         return
-    offered = (*_OFFERED, *_STREAMS) if collection else _OFFERED
-    message = f"406: Not Acceptable\n\nAvailable representations: {', '.join(offered)}"
+    shown = (*offered, *_STREAMS) if collection else offered
+    message = f"406: Not Acceptable\n\nAvailable representations: {', '.join(shown)}"
     raise StatusError(406, "NotAcceptable", message, {})
 
 

@@ -104,6 +104,18 @@ def test_what_is_no_form_of_discovery(api: Http) -> None:
     assert (answer.status, answer.body["reason"]) == (405, "MethodNotAllowed")
 
 
+def test_the_version_is_told_in_json_alone(api: Http) -> None:
+    refused = api.get("/version", Accept="text/html")
+    assert (refused.status, refused.body["reason"]) == (406, "NotAcceptable")
+    assert refused.body["message"] == "406: Not Acceptable\n\nAvailable representations: application/json"
+
+    for accept, media in (("application/yaml", "application/yaml"), (PROTOBUF, PROTOBUF)):
+        answer = api.get("/version", Accept=accept)
+        assert (answer.status, answer.headers["content-type"]) == (406, [media])
+    for accept in ("", "text/html, */*", "application/json, */*", f"{PROTOBUF},application/json;q=0.1"):
+        assert api.get("/version", Accept=accept).body["major"] == "1"
+
+
 def test_health(api: Http) -> None:
     assert api.get("/readyz/ping").data == b"ok"
     assert api.get("/livez?verbose").data.decode() == "[+]ping ok\n[+]log ok\n[+]etcd ok\nlivez check passed\n"
