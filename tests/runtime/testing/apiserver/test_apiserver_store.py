@@ -154,3 +154,24 @@ def test_an_object_that_its_kind_shows_as_it_is_is_not_kept_twice() -> None:
         assert shown.version == stored.version
         assert stored.seen(changed) is shown, "made once, not for each reader"
         assert stored.obj["spec"] == {"replicas": 1}
+
+
+def test_what_can_be_watched_from_misses_nothing_of_what_came_after() -> None:
+    store, key = Store(history=5), ("", "configmaps")
+    versions = [store.create(key, "default", f"c{n}", {"metadata": {"name": f"c{n}"}}).version for n in range(23)]
+    log, oldest = store.log(key), store.oldest_watch(key)
+    assert versions[0] < oldest < versions[-5]
+    for version in versions[:-1]:
+        told = log.slice(log.since(version), 1)
+        assert told
+        assert (told[0].version == version + 1) is (version >= oldest)
+
+
+def test_a_restart_forgets_what_can_be_watched_but_not_what_can_be_listed() -> None:
+    store, key = Store(), ("", "configmaps")
+    first = store.create(key, "default", "a", {"metadata": {"name": "a"}}).version
+    last = store.create(key, "default", "b", {"metadata": {"name": "b"}}).version
+    store.restarted()
+    assert store.oldest_watch(key) == last
+    assert store.oldest(key) <= first
+    assert [each.name for each in store.snapshot(key, at=first)[0]] == ["a"]
