@@ -10,7 +10,6 @@ from itertools import cycle
 from runtime.types import JSONMapping
 
 NODE_PORTS = range(30000, 32768)
-_NOBODY = ("", "")
 
 
 def family_of(address: object) -> str:
@@ -42,7 +41,7 @@ class ServiceAddresses:
 
         :raises RuntimeError: if there is none left.
         """
-        taken, _ = self.taken(_NOBODY)
+        taken, _ = self.taken()
         with self._lock:
             for _ in range(self._size):
                 address = str(self._make(self._first + next(self._offsets)))
@@ -55,7 +54,7 @@ class ServiceAddresses:
 
         :raises RuntimeError: if there is none left.
         """
-        _, taken = self.taken(_NOBODY)
+        _, taken = self.taken()
         with self._lock:
             for _ in NODE_PORTS:
                 port = next(self._ports)
@@ -63,14 +62,12 @@ class ServiceAddresses:
                     return port
         raise RuntimeError("no node port is left: delete Services of type NodePort or LoadBalancer")
 
-    def taken(self, name: tuple[object, object]) -> tuple[set[str], set[int]]:
-        """The cluster IPs and node ports of all Services but the one of that namespace and name."""
+    def taken(self) -> tuple[set[str], set[int]]:
+        """The cluster IPs and node ports of all Services."""
         ips: set[str] = set()
         ports: set[int] = set()
         for service in self._services():
-            metadata, spec = service.get("metadata") or {}, service["spec"]
-            if (metadata.get("namespace"), metadata.get("name")) == name:
-                continue
+            spec = service["spec"]
             ips.update(ip for ip in spec.get("clusterIPs") or () if ip != "None")
             ports.update(port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort"))
             ports.update(port for port in (spec.get("healthCheckNodePort"),) if port)

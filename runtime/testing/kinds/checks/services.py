@@ -70,8 +70,7 @@ def _check_allocated(addresses: ServiceAddresses) -> common.Checker:
         ]
         if not wanted and not ports:
             return found
-        metadata = obj.get("metadata") or {}
-        ips, taken = addresses.taken((metadata.get("namespace"), metadata.get("name")))
+        ips, taken = addresses.taken()
         for ip in wanted:
             if ip in ips:
                 detail = f"failed to allocate IP {ip}: provided IP is already allocated"

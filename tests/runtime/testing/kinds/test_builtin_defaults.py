@@ -253,6 +253,8 @@ def test_what_another_service_has_is_refused() -> None:
     refused = write(kind, service("b", type="NodePort", clusterIP=ip, ports=ports))
     assert refused.causes == [("FieldValueInvalid", "spec.clusterIPs"), ("FieldValueInvalid", "spec.ports[0].nodePort")]
     assert write(kind, first.obj, first.obj).causes == []
+    again = write(kind, service("a", clusterIP=ip))  # looked at before its name is
+    assert again.causes == [("FieldValueInvalid", "spec.clusterIPs")]
     assert write(kind, service("b", type="NodePort")).causes == []
     second = write(kind, service("b")).obj
     changed = {**second, "spec": {**second["spec"], "type": "NodePort", "ports": ports}}
@@ -274,6 +276,9 @@ def test_a_port_of_two_protocols_is_one_port_of_a_node(sandbox: Sandbox) -> None
     assert written.causes == []
     given = [each["nodePort"] for each in written.obj["spec"]["ports"]]
     assert given[0] == given[1] != given[2]
+    ports = [{"name": "t", "port": 53}, {"name": "u", "port": 53, "protocol": "UDP", "nodePort": 31000}]
+    written = sandbox.write("services", {"spec": {"type": "NodePort", "ports": ports}})
+    assert [each["nodePort"] for each in written.obj["spec"]["ports"]] == [31000, 31000]
 
 
 def test_a_local_load_balancer_is_asked_for_its_health_at_a_port(sandbox: Sandbox) -> None:
@@ -377,6 +382,10 @@ def test_a_service_loses_with_its_type_what_only_that_type_has(sandbox: Sandbox)
     plain = sandbox.write("services", {"spec": {"ports": [{"port": 80}]}}).obj["spec"]
     assert written.causes == []
     assert {**written.obj["spec"], "clusterIP": "", "clusterIPs": []} == {**plain, "clusterIP": "", "clusterIPs": []}
+
+    asked = {**old["spec"], "type": "ClusterIP", "ports": [{"port": 80, "nodePort": 31000}]}
+    causes = sandbox.write("services", {**old, "spec": asked}, old).causes
+    assert causes == [("FieldValueForbidden", "spec.ports[0].nodePort")]
 
     named = {**old["spec"], "type": "ExternalName", "externalName": "x.y"}
     written = sandbox.write("services", {**old, "spec": named}, old)

@@ -219,7 +219,7 @@ CASES: list[tuple[str, JSON, list[tuple[str, str]]]] = [
             "limits": [
                 {"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "2"}, "defaultRequest": {"cpu": "3"}},
                 {"type": "Pod", "min": {"cpu": "1"}, "max": {"cpu": "3"}, "maxLimitRequestRatio": {"cpu": "4"}},
-                {"type": "X", "maxLimitRequestRatio": {"cpu": "500m"}},
+                {"type": "X", "maxLimitRequestRatio": {"cpu": "500m"}, "min": {"cpu": "0"}, "max": {"cpu": "1"}},
             ]
         },
         [
@@ -525,6 +525,15 @@ def test_a_secret_may_be_as_large_as_its_decoded_data(sandbox: Sandbox) -> None:
         ("pods", {"spec": {"containers": CONTAINERS}}, {"spec": {"dnsPolicy": "Default"}}, [(FORBIDDEN, "spec")]),
         ("jobs", {"spec": {"template": JOB_TEMPLATE}}, {"spec": {"completions": 3}}, [(INVALID, "spec.completions")]),
         ("jobs", {"spec": {"template": JOB_TEMPLATE}}, {"spec": {"parallelism": 3, "suspend": True}}, []),
+        (
+            "cronjobs",
+            {
+                "metadata": {"name": "a" * 53},
+                "spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": JOB_TEMPLATE}}},
+            },
+            {"spec": {"schedule": "@hourly"}},
+            [],
+        ),
         (
             "ingressclasses",
             {"spec": {"controller": "x.io/y"}},

@@ -143,6 +143,8 @@ def test_a_new_node_is_not_ready(sandbox: Sandbox) -> None:
     old = sandbox.write("nodes", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}).obj
     assert old["spec"]["taints"] == [{"key": "a", "effect": "NoSchedule"}, taint]
     assert spec_of(sandbox, "nodes", {"taints": [taint]})["taints"] == [taint]
+    other = {**taint, "effect": "NoExecute"}
+    assert spec_of(sandbox, "nodes", {"taints": [other]})["taints"] == [other, taint]
     assert sandbox.write("nodes", {**old, "spec": {}}, old).obj["spec"] == {}
 
 

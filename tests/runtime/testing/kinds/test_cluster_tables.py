@@ -74,6 +74,14 @@ METRICS = [
             },
             ["Deployment/d", "cpu: 33%/80%, memory: <unknown>/1Gi + 1 more...", "<unset>", 5, 0],
         ),
+        (
+            "services",
+            {
+                "spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1", "externalIPs": ["1.1.1.1"]},
+                "status": {"loadBalancer": {"ingress": [{"ip": "2.2.2.2"}, {"hostname": "h"}]}},
+            },
+            ["LoadBalancer", "10.0.0.1", "2.2.2.2,h,1.1.1.1", "<none>", "<none>"],
+        ),
         ("priorityclasses", {"value": 3}, [3, False, "PreemptLowerPriority"]),
         ("priorityclasses", {"value": 3, "globalDefault": True, "preemptionPolicy": "Never"}, [3, True, "Never"]),
         ("ingressclasses", {"spec": {"controller": "c"}}, ["c", "<none>"]),
