@@ -285,7 +285,32 @@ def test_an_error_shows_its_place() -> None:
         _worth("self.n == 1 &&\n  self.nope == 1")
 
     assert str(caught.value).splitlines() == [
-        "ERROR: <input>:2:8: undefined field 'nope'",
+        "ERROR: <input>:2:7: undefined field 'nope'",
         " |   self.nope == 1",
-        " | .......^",
+        " | ......^",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "column"),
+    [
+        ("self.nope", 5),
+        ("self.s > self.n", 8),
+        ("self.n >= self.s", 8),
+        ("(self.n) + self.s == 1", 10),
+        ("self.n in ['x']", 8),
+        ("self.l['a'] == 1", 7),
+        ("self.s.nope()", 12),
+        ("nope(1)", 5),
+        ("has(self)", 5),
+        ("self.?nope.hasValue()", 5),
+        ("self.s.matches('(')", 16),
+        ("self.l.all(x, nope)", 15),
+    ],
+)
+def test_an_error_stands_where_cel_puts_it(rule: str, column: int) -> None:
+    """At the operator, the dot, or the bracket."""
+    with pytest.raises(CelError) as caught:
+        _worth(rule)
+
+    assert str(caught.value).startswith(f"ERROR: <input>:1:{column}: ")

@@ -50,7 +50,7 @@ def expand(node: Node, source: str) -> Node:
 def _has(node: Call, source: str) -> Node:
     argument = node.arguments[0]
     if not isinstance(argument, Select):
-        raise CelError(failure(source, node.position, "invalid argument to has() macro"))
+        raise CelError(failure(source, argument.position, "invalid argument to has() macro"))
     operand = expand(argument.operand, source)
     return Select(operand, argument.name, test=True, position=node.position)
 

@@ -223,6 +223,17 @@ def _position(tree: Any) -> str:
     return f"{getattr(meta, 'line', 1) or 1}:{getattr(meta, 'column', 1) or 1}"
 
 
+def _after(tree: Any, back: int = 0) -> str:
+    """The position right behind ``tree``, or so many characters before that."""
+    meta = getattr(tree, "meta", tree)
+    return f"{getattr(meta, 'end_line', 1) or 1}:{(getattr(meta, 'end_column', 1) or 1) - back}"
+
+
+def _before(token: Any, length: int) -> str:
+    """The position of an operator that stands right before ``token``."""
+    return f"{token.line}:{max(token.column - length, 1)}"
+
+
 def _convert(tree: Any) -> Node:
     handler = _HANDLERS.get(tree.data)
     if handler is not None:
@@ -250,7 +261,9 @@ def _binary(tree: Any) -> Node:
         return _convert(tree.children[0])
     operation, right = tree.children
     arguments = [_convert(operation.children[0]), _convert(right)]
-    return Call(_BINARY[operation.data], None, arguments, position=_position(right))
+    function = _BINARY[operation.data]
+    # CEL names the place of the operator, which is the last thing in its part of the tree.
+    return Call(function, None, arguments, position=_after(operation, len(function.strip("_@"))))
 
 
 def _unary(tree: Any) -> Node:
@@ -266,25 +279,25 @@ def _unary(tree: Any) -> Node:
 
 
 def _member_dot(tree: Any) -> Node:
-    return Select(_convert(tree.children[0]), str(tree.children[1]), position=_position(tree.children[1]))
+    return Select(_convert(tree.children[0]), str(tree.children[1]), position=_before(tree.children[1], 1))
 
 
 def _member_call(tree: Any) -> Node:
     function = str(tree.children[1])
-    return Call(function, _convert(tree.children[0]), _arguments(tree.children[2:]), position=_position(tree))
+    return Call(function, _convert(tree.children[0]), _arguments(tree.children[2:]), position=_after(tree.children[1]))
 
 
 def _member_index(tree: Any) -> Node:
-    return Call("_[_]", None, [_convert(each) for each in tree.children], position=_position(tree.children[1]))
+    return Call("_[_]", None, [_convert(each) for each in tree.children], position=_after(tree.children[0]))
 
 
 def _optional_dot(tree: Any) -> Node:
     name = Literal(str(tree.children[1]), "string", position=_position(tree.children[1]))
-    return Call("_?._", None, [_convert(tree.children[0]), name], position=_position(tree.children[1]))
+    return Call("_?._", None, [_convert(tree.children[0]), name], position=_before(tree.children[1], 2))
 
 
 def _optional_index(tree: Any) -> Node:
-    return Call("_[?_]", None, [_convert(each) for each in tree.children], position=_position(tree.children[1]))
+    return Call("_[?_]", None, [_convert(each) for each in tree.children], position=_after(tree.children[0]))
 
 
 def _object(tree: Any) -> Node:
@@ -299,7 +312,7 @@ def _ident(tree: Any) -> Node:
 
 
 def _call(tree: Any) -> Node:
-    return Call(str(tree.children[0]), None, _arguments(tree.children[1:]), position=_position(tree))
+    return Call(str(tree.children[0]), None, _arguments(tree.children[1:]), position=_after(tree.children[0]))
 
 
 def _list(tree: Any) -> Node:
