@@ -123,7 +123,9 @@ def test_the_version_is_for_reading(api: Http) -> None:
 
 def test_http_1_0_gets_a_stream_without_chunks(server: FakeAPIServer, api: Http) -> None:
     api.made(CONFIGMAPS, "a")
-    received = raw(server, b"GET " + CONFIGMAPS.encode() + b"?watch=1&timeoutSeconds=1 HTTP/1.0\r\n\r\n")
+    # Kept alive, it would have no end that the client could see.
+    asked = f"GET {CONFIGMAPS}?watch=1&timeoutSeconds=1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    received = raw(server, asked.encode())
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert [json.loads(line)["type"] for line in body.splitlines()] == ["ADDED"]
@@ -166,6 +168,8 @@ def test_a_large_answer_is_compressed_on_request(api: Http) -> None:
     assert json.loads(gzip.decompress(answer.data))["data"]["k"] == "x" * 200_000
     assert answer.headers["vary"] == ["Accept-Encoding"]
     assert "content-encoding" not in api.get(f"{CONFIGMAPS}/big").headers
+    api.made(CONFIGMAPS, "small", data={"k": "x" * 100_000})
+    assert "content-encoding" not in api("GET", f"{CONFIGMAPS}/small", headers={"Accept-Encoding": "gzip"}).headers
     document = api("GET", "/openapi/v2", headers={"Accept-Encoding": "gzip"})
     assert (document.headers["content-encoding"], document.headers["vary"]) == (["gzip"], ["Accept, Accept-Encoding"])
 
