@@ -104,7 +104,7 @@ TRUE = """
     'a'.split(',', 0) == [] && self.s.substring(1, 3) == 'b,' && self.s.substring(2) == ',c'
     ['a', 'b'].join() == 'ab' && ['a', 'b'].join('-') == 'a-b' && strings.quote('a"b') == r'"a\\"b"'
     'a1b22'.find('[0-9]+') == '1' && 'a1b22'.findAll('[0-9]+') == ['1', '22'] && 'a1b2'.findAll('[0-9]', 1) == ['1']
-    'abaab'.findAll('a*') == ['a', 'aa', ''] && 'É7'.find(r'\\p{Lu}') == 'É'
+    'ab'.find('a|ab') == 'a' && 'abaab'.findAll('a*') == ['a', 'aa', ''] && 'É7'.find(r'\\p{Lu}') == 'É'
     '%s %d %f %.2f'.format(['x', 1, 1.5, 2.0]) == 'x 1 1.500000 2.00'
     '%%%x %X %o %b'.format([255, 255, 8, 5]) == '%ff FF 10 101'
     '%s %s %s'.format([[1, 'a'], {'k': true}, null]) == '[1, "a"] {"k":true} null'

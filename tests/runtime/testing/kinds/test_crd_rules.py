@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from runtime.testing.kinds.crds.schema import compile_schema
+from runtime.testing.kinds.crds.validation import validate
 from runtime.types import GVR
 from tests.runtime.testing.kinds.kinds_helpers import CRDS, JSON, JSONMaker, Sandbox, Submit
 
@@ -368,3 +370,28 @@ def test_a_message_sees_old_self_as_it_is(sandbox: Sandbox, widget: JSONMaker, s
     first = submit(kind, widget({"a": "x"}))
     assert first.messages == ['spec.a: Invalid value: "x": fixed']
     assert submit(kind, widget({"a": "y"}), widget({"a": "x"})).messages == ['spec.a: Invalid value: "y": fixed']
+
+
+def test_rules_are_judged_beside_errors_that_leave_the_shape_alone(
+    sandbox: Sandbox, widget: JSONMaker, submit: Submit
+) -> None:
+    schema = props(a={**TEXT, "pattern": "^a$", **rules("self.size() > 1")}, n={"type": "integer"})
+    kind = sandbox.custom(schema)
+
+    assert submit(kind, widget({"a": "b"})).messages == [
+        "spec.a: Invalid value: \"b\": spec.a in body should match '^a$'",
+        'spec.a: Invalid value: "b": failed rule: self.size() > 1',
+    ]
+    wrong = submit(kind, widget({"a": "b", "n": "x"})).messages
+    assert len(wrong) == 3
+    assert "some validation rules were not checked" in wrong[-1]
+
+
+def test_the_kind_is_judged_again_with_each_write() -> None:
+    schema = props(kind={**TEXT, "enum": ["Other"]}, spec=props(a={**TEXT, "enum": ["x"]}))
+    node = compile_schema(schema)
+    obj = {"kind": "Widget", "metadata": {"name": "a"}, "spec": {"a": "y"}}
+
+    found = validate(node, obj, "", obj)
+
+    assert [each.field for each in found] == ["kind"]
