@@ -28,6 +28,9 @@ _BUDGET: Final = 10_000_000  # what all rules of one object may cost together
 _MAX_MESSAGE: Final = 5 * 1024
 _NO_SIGNATURE: Final = "call arguments did not match a supported operator, function or macro signature"
 _OUT_OF_BUDGET: Final = "validation failed due to running out of cost budget, no further validation rules will be run"
+_OUT_OF_BUDGET_FOR_MESSAGE: Final = (
+    "messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,18 +239,19 @@ class _Judge:
         fixed = rule.rule.message.strip() or f"failed rule: {rule.rule.rule.strip()}"
         if rule.message is None:
             return fixed
+        failed: CelError | None = None
+        text: object = ""
         try:
             text, cost = rule.message.evaluate(variables)
-        except CostExceeded:
-            shown = gojson.quoted(rule.rule.message_expression)
-            text = "no further validation rules will be run due to call cost exceeds limit for messageExpression"
-            self._stop(tree, path, f"{text}: {shown}")
-            return None
-        except CelError:
-            return fixed  # as the real server does
+        except CelError as error:
+            failed, cost = error, error.cost
         if not self._spend(cost):
-            text = "messageExpression evaluation failed due to running out of cost budget, no further validation rules"
-            self._stop(tree, path, f"{text} will be run")
+            self._stop(tree, path, _OUT_OF_BUDGET_FOR_MESSAGE)
+            return None
+        if isinstance(failed, CostExceeded):
+            shown = gojson.quoted(rule.rule.message_expression)
+            stopped = "no further validation rules will be run due to call cost exceeds limit for messageExpression"
+            self._stop(tree, path, f"{stopped}: {shown}")
             return None
         text = text.strip() if isinstance(text, str) else ""
         return text if text and "\n" not in text and len(text.encode()) <= _MAX_MESSAGE else fixed

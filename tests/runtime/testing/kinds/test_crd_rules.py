@@ -395,3 +395,18 @@ def test_the_kind_is_judged_again_with_each_write() -> None:
     found = validate(node, obj, "", obj)
 
     assert [each.field for each in found] == ["kind"]
+
+
+def test_messages_that_fail_are_paid_for(
+    sandbox: Sandbox, widget: JSONMaker, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.testing.kinds.crds.rules._BUDGET", 10_000)
+    message = "lists.range(100).all(x, x >= 0) ? self[9] : 'never'"
+    rule = {"rule": "self.size() > 5", "message": "fixed", "messageExpression": message}
+    kind = sandbox.custom(props(all=listed(listed(SHORT, maxItems=3, **rules(rule)), maxItems=1000)))
+
+    messages = submit(kind, widget({"all": [["a"]] * 100})).messages
+
+    assert "messageExpression evaluation failed due to running out of cost budget" in messages[-1]
+    assert 1 < len(messages) < 100
+    assert all(each.endswith("fixed") for each in messages[:-1])
