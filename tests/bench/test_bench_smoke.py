@@ -19,7 +19,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_suites() -> None:
     done = bench("--help")
     assert done.returncode == 0, done.stderr
-    assert "ingest,memory,latency,queue,read,startup,metrics,apiserver" in done.stdout.replace(" ", "").replace("\n", "")
+    assert "ingest,memory,latency,queue,read,startup,metrics,apiserver" in "".join(done.stdout.split())
 
 
 def test_an_unknown_suite_is_refused() -> None:
