@@ -102,7 +102,7 @@ def standalone(options: Options, root: Path, say: Say, interrupt: threading.Even
     with contextlib.ExitStack() as stack:
         try:
             cluster = stack.enter_context(LocalCluster(root, port=options.standalone_port, manifests=manifests))
-        except (OSError, NodeInUse, NodeUnsupported, StatusError) as error:
+        except (OSError, NodeInUse, NodeUnsupported, StatusError, ImportError) as error:
             raise StandaloneError(f"cannot start a cluster on this machine: {error}") from error
         say(f"API server   {cluster.server.url}")
         say(f"resources    {', '.join(m.stem for m in manifests)}")

@@ -138,7 +138,8 @@ def test_what_others_add_is_left_alone(sample: Sample) -> None:
 def test_the_status_follows_the_deployment(sample: Sample) -> None:
     sample.foos.create(foo())
     eventually(lambda: replicas(sample.deployments) == 2)
-    sample.deployments.patch("web-deployment", {"status": {"availableReplicas": 2}}, subresource="status")
+    status = {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2}
+    sample.deployments.patch("web-deployment", {"status": status}, subresource="status")
     eventually(lambda: (sample.foos.get("web").get("status") or {}).get("availableReplicas") == 2)
 
 

@@ -58,7 +58,14 @@ for _kind in DefaultRegistry().kinds():
     TYPES[f"{_base}/{_kind.gvr.resource}"] = (_kind.gvr.api_version, _kind.kind)
 COLLECTIONS = sorted(TYPES)
 # 500 is the real server's own answer to these.
-_HONEST = ("resourceVersion", "merge key", "$patch", "$retainKeys", "must be a list", "typed patch object")
+_HONEST = (
+    "resourceVersion",
+    "merge key",
+    "unknown patch type",
+    "$setElementOrder",
+    "must be a list",
+    "typed patch object",
+)
 
 
 class Wire:
