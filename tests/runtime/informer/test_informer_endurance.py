@@ -26,6 +26,7 @@ from runtime.informer import (
     wait_for_cache_sync,
 )
 from runtime.testing import FakeAPIServer, FakeClock, FakeControllerSource
+from tests.support.growth import growth
 from tests.support.waiting import eventually
 
 THINGS = GVR("", "v1", "configmaps")
@@ -206,8 +207,7 @@ def test_a_thousand_starts_and_stops_leave_nothing_behind(watch_list: bool) -> N
     assert ours() == []
     assert source.watches == 0
     assert len(alive) == 0
-    # Caches of the interpreter and of libraries may fill once, at any time of the first rounds.
-    assert sizes[-1] - sizes[2] < 30_000, f"bytes held after each 100 informers: {sizes}"
+    assert growth(sizes) < 15_000, f"bytes held after each 100 informers: {sizes}"
 
 
 def test_starts_and_stops_over_http_leave_no_socket_behind() -> None:
