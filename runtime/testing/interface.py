@@ -11,7 +11,7 @@ from runtime.types import JSONObject
 if TYPE_CHECKING:
     from runtime.client import Client
     from runtime.testing.apiserver.audit import Requests
-    from runtime.testing.certs import KeyPair
+    from runtime.tls.certs import KeyPair
 
 
 class APIServer(Protocol):

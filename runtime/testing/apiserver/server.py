@@ -38,7 +38,7 @@ from runtime.types import GVR, JSONObject
 if TYPE_CHECKING:
     from runtime.client import Client
     from runtime.testing.apiserver.auditlog import AuditFile
-    from runtime.testing.certs import KeyPair
+    from runtime.tls.certs import KeyPair
 
 
 class FakeAPIServer:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import ssl
     import tempfile
 
-    from runtime.testing.certs import Authority, KeyPair
+    from runtime.tls.certs import Authority, KeyPair
 
 # As the serving certificate of a real server: how Pods call it, and how everybody else on the machine does.
 _HOSTS: Final = (
@@ -103,7 +103,7 @@ class Serving:
 
 def _generate(host: str) -> tuple[Authority, KeyPair]:
     """An authority, and a certificate of it for this host and the names that every API server has."""
-    from runtime.testing.certs import Authority
+    from runtime.tls.certs import Authority
 
     authority = Authority.create()
     return authority, authority.serving((host or _ANY, *_HOSTS))

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import socket
 import ssl
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
+
+from runtime.tls import contexts
+from runtime.tls.contexts import CertificateError as CertificateError
 
 _HANDSHAKE: Final = b"\x16"  # the first byte of what every TLS client sends
 _PLAIN_HTTP: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
-
-
-class CertificateError(ValueError):
-    """A certificate, or its key, cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +33,13 @@ def server_context(certificate: bytes, key: bytes, client_authorities: bytes = b
     :param client_authorities: whose client certificates are accepted, as PEM; none: none are asked for.
     :raises CertificateError: what is no certificate, or no key of this certificate.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
-    descriptor, path = tempfile.mkstemp(suffix=".pem")  # ssl reads certificates from files only; 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(certificate + b"\n" + key)
-        context.load_cert_chain(path)
-        if client_authorities:
-            context.verify_mode = ssl.CERT_OPTIONAL
+    context = contexts.server_context(certificate, key)
+    if client_authorities:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
             context.load_verify_locations(cadata=client_authorities.decode("ascii", "replace"))
-    except ssl.SSLError as error:
-        raise CertificateError(f"the certificate, its key or a client authority cannot be used: {error}") from error
-    finally:
-        Path(path).unlink()
+        except ssl.SSLError as error:
+            raise CertificateError(f"a client authority cannot be used: {error}") from error
     return context
 
 

@@ -32,7 +32,7 @@ from runtime.testing.nodes.process import ProcessHost
 from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
-    from runtime.testing.certs import KeyPair
+    from runtime.tls.certs import KeyPair
 
 _TIMEOUT = 60.0  # seconds; envtest's 20 are short where a machine is shared
 _STOP_TIMEOUT = 20.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
-    from runtime.testing.certs import KeyPair
+    from runtime.tls.certs import KeyPair
 
 HOST = "127.0.0.1"
 _NAMES = (HOST, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
@@ -47,7 +47,7 @@ class Credentials:
     """
 
     def __init__(self, folder: Path, token_auth_file: str | Path | None = None) -> None:
-        from runtime.testing.certs import Authority, SigningKey  # where there are no programs none are needed
+        from runtime.tls.certs import Authority, SigningKey  # where there are no programs none are needed
 
         self.folder = folder
         self.admin_token = secrets.token_hex(16)

@@ -12,7 +12,7 @@ import yaml
 
 # pytester forgets what its sessions import, and the compiled half of cryptography does not take classes of a second
 # import of the other half.
-import runtime.testing.certs  # noqa: F401
+import runtime.tls.certs  # noqa: F401
 from tests.runtime.testing.apiserver.apiserver_helpers import WIDGET_CRD, widget
 from tests.support.etcd_process import etcd_binary
 from tests.support.standin_apiserver import assets

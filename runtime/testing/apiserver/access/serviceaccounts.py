@@ -26,7 +26,7 @@ from runtime.testing.kinds.reviews import TOKEN_REQUEST
 from runtime.types import JSONMapping, JSONObject
 
 if TYPE_CHECKING:
-    from runtime.testing.certs import SigningKey
+    from runtime.tls.certs import SigningKey
 
 DEFAULT_ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 SERVICE_ACCOUNTS: Final[StorageKey] = ("", "serviceaccounts")
@@ -215,7 +215,7 @@ class ServiceAccountTokens:
     @property
     def key(self) -> SigningKey:
         """What signs the tokens. :raises ImportError: the package ``cryptography`` is missing."""
-        from runtime.testing.certs import SigningKey
+        from runtime.tls.certs import SigningKey
 
         with self._lock:
             if self._key is None:

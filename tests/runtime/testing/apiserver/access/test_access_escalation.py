@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from runtime.testing.certs import Authority
+from runtime.tls.certs import Authority
 from tests.runtime.testing.apiserver.access.access_helpers import (
     BINDINGS,
     CLUSTER_BINDINGS,

@@ -21,7 +21,7 @@ from runtime import GVR
 from runtime.client import Unauthorized, load_client
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.apiserver.tls import server_context, shake_hands
-from runtime.testing.certs import Authority, KeyPair
+from runtime.tls.certs import Authority, KeyPair
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, eventually
 
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
