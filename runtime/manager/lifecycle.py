@@ -60,16 +60,17 @@ class Lifecycle:
         self._led_ended = threading.Event()
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._state_lock = threading.Lock()  # guards the two below
+        self._state_lock = threading.Lock()  # guards the next two
         self._error: BaseException | None = None
         self._began = False
+        self._started = False  # all that is started at once has been
 
     @property
     def state(self) -> str:
         """``new``, ``running`` or ``stopping``."""
         if self._stopping.is_set():
             return "stopping"
-        return "running" if self._began else "new"
+        return "running" if self._started else "new"
 
     @property
     def election(self) -> Election | None:
@@ -110,15 +111,22 @@ class Lifecycle:
             stop.wait(_SYNC_LOOK)
         return False
 
-    def run(self, stop: threading.Event | None) -> None:
+    def begin(self) -> None:
+        """To be called before :meth:`run`, and before anything is touched for it.
+
+        :raises RuntimeError: it was called before.
+        """
         with self._state_lock:
             if self._began:
                 raise RuntimeError("this manager has run before; make a new one")
             self._began = True
+
+    def run(self, stop: threading.Event | None) -> None:
         with SignalWatch(self._wake.set) as signals:
             try:
-                self._start()
-                self._wait(stop, signals)
+                if not (self._wake.is_set() or (stop is not None and stop.is_set())):
+                    self._start()
+                    self._wait(stop, signals)
             except BaseException as error:
                 self.fail("manager", error)
             overdue = self._shutdown()
@@ -138,9 +146,10 @@ class Lifecycle:
         if self._election is None:
             self.elected.set()
             self._led.start()
-            return
-        # A replica that cannot see the cluster must not keep one that can from leading.
-        self._election.start(after=lambda stop: self.wait_for_cache_sync(None, stop))
+        else:
+            # A replica that cannot see the cluster must not keep one that can from leading.
+            self._election.start(after=lambda stop: self.wait_for_cache_sync(None, stop))
+        self._started = True
 
     def _wait(self, stop: threading.Event | None, signals: SignalWatch) -> None:
         while not (self._wake.wait(None if stop is None else _LOOK) or (stop is not None and stop.is_set())):

@@ -214,7 +214,9 @@ class Manager:
         :raises LeaderElectionLost: another leads; the process should end.
         :raises ShutdownTimeout: something still ran when the grace period was over.
         :raises Exception: what a runnable raised.
+        :raises RuntimeError: it has run before.
         """
+        self._lifecycle.begin()
         self.registry.open()
         try:
             self._lifecycle.run(stop)

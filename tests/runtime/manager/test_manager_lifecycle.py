@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from runtime.client import Cancelled
 from runtime.controller import ReconcileContext
@@ -61,12 +62,20 @@ def test_stop_from_another_thread(server: FakeAPIServer) -> None:
         assert not run.thread.is_alive()
 
 
-def test_a_stop_event_that_is_set_already(server: FakeAPIServer) -> None:
+@pytest.mark.parametrize("how", ["event", "stop()"])
+def test_who_is_stopped_before_it_runs_starts_nothing(server: FakeAPIServer, how: str) -> None:
     manager = Manager(server.client(), **OFF)
     manager.controller("test").for_(CONFIGMAPS).complete(nothing)
+    ran: list[bool] = []
+    manager.add_runnable("test", lambda _: ran.append(True))
     stop = threading.Event()
-    stop.set()
+    if how == "event":
+        stop.set()
+    else:
+        manager.stop()
     manager.run(stop)
+    assert not ran
+    assert len(server.requests) == 0
 
 
 def test_it_runs_only_once(server: FakeAPIServer) -> None:
@@ -75,6 +84,19 @@ def test_it_runs_only_once(server: FakeAPIServer) -> None:
         assert run.end() is None
     with pytest.raises(RuntimeError, match="make a new one"):
         manager.run()
+
+
+def test_a_second_run_does_not_disturb_the_first(server: FakeAPIServer) -> None:
+    registry = CollectorRegistry()
+    manager = Manager(server.client(), registry=registry, **OFF)
+    manager.controller("test").for_(CONFIGMAPS).complete(nothing)
+    with running(manager) as run:
+        with pytest.raises(RuntimeError, match="make a new one"):
+            manager.run()
+        assert run.thread.is_alive()
+        zero = {"controller": "test", "result": "error"}
+        assert registry.get_sample_value("controller_runtime_reconcile_total", zero) == 0.0
+    assert registry.get_sample_value("controller_runtime_reconcile_total", zero) is None
 
 
 def test_one_stop_event_for_two_managers(server: FakeAPIServer) -> None:
