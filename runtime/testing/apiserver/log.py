@@ -1,24 +1,19 @@
-"""One append-only log of changes per resource: what watches read, and what old versions are rebuilt from.
-
-An event is encoded once, framed for HTTP, and its bytes are shared by all watchers of the resource. They are kept for
-the newest events only: who lags far behind encodes for itself.
-"""
+"""One append-only log of changes per resource: what watches read, and what old versions are rebuilt from."""
 
 from __future__ import annotations
 
+import operator
 import sys
 import threading
+from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 import orjson
 
+from runtime.testing.apiserver.feed import Feed
 from runtime.testing.kinds.model import Kind
 from runtime.types import JSONObject
-
-_SHARED = 1024  # newest entries that keep their encoded events
-_SHARE_KEYS = 256
-_FORGOTTEN: dict[object, bytes] = {}  # stands for the events of all others
 
 # (apiVersion, kind) of stored objects: one tuple each, however many objects there are
 _types: dict[tuple[str, str], tuple[str, str]] = {}
@@ -116,7 +111,7 @@ def type_meta(api_version: str, kind: str) -> bytes:
 class Entry:
     """One change. ``old`` is None for a creation, ``new`` for a removal (``gone`` then is the last state)."""
 
-    __slots__ = ("_shared", "gone", "new", "old", "type", "version")
+    __slots__ = ("gone", "new", "old", "type", "version")
 
     def __init__(self, version: int, old: Stored | None, new: Stored | None, gone: Stored | None = None) -> None:
         self.version = version
@@ -124,7 +119,6 @@ class Entry:
         self.new = new
         self.gone = gone
         self.type = "DELETED" if new is None else "ADDED" if old is None else "MODIFIED"
-        self._shared: dict[object, bytes] | None = None
 
     @property
     def key(self) -> str:
@@ -140,26 +134,13 @@ class Entry:
         assert stored is not None
         return stored
 
-    def shared(self, key: object) -> bytes | None:
-        """What was given to :meth:`share` under this key, which comes from :meth:`ResourceLog.share_key`."""
-        kept = self._shared
-        return kept.get(key) if kept is not None else None
-
-    def share(self, key: object, encoded: bytes) -> None:
-        """Keep the encoded event for other watches. Two threads may race to give the same bytes; that is harmless."""
-        if self._shared is None:
-            self._shared = {}
-        if self._shared is not _FORGOTTEN:
-            self._shared[key] = encoded
-
-    def forget_shared(self) -> None:
-        """Keep what is shared no longer, to give back its memory."""
-        self._shared = _FORGOTTEN
-
 
 def line(event_type: str, encoded: bytes) -> bytes:
     """One line of a watch."""
     return b'{"type":"%b","object":%b}\n' % (event_type.encode(), encoded)
+
+
+_version = operator.attrgetter("version")
 
 
 class ResourceLog:
@@ -172,11 +153,11 @@ class ResourceLog:
 
     def __init__(self, limit: int, horizon: int) -> None:
         self._limit = limit
-        self._entries: list[Entry] = []
-        self._first = 0  # the absolute index of _entries[0]
+        # The absolute index of the oldest entry, and the entries: replaced together, so that no reader needs the lock.
+        self._kept: tuple[int, list[Entry]] = (0, [])
         self._horizon = horizon
         self._watches = 0
-        self._share_keys: dict[Hashable, object] = {}
+        self._feeds: dict[Hashable, Feed] = {}
         self.changed = threading.Condition()
 
     @property
@@ -187,38 +168,39 @@ class ResourceLog:
     @property
     def end(self) -> int:
         """The absolute index after the last entry."""
-        return self._first + len(self._entries)
+        first, entries = self._kept
+        return first + len(entries)
 
     @property
     def watches(self) -> int:
         """How many watches are open."""
         return self._watches
 
-    def share_key(self, what: Hashable) -> object:
-        """The same object for an equal ``what``: as a key it costs no hashing of what it stands for."""
-        with self.changed:
-            if len(self._share_keys) > _SHARE_KEYS:
-                self._share_keys = {}  # kinds of CRDs come and go
-            return self._share_keys.setdefault(what, object())
-
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Counts as an open watch meanwhile."""
+    def watched(self, what: Hashable) -> Iterator[Feed]:
+        """The feed of one open watch.
+
+        :param what: watches with an equal one show every event in the same bytes.
+        """
         with self.changed:
             self._watches += 1
+            feed = self._feeds.setdefault(what, Feed(self))
+            feed.watches += 1
         try:
-            yield
+            yield feed
         finally:
             with self.changed:
                 self._watches -= 1
+                feed.watches -= 1
+                if not feed.watches:
+                    del self._feeds[what]
 
     def append(self, entry: Entry) -> None:
         with self.changed:
-            self._entries.append(entry)
-            if len(self._entries) > _SHARED:
-                self._entries[-_SHARED - 1].forget_shared()
-            if len(self._entries) >= 2 * self._limit:
-                self._forget(len(self._entries) - self._limit)
+            entries = self._kept[1]
+            entries.append(entry)
+            if len(entries) >= 2 * self._limit:
+                self._forget(len(entries) - self._limit)
             self.changed.notify_all()
 
     def compact(self, version: int) -> None:
@@ -230,42 +212,32 @@ class ResourceLog:
     def reset(self, version: int) -> None:
         """Forget everything: history begins at ``version``. Open watches come to an end, for they have lost it."""
         with self.changed:
-            self._first = self.end + 1  # past the end, too: where those are who have seen everything
-            self._entries = []
+            self._kept = (self.end + 1, [])  # past the end, too: where those are who have seen everything
             self._horizon = version
             self.changed.notify_all()
 
     def _forget(self, count: int) -> None:
         if count:
-            self._horizon = max(self._horizon, self._entries[count - 1].version)
-            # A new list: readers may hold a slice's source.
-            self._entries = self._entries[count:]
-            self._first += count
+            first, entries = self._kept
+            self._horizon = max(self._horizon, entries[count - 1].version)
+            self._kept = (first + count, entries[count:])
 
     def since(self, version: int) -> int:
         """The absolute index of the first entry that is newer than ``version``."""
-        with self.changed:
-            low, high = 0, len(self._entries)
-            while low < high:
-                middle = (low + high) // 2
-                if self._entries[middle].version > version:
-                    high = middle
-                else:
-                    low = middle + 1
-            return self._first + low
+        first, entries = self._kept
+        return first + bisect_right(entries, version, key=_version)
 
     def slice(self, start: int, count: int) -> Sequence[Entry] | None:
         """Up to ``count`` entries from an absolute index; None if some of them are forgotten."""
-        with self.changed:
-            if start < self._first:
-                return None
-            return self._entries[start - self._first : start - self._first + count]
+        first, entries = self._kept
+        if start < first:
+            return None
+        return entries[start - first : start - first + count]
 
     def newer(self, version: int) -> Sequence[Entry]:
         """All entries newer than ``version``, newest first: to undo them."""
-        start = self.since(version)
-        with self.changed:
-            return self._entries[max(start - self._first, 0) :][::-1]
+        entries = self._kept[1]
+        return entries[bisect_right(entries, version, key=_version) :][::-1]
 
     def wake(self) -> None:
         with self.changed:

@@ -20,6 +20,7 @@ class Selection:
 
     def __init__(self, kind: Kind, label_selector: str, field_selector: str, name: str = "") -> None:
         self._kind = kind
+        self.texts = (label_selector, field_selector, name)  # selections of one kind with equal ones select the same
         try:
             self._labels = LabelSelector.parse(label_selector)
             self._fields = FieldSelector.parse(field_selector)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.errors import StatusError, expired, future_version, too_old
+from runtime.testing.apiserver.feed import Feed, Lost
 from runtime.testing.apiserver.http import Stream, frame
 from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.testing.apiserver.options import ListOptions
@@ -18,21 +19,16 @@ from runtime.testing.apiserver.present import Presenter
 from runtime.testing.apiserver.selection import Selection
 from runtime.testing.kinds.model import Kind
 
-_BATCH = 256  # events per write to the socket
+_BATCH = 256  # initial events per write to the socket
 _POLL = 0.5  # seconds of real time until an idle watch looks whether its peer has gone, and at a clock that tests move
-# Seconds between two looks at what has come, for each watch of the resource: twenty watches that woke up for every one
-# of ten thousand changes a second would do little else than wake up. After a quiet moment a change is told at once.
-_GATHER = 0.0005
-_GATHER_MOST = 0.02
 _TIMEOUT = (1800.0, 3600.0)  # seconds; drawn when the client gives none, so that not all end together
-_TYPES = ("ADDED", "MODIFIED", "DELETED")
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
     """:param initial: what there was, selected or not.
-    :param index: where in the log to go on; ``skip``: versions up to this one are not delivered.
+    :param index: where in the log to go on; ``skip``: versions up to this one, which is yet to come, are not delivered.
     """
 
     initial: Sequence[Stored]
@@ -60,9 +56,7 @@ class Watch:
         self._options = options
         self._selection = selection
         self._presenter = presenter
-        self._shares = presenter.shared is not None
         self._log: ResourceLog = context.store.log(kind.storage_key)
-        self._keys = {each: self._log.share_key((presenter.shared, each)) for each in _TYPES}
         timeout = options.timeout or random.uniform(*_TIMEOUT)  # noqa: S311
         self._deadline = context.clock.monotonic() + timeout
         self._start = self._position()
@@ -84,7 +78,7 @@ class Watch:
             if wanted < oldest:
                 return _Start((), wanted, 0, 0, too_old(wanted, oldest))
             # QUIRK: a version of the future is not refused; until it has passed nothing is sent, not even a bookmark.
-            return _Start((), wanted, self._log.since(wanted), wanted)
+            return _Start((), wanted, self._log.since(wanted), wanted if wanted > current else 0)
 
     def _from_now(self, *, initial: bool) -> _Start:
         store = self._context.store
@@ -99,40 +93,51 @@ class Watch:
         if self._start.refusal is not None:
             self._send(stream, [self._error(self._start.refusal)])
             return
-        with self._log.watched():
+        with self._log.watched(self._shown_alike(stream)) as feed:
             self._send_initial(stream)
-            self._follow(stream)
-
-    def _follow(self, stream: Stream) -> None:
-        index, reached, skip = self._start.index, self._start.version, self._start.skip
-        bookmark_at = self._next_bookmark()
-        while not self._context.stopping.is_set():
-            entries = self._log.slice(index, _BATCH)
-            if entries is None:
+            try:
+                self._follow(stream, feed)
+            except Lost:
                 # The real server cuts a watch that lags behind its buffer: the client resumes and gets its 410.
                 self._send(stream, [self._error(expired("too old resource version: history is lost"))])
-                return
-            if entries:
-                index, reached = index + len(entries), max(reached, entries[-1].version)
-                self._deliver(stream, entries, skip)
+
+    def _shown_alike(self, stream: Stream) -> Hashable:
+        """Watches with an equal one send every event in the same bytes."""
+        shared = self._presenter.shared
+        if shared is None:
+            return self
+        return shared, self._namespace, self._selection.texts, self._start.skip, stream.chunked
+
+    def _follow(self, stream: Stream, feed: Feed) -> None:
+        index, reached = self._start.index, self._start.version
+        encode = self._framed if stream.chunked else self._event
+        bookmark_at = self._next_bookmark()
+        while not self._context.stopping.is_set():
             now = self._context.clock.monotonic()
             over = now >= self._deadline
-            if over or now >= bookmark_at:
+            due = now >= bookmark_at
+            block = feed.take(index, encode, at_once=over or due)
+            if block is not None:
+                index, reached = block.end, max(reached, block.version)
+                if block.data:
+                    stream.send_framed(block.data) if stream.chunked else stream.send(block.data)
+            if over or due:
                 self._bookmark(stream, index, reached)
                 bookmark_at = self._next_bookmark()
             if over or self._kind_changed(index):
                 return
-            if not entries and self._idle(stream, index, min(bookmark_at, self._deadline) - now):
+            if block is None and self._idle(stream, feed, index, min(bookmark_at, self._deadline) - now):
                 return
-            if 0 < len(entries) < _BATCH:
-                time.sleep(min(_GATHER * self._log.watches, _GATHER_MOST))
 
-    def _idle(self, stream: Stream, index: int, seconds: float) -> bool:
-        """Wait for a change; returns whether the peer has gone."""
+    def _idle(self, stream: Stream, feed: Feed, index: int, seconds: float) -> bool:
+        """Wait for a change, or for more of them; returns whether the peer has gone."""
         with self._log.changed:
             if self._log.end == index and not self._context.stopping.is_set():
                 self._log.changed.wait(max(0.001, min(_POLL, seconds)))
-        return self._log.end == index and stream.peer_gone()
+        if self._log.end == index:
+            return stream.peer_gone()
+        time.sleep(max(0.0, feed.pause(index)))
+        return False
 
     def _kind_changed(self, index: int) -> bool:
         """Whether all there was to tell has been told, and the kind is gone or not what it was: as a change of a CRD's
@@ -153,29 +158,17 @@ class Watch:
         if self._options.send_initial and self._options.bookmarks:
             self._send(stream, [self._bookmark_line(start.version, {_INITIAL_EVENTS_END: "true"})])
 
-    def _deliver(self, stream: Stream, entries: Sequence[Entry], skip: int) -> None:
-        frames: list[bytes] = []
-        namespace, everything, chunked, keys = self._namespace, self._selection.everything, stream.chunked, self._keys
-        for entry in entries:
-            if entry.version <= skip or (namespace and entry.namespace != namespace):
-                continue
-            event_type = entry.type if everything else self._type(entry)
-            if event_type is None:
-                continue
-            found = entry.shared(keys[event_type]) if chunked else None
-            frames.append(self._frame(entry, event_type, chunked=chunked) if found is None else found)
-        if frames:
-            data = b"".join(frames)
-            stream.send_framed(data) if chunked else stream.send(data)
+    def _framed(self, entry: Entry) -> bytes:
+        """As :meth:`_event`, framed for HTTP."""
+        text = self._event(entry)
+        return frame(text) if text else b""
 
-    def _frame(self, entry: Entry, event_type: str, *, chunked: bool) -> bytes:
-        text = self._line(event_type, _shown(entry, event_type))
-        if not chunked:
-            return text
-        made = frame(text)
-        if self._shares:
-            entry.share(self._keys[event_type], made)
-        return made
+    def _event(self, entry: Entry) -> bytes:
+        """The event as it is sent, empty if it is not shown."""
+        if entry.version <= self._start.skip or (self._namespace and entry.namespace != self._namespace):
+            return b""
+        event_type = entry.type if self._selection.everything else self._type(entry)
+        return self._line(event_type, _shown(entry, event_type)) if event_type is not None else b""
 
     def _type(self, entry: Entry) -> str | None:
         """An object may enter or leave the selection."""

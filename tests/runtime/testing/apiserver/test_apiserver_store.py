@@ -10,7 +10,7 @@ import pytest
 
 from runtime.testing import FakeClock
 from runtime.testing.apiserver import FakeAPIServer, StatusError
-from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
+from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.store import Changed, Store
 from runtime.types import GVR
 from tests.runtime.testing.apiserver.apiserver_helpers import WIDGET_CRD, widget
@@ -67,26 +67,6 @@ def test_an_object_takes_less_than_twice_its_json() -> None:
         stored = server.store.get(("", "configmaps"), "default", "c0")
         assert stored is not None
         assert taken < 2 * count * len(orjson.dumps(stored.obj))
-
-
-def test_events_are_shared_while_they_are_new_only() -> None:
-    log = ResourceLog(10_000, 0)
-    key = log.share_key(("kind", "ADDED"))
-    assert log.share_key(("kind", "ADDED")) is key
-    assert log.share_key(("kind", "DELETED")) is not key
-    stored = Stored("ns/a", "ns", "a", 1, {"metadata": {"name": "a"}})
-    first = Entry(1, None, stored)
-    log.append(first)
-    first.share(key, b"encoded")
-    assert first.shared(key) == b"encoded"
-    for version in range(2, 1500):
-        log.append(Entry(version, None, stored))
-    assert first.shared(key) is None
-    first.share(key, b"encoded by one who lags behind")
-    assert first.shared(key) is None, "nobody would ever take it away again"
-    newest = Entry(1500, None, stored)
-    newest.share(key, b"new")
-    assert newest.shared(key) == b"new"
 
 
 def test_time_compacts_at_fixed_ticks() -> None:

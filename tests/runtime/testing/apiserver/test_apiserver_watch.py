@@ -199,6 +199,17 @@ def test_a_version_of_the_future_waits_for_it(api: Http, watch: Watch) -> None:
     assert watching.brief == [("ADDED", "c")]
 
 
+def test_a_version_of_the_future_waits_beside_those_who_do_not(api: Http, watch: Watch) -> None:
+    since = int(version(api))
+    waiting = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since + 2}")
+    for name in ("b", "c", "d"):
+        now = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={version(api)}")
+        api.made(CONFIGMAPS, name)
+        assert now.wait(1)[0]["object"]["metadata"]["name"] == name
+    waiting.wait(1)
+    assert waiting.brief == [("ADDED", "d")]
+
+
 def test_a_version_of_the_future_gets_no_bookmark_before_it_is_there(api: Http, watch: Watch) -> None:
     """So that a client does not take it for confirmed."""
     now = int(version(api))
@@ -496,6 +507,47 @@ def test_watches_keep_the_time_of_the_servers_clock() -> None:
         assert row["cells"][-1] == "100s"
         watching.close()
         api.close()
+
+
+def test_a_watch_ends_in_time_though_the_changes_never_do() -> None:
+    clock, stop = FakeClock(), threading.Event()
+    with FakeAPIServer(clock=clock) as server:
+
+        def write() -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{number}"}})
+
+        writer = threading.Thread(target=write)
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1&timeoutSeconds=10&allowWatchBookmarks=1")
+        writer.start()
+        try:
+            watching.wait(20)
+            clock.advance(11)
+            events = watching.wait_end()
+        finally:
+            stop.set()
+            writer.join()
+        versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
+        assert events[-1]["type"] == "BOOKMARK"
+        assert versions[-1] >= versions[-2], "the last bookmark says how far this watch has come"
+        watching.close()
+
+
+def test_watches_of_one_collection_in_other_forms_get_theirs(api: Http, watch: Watch) -> None:
+    def partial(version: str) -> str:
+        return f"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v={version}"
+
+    forms = ("application/json", partial("v1"), partial("v1beta1"))
+    watchers = [watch(f"{CONFIGMAPS}?watch=1", form) for form in forms * 2]
+    made = api.made(CONFIGMAPS, "a", data={"k": "v"})
+    shown = [each.wait(1)[0]["object"] for each in watchers]
+    assert shown[0] == shown[3] == made
+    for one, other, version in ((1, 4, "v1"), (2, 5, "v1beta1")):
+        assert shown[one] == shown[other]
+        assert (shown[one]["apiVersion"], shown[one]["kind"]) == (f"meta.k8s.io/{version}", "PartialObjectMetadata")
+        assert "data" not in shown[one]
 
 
 def test_twenty_watches_of_a_burst_miss_nothing(server: FakeAPIServer, watch: Watch) -> None:

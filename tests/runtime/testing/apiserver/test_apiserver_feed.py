@@ -1,0 +1,217 @@
+"""Feeds by themselves: what watches of one collection share of their work, and what they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from runtime.testing.apiserver.feed import Block, Feed, Lost
+from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
+
+_STORED = Stored("ns/a", "ns", "a", 1, {"metadata": {"name": "a"}})
+
+
+class Encoder:
+    """Encodes an entry as its version; remembers which it was asked for."""
+
+    def __init__(self, size: int = 0) -> None:
+        self.encoded: list[int] = []
+        self._size = size
+
+    def __call__(self, entry: Entry) -> bytes:
+        self.encoded.append(entry.version)
+        return f"{entry.version} ".encode() + b"x" * self._size
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def add(log: ResourceLog, *versions: int) -> None:
+    for version in versions:
+        log.append(Entry(version, None, _STORED))
+
+
+def take(feed: Feed, index: int, encode: Encoder) -> Block:
+    found = feed.take(index, encode, at_once=True)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def log() -> ResourceLog:
+    return ResourceLog(10_000, 0)
+
+
+@pytest.fixture
+def feed(log: ResourceLog) -> Iterator[Feed]:
+    """Of two watches."""
+    with log.watched("shown") as feed, log.watched("shown") as same:
+        assert feed is same
+        yield feed
+
+
+def test_what_one_has_made_the_other_sends(log: ResourceLog, feed: Feed) -> None:
+    encode = Encoder()
+    add(log, 3, 4, 5)
+    block = take(feed, 0, encode)
+    assert block == Block(3, 5, b"3 4 5 ")
+    add(log, 6)
+    assert take(feed, 0, encode) is block
+    assert encode.encoded == [3, 4, 5]
+    assert take(feed, block.end, encode) == Block(4, 6, b"6 ")
+    assert feed.take(4, encode, at_once=True) is None
+
+
+def test_who_begins_within_a_block_goes_on_with_the_next(log: ResourceLog, feed: Feed) -> None:
+    encode = Encoder()
+    add(log, *range(10))
+    first = take(feed, 0, encode)
+    add(log, *range(10, 20))
+    second = take(feed, first.end, encode)
+    joined = take(feed, 7, encode)
+    assert (joined.end, joined.data) == (10, b"7 8 9 ")
+    assert take(feed, joined.end, encode) is second
+
+
+def test_another_collection_or_another_form_is_another_feed(log: ResourceLog, feed: Feed) -> None:
+    add(log, 1)
+    take(feed, 0, Encoder())
+    with log.watched("other") as other:
+        assert other is not feed
+        encode = Encoder()
+        assert take(other, 0, encode).data == b"1 "
+        assert encode.encoded == [1]
+        assert log.watches == 3
+
+
+def test_who_is_alone_keeps_nothing(log: ResourceLog) -> None:
+    encode = Encoder()
+    with log.watched("shown") as feed:
+        add(log, 1)
+        take(feed, 0, encode)
+        take(feed, 0, encode)
+    assert encode.encoded == [1, 1]
+    assert log.watches == 0
+
+
+def test_a_feed_goes_with_its_last_watch(log: ResourceLog) -> None:
+    with log.watched("shown") as feed:
+        with log.watched("shown"):
+            pass
+        with log.watched("shown") as again:
+            assert again is feed
+    with log.watched("shown") as later:
+        assert later is not feed
+
+
+def test_a_change_after_a_quiet_moment_is_told_at_once_and_more_of_them_are_gathered(log: ResourceLog) -> None:
+    clock, encode = Clock(), Encoder()
+    with ExitStack() as watches:
+        for _ in range(20):
+            watches.enter_context(log.watched("shown"))
+        feed = Feed(log, clock)
+        add(log, 1)
+        assert feed.take(0, encode, at_once=False) is not None
+        add(log, 2)
+        assert feed.take(1, encode, at_once=False) is None
+        assert feed.pause(1) == pytest.approx(0.01)
+        add(log, 3)
+        clock.now += 0.0101
+        assert feed.pause(1) <= 0
+        found = feed.take(1, encode, at_once=False)
+        assert found == Block(3, 3, b"2 3 ")
+        add(log, 4)
+        assert feed.take(3, encode, at_once=False) is None
+        assert take(feed, 3, encode).data == b"4 "
+
+
+def test_many_changes_are_not_gathered_any_longer(log: ResourceLog) -> None:
+    clock, encode = Clock(), Encoder()
+    with log.watched("shown"):
+        feed = Feed(log, clock)
+        add(log, *range(1, 2000))
+        index = 0
+        while (found := feed.take(index, encode, at_once=False)) is not None:
+            assert found.end - index == 512
+            index = found.end
+        assert index == 3 * 512
+
+
+def test_what_was_made_waits_for_nobody(log: ResourceLog) -> None:
+    """The time to gather is over for a block that is there."""
+    clock, encode = Clock(), Encoder()
+    feed = Feed(log, clock)
+    feed.watches = 2
+    add(log, 1)
+    with log.watched("shown"):
+        made = feed.take(0, encode, at_once=False)
+        assert made is not None
+        assert feed.take(0, encode, at_once=False) is made
+
+
+def test_a_block_of_large_objects_ends_early(log: ResourceLog, feed: Feed) -> None:
+    encode = Encoder(200 * 1024)
+    add(log, *range(1, 10))
+    assert [take(feed, index, encode).end for index in (0, 3, 6)] == [3, 6, 9]
+
+
+def test_who_lags_behind_encodes_for_himself(log: ResourceLog, feed: Feed) -> None:
+    """Memory is bounded: blocks of many bytes, and many blocks, are forgotten."""
+    encode = Encoder(600 * 1024)
+    add(log, *range(10))
+    for index in range(10):
+        take(feed, index, encode)
+    encode.encoded.clear()
+    take(feed, 9, encode)
+    take(feed, 4, encode)
+    assert encode.encoded == []
+    take(feed, 2, encode)
+    assert encode.encoded == [2]
+    few = Encoder()
+    for index in range(10, 100):
+        add(log, index)
+        take(feed, index, few)
+    few.encoded.clear()
+    take(feed, 99, few)
+    take(feed, 36, few)
+    assert few.encoded == []
+    take(feed, 35, few)
+    assert few.encoded == [35], "neither more than that one, for the next begins a block"
+
+
+def test_history_that_is_lost_is_lost_though_its_blocks_are_there() -> None:
+    log, encode = ResourceLog(10, 0), Encoder()
+    with log.watched("shown") as feed, log.watched("shown"):
+        add(log, *range(1, 11))
+        take(feed, 0, encode)
+        add(log, *range(11, 21))
+        with pytest.raises(Lost):
+            feed.take(0, encode, at_once=True)
+        block = take(feed, 10, encode)
+        assert block.end == 20
+        log.reset(20)
+        for index in (10, 20):
+            with pytest.raises(Lost):
+                feed.take(index, encode, at_once=True)
+
+
+def test_what_is_not_shown_is_passed_over(log: ResourceLog, feed: Feed) -> None:
+    add(log, 1, 2)
+    assert feed.take(0, lambda _: b"", at_once=True) == Block(2, 2, b"")
+
+
+def test_an_event_that_cannot_be_encoded_holds_up_nobody(log: ResourceLog, feed: Feed) -> None:
+    def broken(entry: Entry) -> bytes:
+        raise ZeroDivisionError(entry.version)
+
+    add(log, 1)
+    with pytest.raises(ZeroDivisionError):
+        feed.take(0, broken, at_once=True)
+    assert take(feed, 0, Encoder()).data == b"1 "
