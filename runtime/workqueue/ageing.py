@@ -64,6 +64,17 @@ class AgeingOrder(Generic[T]):
             fifo = self._new_class(priority)
         fifo[item] = None
 
+    def push_first(self, item: T) -> None:
+        """``item`` comes back to the head of its class; see that it is no younger than :meth:`oldest` there."""
+        self.push(item)
+        self._classes[self._wanted.get(item, 0)].move_to_end(item, last=False)
+        self._next_look = min(self._next_look, self._since[item] + AGED)
+
+    def oldest(self, priority: int) -> float:
+        """Since when the head of that class is ready; ``inf`` if nothing is in it."""
+        fifo = self._classes.get(priority)
+        return self._since[next(iter(fifo))] if fifo else inf
+
     def raise_from(self, item: T, left: int) -> None:
         """``item``, pushed with the priority ``left``, is wanted with a higher one: to the end of that class (P1)."""
         del self._classes[left][item]

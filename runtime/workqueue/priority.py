@@ -9,7 +9,7 @@ from runtime.clock import Clock
 from runtime.workqueue.ageing import AgeingOrder
 from runtime.workqueue.delaying import RateLimitingQueue
 from runtime.workqueue.limiters import RateLimiter
-from runtime.workqueue.queue import ADD, PLAIN, RETRY
+from runtime.workqueue.queue import ADD, PLAIN, RETRY, UNPARK
 
 T = TypeVar("T", bound=Hashable)
 
@@ -51,6 +51,45 @@ class PriorityQueue(RateLimitingQueue[T]):
         """The priority with which ``item`` is being processed; 0 if nobody processes it."""
         return self._running_priorities.get(item, 0)
 
+    def park(self, item: T, seconds: float) -> None:
+        """Give ``item`` back unprocessed, in place of :meth:`done`: it is ready again after :meth:`unpark`.
+
+        Nobody gets it meanwhile: what is added of it, now or with a delay, only raises its priority. It comes back
+        with its priority, at the head of that class and no younger than it was, for its turn had come before. A
+        shut-down lets it come back at once, to be handed out with the rest (W5).
+
+        Takes the lock, unlike ``done``: it is for the rare item that cannot be processed yet.
+
+        :param seconds: it comes back after so long in any case.
+        """
+        with self._lock:
+            self._take_in()
+            handed_out = self._processing.get(item)
+            if handed_out is None:
+                self._log_stray(item)
+                return
+            priority = self._running_priorities.pop(item, 0)
+            if item in self._again or item in self._delayed:  # which end here: it comes back sooner, or soon after
+                priority = max(priority, self._priorities.pop(item, 0))
+            if priority:
+                self._priorities[item] = priority
+            self._delays.cancel(item)
+            self._parked[item] = handed_out
+            self._given_back += 1
+            self._again.pop(item, None)
+            self._finish(item, None)
+            if self._closed or seconds <= 0:
+                self._unpark(item)
+            else:
+                due = self._monotonic() + seconds
+                self._delays.put(item, due)
+                if due < self._sleepers.next_watch:
+                    self._sleepers.wake_one()
+
+    def unpark(self, item: T) -> None:
+        """Have ``item`` ready again if it is parked; no effect otherwise. Waits for no lock, as :meth:`add`."""
+        self._leave_note(UNPARK, item, 0, 0.0)
+
     def done(self, item: T) -> None:
         if self._running_priorities:
             self._running_priorities.pop(item, None)
@@ -59,7 +98,8 @@ class PriorityQueue(RateLimitingQueue[T]):
     # All below is called with the lock held.
 
     def _prioritize(self, item: T, priority: int, delay: float) -> float:
-        ready = item in self._queued or item in self._again  # or will be, when it is done
+        # Or will be, when it is done or comes back.
+        ready = item in self._queued or item in self._again or item in self._parked
         if ready or item in self._delayed:
             known = self._priorities.get(item, 0)
             if priority > known:
@@ -69,6 +109,16 @@ class PriorityQueue(RateLimitingQueue[T]):
         elif priority:
             self._priorities[item] = priority
         return 0.0 if ready else delay
+
+    def _unpark(self, item: T) -> None:
+        since = self._parked[item]
+        if item in self._queued or item in self._processing:  # an exception cut this short before
+            self._want_known(item, since)
+        else:
+            # Those behind it in its class were there before it was handed out, some of them for longer.
+            self._queued[item] = min(since, self._order.oldest(self._priorities.get(item, 0)))
+            self._order.push_first(item)
+        del self._parked[item]
 
     def _arrange(self) -> None:
         self._order: AgeingOrder[T] = AgeingOrder(
@@ -90,6 +140,10 @@ class PriorityQueue(RateLimitingQueue[T]):
         return depths
 
     def _close(self) -> None:
+        if not self._closed:
+            self._take_in()
+            for item in list(self._parked):
+                self._unpark(item)
         super()._close()
         for item in self._priorities.keys() - self._queued.keys() - self._again.keys():  # delayed, so dropped
             del self._priorities[item]

@@ -56,6 +56,7 @@ ADD: Final = 1
 RETRY: Final = 2
 RETURN: Final = 3  # the item was added while being processed, and is not processed any more
 DONE: Final = 4
+UNPARK: Final = 5  # the item need not stay parked any longer
 
 
 class ShutDown(Exception):
@@ -101,6 +102,7 @@ class Queue(Generic[T]):
         self._queued: dict[T, float] = {}  # ready item -> since when
         self._again: dict[T, float] = {}  # item that was added while being processed -> when
         self._processing: dict[T, float] = {}  # item -> when it was handed out
+        self._parked: dict[T, float] = {}  # item that was given back for a while -> when it had been handed out
         self._delays: Delays[T] = Delays()
         self._delayed = self._delays.due_at  # item -> when it is due
         self._new_order = order
@@ -110,6 +112,7 @@ class Queue(Generic[T]):
         self._closed = False
         self._drains = 0
         self._handed_out = 0
+        self._given_back = 0
         self._retries = 0
         self._suspected: object = None  # the note that raised when last tried; True: something raised
         self._measured = Measured()
@@ -254,9 +257,10 @@ class Queue(Generic[T]):
                 name=self.name,
                 depth=depth,
                 depth_by_priority=self._depth_by_priority(),
-                delayed=len(self._delayed),
+                delayed=len(self._delayed) - len(self._parked),
                 processing=len(ages),
-                adds=self._handed_out + depth,
+                parked=len(self._parked),
+                adds=self._handed_out - self._given_back + depth + len(self._parked),
                 retries=self._retries,
                 unfinished_seconds=sum(ages, 0.0),
                 longest_running_seconds=max(ages, default=0.0),
@@ -319,9 +323,7 @@ class Queue(Generic[T]):
             while notes:
                 kind, item, now, priority, delay = notes[0]
                 if kind >= RETURN:
-                    if kind == DONE:
-                        self._finish(item, now)
-                    self._move_from_again(item)
+                    self._take_back(kind, item, now)
                 elif not self._closed:
                     if kind == RETRY:
                         self._retries += 1
@@ -329,7 +331,7 @@ class Queue(Generic[T]):
                         delay = self._prioritize(item, priority, delay)
                     if delay > 0:
                         self._delays.put(item, now + delay)
-                    else:
+                    elif item not in self._parked:  # else it comes back anyway
                         if self._delayed:
                             self._delays.cancel(item)
                         if item in queued or item in self._processing or item in self._again:
@@ -347,11 +349,22 @@ class Queue(Generic[T]):
             raise
         self._suspected = None
 
+    def _take_back(self, kind: int, item: T, now: float) -> None:
+        """``item`` was handed out; what becomes of it?"""
+        if kind == DONE:
+            self._finish(item, now)
+        elif kind == UNPARK and item in self._parked:
+            self._delays.cancel(item)
+            self._unpark(item)
+        self._move_from_again(item)
+
     def _take_in_due(self) -> None:
         now = self._monotonic()
         while (first := self._delays.first_due(now)) is not None:
             item, due = first
-            if item in self._queued or item in self._processing or item in self._again:
+            if item in self._parked:
+                self._unpark(item)
+            elif item in self._queued or item in self._processing or item in self._again:
                 self._want_known(item, due)
             else:
                 self._queued[item] = min(due, now)
@@ -413,13 +426,17 @@ class Queue(Generic[T]):
 
     def _is_drained(self) -> bool:
         self._take_in()
-        return not self._processing and not self._queued and not self._again
+        return not (self._processing or self._queued or self._again or self._parked)
 
     def _depth_by_priority(self) -> dict[int, int]:
         return {}
 
     # Notes the priority of an item that was added, and tells its delay; None: there are no priorities.
     _prioritize: Callable[[T, int, float], float] | None = None
+
+    def _unpark(self, item: T) -> None:
+        """Queue ``item``, which is parked: only who can park has any."""
+        raise NotImplementedError
 
     def _arrange(self) -> None:
         """Make the order of the ready items anew."""

@@ -37,6 +37,7 @@ class QueueStats:
     :ivar depth_by_priority: the same per priority, 0 and those that had items before included (the first 26); empty if
         the queue has no priorities.
     :ivar delayed: items waiting for their time.
+    :ivar parked: items that were given back by :meth:`PriorityQueue.park` and wait to be ready again.
     :ivar adds: items accepted since the start; duplicates do not count.
     :ivar retries: calls of ``add_after`` and ``add_rate_limited`` since the start.
     :ivar unfinished_seconds: sum over the items being processed of the time since they were handed out.
@@ -50,6 +51,7 @@ class QueueStats:
     depth_by_priority: Mapping[int, int]
     delayed: int
     processing: int
+    parked: int
     adds: int
     retries: int
     unfinished_seconds: float
