@@ -7,8 +7,15 @@ import json
 
 import orjson
 
-from runtime.testing.apiserver.errors import StatusError, bad_request, invalid, quote, unsupported_media_type
-from runtime.testing.apiserver.http import Request
+from runtime.testing.apiserver.errors import (
+    StatusError,
+    bad_request,
+    invalid,
+    quote,
+    request_too_large,
+    unsupported_media_type,
+)
+from runtime.testing.apiserver.http import MAX_BODY, Request
 from runtime.testing.apiserver.kubeyaml import parse_yaml
 from runtime.testing.apiserver.negotiation import JSON, PROTOBUF, YAML
 from runtime.testing.apiserver.present import go_type
@@ -31,6 +38,18 @@ NOT_MARSHALABLE = "does not implement the protobuf marshalling interface and can
 
 def media_type(request: Request) -> str:
     return request.header("content-type").split(";")[0].strip().lower()
+
+
+def check_type(request: Request) -> None:
+    """Raises 415 for a body in a format that no object is read from."""
+    if (media_type(request) or JSON) not in _ACCEPTED:
+        raise unsupported_media_type(_ACCEPTED)
+
+
+def check_size(request: Request) -> None:
+    """Raises 413 for a body that was too long to be read; that of a GET is nobody's matter."""
+    if request.too_large and request.method not in ("GET", "HEAD"):
+        raise request_too_large(MAX_BODY)
 
 
 def decode_object(request: Request, kind: Kind) -> JSONObject:

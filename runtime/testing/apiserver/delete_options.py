@@ -26,13 +26,15 @@ _SCHEMA = {"$ref": f"{REF}io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"}
 class DeleteOptions:
     """:param grace: seconds; None for the object's own.
     :param policy: what becomes of dependents; empty if the request does not say.
+    :param uid: what the object's must be; None for any. Empty, nothing has it.
+    :param version: the same of its resourceVersion.
     :param waits: the deprecated ``orphanDependents=false``, whose answer is 202 while the object is still there.
     """
 
     grace: int | None = None
     policy: str = ""
-    uid: str = ""
-    version: str = ""
+    uid: str | None = None
+    version: str | None = None
     dry_run: bool = False
     waits: bool = False
 
@@ -91,8 +93,8 @@ def from_object(body: Mapping[str, Any]) -> DeleteOptions:
     return DeleteOptions(
         body.get("gracePeriodSeconds"),
         policy or "",
-        conditions.get("uid") or "",
-        conditions.get("resourceVersion") or "",
+        conditions.get("uid"),
+        conditions.get("resourceVersion"),
         bool(dry_run),
         waits=orphan is False,
     )

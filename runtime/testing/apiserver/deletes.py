@@ -194,12 +194,12 @@ class Deleter:
 
 def _mismatch(current: Stored, options: DeleteOptions) -> str:
     """What an object is not as the preconditions say; empty if it is."""
-    if options.uid and options.uid != current.uid:
+    if options.uid is not None and options.uid != current.uid:
         return (
             f"the UID in the precondition ({options.uid}) does not match the UID in record ({current.uid}). "
             "The object might have been deleted and then recreated"
         )
-    if options.version and options.version != str(current.version):
+    if options.version is not None and options.version != str(current.version):
         return (
             f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion "
             f"in record ({current.version}). The object might have been modified"
@@ -212,7 +212,7 @@ def _namespace_mismatch(current: Stored, options: DeleteOptions) -> str:
         ("UID", options.uid, current.uid),
         ("ResourceVersion", options.version, str(current.version)),
     ):
-        if wanted and wanted != found:
+        if wanted is not None and wanted != found:
             return f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
     return ""
 

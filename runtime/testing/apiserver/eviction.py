@@ -57,11 +57,13 @@ class Evictor:
                 self._evict_counted(target, pod, options)
                 return
             # What may have become ready meanwhile has to be looked at again.
-            fixed = options if options.version or _ended(pod) else replace(options, version=str(pod.version))
+            fixed = (
+                options if options.version is not None or _ended(pod) else replace(options, version=str(pod.version))
+            )
             try:
                 self._delete(target, fixed)
             except errors.StatusError as error:
-                if error.reason != "Conflict" or options.version or attempt == _TRIES - 1:
+                if error.reason != "Conflict" or options.version is not None or attempt == _TRIES - 1:
                     raise
             else:
                 return
@@ -81,13 +83,13 @@ class Evictor:
             # A Pod that costs nothing must not have become ready since.
             self._mark_and_delete(target, replace(options, version=str(pod.version)) if free else options)
         except errors.StatusError as error:
-            if error.reason == "Conflict" and free and not options.version:
+            if error.reason == "Conflict" and free and options.version is None:
                 raise _in_progress(budgets[0].name) from None
             raise
 
     def _mark_and_delete(self, target: Target, options: DeleteOptions) -> None:
         marked = self._mark(target, options)
-        self._delete(target, replace(options, version=str(marked.version)) if options.version else options)
+        self._delete(target, replace(options, version=str(marked.version)) if options.version is not None else options)
 
     def _delete(self, target: Target, options: DeleteOptions) -> None:
         self._deleter.delete(target.kind, target.namespace, target.name, options)

@@ -22,7 +22,7 @@ from runtime.testing.apiserver.documents import serve_document
 from runtime.testing.apiserver.faults import Asked
 from runtime.testing.apiserver.faults.control import Control, is_control
 from runtime.testing.apiserver.faults.injector import Injector
-from runtime.testing.apiserver.http import MAX_BODY, Cut, Request, Response, Stream
+from runtime.testing.apiserver.http import Cut, Request, Response, Stream
 from runtime.testing.apiserver.options import boolean
 from runtime.testing.apiserver.present import accept
 from runtime.testing.apiserver.routing import Target, parse
@@ -128,8 +128,6 @@ class Handler:
                 self._gate.authorize(user, request)
             if call.refusal is not None:
                 raise call.refusal
-            if request.too_large and request.method not in ("GET", "HEAD"):
-                raise errors.request_too_large(MAX_BODY)
             assert user is not None
             if call.target is None:
                 return self._non_resource(request)

@@ -335,17 +335,13 @@ def _is_leaf(old: Any, new: Any, node: Type) -> bool:
 
 
 def merge(live: Any, config: Any, node: Type) -> Any:
-    """``live`` with everything that ``config`` says. Shares parts with both."""
+    """``live`` with everything that ``config`` says, nulls as well. Shares parts with both."""
     if config is None or node.atomic:
         return config
     if isinstance(config, dict):
         result = dict(live) if isinstance(live, dict) else {}
         for name, value in config.items():
-            merged = merge(result.get(name), value, node.child(name))
-            if merged is None:
-                result.pop(name, None)
-            else:
-                result[name] = merged
+            result[name] = merge(result.get(name), value, node.child(name))
         return result
     if isinstance(config, list) and _granular(node):
         return _merge_items(live if isinstance(live, list) else [], config, node)

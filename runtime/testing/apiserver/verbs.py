@@ -11,7 +11,7 @@ from runtime.testing.apiserver.access.aggregation import Aggregation
 from runtime.testing.apiserver.access.gate import Gate
 from runtime.testing.apiserver.access.users import User
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
-from runtime.testing.apiserver.codec import decode_object
+from runtime.testing.apiserver.codec import check_size, check_type, decode_object
 from runtime.testing.apiserver.connect import CONNECTIONS, connect
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.delete_options import delete_options
@@ -73,6 +73,7 @@ class Verbs:
             return read_collection(self._context, target, request)
         if verb == "create" and not target.subresource:
             if target.kind.storage_key == BINDINGS:
+                check_size(request)
                 return bind_by_name(self._context, self._writer, target, request)
             return self._create(request, target, user)
         if verb == "update":
@@ -86,6 +87,7 @@ class Verbs:
         raise errors.method_not_allowed(target.kind, verb)
 
     def _subresource(self, request: Request, target: Target, verb: str, user: User) -> Response:
+        check_size(request)
         if target.subresource == "scale":
             return scale_subresource(self._context, self._writer, target, request)
         if target.subresource == "log" and request.method == "GET":
@@ -104,6 +106,8 @@ class Verbs:
 
     def _create(self, request: Request, target: Target, user: User) -> Response:
         presenter = presenter_for(request, target.kind, self._context.clock)
+        check_type(request)
+        check_size(request)
         options = self._write_options(request, "CreateOptions", user)
         obj = decode_object(request, target.kind)
         if target.kind.review:
@@ -135,14 +139,16 @@ class Verbs:
 
     def _update(self, request: Request, target: Target, user: User) -> Response:
         presenter = presenter_for(request, target.kind, self._context.clock)
+        check_size(request)
         options = self._write_options(request, "UpdateOptions", user)
         obj = decode_object(request, target.kind)
         written = self._writer.replace(target, obj, options)
         return self._answer(presenter, self._finish(target, written, dry_run=options.dry_run))
 
     def _patch(self, request: Request, target: Target, user: User) -> Response:
-        presenter = presenter_for(request, target.kind, self._context.clock)
         apply = patches.patch_type(request, target.kind) == APPLY_PATCH
+        presenter = presenter_for(request, target.kind, self._context.clock)
+        check_size(request)
         options = self._write_options(request, "PatchOptions", user)
         if apply:
             config = apply_body(request, target)
@@ -157,6 +163,7 @@ class Verbs:
 
     def _delete(self, request: Request, target: Target) -> Response:
         presenter = presenter_for(request, target.kind, self._context.clock)
+        check_size(request)
         options = delete_options(request)
         deleted = self._deleter.delete(target.kind, target.namespace, target.name, options)
         self.catch_up()
@@ -171,6 +178,7 @@ class Verbs:
         presenter = presenter_for(request, target.kind, self._context.clock)
         chosen = list_options(request.query)
         selection = Selection(target.kind, chosen.label_selector, chosen.field_selector)
+        check_size(request)
         options = delete_options(request)
         page = read_page(self._context, target, chosen, selection)
         self._deleter.delete_all(target.kind, page.objects, options)

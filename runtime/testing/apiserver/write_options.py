@@ -27,6 +27,7 @@ class WriteOptions:
     """:param validation: fieldValidation: Ignore, Warn or Strict.
     :param manager: the field manager that the write is recorded under.
     :param strict: what strict decoding has found in the body already.
+    :param decoded: all warnings about a body that has been given its shape already; None if it has not.
     :param patch: the text of a patch; set, a result that does not fit the kind is the patch's fault.
     :param admission: judges the object by who writes it; None for the server's own writes.
     """
@@ -35,6 +36,7 @@ class WriteOptions:
     validation: str = "Warn"
     manager: str = "unknown"
     strict: tuple[str, ...] = ()
+    decoded: tuple[str, ...] | None = None
     patch: str | None = None
     admission: Admission | None = None
 

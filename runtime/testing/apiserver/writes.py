@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -28,6 +28,7 @@ from runtime.types import JSONObject
 
 _MAX_RETRIES = 50  # of a read-modify-write against other writers
 _GENERATED_ATTEMPTS = 8
+_MAX_STRICT = 100  # of a body's strict errors the decoder of built-in kinds tells no more
 
 
 @dataclass(slots=True)
@@ -100,6 +101,7 @@ class Writer:
         kind.behaviour.prepare_create(obj)
         limits.set_defaults(store, kind, obj)
         if options.admission is not None:
+            options.admission.grant(kind, obj, None)
             options.admission.admit(kind, obj, None)
         if kind.storage_key == NAMESPACES and name:
             begin(obj)
@@ -133,17 +135,19 @@ class Writer:
         :raises StatusError: 400 (another name than the URL's), and as :meth:`create` and :meth:`update`.
         """
         kind, own = target.kind, Ownership(options.manager, target.subresource)
+        texts = self.shape(kind, obj, options)  # what cannot be read is refused before anything is compared
         check_name(target, obj)
+        shaped = replace(options, decoded=tuple(texts))
         while True:
             try:
-                return self.update(target, lambda _: clone(obj), options, own, _check_uid(target, obj))
+                return self.update(target, lambda _: clone(obj), shaped, own, _check_uid(target, obj))
             except errors.StatusError as error:
                 if error.reason != "NotFound" or target.subresource or not kind.created_by_put:
                     raise
             new = clone(obj)
             new["metadata"].pop("resourceVersion", None)
             try:
-                return self.create(target, new, options, own)
+                return self.create(target, new, shaped, own)
             except errors.StatusError as error:
                 if error.reason != "AlreadyExists":
                     raise
@@ -183,14 +187,16 @@ class Writer:
         store, kind = self._context.store, target.kind
         old = present(kind, current)
         obj = change(clone(old))
-        check_name(target, obj)
-        _check_version(target, obj, current)
         texts = self.shape(kind, obj, options)
+        check_name(target, obj)
         _keep_type(kind, obj)
         texts.extend(metadata.drop_duplicate_owners(obj["metadata"], after_admission=options.patch is not None))
         texts.extend(metadata.finalizer_warnings(obj["metadata"], old["metadata"]))
         if own is not None:
             own.record(kind, old, obj, self._context.timestamp())
+        if options.admission is not None:
+            options.admission.grant(kind, obj, old)
+        _check_version(target, obj, current)
         texts.extend(self._prepare(target, obj, old))
         if options.admission is not None:
             options.admission.admit(kind, obj, old)
@@ -201,6 +207,8 @@ class Writer:
             # As the real server's, the answer shows the change under the version before it.
             last = _transient(current, to_storage(kind, obj))
             return Written(last, removed=not options.dry_run, warnings=warnings)
+        if _only_times_differ(obj, old):
+            obj["metadata"]["managedFields"] = old["metadata"]["managedFields"]
         if obj == old and kind.from_storage is None:
             return Written(current, warnings=warnings)
         stored_form = to_storage(kind, clone(obj))
@@ -237,16 +245,20 @@ class Writer:
 
     def shape(self, kind: Kind, obj: JSONObject, options: WriteOptions) -> list[str]:
         """Defaults, and unknown fields dropped; returns the warnings about them. Raises 400 when strict."""
+        if options.decoded is not None:
+            return list(options.decoded)
         try:
             kind.behaviour.default(obj)
         except DecodeError as error:
             raise _undecodable(kind, obj, error, options) from None
-        metadata.without_nulls(obj["metadata"])
+        metadata.without_nulls(obj.setdefault("metadata", {}))
         unknown = kind.behaviour.prune(obj)
         if options.validation == "Ignore":
             return []
         texts = list(options.strict)
         texts.extend(f'unknown field "{path}"' for path in unknown)
+        if not kind.custom:
+            del texts[_MAX_STRICT:]
         if texts and options.validation == "Strict":
             raise _not_strict(kind, obj, texts, options)
         return texts
@@ -279,12 +291,18 @@ def to_storage(kind: Kind, obj: JSONObject) -> JSONObject:
 
 
 def check_namespace_field(target: Target, obj: JSONObject) -> None:
-    """:raises StatusError: 400 for an object that names another namespace than its path."""
+    """An object that names no namespace gets that of its path.
+
+    :raises StatusError: 400 for one that names another.
+    """
+    if not target.kind.namespaced:
+        return
     given = obj["metadata"].get("namespace")
-    if given and target.kind.namespaced and given != target.namespace:
+    if given and given != target.namespace:
         raise errors.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
+    obj["metadata"]["namespace"] = target.namespace
 
 
 def check_name(target: Target, obj: JSONObject) -> None:
@@ -397,6 +415,16 @@ def _finished(obj: JSONObject, old: JSONObject) -> bool:
         return False
     had = old["metadata"].get("finalizers") or (old.get("spec") or {}).get("finalizers")
     return bool(had)
+
+
+def _only_times_differ(obj: JSONObject, old: JSONObject) -> bool:
+    """Whether nothing has changed but when somebody is said to have written the fields that he owned before."""
+    given, before = (each["metadata"].get("managedFields") for each in (obj, old))
+    if not given or not before or given == before or len(given) != len(before):
+        return False
+    if any({**one, "time": ""} != {**other, "time": ""} for one, other in zip(given, before, strict=True)):
+        return False
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": before}} == old
 
 
 def _transient(current: Stored, obj: JSONObject) -> Stored:

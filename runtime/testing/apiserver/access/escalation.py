@@ -26,7 +26,7 @@ _EVERYTHING: Final[Sequence[JSONMapping]] = (
     {"verbs": ["*"], "nonResourceURLs": ["*"]},
 )
 # A part of the metadata whose change lets the garbage collector do its work, and gives nothing to anybody.
-_COLLECTOR: Final = ("ownerReferences", "finalizers", "managedFields", "resourceVersion", "generation")
+_COLLECTOR: Final = ("ownerReferences", "finalizers", "managedFields")
 
 
 class Escalation:

@@ -138,14 +138,22 @@ class Admission:
         if self._asked.verb != "create":
             _require(self._authorizer, replace(self._asked, verb="create"))
 
+    def grant(self, kind: Kind, obj: JSONObject, old: JSONObject | None) -> None:
+        """Judge what a role or binding gives away, as it was sent: before its version is compared, and before it is
+        validated.
+
+        :param old: None for a new one.
+        :raises StatusError: 403; what else :meth:`Escalation.check` raises.
+        """
+        self._escalation.check(self._asked, kind, obj, old)
+
     def admit(self, kind: Kind, obj: JSONObject, old: JSONObject | None) -> None:
         """Judge an object before it is stored, or complete it by what is known of its writer.
 
         :param old: None for a new one.
-        :raises StatusError: 403; what else :meth:`Escalation.check` raises.
+        :raises StatusError: 403.
         """
         if kind.storage_key == REQUESTS and old is None:
             name_requestor(obj, self._asked.user)
         elif kind.storage_key == REQUESTS and old is not None:
             check_signer(self._authorizer, self._asked, kind, obj, old)
-        self._escalation.check(self._asked, kind, obj, old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ from runtime.testing.apiserver.lastapplied import ANNOTATION as LAST_APPLIED
 from runtime.testing.apiserver.typed import compare, field_paths, merge, remove, type_of
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.types import GVR
-from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, JSON_PATCH, STATEFULSETS, Http, widget
+from tests.runtime.testing.apiserver.apiserver_helpers import (
+    CONFIGMAPS,
+    CRDS,
+    JSON_PATCH,
+    STATEFULSETS,
+    WIDGET_CRD,
+    Http,
+    widget,
+)
 
 
 def configmap(name: str = "a", **data: str) -> dict[str, Any]:
@@ -449,3 +458,27 @@ def test_who_creates_an_object_owns_what_is_one_value_as_one(api: Http) -> None:
         "f:protocol": {},
         "f:targetPort": {},
     }
+
+
+def test_null_is_an_empty_text_in_a_map_and_no_field_in_a_struct(api: Http) -> None:
+    config = {**configmap("n"), "data": {"k": None, "l": "1"}, "immutable": None}
+    made = api.apply(f"{CONFIGMAPS}/n", config)
+    assert made.status == 201
+    assert made.body["data"] == {"k": "", "l": "1"}
+    assert "immutable" not in made.body
+    assert api.apply(f"{CONFIGMAPS}/n", config).body == made.body
+
+
+def test_null_stays_where_a_custom_resource_may_have_it(api: Http, widgets: str) -> None:
+    nullable = deepcopy(WIDGET_CRD)
+    nullable["metadata"]["name"] = "gadgets.example.com"
+    nullable["spec"]["names"] = {"plural": "gadgets", "kind": "Gadget"}
+    schema = nullable["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    schema["size"]["nullable"] = True
+    assert api.post(CRDS, nullable).status == 201
+    spec = {"size": None, "replicas": None, "words": ["a"]}
+    config = {"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "n"}, "spec": spec}
+    path = widgets.replace("widgets", "gadgets/n")
+    made = api.apply(path, config)
+    assert (made.status, made.body["spec"]) == (201, {"size": None, "words": ["a"]})
+    assert api.apply(path, config).body == made.body

@@ -357,6 +357,18 @@ def test_too_large_a_body_is_refused_like_any_other_request(api: Http, server: F
     assert api.get("/healthz").data == b"ok"
 
 
+def test_what_is_asked_of_the_type_comes_before_the_size(api: Http) -> None:
+    large = b" " * (3 * 1024 * 1024 + 1)
+    api.made(CONFIGMAPS, "a")
+    for method, path in (("POST", CONFIGMAPS), ("PATCH", f"{CONFIGMAPS}/a")):
+        assert api(method, path, large, content_type="text/plain").status == 415
+    assert api("PUT", f"{CONFIGMAPS}/a", large, content_type="text/plain").status == 413
+    for method in ("POST", "PUT"):
+        path = CONFIGMAPS if method == "POST" else f"{CONFIGMAPS}/a"
+        assert api(method, path, large, headers={"Accept": "text/plain"}).status == 406
+    assert api.post("/api/v1/nothings", large).status == 404
+
+
 def test_who_is_still_sending_gets_the_answer_all_the_same(api: Http) -> None:
     answer = api.post(CONFIGMAPS, b" " * 12_000_000)  # more than sockets buffer
 

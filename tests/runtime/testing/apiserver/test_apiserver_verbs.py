@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -377,3 +378,39 @@ def test_a_field_manager_is_printable(api: Http) -> None:
     answer = api.post(f"{CONFIGMAPS}?fieldManager=a%00", {"metadata": {"name": "a"}})
     assert answer.status == 422
     assert answer.body["details"]["causes"][0]["field"] == "fieldManager"
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"metadata": {"name": "a", "uid": 5}}, "ObjectMeta.metadata.uid"),
+        ({"metadata": {"name": "a", "resourceVersion": 7}}, "ObjectMeta.metadata.resourceVersion"),
+        ({"metadata": {"name": "b"}, "data": {"k": 5}}, "ConfigMap.data"),
+        ({"metadata": {"name": "a", "uid": "of another"}, "data": {"k": 5}}, "ConfigMap.data"),
+        ({"metadata": {"name": "b"}, "dta": {}}, 'strict decoding error: unknown field "dta"'),
+    ],
+)
+def test_a_put_is_read_before_it_is_compared_with_what_is_there(api: Http, changed: dict[str, Any], why: str) -> None:
+    api.made(CONFIGMAPS, "a")
+    answer = api.put(f"{CONFIGMAPS}/a?fieldValidation=Strict", changed)
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    assert why in answer.body["message"]
+
+
+def test_a_put_that_has_to_be_tried_again_warns_once_of_what_it_dropped(server: FakeAPIServer, api: Http) -> None:
+    api.made(CONFIGMAPS, "a")
+    answer = api.put(f"{CONFIGMAPS}/a", {"metadata": {"name": "a"}, "dta": {}, "data": {"k": "v"}})
+    assert answer.headers["warning"] == ['299 - "unknown field \\"dta\\""']
+    created = api.put(
+        "/apis/coordination.k8s.io/v1/namespaces/default/leases/new", {"metadata": {"name": "new"}, "spce": {}}
+    )
+    assert (created.status, created.headers["warning"]) == (201, ['299 - "unknown field \\"spce\\""'])
+
+
+def test_of_the_unknown_fields_of_a_built_in_kind_a_hundred_are_told(api: Http, widgets: str) -> None:
+    unknown = {f"f{number}": 1 for number in range(150)}
+    answer = api.post(f"{CONFIGMAPS}?fieldValidation=Strict", {"metadata": {"name": "a"}, **unknown})
+    assert answer.status == 400
+    assert answer.body["message"].count("unknown field") == 100
+    widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, **unknown}
+    assert api.post(f"{widgets}?fieldValidation=Strict", widget).body["message"].count("unknown field") == 150

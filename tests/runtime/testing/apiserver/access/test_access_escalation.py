@@ -244,3 +244,17 @@ def test_who_approves_and_signs_requests_needs_the_right_to_their_signer(
         assert f'user not permitted to {verb} requests with signerName "example.com/x"' in answer.body["message"]
     assert jane.merge(path, {"metadata": {"labels": {"a": "b"}}}).status == 200
     assert jane.merge(f"{path}/status", {"metadata": {"labels": {"a": "c"}}}).status == 200
+
+
+def test_what_a_role_gives_is_judged_before_its_version_and_its_fields(admin: Caller, call: Call) -> None:
+    grant(admin, rule("get", "", "pods"))
+    jane = call("jane")
+    made(admin.post(ROLES, role("strong", rule("get", "", "pods"))))
+    path, too_much = f"{ROLES}/strong", rule("delete", "", "pods")
+    stale = role("strong", too_much, resourceVersion="1")
+    assert jane.put(path, stale).status == 403
+    assert admin.put(path, stale).status == 409
+    assert jane.put(path, role("strong", too_much, {"verbs": []})).status == 403
+    assert jane.put(path, role("strong", rule("get", "", "pods"), {"verbs": []})).status == 422
+    body = jane.put(path, role("strong", too_much)).body  # which names no namespace
+    assert body["details"] == {"name": "strong", "group": GROUP, "kind": "roles"}
