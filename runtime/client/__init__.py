@@ -11,7 +11,7 @@ Machinery uses :meth:`ResourceClient.list_raw` and :meth:`ResourceClient.watch_r
 undecoded. The official client is only used to read configuration, and imported when that is asked for.
 """
 
-from runtime.client._http import Response, Transport
+from runtime.client._http import Fence, Response, Transport
 from runtime.client._interrupt import Interrupt
 from runtime.client._requests import Write
 from runtime.client.client import Client, WriteObserver
@@ -36,6 +36,7 @@ from runtime.client.errors import (
     Invalid,
     MethodNotAllowed,
     NotFound,
+    NotLeading,
     RequestTimeout,
     ServerTimeout,
     ServiceUnavailable,
@@ -66,6 +67,7 @@ __all__ = [
     "Discovery",
     "EventLine",
     "Expired",
+    "Fence",
     "Forbidden",
     "IdleTimeout",
     "InternalError",
@@ -73,6 +75,7 @@ __all__ = [
     "Invalid",
     "MethodNotAllowed",
     "NotFound",
+    "NotLeading",
     "ObjectList",
     "OwnerReference",
     "RawList",

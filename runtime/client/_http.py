@@ -9,6 +9,7 @@ Rules, all of them here:
   may have taken effect, which only the caller can find out. Nor is what could not connect: waiting is for the caller.
   Nor is a read whose answer was handed on while it came, from where that began.
 - After a 401 the credentials are renewed, and the request is repeated once if there were others to be had.
+- A write of a fenced client asks the fence each time before it is sent, and waits no longer than that allows.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import urllib3
@@ -38,12 +39,13 @@ from urllib3.exceptions import (
 
 from runtime.client import errors
 from runtime.client._chunked import BadGzip, Gunzip, is_gzip, set_read_timeout
-from runtime.client._interrupt import Interrupt, ended_by
+from runtime.client._interrupt import Interrupt, ended_by, looking_before_sending
 from runtime.client.errors import (
     Cancelled,
     ClientError,
     ConnectionFailed,
     DeadlineExceeded,
+    NotLeading,
     RequestTimeout,
     Target,
 )
@@ -55,6 +57,11 @@ READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SEGMENT = 1 << 16
 _SHORTEST_WAIT = 0.001  # seconds; urllib3 refuses a timeout of 0
 _GLANCE = 0.1  # seconds between looks at further stop events
+_UNLOOKED = contextlib.nullcontext()
+
+
+Fence: TypeAlias = Callable[[], float]
+"""Seconds for which writes may be sent; 0 or less: none."""
 
 
 class Connection(NamedTuple):
@@ -89,6 +96,7 @@ class Binding:
 
     stops: tuple[threading.Event, ...] = ()
     deadline: float | None = None
+    fences: tuple[Fence, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -197,6 +205,8 @@ class _Call:
             self._ends = min(self._ends, binding.deadline)
         self._stats = sender.stats
         self._read = request.method in READS
+        self._fences = () if self._read else binding.fences
+        self._sent_ends = self._ends  # the same for what was sent last, which a fence may have cut short
         self._received = 0  # bytes of the last answer's body
         self._handed_on = False  # what was received may be somewhere else by now
         self._retries = 0
@@ -251,17 +261,18 @@ class _Call:
         headers.update(connection.headers)
         headers.update(request.headers)
         try:
-            return connection.pool.request(
-                request.method,
-                sender.transport.base_url + request.path,
-                body=request.body,
-                headers=headers,
-                timeout=urllib3.Timeout(connect=min(sender.connect_timeout, left), read=left),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=True,
-            )
+            with looking_before_sending(self._allowed) if self._fences else _UNLOOKED:
+                return connection.pool.request(
+                    request.method,
+                    sender.transport.base_url + request.path,
+                    body=request.body,
+                    headers=headers,
+                    timeout=urllib3.Timeout(total=left, connect=min(sender.connect_timeout, left), read=left),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                    decode_content=True,
+                )
         except (HTTPError, OSError) as e:
             raise self._translate(e) from e
 
@@ -286,7 +297,7 @@ class _Call:
         self._received = 0
         try:
             while True:
-                left = self._ends - self._clock.monotonic()
+                left = self._sent_ends - self._clock.monotonic()
                 if left <= 0:
                     raise RequestTimeout(f"{self._request.target}: the answer did not end in time")
                 set_read_timeout(raw, left)
@@ -308,10 +319,25 @@ class _Call:
             raise Cancelled(f"{target}: not sent, because the caller is stopping")
         if self._sender.closed.is_set():
             raise Cancelled(f"{target}: not sent, because the client is closed")
-        left = self._ends - self._clock.monotonic()
+        now = self._clock.monotonic()
+        left = self._ends - now
         if left <= 0:
             raise DeadlineExceeded(f"{target}: not sent, because its time is up")
+        if self._fences:
+            left = min(left, self._allowed())
+        self._sent_ends = now + left
         return max(left, _SHORTEST_WAIT)
+
+    def _allowed(self) -> float:
+        """Seconds for which this write may go on.
+
+        :raises NotLeading: it may not.
+        """
+        left = min(fence() for fence in self._fences)
+        if left <= 0:
+            self._stats.refuse()
+            raise NotLeading(f"{self._request.target}: not sent, because leadership has ended")
+        return left
 
     def _after_failure(self, error: ClientError) -> None:
         """Returns if the request may be repeated now; raises ``error`` otherwise."""

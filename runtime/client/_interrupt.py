@@ -1,11 +1,12 @@
-"""Ending calls that are in flight, from another thread."""
+"""Ending calls that are in flight, from another thread, and refusing them at the last moment."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -49,6 +50,7 @@ class _Thread(threading.local):
 
     interrupts: tuple[Interrupt, ...] = ()
     sockets: tuple[socket.socket, ...] = ()
+    look: Callable[[], object] | None = None
 
 
 _this_thread = _Thread()
@@ -76,6 +78,20 @@ def ended_by(stops: Iterable[threading.Event]) -> Iterator[None]:
         thread.interrupts, thread.sockets = outer_interrupts, outer_sockets
 
 
+@contextlib.contextmanager
+def looking_before_sending(look: Callable[[], object]) -> Iterator[None]:
+    """Requests sent in this block, in this thread, call ``look`` before each part that is written to the socket.
+
+    Between the decision to send and the sending lie the connect, the handshake, and whatever else stops a process.
+    What ``look`` raises ends the request, and its connection: a server acts on no request that is not complete.
+    """
+    outer, _this_thread.look = _this_thread.look, look
+    try:
+        yield
+    finally:
+        _this_thread.look = outer
+
+
 def interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
     """Have the connections of this manager take part; it must not have any yet."""
     classes = dict(manager.pool_classes_by_scheme)
@@ -90,12 +106,20 @@ def interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
 
 
 class _Http(HTTPConnection):
+    def send(self, data: Any) -> None:  # as wide as http.client's
+        _look_before(self)
+        super().send(data)
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
         _wait_on(self.sock)
         return super().getresponse()
 
 
 class _Https(HTTPSConnection):
+    def send(self, data: Any) -> None:  # as wide as http.client's
+        _look_before(self)
+        super().send(data)
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
         _wait_on(self.sock)
         return super().getresponse()
@@ -107,6 +131,14 @@ class _HttpPool(HTTPConnectionPool):
 
 class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
+
+
+def _look_before(connection: HTTPConnection) -> None:
+    look = _this_thread.look
+    if look is not None:
+        if connection.sock is None:
+            connection.connect()  # send() itself would connect behind the look
+        look()
 
 
 def _wait_on(sock: object) -> None:

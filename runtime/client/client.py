@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from runtime.client._http import Binding, HttpRequest, Response, Sender, Transport
+from runtime.client._http import Binding, Fence, HttpRequest, Response, Sender, Transport
 from runtime.client._plain import PlainTransport
 from runtime.client._requests import Write
 from runtime.client.discovery import Discovery
@@ -151,7 +151,28 @@ class Client:
         if deadline is None or (mine.deadline is not None and mine.deadline < deadline):
             deadline = mine.deadline
         stops = mine.stops if stop is None else (*mine.stops, stop)
-        return self._derived(Binding(stops, deadline), self._observers)
+        return self._derived(replace(mine, stops=stops, deadline=deadline), self._observers)
+
+    def fenced(self, fence: Fence) -> Client:
+        """A client of the same connections that writes only as long as ``fence()`` is above 0: leadership, most often
+        (:meth:`runtime.leaderelection.LeaderElector.fence`).
+
+        Each write asks before it is sent, before each repeat, and once more before each part of it that leaves this
+        process; refused, it raises :class:`NotLeading`. All but GET, HEAD and OPTIONS are writes. What the fence leaves
+        also bounds the wait for the answer, so that a write that hangs has been given up (:class:`RequestTimeout`, and
+        its connection closed) before another leads.
+
+        What is sent is out of our hands. A server that stood still may serve a write after we gave it up, and a process
+        that is stopped between the last look and the system call sends it when it goes on. Neither does harm where the
+        write names the ``resourceVersion`` it was decided on, as an update of an object from the cache does: if the
+        successor has changed the object since, it is a :class:`Conflict`. Nor where two leaders would write the same:
+        a create under a name that follows from the owner.
+
+        :param fence: seconds for which writes may be sent, 0 or less for none. Called by each write, in its thread;
+            must be quick and not raise. If this client is fenced already, both count.
+        """
+        mine = self._binding
+        return self._derived(replace(mine, fences=(*mine.fences, fence)), self._observers)
 
     def observed(self, observer: WriteObserver) -> Client:
         """A client of the same connections that calls ``observer`` after each of its writes that succeeded.

@@ -69,6 +69,11 @@ class Cancelled(ClientError):
     :class:`Interrupt`: then a call may have been cut off, and a write (``ambiguous``) may have taken effect."""
 
 
+class NotLeading(Cancelled):
+    """The fence of a fenced client is closed: leadership has ended, and another may act by now. The write was not sent,
+    or not to its end; it has not taken effect. Nothing to retry: let it out, and end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """One entry of a Status' ``details.causes``: which field is wrong, and how."""

@@ -131,13 +131,16 @@ def queue_metrics(all_stats: Iterable[QueueNumbers], bounds: Sequence[float]) ->
 
 
 def request_metrics(stats: RequestStats) -> Iterator[Metric]:
-    """``rest_client_*`` (5.4): ``rest_client_requests_total`` always, the others if the client measures them.
+    """``rest_client_*`` (5.4): ``rest_client_requests_total`` always, the others if the client measures them; and what
+    a fence refused.
 
     There is no rate limiter in the client, and so no series of it.
     """
     counts = {(code, method, stats.host): count for (code, method), count in stats.counts().items()}
     text = "Requests, by status code, or <error> if no answer came."
     yield counter("rest_client_requests", text, ("code", "method", "host"), counts)
+    text = "Writes not sent because leadership had ended."
+    yield counter("runtime_client_refused_writes", text, ("host",), {(stats.host,): stats.refused})
     details = stats.details
     if details is None:
         return

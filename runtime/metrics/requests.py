@@ -27,13 +27,25 @@ class RequestStats:
     def __init__(self, host: str) -> None:
         self.host = host
         self.details: RequestDetails | None = None
-        self._lock = threading.Lock()  # guards _counts
+        self._lock = threading.Lock()  # guards the two below
         self._counts: dict[tuple[str, str], int] = {}
+        self._refused = 0
 
     def count(self, code: str, method: str) -> None:
         """One request was sent; repeats count each. ``code`` is the status, or :data:`NO_RESPONSE`."""
         with self._lock:
             self._counts[code, method] = self._counts.get((code, method), 0) + 1
+
+    def refuse(self) -> None:
+        """A write was not sent, or not to its end, because its fence was closed."""
+        with self._lock:
+            self._refused += 1
+
+    @property
+    def refused(self) -> int:
+        """Writes that a fence refused."""
+        with self._lock:
+            return self._refused
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """(code, method) -> requests."""

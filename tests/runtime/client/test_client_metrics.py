@@ -89,7 +89,7 @@ def test_details_are_measured_from_measure_on(scripted: ScriptedServer, client: 
         kit.answer(kit.pod("a")), busy, kit.answer(b" " * 1000 + b'{"kind":"Pod"}'), kit.answer(kit.pod("b"), 201)
     )
     pods.get("a")
-    assert set(scrape(client.metrics).families) == {"rest_client_requests"}
+    assert set(scrape(client.metrics).families) == {"rest_client_requests", "runtime_client_refused_writes"}
     client.measure()
     client.measure()  # again is no reset
     pods.get("a")
