@@ -183,6 +183,15 @@ class SharedIndexInformer:
         state = self._health.snapshot(synced=self.has_synced(), quarantined=self.ingest.quarantine.errors())
         return replace(state, connected=False) if self.is_stopped else state
 
+    @property
+    def refused(self) -> int:
+        """``sync_state.refused``, without the rest."""
+        return self._health.refused
+
+    def hurry(self) -> None:
+        """List or watch again now, if that waits after a failure: what it failed for has been mended."""
+        self._hub.reflector.hurry()
+
     # Handlers
 
     @property

@@ -106,6 +106,9 @@ class Reflector:
         self._health = health or Health(self._clock)
         self._log = get_logger("runtime.informer", resource=name)
         self._stop = threading.Event()
+        self._hurry = threading.Event()  # ends a wait after a failure; set with _stop, too
+        self._told = ""  # the failure that was logged last, until a watch opens
+        self._streams_refused = ""  # why there was no watch-list the last time
         self._open_lock = threading.Lock()  # guards the next two
         self._feed: Feed | None = None
         self._turn: ListPass | None = None
@@ -131,6 +134,7 @@ class Reflector:
     def stop(self) -> None:
         """End :meth:`run` soon, whatever it waits for; closes the source (R25)."""
         self._stop.set()
+        self._hurry.set()
         with self._open_lock:
             feed, turn = self._feed, self._turn
         if feed is not None:
@@ -138,6 +142,10 @@ class Reflector:
         if turn is not None:
             turn.leave()
         self._source.close()
+
+    def hurry(self) -> None:
+        """Try again now, if it waits after a failure: what it failed for has been mended. From any thread."""
+        self._hurry.set()
 
     def relist(self) -> None:
         """Make a new list soon, whatever is known already; from any thread."""
@@ -262,7 +270,9 @@ class Reflector:
                     self._tell(error)
                     self._pause(retry_after(error))
                 else:
-                    self._log.info("no watch-list here; listing instead", error=str(error))
+                    log = self._log.debug if str(error) == self._streams_refused else self._log.info
+                    log("no watch-list here; listing instead", error=str(error))
+                    self._streams_refused = str(error)
                     return None
             else:
                 self._close_feed()
@@ -359,6 +369,7 @@ class Reflector:
             self._feed = feed
         failed_for = self._health.watch_opened()
         if failed_for is not None:
+            self._told = ""
             self._log.info("watching again", failed_for=round(failed_for, 1))
         # Whoever wanted it closed before it was known could not do so.
         if self._stop.is_set():
@@ -463,19 +474,26 @@ class Reflector:
             raise _Stopped
 
     def _pause(self, at_least: float = 0.0) -> None:
-        """Wait one back-off step, or as long as the server asked.
+        """Wait one back-off step, or as long as the server asked; :meth:`hurry` ends it.
 
         :raises _Stopped: told to stop meanwhile.
         """
-        self._clock.wait_event(self._stop, max(self._backoff.next(), at_least))
+        self._hurry.clear()  # a word that came before was about another wait
+        self._check_stop()
+        self._clock.wait_event(self._hurry, max(self._backoff.next(), at_least))
         self._check_stop()
 
     def _failed(self, what: str, error: Exception) -> None:
+        """Count it, and log it if it is news: what lasts is shown by ``sync_state`` and the metrics."""
         seconds = self._health.failed(error)
-        if isinstance(error, ClientError | BadLine):
-            self._log.warning(what, error=str(error), failing_for=round(seconds, 1))
+        text = str(error)
+        if text and text == self._told:
+            self._log.debug(what, error=text, failing_for=round(seconds, 1))
+        elif isinstance(error, ClientError | BadLine):
+            self._log.warning(what, error=text, failing_for=round(seconds, 1))
         else:
             self._log.exception(what, exc_info=error)
+        self._told = text
 
     def _tell(self, error: Exception) -> None:
         """Call the watch error handler (R26)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
+from runtime.client import ApiError
 from runtime.clock import SYSTEM, Clock
 from runtime.metrics.values import HistogramSnapshot
 
@@ -35,6 +36,8 @@ class SyncState:
     :ivar last_error: the last thing that went wrong with the API server or with an object; it stays here after
         recovery. None if nothing ever did.
     :ivar last_error_at: when.
+    :ivar refused: the HTTP status with which the API server keeps the cache from being filled or followed at this moment:
+        403 if we may not, 404 if it does not serve the resource. 0 if nothing fails, or something else does.
     :ivar last_event: when the last change or bookmark came.
     :ivar last_bookmark: when the last bookmark came.
     :ivar relists: complete lists after the first one.
@@ -57,6 +60,7 @@ class SyncState:
     connected: bool = False
     last_error: str | None = None
     last_error_at: datetime | None = None
+    refused: int = 0
     last_event: datetime | None = None
     last_bookmark: datetime | None = None
     relists: int = 0
@@ -103,6 +107,7 @@ class Health:
         self._last_error: str | None = None
         self._last_error_at: datetime | None = None
         self._failing_since: float | None = None
+        self._refused = 0
         self._last_event: float | None = None
         self._last_bookmark: float | None = None
         self._lists = 0
@@ -129,6 +134,7 @@ class Health:
         self._remember(text_of(error))
         now = self._clock.monotonic()
         with self._lock:
+            self._refused = error.status if isinstance(error, ApiError) else 0
             if self._failing_since is None:
                 self._failing_since = now
             return now - self._failing_since
@@ -156,6 +162,7 @@ class Health:
             self._watches += 1
             self._connected = True
             since, self._failing_since = self._failing_since, None
+            self._refused = 0
         return None if since is None else self._clock.monotonic() - since
 
     def watch_closed(self) -> None:
@@ -201,6 +208,10 @@ class Health:
     def connected(self) -> bool:
         return (self._followed or self)._connected
 
+    @property
+    def refused(self) -> int:
+        return (self._followed or self)._refused
+
     def snapshot(self, *, synced: bool, quarantined: Mapping[str, str]) -> SyncState:
         with self._lock:
             own = SyncState(
@@ -224,6 +235,7 @@ class Health:
                 connected=self._connected,
                 last_error=error,
                 last_error_at=error_at,
+                refused=self._refused,
                 last_event=self._wall_clock(self._last_event),
                 last_bookmark=self._wall_clock(self._last_bookmark),
                 event_age=None if self._last_event is None else max(0.0, now - self._last_event),
