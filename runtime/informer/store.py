@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -11,7 +11,7 @@ from runtime.client import Unstructured
 from runtime.clock import SYSTEM, Clock
 
 from .indices import Index, IndexFunc, IndexFunctionError
-from .versions import Waiters, is_at_least
+from .versions import Notice, Sleeper, Waiters, is_at_least
 
 __all__ = [
     "NAMESPACE_INDEX",
@@ -76,7 +76,7 @@ class Indexer:
         self._clock = clock or SYSTEM
         self._lock = threading.RLock()  # guards everything below
         self._transaction = Transaction(self)
-        self._waiters = Waiters(self._lock)
+        self._waiters = Waiters()
         self._closed = False
         self._content: Content = {}
         self._resource_version = ""
@@ -188,7 +188,8 @@ class Indexer:
         with self._lock:
             if is_at_least(self._resource_version, resource_version):
                 return True
-            waiter = self._waiters.add(resource_version)
+            waiter = Sleeper(self._lock)
+            self._waiters.add(resource_version, waiter)
             try:
                 while not waiter.reached:
                     left = None if deadline is None else deadline - self._clock.monotonic()
@@ -198,6 +199,49 @@ class Indexer:
                 return True
             finally:
                 self._waiters.remove(waiter)
+
+    def has_reached(self, resource_version: str) -> bool:
+        """:meth:`wait_until` without waiting.
+
+        :raises ValueError: the version is not a positive decimal integer.
+        """
+        with self._lock:
+            return is_at_least(self._resource_version, resource_version)
+
+    def when_reached(self, resource_version: str, callback: Callable[[], None]) -> Notice | None:
+        """:meth:`wait_until` for who cannot block: have ``callback`` called when the store reaches the version.
+
+        It is called once, at once when the store is closed, by the thread that writes and with the store locked. So it
+        must neither raise nor wait for a lock; to queue a key is what it is for.
+
+        :returns: what :meth:`forget` takes; None, and nothing is called, if the version is reached already.
+        :raises ValueError: the version is not a positive decimal integer.
+        """
+        notice = Notice(callback)
+        with self._lock:
+            if self._closed or is_at_least(self._resource_version, resource_version):
+                return None
+            self._waiters.add(resource_version, notice)
+            return notice
+
+    def when_gone(self, namespace: str, name: str, uid: str, callback: Callable[[], None]) -> Notice | None:
+        """As :meth:`when_reached`, when this very object is not in the store any more: another of its name may be."""
+
+        def is_gone() -> bool:
+            obj = self._content.get(namespace, {}).get(name)
+            return obj is None or obj.uid != uid
+
+        notice = Notice(callback)
+        with self._lock:
+            if self._closed or is_gone():
+                return None
+            self._waiters.look_for(is_gone, notice)
+            return notice
+
+    def forget(self, notice: Notice) -> None:
+        """Do not call it any more; no effect if it was called."""
+        with self._lock:
+            self._waiters.remove(notice)
 
     # Writing. Within an informer only its own threads do.
 
@@ -358,7 +402,7 @@ class Transaction:
         store = self._store
         if resource_version:
             store._resource_version = resource_version
-            if store._waiters.heap:
+            if store._waiters.heap or store._waiters.looking:
                 store._waiters.reach(resource_version)
 
     # For a new content as a whole: file what is new, unfile what is gone, then swap.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+from collections.abc import Callable
 
 _Order = tuple[int, str]  # by length, then by text: that is the order of the numbers
 
@@ -44,54 +45,110 @@ def _order(version: str) -> _Order:
 
 
 class Waiter:
-    """One thread that waits for a version.
+    """Somebody who waits for a version.
 
     :ivar reached: it came. That it may have been left again since (S8) does not matter to who waited for it.
+    :ivar gave_up: it need not be woken any more.
     """
 
-    __slots__ = ("condition", "reached")
+    __slots__ = ("gave_up", "reached")
+
+    def __init__(self) -> None:
+        self.reached = False
+        self.gave_up = False
+
+    def wake(self) -> None:
+        """Have it look, now; the lock is held."""
+        raise NotImplementedError
+
+
+class Sleeper(Waiter):
+    """One thread that is blocked."""
+
+    __slots__ = ("condition",)
 
     def __init__(self, lock: threading.RLock) -> None:
+        super().__init__()
         self.condition = threading.Condition(lock)
-        self.reached = False
+
+    def wake(self) -> None:
+        self.condition.notify_all()
+
+
+class Notice(Waiter):
+    """A function that is called when the time has come; nobody is blocked."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        super().__init__()
+        self._callback = callback
+
+    def wake(self) -> None:
+        self._callback()
 
 
 class Waiters:
-    """Those who wait for a version, each woken once, when it comes: who waits for a later one sleeps on.
+    """Those who wait for a version, each woken once, when it comes: who waits for a later one sleeps on. And those who
+    wait for something else that may be seen when a version comes: they are few.
 
-    Guarded by the lock it is given, which is also what the waiters wait with.
+    Guarded by the lock of its owner.
 
-    :ivar heap: the first one first; empty if nobody waits.
+    :ivar heap: by version, the first one first; empty if nobody waits, though some may have given up.
+    :ivar looking: by what they look for.
     """
 
-    def __init__(self, lock: threading.RLock) -> None:
-        self._lock = lock
+    def __init__(self) -> None:
         self.heap: list[tuple[_Order, int, Waiter]] = []
+        self.looking: list[tuple[Callable[[], bool], Waiter]] = []
         self._numbers = itertools.count()
+        self._left_behind = 0  # entries of the heap that gave up
 
-    def add(self, version: str) -> Waiter:
+    def add(self, version: str, waiter: Waiter) -> None:
         """:raises ValueError: the version is not comparable."""
-        waiter = Waiter(self._lock)
         heapq.heappush(self.heap, (_order(version), next(self._numbers), waiter))
-        return waiter
+
+    def look_for(self, condition: Callable[[], bool], waiter: Waiter) -> None:
+        """Have ``condition`` looked at whenever a version comes."""
+        self.looking.append((condition, waiter))
 
     def remove(self, waiter: Waiter) -> None:
-        """Forget one that gave up; no effect on one that was woken."""
-        if not waiter.reached:
-            self.heap = [entry for entry in self.heap if entry[2] is not waiter]
+        """Forget one that gives up; no effect on one that was woken."""
+        if waiter.reached or waiter.gave_up:
+            return
+        waiter.gave_up = True
+        looking = [entry for entry in self.looking if entry[1] is not waiter]
+        if len(looking) < len(self.looking):
+            self.looking = looking
+            return
+        # Many may give up at a time, when a watch is lost: each sweep must pay for itself.
+        self._left_behind += 1
+        if 2 * self._left_behind >= len(self.heap):
+            self.heap = [entry for entry in self.heap if not entry[2].gave_up]
             heapq.heapify(self.heap)
+            self._left_behind = 0
 
     def reach(self, version: str) -> None:
-        """Wake those whose version this is, or is past."""
+        """Wake those whose version this is, or is past, and those who find what they look for."""
+        if self.looking:
+            found = [waiter for condition, waiter in self.looking if condition()]
+            self.looking = [entry for entry in self.looking if entry[1] not in found]
+            for waiter in found:
+                waiter.reached = True
+                waiter.wake()
         if not is_comparable(version):
             return
         now = _order(version)
         while self.heap and self.heap[0][0] <= now:
             waiter = heapq.heappop(self.heap)[2]
+            if waiter.gave_up:
+                self._left_behind -= 1
+                continue
             waiter.reached = True
-            waiter.condition.notify_all()
+            waiter.wake()
 
     def wake_all(self) -> None:
         """Have all look again, reached or not."""
-        for _, _, waiter in self.heap:
-            waiter.condition.notify_all()
+        for waiter in [entry[2] for entry in self.heap] + [entry[1] for entry in self.looking]:
+            if not waiter.gave_up:
+                waiter.wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -310,3 +311,109 @@ def test_wait_until_ends_on_timeout_and_on_close() -> None:
     waiter.join()
     assert results == [False, False]
     assert not store.wait_until("10", 0)
+
+
+# Being told, instead of blocking
+
+
+def test_who_asks_to_be_told_is_called_once_when_the_version_comes(store: Indexer) -> None:
+    called: list[str] = []
+    assert store.when_reached("10", lambda: called.append("ten")) is not None
+    assert store.when_reached("9", lambda: called.append("nine")) is not None
+    store.bookmark("8")
+    assert called == []
+    store.bookmark("9")
+    assert called == ["nine"]
+    store.put(widget("a", version=12))
+    store.put(widget("a", version=13))
+    assert called == ["nine", "ten"]
+
+
+def test_who_asks_for_a_version_that_is_there_is_not_called(store: Indexer) -> None:
+    store.bookmark("100")
+    called: list[str] = []
+    assert store.has_reached("99")
+    assert not store.has_reached("101")
+    assert store.when_reached("99", lambda: called.append("no")) is None
+    store.bookmark("101")
+    assert called == []
+    for version in ("", "0", "abc"):
+        with pytest.raises(ValueError, match="cannot be compared"):
+            store.when_reached(version, called.clear)
+
+
+def test_the_object_is_there_when_its_version_is_told(store: Indexer) -> None:
+    seen: list[object] = []
+    store.when_reached("7", lambda: seen.append(store.get("ns/a")))
+    with store.transaction() as transaction:
+        transaction.put(widget("a", version=7))
+        assert seen == []
+        transaction.reach("7")
+    assert seen == [store.get("ns/a")]
+    assert seen != [None]
+
+
+def test_the_end_of_an_object_is_told_also_if_another_has_its_name(store: Indexer) -> None:
+    old = store_one(store, uid="old")
+    called: list[str] = []
+    assert store.when_gone("ns", "b", "any", lambda: called.append("never there")) is None
+    assert store.when_gone("ns", "a", "other", lambda: called.append("another")) is None
+    assert store.when_gone("ns", "a", "old", lambda: called.append("gone")) is not None
+    assert store.when_gone("ns", "a", "old", lambda: called.append("twice")) is not None
+    store.put(widget("c", version=4))
+    assert called == []
+    store.put(unstructured("a", 5, uid="new"))
+    assert called == ["gone", "twice"]
+    store.delete(old)
+    assert called == ["gone", "twice"]
+
+
+def store_one(store: Indexer, uid: str) -> Unstructured:
+    obj = unstructured("a", 3, uid=uid)
+    store.put(obj)
+    return obj
+
+
+def test_who_gave_up_is_not_called(store: Indexer) -> None:
+    store_one(store, uid="old")
+    called: list[int] = []
+
+    def tell(number: int) -> Callable[[], None]:
+        return lambda: called.append(number)
+
+    notices = [store.when_reached(str(10 + number), tell(number)) for number in range(20)]
+    notices.append(store.when_gone("ns", "a", "old", tell(20)))
+    for notice in notices[1::2] + notices[20:]:
+        assert notice is not None
+        store.forget(notice)
+        store.forget(notice)
+    assert len(store._waiters.heap) <= 20
+    store.delete("ns/a")
+    store.bookmark("100")
+    assert called == list(range(0, 20, 2))
+    assert store._waiters.heap == store._waiters.looking == []
+    for notice in notices:
+        assert notice is not None
+        store.forget(notice)  # those that were called, too
+
+
+def test_many_who_give_up_leave_nothing_behind(store: Indexer) -> None:
+    for number in range(1000):
+        notice = store.when_reached(str(10_000 + number), list)
+        assert notice is not None
+        store.forget(notice)
+    assert len(store._waiters.heap) <= 1
+
+
+def test_a_store_that_closes_tells_at_once(store: Indexer) -> None:
+    store_one(store, uid="old")
+    called: list[str] = []
+    store.when_reached("10", lambda: called.append("version"))
+    store.when_gone("ns", "a", "old", lambda: called.append("gone"))
+    gave_up = store.when_reached("11", lambda: called.append("gave up"))
+    assert gave_up is not None
+    store.forget(gave_up)
+    store.close()
+    assert sorted(called) == ["gone", "version"]
+    assert store.when_reached("10", lambda: called.append("late")) is None
+    assert store.when_gone("ns", "a", "old", lambda: called.append("late")) is None
