@@ -36,8 +36,8 @@ class SyncState:
     :ivar last_error: the last thing that went wrong with the API server or with an object; it stays here after
         recovery. None if nothing ever did.
     :ivar last_error_at: when.
-    :ivar refused: the HTTP status with which the API server keeps the cache from being filled or followed at this moment:
-        403 if we may not, 404 if it does not serve the resource. 0 if nothing fails, or something else does.
+    :ivar refused: the HTTP status with which the API server keeps the cache from being filled or followed right now: 403
+        if we may not, 404 if it does not serve the resource. 0 if nothing fails, or something else does.
     :ivar last_event: when the last change or bookmark came.
     :ivar last_bookmark: when the last bookmark came.
     :ivar relists: complete lists after the first one.
