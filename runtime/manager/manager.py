@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.client import Client, Interrupt
@@ -25,9 +26,11 @@ from runtime.manager.errors import BadOption
 from runtime.manager.health import Check, HealthChecks
 from runtime.manager.kinds import DiscoveredKinds
 from runtime.manager.lifecycle import Lifecycle
+from runtime.manager.metrics_server import metrics_server
 from runtime.manager.numbers import metric_source
 from runtime.manager.readiness import ReadinessChecks
-from runtime.manager.servers import HttpServer, health_routes, metrics_routes
+from runtime.manager.routes import health_routes
+from runtime.manager.servers import HttpServer
 from runtime.manager.units import FunctionUnit, RunnableFn
 from runtime.metrics.registry import Registry
 from runtime.record import EventBroadcaster, EventRecorder
@@ -46,6 +49,11 @@ class Manager:
 
     :param client: for everything; the manager does not close it.
     :param metrics_bind_address: where ``/metrics`` is served; ``":0"`` takes a free port, ``"0"`` switches it off.
+    :param metrics_secure: serve metrics by HTTPS, and only to those whom the API server knows by their bearer token
+        (TokenReview) and allows to ``get /metrics`` (SubjectAccessReview).
+    :param metrics_cert_dir: has ``tls.crt`` and ``tls.key``, which may be renewed at any time; None: a certificate is
+        made at the start, which needs the package ``cryptography``.
+    :param metrics_authorization: False: serve HTTPS to everybody; None: as ``metrics_secure``.
     :param health_probe_bind_address: the same for ``/healthz`` and ``/readyz``.
     :param leader_election: run controllers only while holding a Lease.
     :param leader_election_id: name of the Lease; needed if it is on.
@@ -67,6 +75,9 @@ class Manager:
         client: Client,
         *,
         metrics_bind_address: str = ":8080",
+        metrics_secure: bool = False,
+        metrics_cert_dir: str | Path | None = None,
+        metrics_authorization: bool | None = None,
         health_probe_bind_address: str = ":8081",
         leader_election: bool = False,
         leader_election_id: str = "",
@@ -93,8 +104,16 @@ class Manager:
         self._controllers: dict[str, Controller] = {}
         self._names_lock = threading.Lock()  # guards _controllers and _reserved
         self._reserved: set[str] = set()
-        self._metrics_server = self._server("metrics_bind_address", metrics_bind_address)
-        self._health_server = self._server("health_probe_bind_address", health_probe_bind_address)
+        self._metrics_server = metrics_server(
+            metrics_bind_address,
+            self.registry,
+            client.bound(stop=self._cancel),
+            self.clock,
+            secure=metrics_secure,
+            cert_dir=metrics_cert_dir,
+            authorization=metrics_authorization,
+        )
+        self._health_server = self._probes(health_probe_bind_address)
         self._lifecycle = Lifecycle(
             caches=self._caches,
             servers=[server for server in (self._health_server, self._metrics_server) if server is not None],
@@ -244,12 +263,12 @@ class Manager:
         self._lifecycle.add(controller, options.needs_leader_election)
         return controller
 
-    def _server(self, option: str, address: str) -> HttpServer | None:
+    def _probes(self, address: str) -> HttpServer | None:
         if address in ("0", ""):
             return None
-        if option == "metrics_bind_address":
-            return HttpServer(option, address, metrics_routes(self.registry))
-        return HttpServer(option, address, health_routes({"healthz": self.healthz, "readyz": self.readyz}))
+        # /livez is what Kubernetes' own components call it by now.
+        checks = {"healthz": self.healthz, "livez": self.healthz, "readyz": self.readyz}
+        return HttpServer("health_probe_bind_address", address, health_routes(checks))
 
     def _elect(self, config: ElectionConfig) -> None:
         recorder, lifecycle = self._events.new_recorder("leader-election"), self._lifecycle

@@ -1,4 +1,4 @@
-"""The manager's two small HTTP servers: metrics, and health probes."""
+"""A small HTTP server: the manager has one for metrics, and one for health probes."""
 
 from __future__ import annotations
 
@@ -6,167 +6,215 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import TYPE_CHECKING, Final, Protocol
 
 from runtime.logging import get_logger
 from runtime.manager.errors import BadOption, BindError
-from runtime.manager.health import HealthChecks, render
-from runtime.metrics.registry import Registry
+from runtime.manager.exchange import HEAD_TIME, TEXT, Connection, Reply, Request, Route
 
-__all__ = ["HttpServer", "Reply", "Request", "health_routes", "metrics_routes", "parse_address"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["HttpServer", "Tls", "parse_address"]
 
 _CLOSE_TIMEOUT: Final = 2.0  # seconds for requests that are being answered at the end
-_IDLE_TIMEOUT: Final = 30.0  # seconds a kept connection may be silent: nobody keeps one of our threads for ever
+_MOST_CONNECTIONS: Final = 100
+_BACKLOG: Final = 128
+_NO_DESCRIPTORS: Final = 0.5  # seconds before the next connection is accepted after one could not be
+
 _log = get_logger(__name__)
 
 
-class Request:
-    """A GET: its path without the query, and the query's values by name."""
+class Tls(Protocol):
+    """How connections are secured."""
 
-    def __init__(self, target: str, accept: str) -> None:
-        parts = urlsplit(target)
-        self.path = unquote(parts.path)
-        self.query = parse_qs(parts.query, keep_blank_values=True)
-        self.accept = accept
+    def open(self) -> None:
+        """:raises BadOption: there is no certificate to be had; the message says why."""
 
+    def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
+        """The accepted connection with TLS on it, its handshake still to do. Asked for each: certificates change."""
 
-Reply: TypeAlias = tuple[int, str, bytes]
-"""Status, content type, body."""
-Route: TypeAlias = Callable[[Request], Reply | None]
-"""Answers a request, or None: not found."""
-
-TEXT = "text/plain; charset=utf-8"
+    def shake_hands(self, sock: ssl.SSLSocket, timeout: float) -> None:
+        """:raises OSError: the peer does not speak TLS, or not within ``timeout`` seconds."""
 
 
 class HttpServer:
     """Serves one route function on one address, in threads of its own.
 
+    Whoever connects and asks nothing gives way to who comes later, so that nobody can keep the probes out.
+
     :param name: of the option that set the address (``metrics_bind_address``); for messages and threads.
     :param address: ``":8080"``, ``"127.0.0.1:8080"``, ``"[::1]:8080"``; port 0 takes a free one.
+    :param tls: how to secure connections; None: plain HTTP.
     :raises BadOption: the address is malformed.
     """
 
-    def __init__(self, name: str, address: str, route: Route) -> None:
+    def __init__(self, name: str, address: str, route: Route, tls: Tls | None = None) -> None:
         self.name = name
         self._given = address
         self._host, self._port = parse_address(name, address)
         self._route = route
-        self._server: _Server | None = None
+        self._tls = tls
+        self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards everything below
+        self._peers: dict[_Peer, threading.Thread] = {}
+        self._stopping = False
 
     def start(self) -> None:
-        """:raises BindError: the address is taken, not ours, or not allowed."""
+        """:raises BindError: the address is taken, not ours, or not allowed.
+        :raises BadOption: there is no certificate to serve TLS with.
+        """
+        if self._tls is not None:
+            self._tls.open()
         try:
-            self._server = _Server(self.name, self._host, self._port, self._route)
+            listener = _listen(self._host, self._port)
         except OSError as error:
             flag = "--" + self.name.replace("_", "-")
             raise BindError(
                 f"{self.name} ({flag}) {self._given!r}: cannot listen: {error.strerror or error}; "
                 f'choose another address, or "0" to switch this server off'
             ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name=f"http-{self.name}", daemon=True
-        )
+        self._listener = listener
+        self._thread = threading.Thread(target=self._accept, args=(listener,), name=f"http-{self.name}", daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str | None:
         """``host:port`` it listens on, with the real port; None while it does not run."""
-        if self._server is None:
+        listener = self._listener
+        if listener is None:
             return None
-        host, port = self._server.server_address[:2]
-        host = host.decode() if isinstance(host, bytes | bytearray) else str(host)
+        host, port = listener.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def stop(self) -> None:
-        """Stop listening, close open connections and wait for the threads."""
-        if self._server is None or self._thread is None:
+        """Stop listening, cut idle connections, and wait a moment for those being answered: a check of the user's may
+        hang."""
+        listener, thread = self._listener, self._thread
+        if listener is None or thread is None:
             return
-        self._server.shutdown()
-        self._thread.join()
-        self._server.close_connections()
-        self._server.server_close()
-        self._server = self._thread = None
-
-
-class _Server(HTTPServer):
-    """A thread per connection, each named, and waited for at the end, but not for ever."""
-
-    def __init__(self, name: str, host: str, port: int, route: Route) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.route = route
-        self._name = name
-        self._lock = threading.Lock()  # guards _connections
-        self._connections: dict[socket.socket, threading.Thread] = {}
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        # The inherited one looks up the host's name, which takes seconds where DNS is slow.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        assert isinstance(request, socket.socket)
-        thread = threading.Thread(
-            target=self._serve, args=(request, client_address), name=f"http-{self._name}-connection", daemon=True
-        )
+        self._listener = self._thread = None
         with self._lock:
-            self._connections[request] = thread
-        thread.start()
-
-    def close_connections(self) -> None:
-        """Cut them off, and wait a moment for their threads: a check of the user's may hang."""
-        with self._lock:
-            open_now = dict(self._connections)
-        for connection in open_now:
-            with contextlib.suppress(OSError):  # it has just closed by itself
-                connection.shutdown(socket.SHUT_RDWR)
+            self._stopping = True
+            for peer in self._peers:
+                if peer.waiting_since is not None:
+                    peer.cut()
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        thread.join()
+        listener.close()
         deadline = time.monotonic() + _CLOSE_TIMEOUT
-        for thread in open_now.values():
-            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            threads = list(self._peers.values())
+        for each in threads:
+            each.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            for peer in self._peers:
+                peer.cut()
 
-    def _serve(self, request: socket.socket, client_address: Any) -> None:
-        try:
-            self.finish_request(request, client_address)
-        except Exception:
-            self.handle_error(request, client_address)
-        finally:
-            self.shutdown_request(request)
+    def _accept(self, listener: socket.socket) -> None:
+        while not self._stopping:
+            try:
+                sock, _ = listener.accept()
+            except OSError as error:
+                if not self._stopping:  # no descriptors or memory left, or a peer that was gone at once
+                    _log.warning("cannot accept a connection", server=self.name, error=str(error))
+                    time.sleep(_NO_DESCRIPTORS)
+                continue
+            peer = _Peer(sock)
             with self._lock:
-                del self._connections[request]
+                if self._stopping or not self._has_room():
+                    peer.close()
+                    continue
+                thread = threading.Thread(
+                    target=self._serve, args=(peer,), name=f"http-{self.name}-connection", daemon=True
+                )
+                self._peers[peer] = thread
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads
+                self._forget(peer)
 
-    def handle_error(self, _request: object, client_address: object) -> None:
-        _log.debug("http request failed", client=str(client_address), exc_info=True)
+    def _has_room(self) -> bool:
+        """Whether one more may come; makes room by sending away who has been asking nothing for longest."""
+        if len(self._peers) < _MOST_CONNECTIONS:
+            return True
+        idle = [peer for peer in self._peers if peer.waiting_since is not None]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda peer: peer.waiting_since or 0.0)
+        longest.cut()
+        longest.waiting_since = None  # it is on its way out: the next one is somebody else
+        return True
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = _IDLE_TIMEOUT
-    server: _Server
-
-    def do_GET(self) -> None:
+    def _serve(self, peer: _Peer) -> None:
         try:
-            reply = self.server.route(Request(self.path, self.headers.get("Accept", "")))
+            if self._tls is not None:
+                secure = self._tls.wrap(peer.sock)
+                with self._lock:
+                    peer.sock = secure
+                self._tls.shake_hands(secure, HEAD_TIME)
+            connection = Connection(peer.sock)
+            while connection.exchange(self._reply, peer.waits):
+                if self._stopping:
+                    break
+        except (OSError, ValueError) as error:
+            _log.debug("connection ended", server=self.name, error=str(error))
         except Exception as error:
-            _log.error("http request could not be answered", path=self.path, error=repr(error), exc_info=error)
-            reply = 500, TEXT, b"internal error, see the log\n"
-        status, content_type, body = reply or (404, TEXT, b"not found\n")
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+            _log.error("connection could not be served", server=self.name, error=repr(error), exc_info=error)
+        finally:
+            self._forget(peer)
 
-    do_HEAD = do_GET
+    def _reply(self, request: Request) -> Reply:
+        try:
+            return self._route(request) or Reply(404, TEXT, b"not found\n")
+        except Exception as error:
+            _log.error("http request could not be answered", path=request.path, error=repr(error), exc_info=error)
+            return Reply(500, TEXT, b"internal error, see the log\n")
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a probe every few seconds is no news."""
+    def _forget(self, peer: _Peer) -> None:
+        with self._lock:  # nobody cuts a descriptor that was closed, and is somebody else's by now
+            del self._peers[peer]
+            peer.close()
+
+
+class _Peer:
+    """A connection as the server sees it.
+
+    :ivar waiting_since: since when it has asked nothing; None while it is being answered.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.waiting_since: float | None = time.monotonic()
+        self._was_cut = False
+
+    def waits(self, waiting: bool) -> bool:
+        self.waiting_since = time.monotonic() if waiting else None
+        return not self._was_cut
+
+    def cut(self) -> None:
+        """Wake its thread, which then closes it."""
+        self._was_cut = True
+        with contextlib.suppress(OSError):  # it has just ended by itself
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # without TLS' goodbye, which is its thread's
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def parse_address(name: str, address: str) -> tuple[str, int]:
@@ -178,37 +226,3 @@ def parse_address(name: str, address: str) -> tuple[str, int]:
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise BadOption(f'{name} {address!r} is no address: use ":8080", "127.0.0.1:8080", or "0" for none')
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)
-
-
-def metrics_routes(registry: Registry) -> Route:
-    """``/metrics``, in the format the scraper asks for."""
-
-    def route(request: Request) -> Reply | None:
-        if request.path.rstrip("/") != "/metrics":
-            return None
-        body, content_type = registry.render(request.accept)
-        return 200, content_type, body
-
-    return route
-
-
-def health_routes(checks: dict[str, HealthChecks]) -> Route:
-    """``/healthz`` and ``/readyz`` by the names in ``checks``; ``/readyz/NAME`` for one check.
-
-    ``?verbose`` lists all checks, ``?exclude=NAME`` leaves one out.
-    """
-
-    def route(request: Request) -> Reply | None:
-        kind, _, only = request.path.strip("/").partition("/")
-        group = checks.get(kind)
-        if group is None:
-            return None
-        try:
-            results = group.run(only or None, request.query.get("exclude", ()))
-        except KeyError:
-            known = ", ".join(group.names())
-            return 404, TEXT, f"there is no check {only!r}; there are: {known}\n".encode()
-        status, text = render(kind, results, verbose="verbose" in request.query)
-        return status, TEXT, text.encode()
-
-    return route

@@ -25,7 +25,7 @@ except ImportError as error:  # pragma: no cover - an installation without the e
         "pip install 'xline-operator[local]'"
     ) from error
 
-_LIFETIME = datetime.timedelta(days=365)
+LIFETIME = datetime.timedelta(days=365)
 _FIELD = 32  # bytes of a coordinate, and of each half of a signature, on the curve P-256
 _SKEW = datetime.timedelta(hours=1)  # clients whose clock is behind trust the certificate, too
 
@@ -155,7 +155,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePubl
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=public)
     builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - _SKEW).not_valid_after(now + _LIFETIME)
+    builder = builder.not_valid_before(now - _SKEW).not_valid_after(now + LIFETIME)
     return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
 
 

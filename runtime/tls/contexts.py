@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import threading
 from typing import Final
 
-__all__ = ["CertificateError", "server_context"]
+__all__ = ["CertificateError", "server_context", "shake_hands"]
+
+_HANDSHAKE: Final = b"\x16"  # the first byte of what every TLS client sends
+_PLAIN_HTTP: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 _MOST: Final = 1 << 20  # bytes of PEM: a chain has a few KB, and what is no certificate at all may have anything
 
@@ -34,6 +38,19 @@ def server_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
         except (ssl.SSLError, OSError, ValueError) as error:
             raise CertificateError(f"the certificate and its key cannot be used: {error}") from error
     return context
+
+
+def shake_hands(sock: ssl.SSLSocket, timeout: float) -> None:
+    """Begin TLS on an accepted connection. Who speaks plain HTTP is told so.
+
+    :param timeout: seconds.
+    :raises OSError: the peer does not speak TLS, or not ours.
+    """
+    sock.settimeout(timeout)
+    if socket.socket.recv(sock, 1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
+        socket.socket.sendall(sock, _PLAIN_HTTP)
+        raise ConnectionAbortedError("the peer does not speak TLS")
+    sock.do_handshake()
 
 
 class _Given:

@@ -7,13 +7,9 @@ import hashlib
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Final
 
 from runtime.tls import contexts
 from runtime.tls.contexts import CertificateError as CertificateError
-
-_HANDSHAKE: Final = b"\x16"  # the first byte of what every TLS client sends
-_PLAIN_HTTP: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,7 @@ def peer_closed(sock: socket.socket) -> bool:
 def shake_hands(sock: ssl.SSLSocket, timeout: float) -> PeerCertificate | None:
     """Begin TLS on an accepted connection; returns the verified certificate of the peer, if it sent one. Who speaks
     plain HTTP is told so. Raises ``OSError``."""
-    sock.settimeout(timeout)
-    if socket.socket.recv(sock, 1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
-        socket.socket.sendall(sock, _PLAIN_HTTP)
-        raise ConnectionAbortedError("the peer does not speak TLS")
-    sock.do_handshake()
+    contexts.shake_hands(sock, timeout)
     sock.settimeout(None)
     return _peer_certificate(sock)
 

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from runtime.manager import BindError, Manager
 from runtime.manager.health import HealthChecks
-from runtime.manager.servers import HttpServer, health_routes, parse_address
+from runtime.manager.routes import health_routes
+from runtime.manager.servers import HttpServer, parse_address
 from runtime.testing import FakeAPIServer
 from runtime.types import GVR
 from tests.support.managers import CONFIGMAPS, FOO_CRD, FOOS, OFF, ON, configmap, eventually, http, running

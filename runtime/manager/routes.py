@@ -1,0 +1,59 @@
+"""What the manager's servers answer: metrics, and the results of checks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from runtime.manager.exchange import TEXT, Reply, Request, Route
+from runtime.manager.health import HealthChecks, render
+from runtime.metrics.registry import Registry
+
+__all__ = ["Access", "health_routes", "metrics_routes"]
+
+
+class Access(Protocol):
+    """Who may read."""
+
+    def refuse(self, request: Request) -> Reply | None:
+        """The answer to who may not; None: go on."""
+
+
+def metrics_routes(registry: Registry, access: Access | None = None) -> Route:
+    """``/metrics``, in the format the scraper asks for.
+
+    :param access: who may read it; None: everybody.
+    """
+
+    def route(request: Request) -> Reply | None:
+        if request.path.rstrip("/") != "/metrics":
+            return None
+        refusal = access.refuse(request) if access is not None else None
+        if refusal is not None:
+            return refusal
+        body, content_type = registry.render(request.headers.get("accept", ""))
+        return Reply(200, content_type, body)
+
+    return route
+
+
+def health_routes(checks: dict[str, HealthChecks]) -> Route:
+    """``/healthz`` and ``/readyz`` by the names in ``checks``; ``/readyz/NAME`` for one check.
+
+    ``?verbose`` lists all checks, ``?exclude=NAME`` leaves one out.
+    """
+
+    def route(request: Request) -> Reply | None:
+        kind, _, only = request.path.strip("/").partition("/")
+        group = checks.get(kind)
+        if group is None:
+            return None
+        excluded = request.query.get("exclude", ())
+        try:
+            results = group.run(only or None, excluded)
+        except KeyError:
+            known = ", ".join(group.names())
+            return Reply(404, TEXT, f"there is no check {only!r}; there are: {known}\n".encode())
+        status, text = render(kind, results, verbose="verbose" in request.query)
+        return Reply(status, TEXT, text.encode())
+
+    return route

@@ -1,0 +1,268 @@
+"""Metrics for those only who may read them."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from runtime.logging import configure, reset
+from runtime.manager import BadOption, Manager
+from runtime.testing import FakeAPIServer, FakeClock
+from runtime.tls.certs import Authority
+from runtime.types import GVR
+from tests.support.managers import ON, eventually, running
+
+TOKENS = "admin-token,admin,1,system:masters\nscraper-token,prometheus,2\njane-token,jane,3,dev\n"
+ROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles")
+BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
+
+
+class Answer(NamedTuple):
+    status: int
+    text: str
+    headers: Message
+
+
+def get(manager: Manager, token: str | None = None, *, ca: bytes | None = None, header: str = "") -> Answer:
+    """GET /metrics by HTTPS; without ``ca`` whoever answers is trusted."""
+    context = ssl.create_default_context(cadata=ca.decode() if ca else None)
+    if ca is None:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    request = urllib.request.Request(f"https://{address_of(manager)}/metrics")
+    if token is not None or header:
+        request.add_header("Authorization", header or f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=context) as reply:
+            return Answer(reply.status, reply.read().decode(), reply.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.read().decode(), error.headers)
+
+
+def address_of(manager: Manager) -> str:
+    return eventually(lambda: manager.metrics_address)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """All lines, whatever their level."""
+    stream = io.StringIO()
+    configure("debug", "json", stream)
+    yield stream
+    reset()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[FakeAPIServer]:
+    """An API server that knows who is who, and lets prometheus get /metrics."""
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text(TOKENS)
+    with FakeAPIServer(token_auth_file=tokens, authorization_mode="RBAC") as server, server.client() as admin:
+        rule = {"nonResourceURLs": ["/metrics"], "verbs": ["get"]}
+        admin.resource(ROLES).create({**_named(ROLES, "ClusterRole"), "rules": [rule]})
+        admin.resource(BINDINGS).create(
+            {
+                **_named(BINDINGS, "ClusterRoleBinding"),
+                "roleRef": {"apiGroup": ROLES.group, "kind": "ClusterRole", "name": "metrics-reader"},
+                "subjects": [{"kind": "User", "name": "prometheus", "apiGroup": ROLES.group}],
+            }
+        )
+        yield server
+
+
+def _named(gvr: GVR, kind: str) -> dict[str, object]:
+    return {"apiVersion": f"{gvr.group}/{gvr.version}", "kind": kind, "metadata": {"name": "metrics-reader"}}
+
+
+def reviews(server: FakeAPIServer) -> list[str]:
+    wanted = ("tokenreviews", "subjectaccessreviews")
+    return [entry.resource for entry in server.requests if entry.resource in wanted]
+
+
+def test_only_who_may_reads_the_metrics(guarded: FakeAPIServer, log: io.StringIO) -> None:
+    manager = Manager(guarded.client(), metrics_secure=True, **ON)
+    with running(manager):
+        for header in (
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic scraper-token",
+            "scraper-token",
+            "Bearer a b",
+            "Bearer " + "x" * 9000,
+        ):
+            nobody = get(manager, header=header)
+            assert (nobody.status, nobody.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert reviews(guarded) == []  # nothing to ask about
+        stranger = get(manager, "wrong-token")
+        assert (stranger.status, stranger.headers["WWW-Authenticate"]) == (401, "Bearer")
+        denied = get(manager, "jane-token")
+        assert (denied.status, denied.text) == (403, "jane may not get /metrics\n")
+        allowed = get(manager, "scraper-token")
+        assert allowed.status == 200
+        assert "runtime_events_written_total 0.0" in allowed.text
+        assert get(manager, header="bearer   scraper-token").status == 200
+    assert '"event":"serving"' in log.getvalue()
+    assert "-token" not in log.getvalue()
+
+
+def test_answers_of_the_api_server_are_kept_for_a_while(guarded: FakeAPIServer) -> None:
+    clock = FakeClock()
+    manager = Manager(guarded.client(), metrics_secure=True, clock=clock, **ON)
+    token, access = ["tokenreviews"], ["subjectaccessreviews"]
+    with running(manager):
+
+        def asked_by(who: str, status: int) -> list[str]:
+            before = len(reviews(guarded))
+            assert get(manager, who).status == status
+            return reviews(guarded)[before:]
+
+        assert asked_by("scraper-token", 200) == token + access
+        assert asked_by("scraper-token", 200) == []
+        assert asked_by("jane-token", 403) == token + access
+        assert asked_by("jane-token", 403) == []
+        assert asked_by("wrong-token", 401) == token
+        assert asked_by("wrong-token", 401) == []
+        clock.advance(31)
+        assert asked_by("scraper-token", 200) == []
+        assert asked_by("jane-token", 403) == access  # she may have been allowed to by now
+        clock.advance(30)
+        assert asked_by("scraper-token", 200) == token
+        assert asked_by("wrong-token", 401) == token
+        clock.advance(240)
+        assert asked_by("scraper-token", 200) == token + access
+
+
+def test_an_api_server_that_does_not_answer_lets_nobody_in(guarded: FakeAPIServer, log: io.StringIO) -> None:
+    manager = Manager(guarded.client(), metrics_secure=True, **ON)
+    with running(manager):
+        for resource in ("tokenreviews", "subjectaccessreviews"):
+            guarded.faults.add(resource=resource, status=403, message=f"{resource} scraper-token are forbidden")
+            for _ in range(2):
+                answer = get(manager, "scraper-token")
+                assert (answer.status, "forbidden" in answer.text) == (500, False)
+            guarded.faults.clear()
+        assert get(manager, "scraper-token").status == 200
+    told = [
+        line["error"] for line in map(json.loads, log.getvalue().splitlines()) if "metrics are refused" in line["event"]
+    ]
+    assert len(told) == 2
+    assert "... are forbidden" in told[0]
+    assert "scraper-token" not in log.getvalue()
+
+
+def test_a_review_is_asked_again_when_its_connection_breaks(guarded: FakeAPIServer) -> None:
+    manager = Manager(guarded.client(), metrics_secure=True, **ON)
+    with running(manager):
+        guarded.faults.add(resource="tokenreviews", status=503, times=1)
+        guarded.faults.add(resource="subjectaccessreviews", status=500, times=2)
+        assert get(manager, "scraper-token").status == 200
+
+
+def test_many_users_are_not_remembered_for_ever() -> None:
+    from runtime.manager.access import _Answers
+
+    answers: _Answers[int, int] = _Answers(FakeClock().monotonic)
+    for number in range(5000):
+        answers.put(number, number, 60.0)
+    kept = [number for number in range(5000) if answers.get(number)]
+    assert kept == list(range(5000 - 1024, 5000))
+
+
+def write_pair(directory: Path, authority: Authority, name: str) -> None:
+    pair = authority.serving((name, "127.0.0.1"))
+    (directory / "tls.crt").write_bytes(pair.certificate)
+    (directory / "tls.key").write_bytes(pair.key)
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path, log: io.StringIO) -> None:
+    old, new = Authority.create("old"), Authority.create("new")
+    write_pair(tmp_path, old, "old.example.com")
+    with FakeAPIServer() as server, server.client() as client:
+        manager = Manager(client, metrics_secure=True, metrics_cert_dir=tmp_path, metrics_authorization=False, **ON)
+        with running(manager):
+            first = get(manager, ca=old.certificate)
+            assert "certwatcher_read_certificate_total 2.0" in first.text
+            assert "certwatcher_read_certificate_errors_total 0.0" in first.text
+            write_pair(tmp_path, new, "new.example.com")
+            assert get(manager, ca=new.certificate).status == 200
+            (tmp_path / "tls.key").write_bytes(b"half of a k")
+            for _ in range(2):
+                broken = get(manager, ca=new.certificate)
+            assert "certwatcher_read_certificate_errors_total 2.0" in broken.text
+            (tmp_path / "tls.key").unlink()
+            assert get(manager, ca=new.certificate).status == 200
+            write_pair(tmp_path, old, "old.example.com")
+            assert get(manager, ca=old.certificate).status == 200
+    events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
+    assert events.count("serving a new certificate") == 2
+    assert events.count("the new certificate cannot be used, serving the one before") == 2  # broken, then missing
+    assert "half of a k" not in log.getvalue()
+
+
+def test_without_files_a_certificate_is_made() -> None:
+    with FakeAPIServer() as server, server.client() as client:
+        manager = Manager(client, metrics_secure=True, metrics_authorization=False, **ON)
+        with running(manager):
+            answer = get(manager)
+            assert answer.status == 200
+            assert "certwatcher" not in answer.text
+            host, port = address_of(manager).rsplit(":", 1)
+            with socket.create_connection((host, int(port)), timeout=30) as plain:
+                plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b"HTTP request to an HTTPS server" in plain.recv(4096)
+
+
+@pytest.mark.parametrize("what", ["missing", "nonsense", "another key", "encrypted"])
+def test_files_that_are_no_certificate_are_found_at_the_start(tmp_path: Path, what: str) -> None:
+    authority = Authority.create()
+    write_pair(tmp_path, authority, "x")
+    if what == "missing":
+        (tmp_path / "tls.crt").unlink()
+    elif what == "nonsense":
+        (tmp_path / "tls.crt").write_text("nonsense")
+    elif what == "another key":
+        (tmp_path / "tls.key").write_bytes(authority.serving(("y",)).key)
+    else:
+        from cryptography.hazmat.primitives import serialization
+
+        key = serialization.load_pem_private_key((tmp_path / "tls.key").read_bytes(), None)
+        encrypted = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+        (tmp_path / "tls.key").write_bytes(encrypted)
+    with FakeAPIServer() as server, server.client() as client:
+        manager = Manager(client, metrics_secure=True, metrics_cert_dir=tmp_path, **ON)
+        with pytest.raises(BadOption, match="--metrics-cert-dir") as caught:
+            manager.run()
+    assert str(tmp_path / "tls.crt") in str(caught.value)
+    shutil.rmtree(tmp_path)
+
+
+def test_without_cryptography_the_option_that_needs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "runtime.tls.certs")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with FakeAPIServer() as server, server.client() as client:
+        manager = Manager(client, metrics_secure=True, **ON)
+        with pytest.raises(BadOption, match=r"--metrics-secure.*xline-operator\[tls\].*tls\.crt"):
+            manager.run()
+
+
+@pytest.mark.parametrize("option", [{"metrics_cert_dir": "/x"}, {"metrics_authorization": True}])
+def test_options_that_need_tls_are_refused_without(option: dict[str, object]) -> None:
+    with FakeAPIServer() as server, server.client() as client, pytest.raises(BadOption, match="needs metrics_secure"):
+        Manager(client, **option, **ON)  # type: ignore[arg-type]
