@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 
 from runtime.client._http import Response
-from runtime.client.errors import ConnectionFailed, Target
+from runtime.client.errors import ClientError, ConnectionFailed, Target
 from runtime.client.unstructured import Unstructured
 from runtime.types import GVR, JSONMapping
 
@@ -26,11 +26,15 @@ PATCH_TYPES: dict[str, str] = {
 
 
 class Write(NamedTuple):
-    """A write that succeeded, as told to the observers of a client. Dry runs are not told.
+    """A write that took effect or may have, as told to the observers of a client. Dry runs are not told.
 
     :ivar verb: ``create``, ``update``, ``patch``, ``apply``, ``delete`` or ``deletecollection``.
+    :ivar name: as the server chose it; ``""`` where that is unknown, or of a collection.
     :ivar object: the object as the server answered it. None where it answered none: a delete that took effect at
-        once, a scale.
+        once, and subresources that are no view of the object (a scale, an eviction).
+    :ivar resource_version: what the object has from this write on, as far as the answer tells; ``""`` if it does not.
+    :ivar uid: of the object, as far as the answer tells.
+    :ivar failure: set: the call raised this, and whether the write took effect is unknown (``failure.ambiguous``).
     """
 
     verb: str
@@ -39,6 +43,9 @@ class Write(NamedTuple):
     name: str
     subresource: str
     object: Unstructured | None
+    resource_version: str = ""
+    uid: str = ""
+    failure: ClientError | None = None
 
 
 def path_segment(what: str, text: str) -> str:

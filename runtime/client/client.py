@@ -175,11 +175,17 @@ class Client:
         return self._derived(replace(mine, fences=(*mine.fences, fence)), self._observers)
 
     def observed(self, observer: WriteObserver) -> Client:
-        """A client of the same connections that calls ``observer`` after each of its writes that succeeded.
+        """A client of the same connections that calls ``observer`` after each of its writes that succeeded, or may
+        have though the call failed. :meth:`request` is not observed.
 
         The observer runs in the writing thread, before the write returns; it must be quick and not raise.
         """
         return self._derived(self._binding, (*self._observers, observer))
+
+    def unobserved(self) -> Client:
+        """A client of the same connections without observers: of a reconcile, one whose writes its next run does not
+        wait for."""
+        return self._derived(self._binding, ())
 
     def metrics(self) -> Iterable[Metric]:
         """``rest_client_requests_total`` of this client and all that are derived from it, and what :meth:`measure`

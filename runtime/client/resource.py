@@ -28,7 +28,7 @@ from runtime.client._requests import (
     selector_text,
     write_query,
 )
-from runtime.client.errors import ConnectionFailed, Target
+from runtime.client.errors import ClientError, ConnectionFailed, Target
 from runtime.client.lists import ObjectList, RawList, read_list
 from runtime.client.pager import DEFAULT_PAGE_SIZE
 from runtime.client.unstructured import Unstructured
@@ -421,12 +421,22 @@ class ResourceClient:
         if resource_version:
             conditions["resourceVersion"] = resource_version
         body = delete_options(grace_period_seconds, propagation_policy, conditions, dry_run)
-        response = self._send("delete", "DELETE", name, body=body, headers=_JSON, timeout=timeout)
-        obj = answered_object(response, self._target("delete", name))
-        remaining = None if obj.kind == "Status" and obj.api_version == "v1" else obj
+        try:
+            response = self._send("delete", "DELETE", name, body=body, headers=_JSON, timeout=timeout)
+            obj = answered_object(response, self._target("delete", name))
+        except ClientError as e:
+            if not dry_run:
+                self._tell_if_ambiguous(e, "delete", name)
+            raise
+        gone = obj.kind == "Status" and obj.api_version == "v1"
         if not dry_run:
-            self._client._wrote(Write("delete", self.gvr, self.namespace, name, "", remaining))
-        return remaining
+            if gone:
+                gone_uid = (obj.get("details") or {}).get("uid") or uid or ""
+                write = Write("delete", self.gvr, self.namespace, name, "", None, uid=gone_uid)
+            else:
+                write = Write("delete", self.gvr, self.namespace, name, "", obj, obj.resource_version, obj.uid)
+            self._client._wrote(write)
+        return None if gone else obj
 
     def delete_collection(
         self,
@@ -450,7 +460,12 @@ class ResourceClient:
             )
         query = build_query(labelSelector=selector_text(label_selector), fieldSelector=selector_text(field_selector))
         body = delete_options(grace_period_seconds, propagation_policy, {}, dry_run)
-        self._send("deletecollection", "DELETE", query=query, body=body, headers=_JSON, timeout=timeout)
+        try:
+            self._send("deletecollection", "DELETE", query=query, body=body, headers=_JSON, timeout=timeout)
+        except ClientError as e:
+            if not dry_run:
+                self._tell_if_ambiguous(e, "deletecollection", "")
+            raise
         if not dry_run:
             self._client._wrote(Write("deletecollection", self.gvr, self.namespace, "", "", None))
 
@@ -505,17 +520,34 @@ class ResourceClient:
         shown_name: str = "",
         timeout: float | None = None,
     ) -> Unstructured:
-        response = self._send(
-            verb, method, name, namespace=namespace, query=query, body=body, headers={"Content-Type": media_type},
-            subresource=subresource, shown_name=shown_name, timeout=timeout,
-        )  # fmt: skip
-        obj = answered_object(response, self._target(verb, name or shown_name, subresource, namespace))
-        if "dryRun" not in query:
-            scale = subresource == "scale"
-            self._client._wrote(
-                Write(verb, self.gvr, obj.namespace, obj.name or name, subresource or "", None if scale else obj)
-            )
+        dry_run = "dryRun" in query
+        try:
+            response = self._send(
+                verb, method, name, namespace=namespace, query=query, body=body, headers={"Content-Type": media_type},
+                subresource=subresource, shown_name=shown_name, timeout=timeout,
+            )  # fmt: skip
+            obj = answered_object(response, self._target(verb, name or shown_name, subresource, namespace))
+        except ClientError as e:
+            if not dry_run:
+                self._tell_if_ambiguous(e, verb, name or shown_name, namespace, subresource)
+            raise
+        if not dry_run:
+            version = obj.resource_version
+            if subresource == "scale" or (subresource and not version):
+                # Another kind of object, which has the version of ours.
+                where = obj.namespace or self.namespace or namespace
+                write = Write(verb, self.gvr, where, name, subresource, None, version)
+            else:
+                write = Write(verb, self.gvr, obj.namespace, obj.name or name, subresource or "", obj, version, obj.uid)
+            self._client._wrote(write)
         return obj
+
+    def _tell_if_ambiguous(
+        self, error: ClientError, verb: str, name: str, namespace: str = "", subresource: str | None = None
+    ) -> None:
+        if error.ambiguous:
+            where = self.namespace or namespace
+            self._client._wrote(Write(verb, self.gvr, where, name, subresource or "", None, failure=error))
 
     def _send(
         self,

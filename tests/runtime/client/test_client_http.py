@@ -337,6 +337,67 @@ def test_observers_hear_of_writes_that_succeeded(scripted: ScriptedServer, clien
     assert heard[0].namespace == "ns"
 
 
+def test_observers_hear_of_versions_and_uids(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    heard: list[c.Write] = []
+    pods = client.observed(heard.append).resource(PODS, "ns")
+    a = kit.pod("a", resourceVersion="7", uid="u-a")
+    done = {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+    scale = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "a", "resourceVersion": "8"}}
+    scripted.then(
+        kit.answer(scale),
+        kit.answer({**done, "code": 201}), kit.answer({**done, "details": {"uid": "u-a"}}), kit.answer(done),
+        kit.answer(a),
+    )  # fmt: skip
+    pods.update_scale("a", 3)
+    pods.create({"kind": "Eviction", "metadata": {"name": "a"}}, name="a", subresource="eviction")
+    pods.delete("a")
+    pods.delete("a", uid="asked-for")
+    pods.delete("a")
+    assert [(w.name, w.namespace, w.object is None, w.resource_version, w.uid) for w in heard] == [
+        ("a", "ns", True, "8", ""),
+        ("a", "ns", True, "", ""),
+        ("a", "ns", True, "", "u-a"),
+        ("a", "ns", True, "", "asked-for"),
+        ("a", "ns", False, "7", "u-a"),
+    ]
+    assert [w.failure for w in heard] == [None] * 5
+
+
+def test_observers_hear_of_writes_whose_answer_was_lost(
+    scripted: ScriptedServer, client: Client, kit: type[Kit]
+) -> None:
+    heard: list[c.Write] = []
+    observed = client.observed(heard.append)
+    pods = observed.resource(PODS, "ns")
+    a = kit.pod("a")
+    calls: list[Callable[..., Any]] = [
+        lambda **o: pods.create(a, **o),
+        lambda **o: observed.resource(PODS).patch("a", {}, **o),
+        lambda **o: pods.delete("a", **o),
+        lambda **o: pods.delete_collection(**o),
+    ]
+    for call in calls:
+        for status in (500, 409, 500):
+            scripted.then(kit.failure(status, "InternalError" if status == 500 else "Conflict"))
+        with pytest.raises(c.InternalError) as lost:
+            call()
+        with pytest.raises(c.Conflict):
+            call()
+        with pytest.raises(c.InternalError):
+            call(dry_run=True)
+        assert heard[-1].failure is lost.value
+    assert [(w.verb, w.name, w.namespace) for w in heard] == [
+        ("create", "a", "ns"),
+        ("patch", "a", ""),
+        ("delete", "a", "ns"),
+        ("deletecollection", "", "ns"),
+    ]
+    scripted.then(kit.failure(500, "InternalError"))
+    with pytest.raises(c.InternalError):
+        observed.unobserved().resource(PODS, "ns").create(a)
+    assert len(heard) == 4
+
+
 def test_compressed_answers_are_read(scripted: ScriptedServer, client: Client) -> None:
     body = orjson.dumps({"kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}] * 100})
     scripted.then(lambda h, seen: h.reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}))
