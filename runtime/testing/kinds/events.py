@@ -17,8 +17,11 @@ _NAMES = {
     "deprecatedCount": "count",
 }
 _TO_NEW = {core: new for new, core in _NAMES.items()}
-_MAX_NOTE = 1024
-_MAX_REASON = 128
+_MAX_NOTE = 1024  # bytes, whatever the message says
+_MAX_SHORT = 128
+# What an update through events.k8s.io/v1 may not change.
+_IMMUTABLE = ("involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "type")
+_IMMUTABLE += ("eventTime", "action", "related", "reportingComponent", "reportingInstance")
 
 
 def to_core(obj: JSONObject) -> JSONObject:
@@ -62,41 +65,77 @@ def default_new(obj: JSONObject) -> None:
 
 
 def validate_core(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    """Core Events are loosely checked: their namespace has to be that of the object."""
+    """Core Events are loosely checked: the namespace; and those that tell a time, as new ones do, all that matters."""
     del old
     namespace = (obj.get("metadata") or {}).get("namespace") or ""
     involved = (obj.get("involvedObject") or {}).get("namespace") or ""
-    if involved and involved != namespace:
-        return [errors.invalid("involvedObject.namespace", involved, "does not match event.namespace")]
-    if not involved and namespace not in ("default", "kube-system", ""):
-        return [errors.invalid("involvedObject.namespace", involved, "does not match event.namespace")]
-    return []
+    if obj.get("eventTime"):
+        fits = involved or namespace in ("default", "kube-system")
+    else:
+        fits = involved == namespace or (not involved and namespace == "default")
+    found = [] if fits else [errors.invalid("involvedObject.namespace", involved, "does not match event.namespace")]
+    return found + (_reported(obj) if obj.get("eventTime") else [])
 
 
-def validate_new(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    """A new-style Event says when, who and what; the old fields may not be set, and nothing but the series changes."""
+def _reported(obj: JSONObject) -> list[FieldError]:
     found: list[FieldError] = []
-    if old is not None:
-        return found
-    for name in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount", "deprecatedSource"):
-        if obj.get(name):
-            found.append(errors.invalid(name, obj[name], "needs to be unset"))
-    if not obj.get("eventTime"):
-        found.append(errors.required("eventTime"))
-    controller = obj.get("reportingController") or ""
+    controller = obj.get("reportingComponent") or ""
     if not controller:
         found.append(errors.required("reportingController"))
     found += [
         errors.invalid("reportingController", controller, problem) for problem in names.bad_qualified_name(controller)
     ]
-    for name, most in (("reportingInstance", 128), ("action", 128), ("reason", _MAX_REASON)):
+    for name, most in (("reportingInstance", _MAX_SHORT), ("action", _MAX_SHORT), ("reason", _MAX_SHORT)):
         value = obj.get(name) or ""
         if not value:
             found.append(errors.required(name))
-        elif len(value) > most:
-            found.append(errors.invalid(name, value, f"can have at most {most} characters"))
-    if len(obj.get("note") or "") > _MAX_NOTE:
-        found.append(errors.invalid("note", obj["note"], f"can have at most {_MAX_NOTE} characters"))
-    if obj.get("type") not in ("Normal", "Warning"):
-        found.append(errors.invalid("type", obj.get("type") or "", f"has invalid value: {obj.get('type') or ''}"))
+        elif _bytes(value) > most:
+            found.append(errors.invalid(name, "", f"can have at most {most} characters"))
+    if _bytes(obj.get("message") or "") > _MAX_NOTE:
+        found.append(errors.invalid("message", "", f"can have at most {_MAX_NOTE} characters"))
     return found
+
+
+def validate_new(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
+    """A new-style Event says when, who and what; the old fields may not be set, and nothing but the series changes.
+
+    The field names are the core ones, for the server checks what it stores.
+    """
+    event = to_core({**obj})
+    found = validate_core(event, None)
+    if old is not None:
+        before = to_core({**old})
+        if event.get("series") != before.get("series"):
+            found += _series(event)
+        return found + [
+            errors.invalid(name.replace("Component", "Controller"), event.get(name), "field is immutable")
+            for name in _IMMUTABLE
+            if (event.get(name) or None) != (before.get(name) or None)
+        ]
+    found += _series(event)
+    if not event.get("eventTime"):
+        found.append(errors.required("eventTime"))
+    if event.get("type") not in ("Normal", "Warning"):
+        found.append(errors.invalid("type", "", f"has invalid value: {event.get('type') or ''}"))
+    found += [
+        errors.invalid(name, "", "needs to be unset")
+        for name in ("firstTimestamp", "lastTimestamp", "count", "source")
+        if event.get(name)
+    ]
+    return found
+
+
+def _series(event: JSONObject) -> list[FieldError]:
+    series = event.get("series")
+    if series is None:
+        return []
+    found = []
+    if (series.get("count") or 0) < 2:
+        found.append(errors.invalid("series.count", "", "should be at least 2"))
+    if not series.get("lastObservedTime"):
+        found.append(errors.required("series.lastObservedTime"))
+    return found
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())

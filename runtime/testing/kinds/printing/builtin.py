@@ -88,7 +88,8 @@ def _event_object(obj: JSONMapping) -> object:
 def _event_source(obj: JSONMapping) -> object:
     source = obj.get("source") or obj.get("deprecatedSource") or {}
     component = source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
-    return f"{component}, {source['host']}" if source.get("host") else component
+    instance = source.get("host") or obj.get("reportingInstance")
+    return f"{component}, {instance}" if instance else component
 
 
 def _event_count(obj: JSONMapping) -> object:
