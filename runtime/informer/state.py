@@ -36,7 +36,7 @@ class SyncState:
     :ivar last_error: the last thing that went wrong with the API server or with an object; it stays here after
         recovery. None if nothing ever did.
     :ivar last_error_at: when.
-    :ivar refused: the HTTP status with which the API server keeps the cache from being filled or followed right now: 403
+    :ivar refused: the HTTP status with which the API server keeps the cache from being filled or followed now: 403
         if we may not, 404 if it does not serve the resource. 0 if nothing fails, or something else does.
     :ivar last_event: when the last change or bookmark came.
     :ivar last_bookmark: when the last bookmark came.
@@ -51,6 +51,8 @@ class SyncState:
     :ivar quarantines: how often an object went into quarantine, or failed there once more.
     :ivar event_age: seconds from the last change or bookmark to this snapshot; None if none came yet.
     :ivar bookmark_age: likewise from the last bookmark.
+    :ivar contact_age: seconds since the server last told how things are: by a complete list, a watch that opened, a
+        change or a bookmark. So old is the cache at most; None before the first.
     :ivar queued: changes and listed objects that were received and are not in the cache yet.
     :ivar processing: for each change the seconds from its arrival until the cache held it and every handler had been
         called inline or had it in its buffer. Changes that arrive together are processed together and take the same.
@@ -73,6 +75,7 @@ class SyncState:
     quarantines: int = 0
     event_age: float | None = None
     bookmark_age: float | None = None
+    contact_age: float | None = None
     queued: int = 0
     processing: HistogramSnapshot = (PROCESSING_BUCKETS, (0,) * (len(PROCESSING_BUCKETS) + 1), 0.0)
 
@@ -110,6 +113,7 @@ class Health:
         self._refused = 0
         self._last_event: float | None = None
         self._last_bookmark: float | None = None
+        self._last_answer: float | None = None  # a list, or the head of a watch
         self._lists = 0
         self._watches = 0
         self._error_events: Counter[int] = Counter()
@@ -152,14 +156,18 @@ class Health:
     def listed(self) -> None:
         """A complete list is in the cache."""
         self.queued = 0
+        now = self._monotonic()
         with self._lock:
             self._lists += 1
+            self._last_answer = now
 
     def watch_opened(self) -> float | None:
         """:returns: for how many seconds it had failed before; None if it had not."""
         self.queued = 0  # what another one had begun to bring comes again
+        now = self._monotonic()
         with self._lock:
             self._watches += 1
+            self._last_answer = now
             self._connected = True
             since, self._failing_since = self._failing_since, None
             self._refused = 0
@@ -225,8 +233,9 @@ class Health:
         return (self._followed or self)._with_connection(own)
 
     def _with_connection(self, own: SyncState) -> SyncState:
-        now = self._monotonic()
         with self._lock:
+            now = self._monotonic()
+            contacts = [moment for moment in (self._last_event, self._last_answer) if moment is not None]
             error, error_at = own.last_error, own.last_error_at
             if error_at is None or (self._last_error_at is not None and self._last_error_at > error_at):
                 error, error_at = self._last_error, self._last_error_at
@@ -240,6 +249,7 @@ class Health:
                 last_bookmark=self._wall_clock(self._last_bookmark),
                 event_age=None if self._last_event is None else max(0.0, now - self._last_event),
                 bookmark_age=None if self._last_bookmark is None else max(0.0, now - self._last_bookmark),
+                contact_age=max(0.0, now - max(contacts)) if contacts else None,
                 relists=max(0, self._lists - 1),
                 watch_restarts=max(0, self._watches - 1),
                 error_events=dict(self._error_events),

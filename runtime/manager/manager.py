@@ -23,7 +23,7 @@ from runtime.logging import get_logger
 from runtime.manager.caches import Caches
 from runtime.manager.election import Election, ElectionConfig
 from runtime.manager.errors import BadOption
-from runtime.manager.health import Check, HealthChecks
+from runtime.manager.health import DEFAULT_TIMEOUT, Check, HealthChecks, NamedCheck
 from runtime.manager.kinds import DiscoveredKinds
 from runtime.manager.lifecycle import Lifecycle
 from runtime.manager.metrics_server import metrics_server
@@ -55,6 +55,8 @@ class Manager:
         made at the start, which needs the package ``cryptography``.
     :param metrics_authorization: False: serve HTTPS to everybody; None: as ``metrics_secure``.
     :param health_probe_bind_address: the same for ``/healthz`` and ``/readyz``.
+    :param max_cache_age: seconds; while the server has told nothing of a cache for longer, no change and no bookmark,
+        ``/readyz`` fails. Servers send a bookmark about each minute. None: the age is shown, and fails nothing.
     :param leader_election: run controllers only while holding a Lease.
     :param leader_election_id: name of the Lease; needed if it is on.
     :param leader_election_namespace: of the Lease; ``""``: the namespace of the client's configuration.
@@ -79,6 +81,7 @@ class Manager:
         metrics_cert_dir: str | Path | None = None,
         metrics_authorization: bool | None = None,
         health_probe_bind_address: str = ":8081",
+        max_cache_age: float | None = None,
         leader_election: bool = False,
         leader_election_id: str = "",
         leader_election_namespace: str = "",
@@ -133,7 +136,7 @@ class Manager:
                     retry_period,
                 )
             )
-        ReadinessChecks(self._caches, self._lifecycle, self.controllers).install(self.readyz)
+        ReadinessChecks(self._caches, self._lifecycle, self.controllers, max_cache_age).install(self.readyz)
         self.registry.add_source(metric_source(client, self._caches, self.controllers, self._events, self._lifecycle))
 
     def controller(self, name: str) -> ControllerBuilder:
@@ -187,20 +190,24 @@ class Manager:
         unit = FunctionUnit(name, fn, lambda stop: lifecycle.wait_for_cache_sync(None, stop), lifecycle.fail)
         lifecycle.add(unit, needs_leader_election)
 
-    def add_health_check(self, name: str, fn: Check) -> None:
-        """Add a check to ``/healthz`` and ``/readyz``: it fails by raising, or by returning False.
+    def add_health_check(self, name: str, fn: Check, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Add a check to ``/healthz`` and ``/readyz``: it fails by raising, by returning False, or by not answering.
+
+        It runs in a thread of its own, never twice at the same time.
+
+        :param timeout: seconds that its answer is waited for.
+        :raises ValueError: the name is taken.
+        """
+        check = NamedCheck(name, fn, timeout)
+        self.healthz.add(check)
+        self.readyz.add(check)
+
+    def add_ready_check(self, name: str, fn: Check, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Add a check to ``/readyz`` only, see :meth:`add_health_check`.
 
         :raises ValueError: the name is taken.
         """
-        self.healthz.add(name, fn)
-        self.readyz.add(name, fn)
-
-    def add_ready_check(self, name: str, fn: Check) -> None:
-        """Add a check to ``/readyz`` only.
-
-        :raises ValueError: the name is taken.
-        """
-        self.readyz.add(name, fn)
+        self.readyz.add(NamedCheck(name, fn, timeout))
 
     @property
     def metrics_address(self) -> str | None:
@@ -277,7 +284,7 @@ class Manager:
         except ValueError as error:
             raise BadOption(f"leader election: {error}") from error
         lifecycle.elect(election)
-        self.healthz.add("leaderElection", election.elector.check)
+        self.healthz.add(NamedCheck("leaderElection", election.elector.check))
 
 
 def _namespaces(given: Iterable[str] | None) -> tuple[str, ...]:

@@ -37,9 +37,9 @@ def metrics_routes(registry: Registry, access: Access | None = None) -> Route:
 
 
 def health_routes(checks: dict[str, HealthChecks]) -> Route:
-    """``/healthz`` and ``/readyz`` by the names in ``checks``; ``/readyz/NAME`` for one check.
+    """``/healthz``, ``/livez`` and ``/readyz`` by the names in ``checks``; ``/readyz/NAME`` for one check.
 
-    ``?verbose`` lists all checks, ``?exclude=NAME`` leaves one out.
+    ``?verbose`` lists all checks, ``?exclude=NAME`` leaves one out; it may come several times.
     """
 
     def route(request: Request) -> Reply | None:
@@ -53,7 +53,7 @@ def health_routes(checks: dict[str, HealthChecks]) -> Route:
         except KeyError:
             known = ", ".join(group.names())
             return Reply(404, TEXT, f"there is no check {only!r}; there are: {known}\n".encode())
-        status, text = render(kind, results, verbose="verbose" in request.query)
+        status, text = render(kind, results, verbose="verbose" in request.query, exclude=excluded)
         return Reply(status, TEXT, text.encode())
 
     return route

@@ -205,20 +205,13 @@ def test_checks_of_your_own(server: FakeAPIServer) -> None:
         assert http(address, "/healthz/disk")[0] == 500
         assert http(address, "/healthz/ping") == (200, "ok")
         assert http(address, "/healthz?exclude=disk") == (200, "ok")
+        assert http(address, "/livez/disk") == (500, "[-]disk failed: the disk is full\nlivez check failed\n")
         healthy.set()
         assert http(address, "/healthz") == (200, "ok")
         assert "[+]disk ok" in http(address, "/healthz?verbose")[1]
         assert "[-]never failed: check returned False" in http(address, "/readyz")[1]
         assert http(address, "/healthz/nonsense") == (404, "there is no check 'nonsense'; there are: ping, disk\n")
         assert http(address, "/elsewhere")[0] == 404
-
-
-def test_a_check_needs_a_name_of_its_own() -> None:
-    checks = HealthChecks()
-    checks.add("a", lambda: True)
-    for name in ("a", "ping", "", "x/y"):
-        with pytest.raises(ValueError, match="health check"):
-            checks.add(name, lambda: True)
 
 
 @pytest.mark.parametrize(
