@@ -234,7 +234,7 @@ class Chunks:
             eol = buffer.find(b"\r\n", at)
             if eol < 0 and size - at < _LARGE:
                 break
-            length = _chunk_size(buffer[at:eol])
+            length = chunk_size(buffer[at:eol])
             if length == 0:
                 self.ended = True
                 at = size
@@ -247,7 +247,11 @@ class Chunks:
         return data[0] if len(data) == 1 else b"".join(data)
 
 
-def _chunk_size(line: bytes) -> int:
+def chunk_size(line: bytes) -> int:
+    """What the line before a chunk says.
+
+    :raises ValueError: it says no size.
+    """
     digits = line.split(b";", 1)[0].strip()
     try:
         if len(digits) <= 16 and digits.isalnum():  # int() would also take a sign and underscores

@@ -39,6 +39,7 @@ from urllib3.exceptions import (
 
 from runtime.client import errors
 from runtime.client._chunked import BadGzip, Gunzip, is_gzip, set_read_timeout
+from runtime.client._exchange import Answer, Exchanges
 from runtime.client._interrupt import Interrupt, ended_by, looking_before_sending
 from runtime.client.errors import (
     Cancelled,
@@ -155,6 +156,7 @@ class Sender:
         self.connect_timeout = connect_timeout
         self.timeout = timeout
         self.closed = threading.Event()
+        self.exchanges = Exchanges(transport.base_url)
         self.stats = RequestStats(urlsplit(transport.base_url).netloc.rpartition("@")[2])
 
     def send(self, request: HttpRequest, binding: Binding, timeout: float | None = None) -> Response:
@@ -234,6 +236,7 @@ class _Call:
         while True:
             try:
                 raw = self._send()
+                assert not isinstance(raw, Answer)  # streams are not exchanged as a whole
                 if raw.status < 400:
                     set_read_timeout(raw, self._idle_timeout)  # until here it was that of the answer's head
                     return raw
@@ -243,7 +246,7 @@ class _Call:
                 continue
             self._after_error(raw, body)
 
-    def _send(self) -> urllib3.BaseHTTPResponse:
+    def _send(self) -> urllib3.BaseHTTPResponse | Answer:
         """Send once, and count it (rest_client_requests_total)."""
         left = self._check()
         code = NO_RESPONSE
@@ -254,7 +257,7 @@ class _Call:
         finally:
             self._stats.count(code, self._request.method)
 
-    def _exchange(self, left: float) -> urllib3.BaseHTTPResponse:
+    def _exchange(self, left: float) -> urllib3.BaseHTTPResponse | Answer:
         request, sender = self._request, self._sender
         headers = {"User-Agent": sender.user_agent, "Accept": "application/json"}
         self._connection = connection = sender.transport.connection(self._refused)
@@ -262,6 +265,12 @@ class _Call:
         headers.update(request.headers)
         try:
             with looking_before_sending(self._allowed) if self._fences else _UNLOOKED:
+                if not self._stream and request.collect is io.BytesIO:
+                    answer = sender.exchanges.exchange(
+                        connection.pool, request.method, request.path, headers, request.body, self._left
+                    )
+                    if answer is not None:
+                        return answer
                 return connection.pool.request(
                     request.method,
                     sender.transport.base_url + request.path,
@@ -273,10 +282,20 @@ class _Call:
                     preload_content=False,
                     decode_content=True,
                 )
-        except (HTTPError, OSError) as e:
+        except (HTTPError, OSError, EOFError, BadGzip) as e:
             raise self._translate(e) from e
 
-    def _body(self, raw: urllib3.BaseHTTPResponse) -> bytes:
+    def _left(self) -> float:
+        """Seconds for the rest of the answer."""
+        left = self._sent_ends - self._clock.monotonic()
+        if left <= 0:
+            raise RequestTimeout(f"{self._request.target}: the answer did not end in time")
+        return left
+
+    def _body(self, raw: urllib3.BaseHTTPResponse | Answer) -> bytes:
+        if isinstance(raw, Answer):
+            self._received = len(raw.body)
+            return raw.body
         try:
             if raw.status < 400:
                 self._handed_on = self._request.hands_on
@@ -297,10 +316,7 @@ class _Call:
         self._received = 0
         try:
             while True:
-                left = self._sent_ends - self._clock.monotonic()
-                if left <= 0:
-                    raise RequestTimeout(f"{self._request.target}: the answer did not end in time")
-                set_read_timeout(raw, left)
+                set_read_timeout(raw, self._left())
                 segment = raw.read1(_SEGMENT, decode_content=gunzip is None)
                 if not segment:
                     break
@@ -347,7 +363,7 @@ class _Call:
         self._reconnected = True
         self._retrying(NO_RESPONSE)
 
-    def _after_error(self, raw: urllib3.BaseHTTPResponse, body: bytes) -> None:
+    def _after_error(self, raw: urllib3.BaseHTTPResponse | Answer, body: bytes) -> None:
         """Returns after the wait that the server asked for; raises the typed error if there is none."""
         retry_after = parse_retry_after(raw.headers.get("Retry-After"), self._clock)
         error = errors.from_response(self._request.target, raw.status, body, retry_after)

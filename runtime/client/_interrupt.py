@@ -111,7 +111,7 @@ class _Http(HTTPConnection):
         super().send(data)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
-        _wait_on(self.sock)
+        wait_on(self.sock)
         return super().getresponse()
 
 
@@ -121,7 +121,7 @@ class _Https(HTTPSConnection):
         super().send(data)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
-        _wait_on(self.sock)
+        wait_on(self.sock)
         return super().getresponse()
 
 
@@ -141,7 +141,15 @@ def _look_before(connection: HTTPConnection) -> None:
         look()
 
 
-def _wait_on(sock: object) -> None:
+def look_before_sending() -> None:
+    """What sends over a connection that is open calls this first; see :func:`looking_before_sending`."""
+    look = _this_thread.look
+    if look is not None:
+        look()
+
+
+def wait_on(sock: object) -> None:
+    """The call of this thread waits for an answer on this socket from now on; see :func:`ended_by`."""
     interrupts = _this_thread.interrupts
     if interrupts and isinstance(sock, socket.socket):
         _this_thread.sockets = (*_this_thread.sockets, sock)
