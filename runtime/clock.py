@@ -61,4 +61,16 @@ def _possible(timeout: float | None) -> float | None:
     return timeout if timeout is None or timeout < threading.TIMEOUT_MAX else threading.TIMEOUT_MAX
 
 
+class BootClock(SystemClock):
+    """The machine's own time, where that in which it slept counts too: for what others measure meanwhile.
+
+    Waits do not count it: after a sleep they end late. Without CLOCK_BOOTTIME (it is Linux') this is :data:`SYSTEM`.
+    """
+
+    def monotonic(self) -> float:
+        return time.clock_gettime(_BOOTTIME)
+
+
 SYSTEM: Clock = SystemClock()
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+BOOT: Clock = BootClock()

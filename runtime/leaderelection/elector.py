@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.client import ClientError, Conflict, NotFound, Unstructured
-from runtime.clock import SYSTEM, Clock
+from runtime.clock import BOOT, SYSTEM, Clock
 from runtime.leaderelection.announcer import Announcer
 from runtime.leaderelection.lock import LeaseLock, LeaseRecord, timestamp
+from runtime.leaderelection.lookout import Lookout
 from runtime.leaderelection.work import Work
 from runtime.logging import get_logger
 
 JITTER_FACTOR = 1.2
 _MIN_CALL_TIMEOUT = 1.0
 _RELEASE_TRIES = 5  # against conflicts; nobody else writes a Lease that is held
+_FENCE_MARGIN = 1.0  # seconds between our last write and the end of the lease, at most; see LeaderElector.fence
 
 
 class EventSink(Protocol):
@@ -48,8 +50,9 @@ class LeaderElector:
     """Lets one of many candidates do the work (L1 to L16). For one campaign: make another to run again.
 
     Only durations of the local monotonic clock decide, since the Lease was last *seen to change*; times written in
-    it are never compared (L4). So skewed clocks do no harm. What is not prevented: a leader whose process is
-    stopped longer than ``lease_duration`` and then goes on with a write it had begun.
+    it are never compared (L4). So skewed clocks do no harm, nor does a machine that slept (on Linux). A process that is
+    stopped longer than ``lease_duration`` does not know, and goes on with what it was about to do: write through
+    ``client.fenced(elector.fence)``, which refuses that.
 
     Deliberate differences from client-go:
 
@@ -58,7 +61,10 @@ class LeaderElector:
       Lease from being released: the next leader then waits it out.
     - ``renew_deadline`` counts from sending the last renewal that succeeded, not from the next one after it, and a
       Lease found in other hands ends leadership at once.
-    - A standby tries at the moment the holder's term ends, if that is before its next regular try.
+    - A standby tries at the moment the holder's term ends, if that is before its next regular try. It also watches the
+      Lease, where it may (the verb ``watch``): it leads milliseconds after a release, and ``lease_duration`` after the
+      last renewal of a leader that died, not up to 2.2 ``retry_period`` later.
+    - The work is told to stop when ``renew_deadline`` has passed, also while a call hangs.
 
     :param lease_duration: seconds that others wait after the last renewal they saw; written to the Lease
         rounded up to whole seconds.
@@ -103,11 +109,13 @@ class LeaderElector:
         self._on_stopped_leading = on_stopped_leading
         self._stop_timeout = stop_timeout
         self._recorder = recorder
-        self._clock = clock or SYSTEM
+        self._clock = BOOT if clock is None or clock is SYSTEM else clock
+        self._writable = lease_duration - min(_FENCE_MARGIN, (lease_duration - renew_deadline) / 2)
         self._log = get_logger(__name__, lease=str(lock), identity=lock.identity)
         self._work = Work(f"leader-{lock.name}", on_started_leading)
         self._announcer = Announcer(f"leader-announcer-{lock.name}", on_new_leader)
         self._started = threading.Lock()
+        self._over = threading.Event()  # leadership is
         # Written by the thread in run() only; others may read single values.
         self._observed = LeaseRecord()
         self._observed_at = -math.inf
@@ -137,8 +145,24 @@ class LeaderElector:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this candidate leads and its lease, by its own clock, has not run out."""
-        return self._leading and self._clock.monotonic() < self._renewed_at + self._lease_duration
+        """Whether this candidate leads and its lease, by its own clock, has not run out: the fence is open."""
+        return self.fence() > 0
+
+    def fence(self) -> float:
+        """Seconds for which this candidate may still write; 0 or less: it leads no longer. For :meth:`Client.fenced`.
+
+        Open from the start of the work until it has ended, or was given up; but never longer than ``lease_duration``,
+        less a margin of at most a second, after the last renewal that succeeded was *sent*. Others count from when they
+        saw it, which is later. The margin is for a server that notices late that we hung up, and for clocks that run at
+        different rates. Any thread may call it, and it takes no lock.
+        """
+        if not self._leading:
+            return 0.0
+        return self._renewed_at + self._writable - self._clock.monotonic()
+
+    def keep_lease(self) -> None:
+        """Leave the Lease to run out at the end, and do not release it: something of ours goes on that would not end."""
+        self._release_on_cancel = False
 
     @property
     def leader(self) -> str:
@@ -161,45 +185,71 @@ class LeaderElector:
 
     def stats(self) -> ElectionStats:
         """Figures for the metrics."""
-        left = self._renewed_at + self._renew_deadline - self._clock.monotonic()
         return ElectionStats(
             name=self._lock.name,
             is_leader=self.is_leader,
             slow_paths=self._slow_paths,
             renew_seconds=self._renew_seconds,
-            expires_in=max(left, 0.0) if self._leading else 0.0,
+            expires_in=max(self._left(), 0.0) if self._leading else 0.0,
         )
 
     def _acquire(self, stop: threading.Event) -> bool:
         self._log.info("waiting to become the leader")
-        while not stop.is_set():
-            won = self._try(self._call_timeout())
-            self._announcer.announce(self._observed.holder)
-            if won:
-                return True
-            self._clock.wait_event(stop, self._until_next_try())
+        with Lookout(self._lock, stop, self._lease_duration, self._retry_period, self._clock) as lookout:
+            while not stop.is_set():
+                won = self._try(self._clock.monotonic() + self._renew_deadline)
+                self._announcer.announce(self._observed.holder)
+                if won:
+                    return True
+                lookout.start()
+                self._await_chance(lookout, stop)
         return False
 
-    def _until_next_try(self) -> float:
+    def _await_chance(self, lookout: Lookout, stop: threading.Event) -> None:
+        """Wait until it is time for the next try: the regular one, or when the Lease is free."""
         regular = self._retry_period * (1 + random.random() * JITTER_FACTOR)  # noqa: S311 - no secret
-        term = self._observed_at + self._observed.duration - self._clock.monotonic()
-        return min(regular, term) if term > 0 else regular
+        regular += self._clock.monotonic()
+        while not stop.is_set():
+            now, term = self._clock.monotonic(), self._observed_at + self._observed.duration
+            due = min(regular, term) if term > now else regular
+            if due <= now or not self._clock.wait_event(lookout.wake, due - now):
+                return
+            for record in lookout.news():
+                self._observe(record)
+                self._announcer.announce(record.holder)
+            if not self._observed.holder:
+                return
 
     def _lead(self, stop: threading.Event) -> None:
+        guard = threading.Thread(target=self._guard, name=f"leader-guard-{self._lock.name}", daemon=True)
         try:
             self._leading = True
             self._log.info("became the leader", transitions=self._observed.transitions)
             self._record_event("became leader")
+            guard.start()
             self._work.start()
             # Work that failed is noticed at the next renewal.
-            kept = self._renew_until(stop, lambda: stop.is_set() or self._work.failed)
+            kept = self._renew_until(stop, lambda: stop.is_set() or self._work.failed or self._work.stop.is_set())
             self._work.stop.set()
             self._await_work(kept)
         finally:
             self._work.stop.set()
             self._leading = False
+            self._over.set()
+            guard.join()
             self._record_event("stopped leading")
             self._release()
+
+    def _guard(self) -> None:
+        """Tell the work to stop when leadership has run out, while the call that should have renewed it hangs."""
+        while not self._clock.wait_event(self._over, max(self._left(), 0.0)):
+            if self._left() <= 0:
+                self._work.stop.set()
+                return
+
+    def _left(self) -> float:
+        """Seconds until leadership is given up, unless renewed."""
+        return self._renewed_at + self._renew_deadline - self._clock.monotonic()
 
     def _await_work(self, kept: bool) -> None:
         """Wait for the work to end: for ``stop_timeout`` as long as the Lease is kept, else until it runs out."""
@@ -221,57 +271,60 @@ class LeaderElector:
         :returns: False if leadership was lost.
         """
         while not done():
-            left = self._renewed_at + self._renew_deadline - self._clock.monotonic()
+            left = self._left()
             if left <= 0:
                 return False
             if self._clock.wait_event(wake, min(self._retry_period, left)):
                 continue
-            left = self._renewed_at + self._renew_deadline - self._clock.monotonic()
-            if left > 0 and not self._try(min(self._call_timeout(), left)):
+            if self._left() > 0 and not self._try(self._renewed_at + self._renew_deadline):
                 self._announcer.announce(self._observed.holder)
                 if self._observed.holder != self._lock.identity:
                     return False
         return True
 
-    def _try(self, timeout: float) -> bool:
-        """One attempt to get or keep the Lease. A failed call is a failed attempt, whatever it was (L9)."""
-        if self.is_leader and self._renew_unread(timeout):
+    def _try(self, give_up: float) -> bool:
+        """One attempt to get or keep the Lease. A failed call is a failed attempt, whatever it was (L9).
+
+        :param give_up: when, by the clock, its calls must have ended: all of them, for each may hang.
+        """
+        if self.is_leader and self._renew_unread(give_up):
             return True
         try:
-            return self._read_and_take(timeout)
+            return self._read_and_take(give_up)
         except ClientError as error:
             self._log.warning("could not acquire or renew the lease", error=str(error))
             return False
 
-    def _renew_unread(self, timeout: float) -> bool:
+    def _renew_unread(self, give_up: float) -> bool:
         """The fast path: write over what we wrote last, without reading it (L7)."""
         try:
-            self._write(self._lock.update, self._renewal(), timeout)
+            self._write(self._lock.update, self._renewal(), give_up)
         except ClientError as error:
             self._slow_paths += 1
             self._log.warning("renewing failed, reading the lease first", error=str(error))
             return False
         return True
 
-    def _read_and_take(self, timeout: float) -> bool:
+    def _read_and_take(self, give_up: float) -> bool:
         try:
-            self._observe(self._lock.get(timeout))
+            self._observe(self._lock.get(self._call_timeout(give_up)))
         except NotFound:
-            self._write(self._lock.create, self._claim(transitions=0), timeout)
+            self._write(self._lock.create, self._claim(transitions=0), give_up)
             return True
         held_by = self._observed.holder
         if held_by == self._lock.identity:
-            self._write(self._lock.update, self._renewal(), timeout)
+            self._write(self._lock.update, self._renewal(), give_up)
             return True
-        if held_by and self._clock.monotonic() < self._observed_at + self._observed.duration:
+        # Whoever leads and finds another's name there has lost, and must not take over from itself.
+        if held_by and (self._leading or self._clock.monotonic() < self._observed_at + self._observed.duration):
             return False
-        self._write(self._lock.update, self._claim(self._observed.transitions + 1), timeout)
+        self._write(self._lock.update, self._claim(self._observed.transitions + 1), give_up)
         return True
 
-    def _write(self, write: Callable[[LeaseRecord, float], LeaseRecord], record: LeaseRecord, timeout: float) -> None:
+    def _write(self, write: Callable[[LeaseRecord, float], LeaseRecord], record: LeaseRecord, give_up: float) -> None:
         # Counted from before the request: others see the renewal later, so they wait longer than we lead.
         sent = self._clock.monotonic()
-        stored = write(record, timeout)
+        stored = write(record, self._call_timeout(give_up))
         self._renew_seconds = self._clock.monotonic() - sent
         self._renewed_at = sent
         self._observed, self._observed_at = stored, sent
@@ -289,20 +342,21 @@ class LeaderElector:
         claim = self._claim(self._observed.transitions)
         return LeaseRecord(claim.holder, claim.duration, self._observed.acquired, claim.renewed, claim.transitions)
 
-    def _call_timeout(self) -> float:
-        return max(_MIN_CALL_TIMEOUT, self._renew_deadline / 2)
+    def _call_timeout(self, give_up: float) -> float:
+        return min(max(_MIN_CALL_TIMEOUT, self._renew_deadline / 2), give_up - self._clock.monotonic())
 
     def _release(self) -> None:
         """Give the Lease away, if it is ours and the work has ended (L11)."""
         if not self._release_on_cancel or not self._work.ended.is_set():
             return
+        give_up = self._clock.monotonic() + self._renew_deadline
         for _ in range(_RELEASE_TRIES):
             try:
-                held = self._lock.get(self._call_timeout())
+                held = self._lock.get(self._call_timeout(give_up))
                 if held.holder == self._lock.identity:
                     now = timestamp(self._clock.now())
                     free = LeaseRecord("", 1, now, now, held.transitions)
-                    self._observed = self._lock.update(free, self._call_timeout())
+                    self._observed = self._lock.update(free, self._call_timeout(give_up))
                     self._log.info("released the lease")
                 return
             except Conflict:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from runtime.client import Client, Unstructured
+from runtime.client import Client, Interrupt, Unstructured, Watch, WatchEvent
 from runtime.types import GVR, JSONObject
 
 LEASES = GVR("coordination.k8s.io", "v1", "leases")
@@ -31,7 +31,8 @@ class LeaseRecord:
 
 
 class LeaseLock:
-    """One Lease object, written by compare-and-swap on its resourceVersion. Used by one elector, in one thread.
+    """One Lease object, written by compare-and-swap on its resourceVersion. Used by one elector, in one thread, but for
+    :meth:`watch` and :meth:`told`.
 
     :param identity: unique to this process, and never reused while a predecessor may be alive: a candidate that
         finds its own identity in the Lease goes on leading at once. See :func:`unique_identity`.
@@ -79,6 +80,22 @@ class LeaseLock:
         self._lease = self._leases.create(lease, timeout=timeout)
         return _record(self._lease)
 
+    def watch(self, silence: float, stop: Interrupt) -> Watch:
+        """The changes of the Lease from now on, its present state first. Iterate it with :meth:`told`.
+
+        :param silence: seconds without any event after which :class:`IdleTimeout` is raised.
+        :raises ClientError: the server does not take the watch. :class:`Forbidden`: it never will.
+        """
+        only_ours = f"metadata.name={self.name}"
+        return self._leases.bound(stop=stop).watch(field_selector=only_ours, idle_timeout=silence)
+
+    def told(self, event: WatchEvent) -> LeaseRecord | None:
+        """What an event of :meth:`watch` says; None if that is no news: it is older than what was read or written."""
+        known = self._lease
+        if event.type == "BOOKMARK" or (known is not None and not _newer(event.object, known)):
+            return None
+        return LeaseRecord() if event.type == "DELETED" else _record(event.object)
+
     def update(self, record: LeaseRecord, timeout: float) -> LeaseRecord:
         """Replace the record of the Lease as it was last read or written; returns what is stored.
 
@@ -103,6 +120,11 @@ class LeaseLock:
 def timestamp(moment: datetime) -> str:
     """As the API writes a MicroTime."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _newer(lease: Unstructured, known: Unstructured) -> bool:
+    one, other = lease.resource_version, known.resource_version
+    return int(one) > int(other) if one.isdecimal() and other.isdecimal() else one != other
 
 
 def _spec(record: LeaseRecord) -> JSONObject:
