@@ -52,14 +52,19 @@ def check_size(request: Request) -> None:
         raise request_too_large(MAX_BODY)
 
 
-def decode_object(request: Request, kind: Kind) -> JSONObject:
-    """The object in the body of a create or update. Raises 400, 415 and 422."""
+def decode_object(request: Request, kind: Kind, *, also: str = "") -> JSONObject:
+    """The object in the body of a create or update. Raises 400, 415 and 422.
+
+    :param also: another apiVersion in which the same object may be sent.
+    """
     what = f"the object provided is unrecognized (must be of type {kind.kind})"
     obj = decode(request.body, media_type(request) or JSON, what, kind)
     if obj is None:
         obj = {}  # null leaves a Go value as it was
     if not isinstance(obj, dict):
         raise _no_type(what, request.body, f"{_json_type(obj)} into Go value of type {_TYPE_META}")
+    if also and obj.get("apiVersion") == also:
+        obj["apiVersion"] = kind.gvr.api_version
     for name in ("apiVersion", "kind"):
         if obj.get(name) is not None and not isinstance(obj[name], str):
             raise _no_type(what, request.body, f"{_json_type(obj[name])} into Go struct field .{name} of type string")

@@ -39,6 +39,7 @@ class LogProvider(Protocol):
 @dataclass
 class Context:
     """:param bookmark_interval: seconds between the bookmarks of a watch.
+    :param future_version_wait: seconds for which a read waits for a version that is yet to come.
     :param stopping: set when the server stops; watches look at it whenever they are woken.
     """
 
@@ -46,6 +47,7 @@ class Context:
     registry: Registry
     clock: Clock = SYSTEM
     bookmark_interval: float = 60.0
+    future_version_wait: float = 3.0
     stopping: threading.Event = field(default_factory=threading.Event)
     log_provider: LogProvider | None = None
     on_terminating: Callable[[], None] = lambda: None  # a namespace has begun to terminate

@@ -20,6 +20,8 @@ _PENDING: Final = (
     "InstanceDeletionPending",
     "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
 )
+_COMPLETED: Final = ("InstanceDeletionCompleted", "removed all instances")
+_NEVER_SERVED: Final = ("NeverEstablished", "resource was never established")
 _IN_PROGRESS: Final = ("InstanceDeletionInProgress", "CustomResource deletion is in progress")
 
 
@@ -73,6 +75,11 @@ def mark_in_progress(obj: JSONObject, now: datetime) -> bool:
     return bool(obj["status"]["conditions"] != before)
 
 
+def mark_finished(obj: JSONObject, now: datetime, *, served: bool) -> None:
+    """Say that a CRD that others keep has no objects any more."""
+    _set_terminating(obj, False, _COMPLETED if served else _NEVER_SERVED, now)
+
+
 def _set_terminating(obj: JSONObject, status: bool, reason: tuple[str, str], now: datetime) -> None:
     known = obj.setdefault("status", {})
     conditions = [dict(each) for each in known.get("conditions") or ()]
@@ -81,11 +88,13 @@ def _set_terminating(obj: JSONObject, status: bool, reason: tuple[str, str], now
 
 
 def check_creatable(context: Context, kind: Kind, name: str) -> None:
-    """:raises StatusError: 403 for an object whose CRD is being deleted."""
+    """:raises StatusError: 403 for an object whose CRD is being deleted, 404 for one whose CRD has gone meanwhile."""
     if not kind.custom:
         return
     crd = context.store.get(CRDS, "", f"{kind.gvr.resource}.{kind.gvr.group}")
-    if crd is not None and crd.deleting:
+    if crd is None:
+        raise errors.no_such_group()
+    if crd.deleting:
         raise errors.forbidden(kind, name, "create not allowed while custom resource definition is terminating")
 
 
@@ -105,12 +114,14 @@ def kind_of(context: Context, crd: JSONObject) -> Kind | None:
     return None
 
 
+def after_removal(context: Context, crd: JSONObject) -> None:
+    """A CRD has gone: its kinds are served no longer, their watches end, and others that waited for one of its names
+    get it."""
+    unregister(context, crd)
+    _settle_others(context, crd)
+
+
 def unregister(context: Context, crd: JSONObject) -> None:
-    """Serve the CRD's kinds no longer; its watches end."""
+    """Serve the CRD's kinds no longer; their watches end."""
     context.registry.remove_crd(crd)
     context.store.log(instances_of(crd)).wake()
-
-
-def release_names(context: Context, crd: JSONObject) -> None:
-    """A CRD has gone: others that waited for one of its names get it."""
-    _settle_others(context, crd)

@@ -98,8 +98,8 @@ class Deleter:
         """Raise 403 for what may never be deleted, 409 for an object that is not as the preconditions say."""
         if kind.storage_key == NAMESPACES and current.name in IMMORTAL:
             raise errors.forbidden(kind, current.name, "this namespace may not be deleted")
-        if kind.storage_key == NAMESPACES:
-            why = _namespace_mismatch(current, options)
+        if kind.storage_key in _FINISHED_LATER:
+            why = _own_mismatch(current, options)
             if why:
                 raise errors.conflict(kind, current.name, why)
             return
@@ -115,7 +115,8 @@ class Deleter:
         obj = present(kind, current)
         if _pending(kind, obj, options) or (obj["metadata"].get("deletionTimestamp") and _namespace_kept(kind, obj)):
             return Deleted(current, removed=False)
-        marked = self._mark_crd(obj) if kind.storage_key == CRDS else self._mark(kind, obj, options)
+        anew = not obj["metadata"].get("deletionTimestamp")
+        marked = self._mark_crd(obj) if kind.storage_key == CRDS and anew else self._mark(kind, obj, options)
         kept = bool(obj["metadata"].get("finalizers")) or _namespace_kept(kind, obj)
         if not kept and not obj["metadata"].get("deletionGracePeriodSeconds"):
             return self._remove(kind, current, obj, options, marked=marked)
@@ -159,6 +160,8 @@ class Deleter:
                 metadata["generation"] += 1
         elif kind.graceful_deletion and options.grace is not None:
             _shorten(metadata, options.grace, self._context.clock.now())
+        elif kind.storage_key == CRDS:
+            metadata["deletionGracePeriodSeconds"] = 0
         if kind.storage_key == NAMESPACES:
             obj.setdefault("status", {})["phase"] = "Terminating"
         after = (
@@ -169,9 +172,8 @@ class Deleter:
         return after != before
 
     def _mark_crd(self, obj: JSONObject) -> bool:
-        """QUIRK kept: the policy does not matter, there is no grace period, and the generation stays."""
-        if obj["metadata"].get("deletionTimestamp"):
-            return False
+        """QUIRK kept: the policy does not matter, there is no grace period before it is deleted once more, and the
+        generation stays."""
         now = self._context.clock.now()
         obj["metadata"]["deletionTimestamp"] = _time(now)
         mark_deleted(obj, now)
@@ -207,7 +209,8 @@ def _mismatch(current: Stored, options: DeleteOptions) -> str:
     return ""
 
 
-def _namespace_mismatch(current: Stored, options: DeleteOptions) -> str:
+def _own_mismatch(current: Stored, options: DeleteOptions) -> str:
+    """QUIRK kept: namespaces and CRDs say the same in other words."""
     for what, wanted, found in (
         ("UID", options.uid, current.uid),
         ("ResourceVersion", options.version, str(current.version)),

@@ -155,14 +155,14 @@ class Lifecycle:
         kind = crds.kind_of(self._context, obj)
         if kind is not None and not self._without_objects(kind):
             return False
-        crds.unregister(self._context, obj)
         rest = [each for each in finalizers if each != crds.FINALIZER]
         if rest:
-            self._replace(crds.CRDS, crd, {"metadata": {**obj["metadata"], "finalizers": rest}})
-            return True
+            crds.mark_finished(obj, self._context.clock.now(), served=kind is not None)
+            kept = {"metadata": {**obj["metadata"], "finalizers": rest}, "status": obj["status"]}
+            return self._replace(crds.CRDS, crd, kept) is not None
         if not _try_delete(self._context.store, crds.CRDS, crd):
             return False
-        crds.release_names(self._context, obj)
+        crds.after_removal(self._context, obj)
         return True
 
     def _without_objects(self, kind: Kind) -> bool:

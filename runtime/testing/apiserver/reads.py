@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.errors import expired, future_version, method_not_allowed, not_found
+from runtime.testing.apiserver.errors import expired, method_not_allowed, not_found
+from runtime.testing.apiserver.freshness import wait_for
 from runtime.testing.apiserver.http import Request, Response
 from runtime.testing.apiserver.options import ListOptions, boolean, list_options, parse_version
 from runtime.testing.apiserver.paging import Page, Token, cut
@@ -19,8 +20,8 @@ def read_object(context: Context, target: Target, request: Request) -> Response:
     """GET of one object. ``watch`` in the query is ignored, as the real server does."""
     presenter = presenter_for(request, target.kind, context.clock)
     version = parse_version(request.query.get("resourceVersion", ""), code=500)
-    if version is not None and version > context.store.version:
-        raise future_version(version, context.store.version)
+    if version is not None:
+        wait_for(context, version)
     stored = context.store.get(target.kind.storage_key, target.namespace, target.name)
     if stored is None:
         raise not_found(target.kind, target.name)
@@ -47,11 +48,9 @@ def read_page(context: Context, target: Target, options: ListOptions, selection:
     store, key = context.store, target.kind.storage_key
     token = Token.decode(options.token) if options.token else None
     at = token.version if token is not None else _exactly(options)
+    wait_for(context, max(at or 0, options.version or 0))
     with store.locked():  # so that what is not forgotten now is still there to be read
-        newest, oldest = store.version, store.oldest(key)
-        for wanted in (at, options.version):
-            if wanted is not None and wanted > newest:
-                raise future_version(wanted, newest)
+        oldest = store.oldest(key)
         if at is not None and at < oldest:
             raise token.expired() if token is not None else expired(_TOO_OLD)
         objects, version = store.snapshot(key, target.namespace, at)

@@ -67,6 +67,7 @@ class FakeAPIServer:
     :param clock: of timestamps and timeouts.
     :param history: changes per resource that watches can go back to.
     :param bookmark_interval: seconds between bookmarks of a watch that allows them.
+    :param future_version_wait: seconds for which a list or get at a version that is yet to come waits for it; then 504.
     :param namespace_deletion_delay: seconds that a deleted namespace keeps its contents, as a real one does for some
         time.
     :param garbage_collection_delay: seconds from the deletion of an owner until its dependents follow; None: they stay,
@@ -99,12 +100,15 @@ class FakeAPIServer:
         clock: Clock | None = None,
         history: int = DEFAULT_HISTORY,
         bookmark_interval: float = 60.0,
+        future_version_wait: float = 3.0,
         namespace_deletion_delay: float = 0.5,
         garbage_collection_delay: float | None = 1.0,
         faults: FaultSource = (),
         seed: int = 0,
     ) -> None:
-        _check_numbers(history, bookmark_interval, namespace_deletion_delay, garbage_collection_delay or 0.0)
+        _check_numbers(
+            history, bookmark_interval, future_version_wait, namespace_deletion_delay, garbage_collection_delay or 0.0
+        )
         self._serving = Serving(
             host,
             tls=tls,
@@ -120,7 +124,13 @@ class FakeAPIServer:
         if registry is None:
             in_use = ServiceAddresses(in_use=lambda: [each.obj for each in store.snapshot(("", "services"))[0]])
             registry = DefaultRegistry(self._clock, in_use)
-        self._context = Context(store, registry, self._clock, bookmark_interval=bookmark_interval)
+        self._context = Context(
+            store,
+            registry,
+            self._clock,
+            bookmark_interval=bookmark_interval,
+            future_version_wait=future_version_wait,
+        )
         self._audit = Audit()
         self._faults = Faults(seed, lambda: store.version, store.wake)
         self._faults.load(faults)

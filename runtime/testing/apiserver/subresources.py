@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from runtime.testing.apiserver import errors, patches, scale
+from runtime.testing.apiserver import clusterdefaults, errors, patches, scale
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
 from runtime.testing.apiserver.binding import bind
 from runtime.testing.apiserver.codec import decode_object
@@ -29,6 +29,7 @@ from runtime.testing.kinds.subobjects import BINDING, EVICTION, SCALE
 from runtime.types import GVR, JSONObject
 
 BINDINGS: Final = ("", "bindings")
+_OLD_EVICTION: Final = "policy/v1beta1"  # which nothing else is served in any more
 _DONE: Final = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
@@ -109,6 +110,8 @@ def bind_subresource(context: Context, writer: Writer, target: Target, request: 
     if problems:
         # The real server says the same, but with a 500: nobody has told it that this is the client's fault.
         raise errors.invalid_object(BINDING, target.name, problems)
+    if target.subresource and body["target"].get("kind") == "Node":
+        clusterdefaults.label(context.store, body, body["target"]["name"])
     now = context.timestamp()
     # QUIRK kept: nobody is recorded as the owner of what this changes.
     writer.update(target, lambda pod: bind(pod, body, now), replace(options, strict=()), None)
@@ -118,7 +121,7 @@ def bind_subresource(context: Context, writer: Writer, target: Target, request: 
 def evict_subresource(context: Context, writer: Writer, evictor: Evictor, target: Target, request: Request) -> Response:
     """POST of a Pod's ``eviction``."""
     options = write_options(request, "CreateOptions")
-    body = decode_object(request, EVICTION)
+    body = decode_object(request, EVICTION, also=_OLD_EVICTION)
     warnings = writer.shape(EVICTION, body, options)
     _check_admitted(context, target)
     evictor.evict(target, body, dry_run=options.dry_run)

@@ -187,8 +187,11 @@ class Verbs:
 
     def _finish(self, target: Target, written: Written, *, dry_run: bool = False) -> Written:
         """What a write sets off: a CRD's kinds are served, roles are put together. The answer does not know of that."""
-        if target.kind.storage_key == crds.CRDS and written.stored.version and not written.removed and not dry_run:
-            crds.after_write(self._context, written.stored)
+        if target.kind.storage_key == crds.CRDS and written.stored.version and not dry_run:
+            if written.removed:
+                crds.after_removal(self._context, written.stored.obj)
+            else:
+                crds.after_write(self._context, written.stored)
         self.catch_up()
         return written
 

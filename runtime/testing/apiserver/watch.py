@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import orjson
 
 from runtime.testing.apiserver.context import Context
-from runtime.testing.apiserver.errors import StatusError, expired, future_version, too_old
+from runtime.testing.apiserver.errors import StatusError, expired, too_old
 from runtime.testing.apiserver.feed import Feed, Lost
+from runtime.testing.apiserver.freshness import wait_for
 from runtime.testing.apiserver.http import Stream, frame
 from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.testing.apiserver.options import ListOptions
@@ -66,11 +67,14 @@ class Watch:
     def _position(self) -> _Start:
         store = self._context.store
         wanted = self._options.version or 0
+        if self._options.send_initial:
+            try:
+                wait_for(self._context, wanted)
+            except StatusError as refusal:
+                return _Start((), wanted, 0, 0, refusal)
         with store.locked():
             current = store.version
             if self._options.send_initial:
-                if wanted > current:
-                    return _Start((), wanted, 0, 0, future_version(wanted, current))
                 return self._from_now(initial=True)
             if not wanted:
                 return self._from_now(initial=self._options.send_initial is None)

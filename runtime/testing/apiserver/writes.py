@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from runtime.testing.apiserver import errors, limits, metadata, names, priorities
+from runtime.testing.apiserver import clusterdefaults, errors, limits, metadata, names, priorities
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.crds import check_creatable
 from runtime.testing.apiserver.log import Stored
@@ -100,6 +100,7 @@ class Writer:
         priorities.set_priority(store, kind, obj)
         kind.behaviour.prepare_create(obj)
         limits.set_defaults(store, kind, obj)
+        clusterdefaults.take_over(store, kind, obj)
         if options.admission is not None:
             options.admission.grant(kind, obj, None)
             options.admission.admit(kind, obj, None)

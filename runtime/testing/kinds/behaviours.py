@@ -6,9 +6,20 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from runtime.clock import SYSTEM, Clock
 from runtime.testing.kinds import events, reviews
 from runtime.testing.kinds.behaviour import BuiltinBehaviour, Change, Check, Update
-from runtime.testing.kinds.checks import cluster, networks, others, pods, rbac, services, warnings, workloads
+from runtime.testing.kinds.checks import (
+    cluster,
+    networks,
+    others,
+    pods,
+    rbac,
+    services,
+    signing,
+    warnings,
+    workloads,
+)
 from runtime.testing.kinds.defaults import cluster as cluster_defaults
 from runtime.testing.kinds.defaults import others as other_defaults
 from runtime.testing.kinds.defaults import pods as pod_defaults
@@ -20,16 +31,16 @@ from runtime.testing.kinds.services import ServiceAddresses
 from runtime.types import JSONObject
 
 _log = logging.getLogger("runtime.testing.apiserver")
-Make = Callable[[BuiltinBehaviour, ServiceAddresses], BuiltinBehaviour]
+Make = Callable[[BuiltinBehaviour, ServiceAddresses, Clock], BuiltinBehaviour]
 
 
-def behaviour_of(row: Row, addresses: ServiceAddresses) -> BuiltinBehaviour:
+def behaviour_of(row: Row, addresses: ServiceAddresses, clock: Clock = SYSTEM) -> BuiltinBehaviour:
     """The behaviour of one built-in kind."""
     plain = BuiltinBehaviour(row.kind, row.model, has_status="status" in row.subs)
     if row.gvr.group == "events.k8s.io":
         return replace(plain, defaults=events.default_new, checks=(events.validate_new,))
     make = _KINDS.get(row.kind)
-    return plain if make is None else make(plain, addresses)
+    return plain if make is None else make(plain, addresses, clock)
 
 
 def _with(
@@ -43,8 +54,8 @@ def _with(
 ) -> Make:
     """:param whole: the generation moves with any field, not with the spec only."""
 
-    def make(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
-        del addresses
+    def make(plain: BuiltinBehaviour, addresses: ServiceAddresses, clock: Clock) -> BuiltinBehaviour:
+        del addresses, clock
         return replace(
             plain,
             defaults=defaults or plain.defaults,
@@ -59,7 +70,8 @@ def _with(
     return make
 
 
-def _service(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
+def _service(plain: BuiltinBehaviour, addresses: ServiceAddresses, clock: Clock) -> BuiltinBehaviour:
+    del clock
     allocation = service_defaults.ServiceAllocation(addresses)
     return replace(
         plain,
@@ -70,8 +82,8 @@ def _service(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBeh
     )
 
 
-def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
-    del addresses
+def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses, clock: Clock) -> BuiltinBehaviour:
+    del addresses, clock
     return replace(
         plain,
         defaults=other_defaults.default_namespace,
@@ -80,9 +92,9 @@ def _namespace(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinB
     )
 
 
-def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> BuiltinBehaviour:
+def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses, clock: Clock) -> BuiltinBehaviour:
     """What knows schemas and CEL is imported with the first CRD: it is a quarter of the start of a server."""
-    del addresses
+    del addresses, clock
 
     def default(obj: JSONObject) -> None:
         from runtime.testing.kinds.crds import definition
@@ -106,6 +118,29 @@ def _definition(plain: BuiltinBehaviour, addresses: ServiceAddresses) -> Builtin
 
     return replace(
         plain, defaults=default, checks=(validate,), on_create=create, on_update=update, status_keeps=_METADATA
+    )
+
+
+def _signing_request(plain: BuiltinBehaviour, addresses: ServiceAddresses, clock: Clock) -> BuiltinBehaviour:
+    del addresses
+
+    def update(obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
+        signing.update(obj, old, subresource, clock.now())
+
+    return replace(
+        plain,
+        on_update=update,
+        checks=(signing.validate,),
+        sub_checks={"status": (signing.validate_status,), "approval": (signing.validate_approval,)},
+    )
+
+
+def _resource_slice(plain: BuiltinBehaviour, addresses: ServiceAddresses, clock: Clock) -> BuiltinBehaviour:
+    del addresses
+    return replace(
+        plain,
+        defaults=lambda obj: cluster_defaults.default_resource_slice(obj, clock.now()),
+        checks=(cluster.required("spec.driver", "spec.pool.name"),),
     )
 
 
@@ -252,12 +287,10 @@ _KINDS: dict[str, Make] = {
     "VolumeAttachment": _with(
         None, cluster.required("spec.attacher", "spec.nodeName"), cluster.frozen("spec"), status_keeps=_METADATA
     ),
-    "CertificateSigningRequest": _with(
-        None, cluster.validate_signing_request, on_update=cluster_defaults.update_signing_request
-    ),
+    "CertificateSigningRequest": _signing_request,
     "ResourceClaim": _with(cluster_defaults.default_device_claim, cluster.frozen("spec"), status_keeps=_METADATA),
     "ResourceClaimTemplate": _with(cluster_defaults.default_device_claim, cluster.frozen("spec")),
-    "ResourceSlice": _with(cluster_defaults.default_resource_slice, cluster.required("spec.driver", "spec.pool.name")),
+    "ResourceSlice": _resource_slice,
     "SelfSubjectAccessReview": _with(None, reviews.validate_self_access_review),
     "SubjectAccessReview": _with(None, reviews.validate_access_review),
     "LocalSubjectAccessReview": _with(None, reviews.validate_local_access_review),

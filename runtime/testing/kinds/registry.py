@@ -18,7 +18,7 @@ from runtime.types import GVR, JSONObject
 class DefaultRegistry:
     """The registry of a :class:`~runtime.testing.FakeAPIServer`. Thread-safe.
 
-    :param clock: for the times in the conditions of CRDs.
+    :param clock: for the times in conditions, and wherever else the server writes when something was.
     :param addresses: what gives Services their addresses and node ports.
     """
 
@@ -26,7 +26,9 @@ class DefaultRegistry:
         self._clock = clock or SYSTEM
         self.addresses = addresses or ServiceAddresses()
         self._lock = threading.Lock()  # guards all below; readers take a whole dict, which is never changed
-        self._builtin = {kind.gvr: kind for kind in builtin_kinds(lambda row: behaviour_of(row, self.addresses))}
+        self._builtin = {
+            kind.gvr: kind for kind in builtin_kinds(lambda row: behaviour_of(row, self.addresses, self._clock))
+        }
         self._kinds: dict[GVR, Kind] = dict(self._builtin)
         self._crds: dict[str, JSONObject] = {}
         self._changed: set[str] = set()  # CRDs that were others when objects of theirs may have been stored

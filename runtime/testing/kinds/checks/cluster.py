@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -36,7 +35,6 @@ _VOLUME_FIELDS: Final = frozenset(
         "volumeMode",
     }
 )
-_SIGNER = re.compile(r"[^/]+/[^/]+")
 
 
 def validate_autoscaler(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
@@ -339,26 +337,6 @@ def validate_revision(obj: JSONObject, old: JSONObject | None) -> list[FieldErro
     found += common.not_negative(obj.get("revision"), "revision")
     if old is not None and obj.get("data") != old.get("data"):
         found.append(errors.invalid("data", obj.get("data"), common.IMMUTABLE))
-    return found
-
-
-def validate_signing_request(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
-    if old is not None:
-        return []  # what is asked for stays as it is
-    spec = obj.get("spec") or {}
-    found: list[FieldError] = []
-    if not spec.get("usages"):
-        found.append(errors.required("spec.usages", "usages must be provided"))
-    signer = spec.get("signerName") or ""
-    if not signer:
-        found.append(errors.required("spec.signerName"))
-    elif not _SIGNER.fullmatch(signer):
-        detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
-        found.append(errors.invalid("spec.signerName", signer, detail))
-    seconds = spec.get("expirationSeconds")
-    if seconds is not None and seconds < 600:
-        detail = "may not specify a duration less than 600 seconds (10 minutes)"
-        found.append(errors.invalid("spec.expirationSeconds", seconds, detail))
     return found
 
 

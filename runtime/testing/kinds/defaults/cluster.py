@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from runtime.types import JSONObject
@@ -177,19 +177,7 @@ def default_device_claim(obj: JSONObject) -> None:
                 each["count"] = 1
 
 
-def default_resource_slice(obj: JSONObject) -> None:
+def default_resource_slice(obj: JSONObject, now: datetime) -> None:
     for device in obj["spec"].get("devices") or ():
         for taint in device.get("taints") or ():
-            taint.setdefault("timeAdded", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-
-
-def update_signing_request(obj: JSONObject, old: JSONObject, subresource: str | None) -> None:
-    """What is asked for stays; ``approval`` changes the conditions, and ``status`` all else of the status."""
-    for field in ("spec", "status"):
-        if subresource is None or field == "spec":
-            obj[field] = copy.deepcopy(old[field])
-    if subresource in ("status", "approval"):
-        written, before = obj.get("status") or {}, copy.deepcopy(old.get("status") or {})
-        wanted, kept = (written, before) if subresource == "approval" else (before, written)
-        kept = {key: value for key, value in kept.items() if key != "conditions"}
-        obj["status"] = kept | ({"conditions": wanted["conditions"]} if "conditions" in wanted else {})
+            taint.setdefault("timeAdded", now.strftime("%Y-%m-%dT%H:%M:%SZ"))

@@ -228,6 +228,26 @@ def test_a_crd_takes_its_objects_with_it(api: Http, widgets: str) -> None:
     assert api.get(widgets).status == 404
 
 
+def test_a_crd_that_somebody_keeps_has_no_objects_and_gets_none(api: Http, widgets: str) -> None:
+    path = f"{CRDS}/widgets.example.com"
+    api.post(widgets, widget("a"))
+    api.merge(path, {"metadata": {"finalizers": ["example.com/keep"]}})
+    refused = api.delete(path, {"preconditions": {"uid": "of another"}})
+    assert (refused.status, refused.body["details"]["kind"]) == (409, "customresourcedefinitions")
+    api.delete(path)
+    eventually(lambda: api.get(path).body["metadata"]["finalizers"] == ["example.com/keep"])
+    kept = api.get(path).body
+    (terminating,) = (each for each in kept["status"]["conditions"] if each["type"] == "Terminating")
+    assert (terminating["status"], terminating["reason"]) == ("False", "InstanceDeletionCompleted")
+    assert "deletionGracePeriodSeconds" not in kept["metadata"]
+    assert api.get(widgets).body["items"] == []
+    assert api.post(widgets, widget("b")).status == 403
+    assert api.delete(path).body["metadata"]["deletionGracePeriodSeconds"] == 0
+    assert api.merge(path, {"metadata": {"finalizers": None}}).status == 200
+    assert (api.get(path).status, api.get(widgets).status) == (404, 404)
+    assert api.post(CRDS, WIDGET_CRD).status == 201, "its names are free again"
+
+
 def test_nothing_is_deleted_in_all_namespaces_at_once(api: Http, widgets: str) -> None:
     api.made(CONFIGMAPS, "a")
     assert api.post(widgets, widget("a")).status == 201

@@ -58,7 +58,7 @@ def test_golden(scenario: Any, tmp_path: Path) -> None:
         pytest.skip(f"needs {', '.join(missing)}")
     tokens = tmp_path / "tokens.csv"
     tokens.write_text(f"{TOKEN},admin,1,system:masters\n{LIMITED},limited,2\n")
-    with FakeAPIServer(token_auth_file=tokens, authorization_mode="RBAC") as server:
+    with FakeAPIServer(token_auth_file=tokens, authorization_mode="RBAC", future_version_wait=0.0) as server:
         if "compacted" in scenario.get("needs", []):
             server.compact()
         assert REPLAY.check(scenario, server.url, token=TOKEN, limited_token=LIMITED) == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import time
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from runtime.testing import FakeClock
 from runtime.testing.apiserver import FakeAPIServer
 from runtime.testing.apiserver.store import Store
-from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, CRDS, WIDGET_CRD, Http, widget
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, CRDS, WIDGET_CRD, Answer, Http, widget
 
 
 def names(body: dict[str, object]) -> list[str]:
@@ -166,6 +168,49 @@ def test_a_version_of_the_future_says_when_to_come_again(api: Http) -> None:
         assert answer.status == 504
         assert answer.headers["retry-after"] == ["1"]
         assert answer.body["details"]["retryAfterSeconds"] == 1
+
+
+def test_a_version_that_is_about_to_come_is_waited_for() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server, futures.ThreadPoolExecutor(3) as pool:
+        soon = server.store.version + 2
+        paths = (
+            f"{CONFIGMAPS}?resourceVersion={soon}",
+            f"{CONFIGMAPS}?resourceVersion={soon}&resourceVersionMatch=Exact",
+            f"{CONFIGMAPS}/a?resourceVersion={soon}",
+        )
+        waiting = [pool.submit(_read, server, path) for path in paths]
+        api = Http(server)
+        for name in ("a", "b"):
+            assert not any(each.done() for each in waiting)
+            api.made(CONFIGMAPS, name)
+        listed, exact, got = (each.result(60).body for each in waiting)
+        assert [each["metadata"]["name"] for each in listed["items"]] == ["a", "b"]
+        assert exact["metadata"]["resourceVersion"] == str(soon)
+        assert got["metadata"]["name"] == "a"
+        api.close()
+
+
+def test_a_version_that_does_not_come_is_waited_for_for_three_seconds() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server, futures.ThreadPoolExecutor(1) as pool:
+        version = server.store.version + 1
+        watch = f"{CONFIGMAPS}?watch=1&sendInitialEvents=1&resourceVersionMatch=NotOlderThan&resourceVersion={version}"
+        for path in (f"{CONFIGMAPS}?resourceVersion={version}", watch):
+            waiting = pool.submit(_read, server, path)
+            while not waiting.done():  # it may not have looked at the clock yet
+                clock.advance(1.0)
+                time.sleep(0.01)
+            error = waiting.result().body
+            assert error.get("object", error)["details"]["retryAfterSeconds"] == 1
+
+
+def _read(server: FakeAPIServer, path: str) -> Answer:
+    api = Http(server)
+    try:
+        return api.get(path)
+    finally:
+        api.close()
 
 
 def encoded(fields: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.clock import FakeClock
 from tests.runtime.testing.apiserver.apiserver_helpers import MERGE, PODS, STRATEGIC, Http
 
 CONTAINER = {"name": "c", "image": "i:1", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
@@ -68,10 +70,14 @@ def test_an_approval_changes_conditions_only_and_the_status_all_else(api: Http) 
     assert "certificate" not in answer["status"]
     assert answer["spec"]["usages"] == ["client auth"]
 
-    wanted = {**answer, "status": {"certificate": "YmFy"}}
+    decided = answer["status"]["conditions"]
+    assert all(each["lastUpdateTime"] and each["lastTransitionTime"] for each in decided)
+    failed = {"type": "Failed", "status": "True"}
+    wanted = {**answer, "status": {"certificate": "YmFy", "conditions": [{**decided[0], "reason": "other"}, failed]}}
     assert api.put(f"{REQUESTS}/r/status", wanted).body["status"]["certificate"] == "YmFy"
     now = api.get(f"{REQUESTS}/r").body
-    assert [each["type"] for each in now["status"]["conditions"]] == ["Approved"]
+    assert now["status"]["conditions"][0] == decided[0]
+    assert [each["type"] for each in now["status"]["conditions"]] == ["Approved", "Failed"]
     assert api.put(f"{REQUESTS}/r", {**now, "spec": {**spec, "signerName": "other.com/s"}}).body["spec"] == now["spec"]
 
 
@@ -108,3 +114,54 @@ def test_deprecated_kinds_are_warned_of(api: Http) -> None:
     warning = api.get(PODS.replace("/pods", "/endpoints")).headers["warning"]
     assert warning == ['299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"']
     assert api.get("/api/v1/componentstatuses").body["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "field", "words"),
+    [
+        ("status", {"conditions": []}, "status.conditions", 'may not remove a condition of type "Approved"'),
+        ("approval", {"conditions": None}, "status.conditions", 'may not remove a condition of type "Approved"'),
+        ("status", {"certificate": "Zm9v"}, "status.certificate", "may not modify existing certificate content"),
+        (
+            "status",
+            [{"type": "Denied", "status": "True"}],
+            "status.conditions",
+            'may not add a condition of type "Denied"',
+        ),
+        ("approval", [{"type": "Denied", "status": "True"}], "status.conditions[1].type", "mutually exclusive"),
+        ("status", [{"type": "Failed", "status": "False"}], "status.conditions[1].status", 'supported values: "True"'),
+        ("status", [{"type": "Mine", "status": "No"}], "status.conditions[1].status", '"False", "True", "Unknown"'),
+        ("status", [{"type": "Mine"}], "status.conditions[1].status", "Required value"),
+        ("status", [{"type": "Mine", "status": "True"}] * 2, "status.conditions[2].type", 'Duplicate value: "Mine"'),
+    ],
+)
+def test_what_a_signing_request_has_become_stays(api: Http, part: str, status: Any, field: str, words: str) -> None:
+    spec = {"request": "Zm9v", "signerName": "example.com/s", "usages": ["client auth"]}
+    api.made(REQUESTS, "r", spec=spec)
+    approved = {"type": "Approved", "status": "True"}
+    assert api.merge(f"{REQUESTS}/r/approval", {"status": {"conditions": [approved]}}).status == 200
+    assert api.merge(f"{REQUESTS}/r/status", {"status": {"certificate": "YmFy"}}).status == 200
+    change = {"conditions": [approved, *status]} if isinstance(status, list) else status
+    answer = api.merge(f"{REQUESTS}/r/{part}", {"status": change})
+    assert answer.status == 422, answer
+    causes = {each["field"]: each["message"] for each in answer.body["details"]["causes"]}
+    assert words in causes[field]
+
+
+def test_times_that_the_server_writes_are_those_of_its_clock() -> None:
+    clock = FakeClock()
+    taint = {"key": "k", "effect": "NoSchedule"}
+    pool = {"name": "p", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": "d.example.com", "pool": pool, "nodeName": "n", "devices": [{"name": "d", "taints": [taint]}]}
+    with FakeAPIServer(clock=clock) as server:
+        api = Http(server)
+        made = api.made("/apis/resource.k8s.io/v1/resourceslices", "s", spec=spec)
+        api.made(REQUESTS, "r", spec={"request": "Zm9v", "signerName": "example.com/s", "usages": ["client auth"]})
+        approved = api.merge(
+            f"{REQUESTS}/r/approval", {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+        )
+        api.close()
+    now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert made["spec"]["devices"][0]["taints"][0]["timeAdded"] == now
+    (condition,) = approved.body["status"]["conditions"]
+    assert (condition["lastUpdateTime"], condition["lastTransitionTime"]) == (now, now)

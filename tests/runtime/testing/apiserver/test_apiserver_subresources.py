@@ -360,3 +360,10 @@ def test_the_scale_of_a_custom_resource(api: Http, widgets: str) -> None:
     body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "w"}, "spec": {"replicas": 3}}
     assert api.put(f"{widgets}/w/scale", body).body["spec"] == {"replicas": 3}
     assert api.put(f"{widgets}/w/scale", {**body, "kind": "Widget"}).status == 400
+
+
+def test_an_eviction_may_be_sent_as_clients_of_old_send_it(api: Http) -> None:
+    pod(api, "a")
+    eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "a"}}
+    assert api.post(f"{PODS}/a/eviction", eviction).body == DONE
+    assert api.post(f"{PODS}/a/eviction", {**eviction, "apiVersion": "policy/v2"}).status == 400
