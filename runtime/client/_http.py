@@ -21,7 +21,7 @@ import math
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -52,6 +52,7 @@ from runtime.client.errors import (
 )
 from runtime.clock import Clock
 from runtime.metrics.requests import NO_RESPONSE, RequestStats
+from runtime.tracing import Span, request_span
 
 MAX_RETRIES = 5
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -165,13 +166,18 @@ class Sender:
         :param timeout: seconds for the whole call; None: the client's default.
         :raises ClientError: no answer, or one with a status >= 400.
         """
-        started = self.clock.monotonic()
-        try:
-            with ended_by(binding.stops):
-                return _Call(self, request, binding, timeout).run()
-        finally:
-            if self.stats.details is not None:
-                self.stats.details.took(request.method, self.clock.monotonic() - started)
+        with self._traced(request) as span:
+            call = _Call(self, _of_trace(request, span), binding, timeout)
+            started = self.clock.monotonic()
+            try:
+                with ended_by(binding.stops):
+                    response = call.run()
+            finally:
+                if self.stats.details is not None and call.sends:  # to be refused here takes no time
+                    self.stats.details.took(request.method, self.clock.monotonic() - started)
+                span.sent(call.sends)
+            span.answered(response.status)
+            return response
 
     def open(
         self, request: HttpRequest, binding: Binding, timeout: float | None = None, idle_timeout: float | None = None
@@ -181,8 +187,23 @@ class Sender:
         :param timeout: seconds until the answer's head is there.
         :param idle_timeout: seconds of silence after which reading the body fails; None: never.
         """
-        with ended_by(binding.stops):
-            return _Call(self, request, binding, timeout, stream=True, idle_timeout=idle_timeout).open()
+        with self._traced(request) as span:
+            call = _Call(self, _of_trace(request, span), binding, timeout, stream=True, idle_timeout=idle_timeout)
+            try:
+                with ended_by(binding.stops):
+                    response = call.open()
+            finally:
+                span.sent(call.sends)
+            span.answered(response.status)
+            return response
+
+    def _traced(self, request: HttpRequest) -> Span:
+        return request_span(request.method, request.target.verb, request.target.what, self.stats.host, request.path)
+
+
+def _of_trace(request: HttpRequest, span: Span) -> HttpRequest:
+    headers = span.headers
+    return replace(request, headers={**request.headers, **headers}) if headers else request
 
 
 class _Call:
@@ -211,6 +232,7 @@ class _Call:
         self._sent_ends = self._ends  # the same for what was sent last, which a fence may have cut short
         self._received = 0  # bytes of the last answer's body
         self._handed_on = False  # what was received may be somewhere else by now
+        self.sends = 0  # how often it was sent, or tried to be
         self._retries = 0
         self._reconnected = False
         self._reauthenticated = False
@@ -249,6 +271,7 @@ class _Call:
     def _send(self) -> urllib3.BaseHTTPResponse | Answer:
         """Send once, and count it (rest_client_requests_total)."""
         left = self._check()
+        self.sends += 1
         code = NO_RESPONSE
         try:
             response = self._exchange(left)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.client import Client, ClientError, ConnectionFailed, NotFound, load_client
+from runtime.client import Cancelled, Client, ClientError, ConnectionFailed, DeadlineExceeded, NotFound, load_client
 from runtime.types import GVR
 from tests.support.scraping import scrape
 
@@ -157,3 +158,15 @@ def test_a_call_that_fails_is_timed_too(scripted: ScriptedServer, client: Client
     seen = scrape(client.metrics)
     assert seen.value("rest_client_request_duration_seconds_count", verb="GET") == 1
     assert seen.value("rest_client_request_retries_total", code="<error>", verb="GET") == 1
+
+
+def test_a_call_that_was_never_sent_is_neither_counted_nor_timed(client: Client) -> None:
+    client.measure()
+    stopped = threading.Event()
+    stopped.set()
+    for refused in (client.bound(stop=stopped), client.bound(deadline=client.clock.monotonic() - 1)):
+        with pytest.raises((Cancelled, DeadlineExceeded)):
+            refused.resource(PODS, "ns").get("a")
+    seen = scrape(client.metrics)
+    assert seen.values("rest_client_request_duration_seconds_count") == []
+    assert seen.values(COUNT) == []
