@@ -50,8 +50,14 @@ class Context:
     future_version_wait: float = 3.0
     stopping: threading.Event = field(default_factory=threading.Event)
     log_provider: LogProvider | None = None
+    _said: tuple[float, str] = (float("nan"), "")  # the last timestamp, and its second
     on_terminating: Callable[[], None] = lambda: None  # a namespace has begun to terminate
 
     def timestamp(self) -> str:
         """Now, as ``creationTimestamp`` shows it."""
-        return self.clock.now().isoformat()[:_SECONDS] + "Z"
+        now = self.clock.now()
+        second = now.timestamp() // 1
+        said = self._said  # of another thread, perhaps, which may see another time
+        if said[0] != second:
+            said = self._said = second, now.isoformat()[:_SECONDS] + "Z"
+        return said[1]

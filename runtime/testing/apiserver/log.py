@@ -146,7 +146,7 @@ _version = operator.attrgetter("version")
 class ResourceLog:
     """The changes of one resource, in order of version, back to a horizon.
 
-    Appended to under the store's lock; read by any thread.
+    Changed under the store's lock; read by any thread.
 
     :param limit: entries kept; older ones are forgotten, as if compacted.
     """
@@ -157,8 +157,9 @@ class ResourceLog:
         self._kept: tuple[int, list[Entry]] = (0, [])
         self._horizon = horizon
         self._watches = 0
+        self._waiting = 0
         self._feeds: dict[Hashable, Feed] = {}
-        self.changed = threading.Condition()
+        self._changed = threading.Condition()
 
     @property
     def horizon(self) -> int:
@@ -182,39 +183,37 @@ class ResourceLog:
 
         :param what: watches with an equal one show every event in the same bytes.
         """
-        with self.changed:
+        with self._changed:
             self._watches += 1
             feed = self._feeds.setdefault(what, Feed(self))
             feed.watches += 1
         try:
             yield feed
         finally:
-            with self.changed:
+            with self._changed:
                 self._watches -= 1
                 feed.watches -= 1
                 if not feed.watches:
                     del self._feeds[what]
 
     def append(self, entry: Entry) -> None:
-        with self.changed:
-            entries = self._kept[1]
-            entries.append(entry)
-            if len(entries) >= 2 * self._limit:
-                self._forget(len(entries) - self._limit)
-            self.changed.notify_all()
+        entries = self._kept[1]
+        entries.append(entry)
+        if len(entries) >= 2 * self._limit:
+            self._forget(len(entries) - self._limit)
+        if self._waiting:  # who begins to wait after this looks at the end again before
+            self.wake()
 
     def compact(self, version: int) -> None:
         """Refuse everybody who asks for changes up to ``version`` from now on. Watches that are open go on: they may
         still have to deliver some of them."""
-        with self.changed:
-            self._horizon = max(self._horizon, version)
+        self._horizon = max(self._horizon, version)
 
     def reset(self, version: int) -> None:
         """Forget everything: history begins at ``version``. Open watches come to an end, for they have lost it."""
-        with self.changed:
-            self._kept = (self.end + 1, [])  # past the end, too: where those are who have seen everything
-            self._horizon = version
-            self.changed.notify_all()
+        self._kept = (self.end + 1, [])  # past the end, too: where those are who have seen everything
+        self._horizon = version
+        self.wake()
 
     def _forget(self, count: int) -> None:
         if count:
@@ -239,6 +238,17 @@ class ResourceLog:
         entries = self._kept[1]
         return entries[bisect_right(entries, version, key=_version) :][::-1]
 
+    def wait(self, index: int, seconds: float, stop: threading.Event) -> None:
+        """Until there is an entry at this absolute index, :meth:`wake` is called, or so much real time has passed. No
+        wait at all once ``stop`` is set."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                if self.end == index and not stop.is_set():
+                    self._changed.wait(seconds)
+            finally:
+                self._waiting -= 1
+
     def wake(self) -> None:
-        with self.changed:
-            self.changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()

@@ -74,12 +74,13 @@ def drop_duplicate_owners(metadata: JSONObject, *, after_admission: bool = False
 
 def without_nulls(metadata: JSONObject) -> None:
     """Read null as Go does: a missing field, and an empty text inside of maps and lists."""
-    for name in [name for name, value in metadata.items() if value is None]:
-        del metadata[name]
+    if None in metadata.values():
+        for name in [name for name, value in metadata.items() if value is None]:
+            del metadata[name]
     for name in ("labels", "annotations"):
-        for key, value in metadata.get(name, {}).items():
-            if value is None:
-                metadata[name][key] = ""
+        texts = metadata.get(name)
+        if texts and None in texts.values():
+            metadata[name] = {key: "" if value is None else value for key, value in texts.items()}
     if "finalizers" in metadata:
         metadata["finalizers"] = [each or "" for each in metadata["finalizers"]]
     if "ownerReferences" in metadata:

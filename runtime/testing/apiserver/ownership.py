@@ -13,6 +13,7 @@ from typing import Any
 from runtime.testing.apiserver import fieldset
 from runtime.testing.apiserver.errors import StatusError, bad_request, quote
 from runtime.testing.apiserver.fieldset import EMPTY, Path, Paths
+from runtime.testing.apiserver.shapes import Shape, shape_of
 from runtime.testing.apiserver.typed import (
     Type,
     compare,
@@ -88,6 +89,9 @@ class Ownership:
             del metadata["managedFields"]
             return
         given = metadata.pop("managedFields", None)
+        if old is None and not given:
+            self._record_new(kind, obj, now)
+            return
         before = (old or {}).get("metadata", {}).get("managedFields")
         if old is not None and before is None and not given:
             return  # not tracked since it was reset; the first apply begins anew
@@ -96,6 +100,21 @@ class Ownership:
         base = _bare(old) if old is not None else _empty(kind)
         self._take_over(managed, me, base, _bare(obj), kind, now)
         _write(metadata, managed)
+
+    def _record_new(self, kind: Kind, obj: JSONObject, now: str) -> None:
+        """What :meth:`_take_over` comes to where there was nothing, and nobody else: it is the same for every object of
+        the same shape."""
+        empty = _empty(kind)
+        like = (kind, self.subresource, shape_of(obj, empty))
+        fields = _NEW.get(like)
+        if fields is None:
+            paths = _owned(compare(empty, obj, type_of(kind)).changed, kind, self.subresource)
+            if len(_NEW) >= _NEW_KEPT:
+                _NEW.clear()
+            fields = _NEW[like] = fieldset.encode(paths)
+        if fields:
+            me = Manager(self.manager, UPDATE, kind.gvr.api_version, self.subresource)
+            obj["metadata"]["managedFields"] = [_encoded(me, now, fields)]
 
     def _take_over(self, managed: Managed, me: Manager, old: JSONObject, new: JSONObject, kind: Kind, now: str) -> None:
         difference = compare(old, new, type_of(kind))
@@ -245,6 +264,9 @@ def _empty(kind: Kind) -> JSONObject:
 
 _EMPTY: dict[Kind, JSONObject] = {}
 _EMPTY_KEPT = 1000
+# The fields of a new object, encoded, by kind, subresource and shape.
+_NEW: dict[tuple[Kind, str, Shape], JSONObject] = {}
+_NEW_KEPT = 256
 
 
 def _cap(managed: Managed) -> None:
@@ -296,7 +318,8 @@ def _write(metadata: JSONObject, managed: Managed) -> None:
         metadata.pop("managedFields", None)
         return
     metadata["managedFields"] = [
-        _encoded(manager, entry) for manager, entry in sorted(managed.items(), key=lambda each: _order(*each))
+        _encoded(manager, entry.time, fieldset.encode(entry.paths))
+        for manager, entry in sorted(managed.items(), key=lambda each: _order(*each))
     ]
 
 
@@ -304,16 +327,16 @@ def _order(manager: Manager, entry: Entry) -> tuple[str, str, str, str, str]:
     return manager.operation, entry.time or "", manager.name, manager.api_version, manager.subresource
 
 
-def _encoded(manager: Manager, entry: Entry) -> JSONObject:
+def _encoded(manager: Manager, time: str | None, fields: JSONObject) -> JSONObject:
     encoded: JSONObject = {
         "manager": manager.name,
         "operation": manager.operation,
         "apiVersion": manager.api_version,
     }
-    if entry.time:
-        encoded["time"] = entry.time
+    if time:
+        encoded["time"] = time
     encoded["fieldsType"] = _FIELDS_TYPE
-    encoded["fieldsV1"] = fieldset.encode(entry.paths)
+    encoded["fieldsV1"] = fields
     if manager.subresource:
         encoded["subresource"] = manager.subresource
     return encoded

@@ -135,9 +135,7 @@ class Watch:
 
     def _idle(self, stream: Stream, feed: Feed, index: int, seconds: float) -> bool:
         """Wait for a change, or for more of them; returns whether the peer has gone."""
-        with self._log.changed:
-            if self._log.end == index and not self._context.stopping.is_set():
-                self._log.changed.wait(max(0.001, min(_POLL, seconds)))
+        self._log.wait(index, max(0.001, min(_POLL, seconds)), self._context.stopping)
         if self._log.end == index:
             return stream.peer_gone()
         time.sleep(max(0.0, feed.pause(index)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -274,7 +273,7 @@ def _begin(target: Target, obj: JSONObject, now: str) -> bool:
     given.pop("namespace", None)
     if kind.namespaced:
         given["namespace"] = target.namespace
-    given["uid"] = str(uuid.uuid4())
+    given["uid"] = names.uid()
     if kind.has_generation:
         given["generation"] = 1
     given["creationTimestamp"] = now

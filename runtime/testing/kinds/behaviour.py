@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -45,13 +46,17 @@ class BuiltinBehaviour:
     sub_checks: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
     status_keeps: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def _schema(self) -> dict[str, object]:
+        return {"$ref": REF + self.model}
+
     def default(self, obj: JSONObject) -> None:
-        fit({"$ref": REF + self.model}, obj, self.kind)
+        fit(self._schema, obj, self.kind)
         if self.defaults is not None:
             self.defaults(obj)
 
     def prune(self, obj: JSONObject) -> list[str]:
-        return prune_unknown({"$ref": REF + self.model}, obj)
+        return prune_unknown(self._schema, obj)
 
     def prepare_create(self, obj: JSONObject) -> None:
         if self.has_status:
@@ -81,7 +86,7 @@ class BuiltinBehaviour:
 
     def _complete(self, obj: JSONObject) -> None:
         """Fill in what is always shown."""
-        complete({"$ref": REF + self.model}, obj)
+        complete(self._schema, obj)
 
 
 def _keep(obj: JSONObject, old: JSONObject, name: str) -> None:

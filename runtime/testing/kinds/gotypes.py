@@ -24,6 +24,7 @@ _MICRO_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}(Z|[+-]\d{2
 _BOUNDS = {"int32": 2**31, "int64": 2**63}
 _GO_KINDS = {"boolean": "bool", "integer": "number", "number": "number", "array": "array"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
+_PARTED: Final = (dict, list)
 _SCALARS: Final = ("string", "boolean", "integer", "number")
 
 
@@ -86,6 +87,11 @@ class _GoType(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def has_fields(self) -> bool:
+        """Whether a value of this type has named fields anywhere in it."""
+        ...
+
     def fit(self, value: object) -> object: ...
 
     def prune(self, value: object, path: str, dropped: list[str]) -> None: ...
@@ -118,6 +124,8 @@ _NOTHING: Final = object()
 
 
 class _Struct:
+    has_fields = True
+
     def __init__(self, name: str, schema: Schema) -> None:
         self.name = name
         self._short = name.rpartition(".")[2]
@@ -126,6 +134,11 @@ class _Struct:
     @functools.cached_property
     def _fields(self) -> dict[str, _Field]:
         return {name: _Field(each) for name, each in self._schemas.items()}
+
+    @functools.cached_property
+    def _deep(self) -> dict[str, _GoType]:
+        """The types of those fields below which there may be unknown ones."""
+        return {name: each.type for name, each in self._fields.items() if each.type.has_fields}
 
     @functools.cached_property
     def _shown(self) -> list[tuple[str, object]]:
@@ -170,9 +183,10 @@ class _Struct:
             for name in [each for each in value if each not in fields]:
                 del value[name]
                 dropped.append(f"{path}.{name}" if path else name)
+        deep = self._deep
         for name, given in value.items():
-            if isinstance(given, dict | list):
-                fields[name].type.prune(given, f"{path}.{name}" if path else name, dropped)
+            if name in deep and isinstance(given, _PARTED):
+                deep[name].prune(given, f"{path}.{name}" if path else name, dropped)
 
     def zero(self) -> object:
         made: JSONObject = {}
@@ -193,6 +207,10 @@ class _List:
     def name(self) -> str:
         return f"[]{self._item.name}"
 
+    @property
+    def has_fields(self) -> bool:
+        return self._item.has_fields
+
     def fit(self, value: object) -> object:
         if not isinstance(value, list):
             raise _Mismatch(value, self.name)
@@ -203,7 +221,7 @@ class _List:
     def prune(self, value: object, path: str, dropped: list[str]) -> None:
         if isinstance(value, list):
             for index, each in enumerate(value):
-                if isinstance(each, dict | list):
+                if isinstance(each, _PARTED):
                     self._item.prune(each, f"{path}[{index}]", dropped)
 
     def zero(self) -> object:
@@ -219,6 +237,10 @@ class _Map:
     def name(self) -> str:
         return f"map[string]{self._value.name}"
 
+    @property
+    def has_fields(self) -> bool:
+        return self._value.has_fields
+
     def fit(self, value: object) -> object:
         if not isinstance(value, dict):
             raise _Mismatch(value, self.name)
@@ -229,9 +251,9 @@ class _Map:
         return value
 
     def prune(self, value: object, path: str, dropped: list[str]) -> None:
-        if isinstance(value, dict) and not isinstance(self._value, _Leaf):
+        if isinstance(value, dict):
             for key, given in value.items():
-                if isinstance(given, dict | list):
+                if isinstance(given, _PARTED):
                     self._value.prune(given, f"{path}.{key}", dropped)
 
     def zero(self) -> object:
@@ -240,6 +262,8 @@ class _Map:
 
 class _Leaf:
     """A type without fields or items of its own."""
+
+    has_fields = False
 
     def __init__(self, name: str, zero: object = None) -> None:
         self.name = name

@@ -6,6 +6,7 @@ deletion). Everything that differs between kinds it asks of a :class:`Kind`, fou
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -142,7 +143,7 @@ class Kind:
     columns: tuple[Column, ...] = ()  # of a custom resource, for Table answers
     warning: str = ""  # sent as a Warning header with every answer (deprecated versions)
 
-    @property
+    @functools.cached_property
     def storage_key(self) -> tuple[str, str]:
         """(group, resource): objects are stored once, whatever version they are read through."""
         return self.stored_as or (self.gvr.group, self.gvr.resource)

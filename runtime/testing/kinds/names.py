@@ -51,6 +51,8 @@ def bad_label_1035(name: str) -> list[str]:
 
 def bad_qualified_name(name: str) -> list[str]:
     """What is wrong with a qualified name (``example.com/name``)."""
+    if len(name) <= 63 and _QUALIFIED.fullmatch(name):
+        return []  # most are: the keys of labels
     prefix, slash, rest = name.rpartition("/")
     found: list[str] = []
     if slash and not prefix:

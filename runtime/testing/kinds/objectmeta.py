@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.model import FieldError
@@ -31,14 +31,15 @@ def meta_problems(metadata: JSONMapping, path: str) -> Iterator[FieldError]:
     if metadata.get("generation", 0) < 0:
         yield errors.invalid(f"{path}.generation", metadata["generation"], "must be greater than or equal to 0")
     yield from attached_problems(metadata, path)
-    yield from _finalizer_problems(metadata.get("finalizers") or (), f"{path}.finalizers")
+    if metadata.get("finalizers"):
+        yield from _finalizer_problems(metadata["finalizers"], f"{path}.finalizers")
 
 
 def attached_problems(metadata: JSONMapping, path: str) -> Iterator[FieldError]:
     """What is wrong with labels, annotations and owners."""
-    yield from _label_problems(metadata.get("labels") or {}, f"{path}.labels")
-    yield from _annotation_problems(metadata.get("annotations") or {}, f"{path}.annotations")
-    yield from _owner_problems(metadata.get("ownerReferences") or (), f"{path}.ownerReferences")
+    for name, problems in _ATTACHED.items():
+        if metadata.get(name):
+            yield from problems(metadata[name], f"{path}.{name}")
 
 
 def _finalizer_problems(finalizers: Sequence[str], path: str) -> Iterator[FieldError]:
@@ -89,3 +90,10 @@ def _owner_problems(owners: Sequence[Mapping[str, Any]], path: str) -> Iterator[
                 yield errors.invalid(path, owners, f"{why}{controller} and {name}")
             else:
                 controller = name
+
+
+_ATTACHED: Final[Mapping[str, Callable[[Any, str], Iterator[FieldError]]]] = {
+    "labels": _label_problems,
+    "annotations": _annotation_problems,
+    "ownerReferences": _owner_problems,
+}

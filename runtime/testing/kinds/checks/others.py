@@ -21,7 +21,9 @@ _BAD_DATA_KEY: Final = (
     "or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
 )
 _IMMUTABLE: Final = "field is immutable when `immutable` is set"
+_DOTS: Final = (".", "..")
 _MAX_DATA: Final = 1024 * 1024
+_UTF8_MOST: Final = 4  # bytes of a character
 _ACCESS_MODES: Final = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _CLAIM_UPDATE: Final = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
@@ -37,13 +39,16 @@ _SECRET_KEYS: Final = {
 
 def _check_keys(obj: JSONMapping, field: str) -> list[FieldError]:
     found: list[FieldError] = []
-    for key in obj.get(field) or {}:
+    for key in obj.get(field) or ():
+        good = _DATA_KEY.fullmatch(key)
+        if good and len(key) <= 253 and key not in _DOTS:
+            continue
         where = f"{field}[{key}]"
         if len(key) > 253:
             found.append(errors.invalid(where, key, "must be no more than 253 characters"))
-        if not _DATA_KEY.fullmatch(key):
+        if not good:
             found.append(errors.invalid(where, key, _BAD_DATA_KEY))
-        elif key in (".", ".."):
+        elif key in _DOTS:
             found.append(errors.invalid(where, key, f"must not be '{key}'"))
     return found
 
@@ -59,15 +64,19 @@ def _check_frozen(obj: JSONMapping, old: JSONMapping | None, fields: tuple[str, 
 
 def _check_size(obj: JSONMapping, path: str, *, texts: str = "", encoded: str = "") -> list[FieldError]:
     """:param texts: field of texts. :param encoded: field of base64."""
-    size = sum(len(str(value).encode()) for value in (obj.get(texts) or {}).values())
-    size += sum(len(str(value)) * 3 // 4 - str(value).count("=") for value in (obj.get(encoded) or {}).values())
+    plain, packed = (obj.get(texts) or {}).values(), (obj.get(encoded) or {}).values()
+    if (sum(map(len, plain)) + sum(map(len, packed))) * _UTF8_MOST <= _MAX_DATA:
+        return []  # most are far from it
+    size = sum(len(value.encode()) for value in plain)
+    size += sum(len(value) * 3 // 4 - value.count("=") for value in packed)
     return [errors.too_long(path, _MAX_DATA)] if size > _MAX_DATA else []
 
 
 def validate_config_map(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     found = _check_keys(obj, "data")
-    for key in obj.get("data") or {}:
-        if key in (obj.get("binaryData") or {}):
+    binary = obj.get("binaryData")
+    for key in (obj.get("data") or ()) if binary else ():
+        if key in binary:
             found.append(errors.invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
     found += _check_keys(obj, "binaryData")
     found += _check_size(obj, "", texts="data", encoded="binaryData")

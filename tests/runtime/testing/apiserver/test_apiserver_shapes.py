@@ -85,7 +85,8 @@ def test_a_new_object_owns_what_it_differs_in(gvr: GVR, draw: Any, subresource: 
         obj = {"apiVersion": gvr.api_version, "kind": kind.kind, "metadata": {"name": f"n{number}", **labels}}
         obj.update(draw(source))
         changed = {path for path in compare(empty, obj, type_of(kind)).changed if path not in _NOBODYS}
-        expected = {path for path in changed if (path[0] == "f:status") == (subresource == "status")}
+        parts = ("f:status", "f:metadata") if subresource else ("f:spec", "f:metadata")
+        expected = {path for path in changed if path[0] in parts}
         Ownership("me", subresource).record(kind, None, obj, "now")
         managed = decode(obj["metadata"].get("managedFields") or ())
         found = {path for entry in managed.values() for path in entry.paths}

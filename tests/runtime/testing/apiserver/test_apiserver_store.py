@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tracemalloc
+import uuid
 
 import orjson
 import pytest
@@ -155,3 +156,23 @@ def test_a_restart_forgets_what_can_be_watched_but_not_what_can_be_listed() -> N
     assert store.oldest_watch(key) == last
     assert store.oldest(key) <= first
     assert [each.name for each in store.snapshot(key, at=first)[0]] == ["a"]
+
+
+def test_every_object_has_a_uid_of_its_own_and_the_second_of_its_creation() -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        made = []
+        for number, seconds in enumerate((0.0, 0.9, 0.1, 59.5)):
+            clock.advance(seconds)
+            obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{number}"}}
+            made.append(server.create(obj)["metadata"])
+        server.skew = 3600
+        late = server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}})["metadata"]
+    assert [each["creationTimestamp"][11:] for each in (*made, late)] == [
+        *("00:00:00Z", "00:00:00Z", "00:00:01Z", "00:01:00Z", "01:01:00Z"),
+    ]
+    uids = {each["uid"] for each in made}
+    assert len(uids) == 4
+    for each in uids:
+        assert (uuid.UUID(each).version, uuid.UUID(each).variant) == (4, uuid.RFC_4122)
+        assert str(uuid.UUID(each)) == each
