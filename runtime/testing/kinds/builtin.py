@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from runtime.testing.kinds import autoscaling, events, paths
 from runtime.testing.kinds.model import Behaviour, Kind
-from runtime.testing.kinds.rows import EVENT_FIELDS, POD_FIELDS, ROWS, Row
+from runtime.testing.kinds.rows import POD_FIELDS, ROWS, Row
 from runtime.testing.kinds.schemas import REF, resolve
 from runtime.types import GVR, JSONObject
 
@@ -37,11 +37,15 @@ def selectable_fields(defaults: Mapping[str, str]) -> Callable[[JSONObject], Map
     return read
 
 
-def _event_labels(obj: JSONObject) -> Mapping[str, str]:
-    fields = dict(_read_event(obj))
-    source = paths.get(obj, ("source", "component"))
-    fields["source"] = str(source or obj.get("reportingComponent") or "")
-    return fields
+def _event_labels(selectable: Mapping[str, str]) -> Callable[[JSONObject], Mapping[str, str]]:
+    read = selectable_fields({name: unset for name, unset in selectable.items() if name != "source"})
+
+    def labels(obj: JSONObject) -> Mapping[str, str]:
+        source = obj.get("source") or obj.get("deprecatedSource") or {}
+        reporting = obj.get("reportingComponent") or obj.get("reportingController") or ""
+        return {**read(obj), "source": str(source.get("component") or reporting)}
+
+    return labels
 
 
 def _pod_labels(obj: JSONObject) -> Mapping[str, str]:
@@ -51,7 +55,6 @@ def _pod_labels(obj: JSONObject) -> Mapping[str, str]:
     return fields
 
 
-_read_event = selectable_fields({name: "" for name in EVENT_FIELDS if name != "source"})
 _read_pod = selectable_fields({k: v for k, v in POD_FIELDS.items() if k != "status.podIPs"})
 
 
@@ -61,7 +64,7 @@ def builtin_kinds(behaviour_of: Callable[[Row], Behaviour]) -> Iterable[Kind]:
         to_storage, from_storage = _CONVERSIONS.get(row.gvr, (None, None))
         labels: Callable[[JSONObject], Mapping[str, str]]
         if row.kind == "Event":
-            labels = _event_labels
+            labels = _event_labels(row.selectable or {})
         elif row.kind == "Pod":
             labels = _pod_labels
         else:

@@ -115,21 +115,12 @@ _POD_SUBRESOURCES = (
     *("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize"),
     "status",
 )
-EVENT_FIELDS = dict.fromkeys(
-    (
-        "involvedObject.kind",
-        "involvedObject.namespace",
-        "involvedObject.name",
-        "involvedObject.uid",
-        "involvedObject.apiVersion",
-        "involvedObject.resourceVersion",
-        "involvedObject.fieldPath",
-        "reason",
-        "reportingComponent",
-        "source",
-        "type",
-    ),
-    "",
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+CORE_EVENT_FIELDS = dict.fromkeys(
+    (*(f"involvedObject.{part}" for part in _REFERENCE), "reason", "reportingComponent", "source", "type"), ""
+)
+NEW_EVENT_FIELDS = dict.fromkeys(
+    (*(f"regarding.{part}" for part in _REFERENCE), "reason", "reportingController", "source", "type"), ""
 )
 POD_FIELDS = {
     "spec.nodeName": "",
@@ -148,7 +139,7 @@ _CORE = (
     _core("componentstatuses", "ComponentStatus", "cs", namespaced=False, verbs=("get", "list")),
     _core("configmaps", "ConfigMap", "cm"),
     _core("endpoints", "Endpoints", "ep", created_by_put=True),
-    _core("events", "Event", "ev", selectable=EVENT_FIELDS, created_by_put=True),
+    _core("events", "Event", "ev", selectable=CORE_EVENT_FIELDS, created_by_put=True),
     _core("limitranges", "LimitRange", "limits", created_by_put=True),
     _core(
         *("namespaces", "Namespace", "ns"),
@@ -203,7 +194,7 @@ _WORKLOADS = (
         selectable={"status.replicas": "0"},
     ),
     _apps("statefulsets", "StatefulSet", "sts", subs=_SCALABLE, scale=_WORKLOAD_SCALE),
-    _of("events.k8s.io", "v1", "api.events", "events", "Event", "ev", selectable=EVENT_FIELDS, created_by_put=True),
+    _of("events.k8s.io", "v1", "api.events", "events", "Event", "ev", selectable=NEW_EVENT_FIELDS, created_by_put=True),
     _review("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
     _review("authentication.k8s.io", "tokenreviews", "TokenReview"),
     _review("authorization.k8s.io", "localsubjectaccessreviews", "LocalSubjectAccessReview", namespaced=True),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.client import Client, Invalid
+from runtime.client import BadRequest, Client, Invalid
 from runtime.testing import FakeAPIServer
 from runtime.types import GVR, JSONObject
 
@@ -92,3 +92,16 @@ def test_the_old_api_changes_what_it_wants(client: Client) -> None:
     assert old_way.patch("old-way", {"message": "else", "count": 7})["count"] == 7
     with pytest.raises(Invalid, match="reportingController"):
         old_way.patch("old-way", {"reportingComponent": ""})  # it has a time: it is a new one
+
+
+def test_each_api_selects_by_its_own_names(client: Client) -> None:
+    new_way, old_way = (client.resource(gvr, "default") for gvr in (EVENTS, CORE))
+    new_way.create(NEW)
+    for fields in ("regarding.name=p", "regarding.kind=Pod,reason=Began", "reportingController=example.com/me"):
+        assert len(new_way.list(field_selector=fields)) == 1
+        assert len(new_way.list(field_selector=fields.replace("=", "!="))) == 0
+    for fields in ("involvedObject.name=p", "reportingComponent=example.com/me", "source=example.com/me"):
+        assert len(old_way.list(field_selector=fields)) == 1
+    for events, fields in ((new_way, "involvedObject.name=p"), (old_way, "regarding.name=p")):
+        with pytest.raises(BadRequest, match="field label not supported"):
+            events.list(field_selector=fields)
