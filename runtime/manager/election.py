@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,10 +45,11 @@ class Election:
         lead: Callable[[threading.Event], None],
         failed: Callable[[str, BaseException], None],
     ) -> None:
-        from runtime.leaderelection import LeaderElector, LeaseLock  # most programs start without an election
+        # Most programs start without an election.
+        from runtime.leaderelection import LeaderElector, LeaseLock, unique_identity
 
         self.config = config
-        self.identity = f"{socket.gethostname()}_{uuid.uuid4()}"  # L18
+        self.identity = unique_identity()  # L18
         self._failed = failed
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,8 +71,13 @@ class Election:
         self._thread = threading.Thread(target=self._run, args=(after,), name="leader-election", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout: float | None) -> bool:
-        """End the election and release the lease; waits at most ``timeout`` seconds."""
+    def stop(self, timeout: float | None, *, release: bool = True) -> bool:
+        """End the election; waits at most ``timeout`` seconds.
+
+        :param release: give the lease away. Only where nothing of ours goes on (L12); or else others wait it out.
+        """
+        if not release:
+            self.elector.keep_lease()
         self._stop.set()
         if self._thread is None:
             return True

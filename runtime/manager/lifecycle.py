@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from runtime.client import NotLeading
 from runtime.controller import Controller
 from runtime.logging import get_logger
 from runtime.manager.caches import Caches
@@ -87,6 +88,9 @@ class Lifecycle:
 
     def fail(self, name: str, error: BaseException) -> None:
         """Stop because of this error; only the first one counts (M4)."""
+        if isinstance(error, NotLeading):  # whoever writes may notice before the election does
+            cause, error = error, _lost()
+            error.__cause__ = cause
         with self._state_lock:
             first = self._error is None
             if first:
@@ -159,14 +163,15 @@ class Lifecycle:
 
     def lead(self, ended: threading.Event) -> None:
         """Called when we lead, until ``ended`` is set. The lease is held until this returns: until our work has
-        ended (against L12)."""
+        ended (against L12), or the elector's patience."""
         self.elected.set()
         self._led.start()
         ended.wait()
-        if not self._stopping.is_set():
+        if not self._led_ended.is_set():  # nobody asked for it: the lease is lost, perhaps while we were stopping
+            if not self._stopping.is_set():
+                self.fail("leader election", _lost())
             self._cancel.set()
-            self.fail("leader election", LeaderElectionLost("leader election lost: another may lead now"))
-        self._led_ended.wait(_CANCEL_MAX)
+        self._led_ended.wait()
 
     def _shutdown(self) -> list[Unit]:
         """Stop everything, in the order M2. Returns what would not end."""
@@ -191,10 +196,14 @@ class Lifecycle:
         for server in reversed(self._servers):
             server.stop()
         if self._election is not None:
-            self._election.stop(deadlines.until_released())
+            self._election.stop(deadlines.until_released(), release=not self._led.join(lambda: 0.0))
         self._events.shutdown(deadlines.until_end())
         # Nobody is to be blamed who was given no time.
         return overdue if self._grace > 0 else []
+
+
+def _lost() -> LeaderElectionLost:
+    return LeaderElectionLost("leader election lost: another may lead now")
 
 
 class _Deadlines:
