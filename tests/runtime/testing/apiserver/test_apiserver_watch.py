@@ -633,3 +633,17 @@ def test_a_watch_that_lags_behind_tells_all_before_it_ends_with_its_kind(
         assert api("PATCH", crd, patch, content_type=JSON_PATCH).status == 200
         _, _, body = idle.makefile("rb").read().partition(b"\r\n\r\n")
         assert [json.loads(line)["object"]["metadata"]["name"] for line in body.splitlines()] == expected
+
+
+def test_a_bookmark_is_what_the_servers_own_types_show_of_nothing(api: Http, watch: Watch) -> None:
+    """They count replicas that nobody has set, and have no defaults."""
+    options = "watch=1&allowWatchBookmarks=1&sendInitialEvents=1&resourceVersionMatch=NotOlderThan"
+    template = {"metadata": {}, "spec": {"containers": None}}
+    for path, spec in (
+        ("/apis/apps/v1/deployments", {"replicas": 0, "strategy": {}, "selector": None, "template": template}),
+        ("/apis/apps/v1/replicasets", {"replicas": 0, "selector": None, "template": template}),
+        ("/api/v1/replicationcontrollers", {}),
+        ("/apis/apps/v1/daemonsets", {"selector": None, "template": template, "updateStrategy": {}}),
+    ):
+        (bookmark,) = watch(f"{path}?{options}").wait(1)
+        assert (bookmark["type"], bookmark["object"]["spec"]) == ("BOOKMARK", spec)
