@@ -73,13 +73,13 @@ class Applier:
     """
 
     def __init__(
-        self, client: Client, lister_of: ListerOf, field_manager: str, lossy: LossyMemory | None = None
+        self, client: Client, lister_of: ListerOf, field_manager: str, lossy: SettledMemory | None = None
     ) -> None:
         self._client = client
         self._lister_of = lister_of
         self.field_manager = field_manager
         self._annotation = applied_hash_annotation(field_manager)
-        self._lossy = lossy if lossy is not None else LossyMemory()
+        self._lossy = lossy if lossy is not None else SettledMemory()
 
     def apply(
         self,
@@ -217,7 +217,7 @@ class Applier:
         self._lossy.warn_once(f"{gvr} {missing}", f"the server does not keep {missing} of {gvr}")
 
 
-class LossyMemory:
+class SettledMemory:
     """Objects of which the server keeps less than we apply, and the warnings given about it. Thread-safe.
 
     In memory only: after a restart such an object is applied once more, which changes nothing.

@@ -80,6 +80,8 @@ class ControllerBuilder:
         rate_limiter: RateLimiter | None = None,
         needs_leader_election: bool | None = None,
         field_manager: str | None = None,
+        own_writes_timeout: float | None = None,
+        recover_panic: bool | None = None,
     ) -> Self:
         """Set options; see :class:`Options`. What is left out keeps its value.
 
@@ -95,6 +97,8 @@ class ControllerBuilder:
                     now.needs_leader_election if needs_leader_election is None else needs_leader_election
                 ),
                 field_manager=field_manager or now.field_manager,
+                own_writes_timeout=now.own_writes_timeout if own_writes_timeout is None else own_writes_timeout,
+                recover_panic=now.recover_panic if recover_panic is None else recover_panic,
             )
         except ValueError as error:
             raise ValueError(f"controller {self._name}: {error}") from None

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from runtime.client import ClientError
@@ -43,6 +44,10 @@ class Options:
     :ivar rate_limiter: back-off of failed keys, for this controller alone; ``None``: the default one.
     :ivar needs_leader_election: run only while leading, where the manager elects.
     :ivar field_manager: name for server-side apply; ``""``: the controller's name.
+    :ivar own_writes_timeout: seconds that a key is parked at most until the caches show what its last reconcile wrote;
+        0: its reconciles may see caches that are older than their own writes.
+    :ivar recover_panic: go on after a fault of the reconcile (``KeyError``, ``TypeError`` ...) with the next key, and
+        try this one again; False: the manager ends with that error (C8).
     """
 
     workers: int = 1
@@ -50,6 +55,8 @@ class Options:
     rate_limiter: RateLimiter | None = None
     needs_leader_election: bool = True
     field_manager: str = ""
+    own_writes_timeout: float = 10.0
+    recover_panic: bool = True
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -58,6 +65,8 @@ class Options:
             raise ValueError(
                 f"reconcile_timeout must be above 0 seconds, not {self.reconcile_timeout}; None means no limit"
             )
+        if not 0 <= self.own_writes_timeout < inf:
+            raise ValueError(f"own_writes_timeout must be seconds, 0 for none, not {self.own_writes_timeout}")
 
 
 class Controller:
@@ -77,7 +86,8 @@ class Controller:
         self._env = env
         self._log = get_logger("runtime.controller", controller=name)
         self._stop = threading.Event()  # no new reconciles; what runs may finish
-        self._execution = Execution(self.name, self.queue, reconcile, options, env, self.stats, self._stop)
+        primary = next((source.gvr for source in self.sources if source.role == "for"), None)
+        self._execution = Execution(self.name, self.queue, reconcile, options, env, self.stats, self._stop, primary)
         self._registrations: list[Registration] = []  # of the main thread only
         self._state_lock = threading.Lock()  # guards the three below
         self._threads: list[threading.Thread] = []
@@ -104,6 +114,7 @@ class Controller:
         """
         self._stop.set()
         self.queue.shut_down()
+        self._execution.close()
 
     def join(self, timeout: float | None) -> bool:
         """Wait, after :meth:`stop`, until running reconciles have returned.
@@ -214,13 +225,16 @@ class Controller:
                 request = self.queue.get()
             except ShutDown:
                 return
-            try:
-                # What was queued before the stop is reconciled by whoever comes after us.
-                if not self._stop.is_set():
-                    self._execution.run(request)
-            except Exception as error:  # not the user's reconcile: a limiter of theirs, or a fault of ours
-                self.stats.panics.add()
-                self._log.error("worker failed, trying the key again", request=str(request), exc_info=error)
-                self.queue.add_after(request, _AFTER_FAULT)
-            finally:
+            # What was queued before the stop is reconciled by whoever comes after us.
+            if self._stop.is_set() or self._turn(request):
                 self.queue.done(request)
+
+    def _turn(self, request: Request) -> bool:
+        """False: it is not its turn yet, and it was given back to the queue."""
+        try:
+            return self._execution.run(request)
+        except Exception as error:  # not the user's reconcile: a limiter of theirs, or a fault of ours
+            self.stats.panics.add()
+            self._log.error("worker failed, trying the key again", request=str(request), exc_info=error)
+            self.queue.add_after(request, _AFTER_FAULT)
+            return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,7 +57,9 @@ class SharedCaches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """:param cancel: set when running reconciles must end now: their calls fail from then on."""
+    """:param cancel: set when running reconciles must end now: their calls fail from then on.
+    :param fail: ends the program with an error, told the name of whoever met it.
+    """
 
     client: Client
     caches: SharedCaches
@@ -65,3 +67,4 @@ class Environment:
     recorder: EventRecorder
     clock: Clock
     cancel: threading.Event
+    fail: Callable[[str, BaseException], None]

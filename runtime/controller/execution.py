@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from typing import TYPE_CHECKING, Final
 
-from runtime.client import Cancelled, ClientError, Conflict, NotLeading
-from runtime.controller.applier import Applier, LossyMemory
-from runtime.controller.context import ReconcileContext, Reconciler
+from runtime.client import Cancelled, ClientError, Conflict
+from runtime.controller.applier import SettledMemory
+from runtime.controller.context import ReconcileContext, Reconciler, Surroundings
 from runtime.controller.environment import Environment
 from runtime.controller.own_writes import OwnWrites
 from runtime.logging import Logger, get_logger
 from runtime.metrics import ReconcileStats
-from runtime.types import Request, Result, TerminalError
+from runtime.types import GVR, Request, Result, TerminalError
 from runtime.workqueue import PriorityQueue
 
 if TYPE_CHECKING:
@@ -39,7 +38,10 @@ _FAULTS: Final = (
 
 
 class Execution:
-    """Runs the user's reconcile for one key at a time per worker. Nothing it raises leaves this class."""
+    """Runs the user's reconcile, for one key at a time per worker. Nothing it raises leaves this class.
+
+    :param primary: the resource whose objects the keys are, if it is one.
+    """
 
     def __init__(
         self,
@@ -50,28 +52,48 @@ class Execution:
         env: Environment,
         stats: ReconcileStats,
         stop: threading.Event,
+        primary: GVR | None = None,
     ) -> None:
+        self._name = name
         self._queue = queue
         self._reconcile = reconcile
         self._timeout = options.reconcile_timeout
+        self._recover = options.recover_panic
         self._env = env
         self._stats = stats
-        self._stop = stop
-        self._log = get_logger("runtime.controller", controller=name)
-        self._field_manager = options.field_manager or name
-        self._lossy = LossyMemory()
-        self._own_writes = OwnWrites(env.caches, stats)
+        client = env.client.bound(stop=env.cancel)
+        self._own_writes = OwnWrites(
+            env.caches, queue, client.bound(stop=stop), stats, primary, options.own_writes_timeout
+        )
+        self._surroundings = Surroundings(
+            client=client,
+            caches=env.caches,
+            recorder=env.recorder,
+            log=get_logger("runtime.controller", controller=name),
+            stop=stop,
+            clock=env.clock,
+            field_manager=options.field_manager or name,
+            settled=SettledMemory(),
+            wrote=self._own_writes.note,
+        )
         self._running: dict[int, Request] = {}  # by thread; single operations on it are atomic
 
     def running(self) -> list[Request]:
         return list(self._running.values())
 
-    def run(self, request: Request) -> None:
-        """Reconcile ``request`` and put it back into the queue as its outcome asks (C5)."""
-        self._own_writes.wait(request, self._stop)
-        if self._stop.is_set():
-            return  # it was stopped while it waited: whoever comes after us reconciles it
-        context = self._context(request)
+    def close(self) -> None:
+        """No reconcile begins any more."""
+        self._own_writes.close()
+
+    def run(self, request: Request) -> bool:
+        """Reconcile ``request`` and put it back into the queue as its outcome asks (C5).
+
+        :returns: False: it must wait until the caches show what it wrote, and has been given back to the queue, which
+            must not be told that it is done.
+        """
+        if not self._own_writes.admit(request):
+            return False
+        context = ReconcileContext(request, self._surroundings, self._timeout)
         started = self._env.clock.monotonic()
         self._stats.active.add()
         self._running[threading.get_ident()] = request
@@ -83,35 +105,16 @@ class Execution:
         else:
             self._ended(context, started)
             self._succeeded(request, result or _DONE)
+        return True
 
     def _ended(self, context: ReconcileContext, started: float) -> None:
         del self._running[threading.get_ident()]
         ended = self._env.clock.monotonic()
         self._stats.active.add(-1)
         self._stats.time.observe(ended - started)
-        if context.deadline is not None and context.remaining() == 0:
+        # Of its own deadline, not of the shutdown that came first (C9).
+        if context.deadline is not None and ended >= context.deadline and not self._env.cancel.is_set():
             self._stats.timeouts.add()
-
-    def _context(self, request: Request) -> ReconcileContext:
-        env = self._env
-        deadline = client_deadline = None
-        if self._timeout is not None:
-            deadline = env.clock.monotonic() + self._timeout
-            client_deadline = env.client.clock.monotonic() + self._timeout  # it may keep another time
-        client = env.client.bound(stop=env.cancel, deadline=client_deadline)
-        client = client.observed(lambda write: self._own_writes.note(request, write))
-        reconcile_id = str(uuid.uuid4())
-        return ReconcileContext(
-            client=client,
-            caches=env.caches,
-            recorder=env.recorder,
-            log=self._log.bind(namespace=request.namespace, name=request.name, reconcileID=reconcile_id),
-            stop=self._stop,
-            deadline=deadline,
-            clock=env.clock,
-            reconcile_id=reconcile_id,
-            applier=Applier(client, env.caches.lister, self._field_manager, self._lossy),
-        )
 
     def _succeeded(self, request: Request, result: Result) -> None:
         self._queue.forget(request)
@@ -125,8 +128,8 @@ class Execution:
 
     def _failed(self, request: Request, error: BaseException, context: ReconcileContext) -> None:
         log = context.log
-        if isinstance(error, NotLeading) or (isinstance(error, Cancelled) and self._env.cancel.is_set()):
-            log.info("reconcile was cancelled by the shutdown", error=str(error))
+        if isinstance(error, Cancelled) and self._env.cancel.is_set():
+            log.info("reconcile was cancelled by the shutdown")
             return
         self._stats.errors.add()
         self._stats.outcomes["error"].add()
@@ -137,6 +140,8 @@ class Execution:
             return
         if isinstance(error, _FAULTS) or not isinstance(error, Exception):
             self._stats.panics.add()
+            if not self._recover:
+                self._env.fail(f"controller {self._name}, reconciling {request}", error)
         self._queue.add_rate_limited(request)
         self._log_failure(log, request, error)
 

@@ -1,84 +1,314 @@
 """Read your own writes: a reconcile never sees a cache that is older than what it wrote itself the last time.
 
 Without it a reconcile that runs again at once lists its children, does not find the one it has just created, and
-creates another. Neither client-go nor controller-runtime has this (decision 5).
+creates another. Neither client-go nor controller-runtime has this (decision 5); kube-controller-manager has for some of
+its controllers (``ConsistencyStore``). Nobody is blocked meanwhile: the key is parked in the queue, and the cache that
+reaches what was written has it ready again.
+
+What is waited for, of resources that are cached:
+
+- a write that was answered: its version. Of several to a resource the highest counts; what lies outside the selection
+  of the cache is passed with the next bookmark.
+- a deletion that took effect at once, which has no version: that this object, told by its uid, is gone. (One that the
+  cache has not seen at all, and that was not made by this key, counts as gone.)
+- a write whose answer was lost, an eviction, the deletion of a collection: nothing tells a version. If the key runs
+  again within a minute, the server is asked for that object, or for all where the name is unknown: the version that is
+  there, or the absence, is what is waited for. That holds the write if it has taken effect by then.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
-from runtime.client import Write
+from runtime.client import Client, ClientError, Unstructured, Write
 from runtime.controller.environment import SharedCaches
+from runtime.informer import Indexer, SharedIndexInformer
+from runtime.informer.versions import Notice, is_comparable, is_older
 from runtime.logging import get_logger
 from runtime.metrics import ReconcileStats
 from runtime.types import GVR, Request
+from runtime.workqueue import PriorityQueue
 
 __all__ = ["OwnWrites"]
 
-_PATIENCE: Final = 2.0  # seconds; a cache that is further behind has lost its watch, and waiting does not help
-_FIRST_LOOK: Final = 0.0005  # seconds; a watch event usually comes within a millisecond or two
-_LOOK: Final = 0.01
+_UNKNOWN_FOR: Final = 60.0  # seconds after which a write of unknown version is taken for seen: servers give up before
+_ASK_FOR: Final = 2.0  # seconds
+_ASK_AGAIN: Final = 0.5  # seconds before a server that could not tell a version is asked again
+_FEW: Final = 64  # keys of which it is not worth to find out what has been seen meanwhile
+_NOT_STORED: Final = frozenset({"token"})  # subresources whose creation changes no object
 
 _log = get_logger("runtime.controller")
 
+_Place: TypeAlias = tuple[GVR, str]  # resource, namespace
+
+
+class _Version(NamedTuple):
+    """Not reached yet."""
+
+    place: _Place
+    version: str
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
+
+
+class _Deleted(NamedTuple):
+    """Not gone yet."""
+
+    place: _Place
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"the end of {self.name} ({self.uid})"
+
+
+class _Unknown(NamedTuple):
+    """Nobody has told its version; of any object, if it has no name."""
+
+    place: _Place
+    name: str
+    written_at: float
+
+    def __str__(self) -> str:
+        return f"what has become of {self.name or 'all'}, which the server does not tell"
+
+
+_Unseen: TypeAlias = _Version | _Deleted | _Unknown
+
+
+@dataclass(slots=True)
+class _Written:
+    """What was written for one key and not been seen, as far as anybody has looked."""
+
+    versions: dict[_Place, str] = field(default_factory=dict)
+    deleted: dict[tuple[_Place, str], str] = field(default_factory=dict)  # place, name -> uid
+    unknown: dict[tuple[_Place, str], float] = field(default_factory=dict)  # place, name -> when it was written
+    parked_at: float | None = None  # when the key had to wait first
+    notice: tuple[Indexer, Notice] | None = None
+
 
 class OwnWrites:
-    """What was written for each key and has not been seen in the caches yet. Thread-safe."""
+    """What was written for each key and has not been seen in the caches yet. Thread-safe.
 
-    def __init__(self, caches: SharedCaches, stats: ReconcileStats) -> None:
+    All time is real time: the network is, even where a test owns the clock.
+
+    :param client: asks for versions that no answer told.
+    :param primary: the resource whose objects the keys are, if it is one: whose object is written by another key waits
+        for that, too.
+    :param patience: seconds a key waits at most; 0: never, and nothing is remembered.
+    """
+
+    def __init__(
+        self,
+        caches: SharedCaches,
+        queue: PriorityQueue[Request],
+        client: Client,
+        stats: ReconcileStats,
+        primary: GVR | None,
+        patience: float,
+    ) -> None:
         self._caches = caches
+        self._queue = queue
+        self._client = client
         self._stats = stats
-        self._lock = threading.Lock()  # guards _pending
-        self._pending: dict[Request, dict[tuple[GVR, str], str]] = {}
+        self._primary = primary
+        self._patience = patience
+        self._lock = threading.Lock()  # guards all below; stores are asked while it is held, and never take it
+        self._written: dict[Request, _Written] = {}
+        self._sweep_at = _FEW
+        self._closed = patience <= 0
 
     def note(self, request: Request, write: Write) -> None:
-        """Remember a write made while reconciling ``request``. Of several to a resource the last counts."""
-        obj = write.object
-        # A delete that took effect at once answers no version: its watch event cannot be told.
-        if obj is None or not obj.resource_version:
+        """Remember a write made while reconciling ``request``."""
+        if self._closed or write.subresource in _NOT_STORED:
+            return
+        if self._cache((write.gvr, write.namespace)) is None:
             return
         with self._lock:
-            self._pending.setdefault(request, {})[write.gvr, obj.namespace] = obj.resource_version
-
-    def wait(self, request: Request, stop: threading.Event) -> None:
-        """Block until the caches have seen what was written for ``request``, for two seconds at most.
-
-        The time is real time: the network is, even where a test owns the clock.
-        """
-        with self._lock:
-            pending = self._pending.pop(request, None)
-        if pending is None:
-            return
-        unseen = self._unseen(pending)
-        if not unseen:
-            return
-        self._stats.own_write_waits.add()
-        deadline, pause = time.monotonic() + _PATIENCE, _FIRST_LOOK
-        while unseen and not stop.is_set():
-            if time.monotonic() >= deadline:
-                self._stats.own_write_timeouts.add()
-                _log.warning(
-                    "the cache does not show our own writes, going on without",
-                    controller=self._stats.controller,
-                    request=str(request),
-                    missing={str(gvr): version for (gvr, _), version in unseen.items()},
-                )
+            if self._closed:
                 return
-            stop.wait(pause)
-            pause = min(pause * 2, _LOOK)
-            unseen = self._unseen(unseen)
+            self._note(request, write)
+            if write.gvr == self._primary and write.name and (write.namespace, write.name) != request:
+                self._note(Request(write.namespace, write.name), write)
+            if len(self._written) > self._sweep_at:
+                self._sweep()
 
-    def _unseen(self, pending: dict[tuple[GVR, str], str]) -> dict[tuple[GVR, str], str]:
-        return {key: version for key, version in pending.items() if not self._has_seen(*key, version)}
+    def admit(self, request: Request) -> bool:
+        """Whether ``request``, which a worker has got, may be reconciled.
 
-    def _has_seen(self, gvr: GVR, namespace: str, version: str) -> bool:
-        informer = self._caches.cached(gvr, namespace)
-        if informer is None or not informer.has_synced():
-            return True  # nobody reads it from a cache
+        :returns: False: it is parked in the queue, which must not be told that it is done.
+        """
+        if request not in self._written:
+            return True
+        while True:
+            with self._lock:
+                written = self._written.get(request)
+                unseen = None if written is None else self._first_unseen(written)
+                if written is None or unseen is None or self._gives_up(request, written, unseen):
+                    self._forget(request)
+                    return True
+                left = self._left(written)
+            if isinstance(unseen, _Unknown):
+                if not self._find_out(written, unseen, left):
+                    self._queue.park(request, min(left, _ASK_AGAIN))
+                    return False
+            elif self._park(request, written, unseen, left):
+                return False
+
+    def close(self) -> None:
+        """Remember nothing, from now on either."""
+        with self._lock:
+            self._closed = True
+            for request in list(self._written):
+                self._forget(request)
+
+    def __len__(self) -> int:
+        """Keys of which something is remembered: those with writes that were not seen, and a few more."""
+        return len(self._written)
+
+    def _park(self, request: Request, written: _Written, unseen: _Version | _Deleted, left: float) -> bool:
+        """False: it was seen just now."""
+        informer = self._cache(unseen.place)
+        if informer is None:
+            return False
+        wake = partial(self._queue.unpark, request)
+        notice = _notice(informer.indexer, unseen, wake)
+        if notice is None:
+            return False
+        with self._lock:
+            _forget_notice(written)
+            written.notice = informer.indexer, notice
+        self._queue.park(request, left)
+        if notice.reached:  # perhaps before it was parked
+            wake()
+        return True
+
+    def _cache(self, place: _Place) -> SharedIndexInformer | None:
+        """Whose progress tells what has been seen; None: nobody reads it from a cache."""
+        informer = self._caches.cached(*place)
+        return informer if informer is not None and informer.has_synced() and not informer.is_stopped else None
+
+    def _find_out(self, written: _Written, unknown: _Unknown, left: float) -> bool:
+        """Look at the server for what there is to wait for. False: it does not tell."""
+        place, name = unknown.place, unknown.name
+        resource = self._client.resource(place[0], place[1] or None)
+        which = f"metadata.name={name}" if name else None  # no get: who has a cache may list
+        with self._lock:
+            cached = self._cached(place, name)
         try:
-            return informer.wait_until(version, 0.0)
-        except ValueError:
-            return True  # a server whose versions are no numbers: there is nothing to compare
+            pages = resource.pages(field_selector=which, timeout=min(left, _ASK_FOR))
+            listed = {obj.uid: obj.resource_version for page in pages for obj in page}
+        except ClientError as error:
+            _log.warning("cannot find out what our own writes came to", resource=str(place[0]), error=str(error))
+            return False
+        with self._lock:
+            if written.unknown.get((place, name)) == unknown.written_at:
+                del written.unknown[place, name]
+            for version in filter(is_comparable, listed.values()):
+                _raise(written.versions, place, version)
+            # The list is newer than the cache was: what it lacks is gone.
+            written.deleted.update({(place, obj.name): obj.uid for obj in cached if obj.uid not in listed})
+        return True
+
+    # All below is called with the lock held.
+
+    def _note(self, request: Request, write: Write) -> None:
+        written = self._written.setdefault(request, _Written())
+        place = write.gvr, write.namespace
+        if is_comparable(write.resource_version):
+            _raise(written.versions, place, write.resource_version)
+        elif write.verb == "delete" and write.failure is None and (uid := write.uid):
+            written.deleted[place, write.name] = uid
+        elif write.failure is not None or write.object is None:
+            written.unknown[place, write.name] = time.monotonic()
+        # else: a server whose versions are no numbers, and there is nothing to compare
+        if not (written.versions or written.deleted or written.unknown):
+            del self._written[request]
+
+    def _first_unseen(self, written: _Written) -> _Unseen | None:
+        """Forgets what has been seen. Versions first: what is created and deleted must come before it can be gone."""
+        for place, version in list(written.versions.items()):
+            cache = self._cache(place)
+            if cache is not None and not cache.indexer.has_reached(version):
+                return _Version(place, version)
+            del written.versions[place]
+        for (place, name), uid in list(written.deleted.items()):
+            if any(obj.uid == uid for obj in self._cached(place, name)):
+                return _Deleted(place, name, uid)
+            del written.deleted[place, name]
+        for (place, name), at in list(written.unknown.items()):
+            if self._cache(place) is not None and time.monotonic() - at < _UNKNOWN_FOR:
+                return _Unknown(place, name, at)
+            del written.unknown[place, name]
+        return None
+
+    def _cached(self, place: _Place, name: str) -> list[Unstructured]:
+        """What the cache has of that name; everything, if it is empty."""
+        cache = self._cache(place)
+        if cache is None:
+            return []
+        if not name:
+            return cache.indexer.in_namespace(place[1]) if place[1] else cache.indexer.list()
+        obj = cache.indexer.find(place[1], name)
+        return [] if obj is None else [obj]
+
+    def _left(self, written: _Written) -> float:
+        """Seconds until we go on without."""
+        now = time.monotonic()
+        if written.parked_at is None:
+            written.parked_at = now
+            self._stats.own_write_waits.add()
+        return written.parked_at + self._patience - now
+
+    def _gives_up(self, request: Request, written: _Written, unseen: _Unseen) -> bool:
+        if self._left(written) > 0:
+            return False
+        self._stats.own_write_timeouts.add()
+        _log.warning(
+            "the cache does not show our own writes, going on without",
+            controller=self._stats.controller,
+            request=str(request),
+            resource=str(unseen.place[0]),
+            missing=str(unseen),
+            waited=self._patience,
+        )
+        return True
+
+    def _forget(self, request: Request) -> None:
+        written = self._written.pop(request, None)
+        if written is None:
+            return
+        if written.parked_at is not None:
+            self._stats.own_write_seconds.observe(time.monotonic() - written.parked_at)
+        _forget_notice(written)
+
+    def _sweep(self) -> None:
+        """Forget the keys all of whose writes have been seen: most of them do not run again, some are gone."""
+        for request, written in list(self._written.items()):
+            if written.parked_at is None and self._first_unseen(written) is None:
+                self._forget(request)
+        self._sweep_at = max(_FEW, 2 * len(self._written))
+
+
+def _forget_notice(written: _Written) -> None:
+    if written.notice is not None:
+        store, notice = written.notice
+        store.forget(notice)
+
+
+def _notice(store: Indexer, unseen: _Version | _Deleted, wake: Callable[[], None]) -> Notice | None:
+    if isinstance(unseen, _Deleted):
+        return store.when_gone(unseen.place[1], unseen.name, unseen.uid, wake)
+    return store.when_reached(unseen.version, wake)
+
+
+def _raise(versions: dict[_Place, str], place: _Place, version: str) -> None:
+    """The higher one counts: those who write may be several threads."""
+    if not is_older(version, versions.get(place, "")):
+        versions[place] = version

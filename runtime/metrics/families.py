@@ -47,6 +47,8 @@ class QueueNumbers(Protocol):
     @property
     def retries(self) -> int: ...
     @property
+    def parked(self) -> int: ...
+    @property
     def unfinished_seconds(self) -> float: ...
     @property
     def longest_running_seconds(self) -> float: ...
@@ -87,6 +89,13 @@ def reconcile_metrics(all_stats: Iterable[ReconcileStats]) -> Iterator[Metric]:
     yield _per_controller(
         "runtime_controller_own_write_timeouts", "Reconciles that did not see them.", stats, "own_write_timeouts"
     )
+    waits = HistogramMetricFamily(
+        "runtime_controller_own_write_wait_seconds", "How long they waited, in vain or not.", labels=["controller"]
+    )
+    for one in stats:
+        bounds, counts, total = one.own_write_seconds.snapshot()
+        waits.add_metric([one.controller], _cumulative(bounds, counts), total)
+    yield waits
     active = GaugeMetricFamily("controller_runtime_active_workers", "Workers reconciling.", labels=["controller"])
     limit = GaugeMetricFamily("controller_runtime_max_concurrent_reconciles", "Workers.", labels=["controller"])
     for one in stats:
@@ -117,8 +126,14 @@ def queue_metrics(all_stats: Iterable[QueueNumbers], bounds: Sequence[float]) ->
     longest = GaugeMetricFamily(
         "workqueue_longest_running_processor_seconds", "Age of the oldest being processed.", labels=_QUEUE_LABELS
     )
+    parked = GaugeMetricFamily(
+        "runtime_workqueue_parked_items",
+        "Items that cannot be processed yet, as keys whose own writes the cache does not show.",
+        labels=_QUEUE_LABELS,
+    )
     for one in stats:
         names = [one.name, one.name]
+        parked.add_metric(names, one.parked)
         for priority, items in _depths(one).items():
             depth.add_metric([*names, priority], items)
         adds.add_metric(names, one.adds)
@@ -127,7 +142,7 @@ def queue_metrics(all_stats: Iterable[QueueNumbers], bounds: Sequence[float]) ->
             family.add_metric(names, _cumulative(bounds, durations.counts), durations.total_seconds)
         unfinished.add_metric(names, one.unfinished_seconds)
         longest.add_metric(names, one.longest_running_seconds)
-    yield from (depth, adds, retries, waits, works, unfinished, longest)
+    yield from (depth, adds, retries, waits, works, unfinished, longest, parked)
 
 
 def request_metrics(stats: RequestStats) -> Iterator[Metric]:

@@ -16,13 +16,16 @@ RECONCILE_TIME_BUCKETS: Final = (
     *(40.0, 50.0, 60.0),
 )
 
+OWN_WRITE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
 
 class ReconcileStats:
     """The numbers of one controller. Every outcome exists from the start, at 0.
 
     ``errors`` counts terminal errors too; ``panics`` counts those errors that are faults of the program
     (``KeyError``, ``TypeError`` ...) rather than answers of the world. ``own_write_waits`` counts reconciles that
-    had to wait until the caches showed what the one before had written, ``own_write_timeouts`` those that gave up.
+    had to wait until the caches showed what the one before had written, ``own_write_timeouts`` those that gave up,
+    ``own_write_seconds`` how long they all waited.
     """
 
     def __init__(self, controller: str, workers: int) -> None:
@@ -41,4 +44,5 @@ class ReconcileStats:
         self.active = Counter()
         self.own_write_waits = Counter()
         self.own_write_timeouts = Counter()
+        self.own_write_seconds = Histogram(OWN_WRITE_BUCKETS)
         self.time = Histogram(RECONCILE_TIME_BUCKETS)

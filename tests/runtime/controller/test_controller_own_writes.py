@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from runtime.client import NotFound
 from runtime.controller import Controller, ReconcileContext
-from runtime.controller import own_writes as module
 from runtime.informer import ResourceEventHandler
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer
@@ -22,7 +22,7 @@ class Lagging:
     """A controller that gives each ConfigMap one Secret with a name of the server's choice, and a cache of Secrets
     which the test can hold back."""
 
-    def __init__(self, server: FakeAPIServer) -> None:
+    def __init__(self, server: FakeAPIServer, **options: Any) -> None:
         self.client = server.client()
         self.maps = self.client.resource(CONFIGMAPS, "default")
         self.secrets = self.client.resource(SECRETS, "default")
@@ -30,7 +30,11 @@ class Lagging:
         self.held, self.release = threading.Event(), threading.Event()
         self.manager = Manager(self.client, **OFF)
         self.controller: Controller = (
-            self.manager.controller("one-each").for_(CONFIGMAPS).owns(SECRETS).complete(self.reconcile)
+            self.manager.controller("one-each")
+            .for_(CONFIGMAPS)
+            .owns(SECRETS)
+            .with_options(**options)
+            .complete(self.reconcile)
         )
         # Runs in the thread that fills the cache: as long as it waits, the cache stays as it is.
         self.manager.informer(SECRETS).add_event_handler(ResourceEventHandler(on_add=self.hold), inline=True)
@@ -64,12 +68,20 @@ class Lagging:
         assert self.held.wait(10)
 
 
+@contextmanager
+def lag(server: FakeAPIServer, **options: Any) -> Iterator[Lagging]:
+    lagging = Lagging(server, **options)
+    with running(lagging.manager):
+        try:
+            yield lagging
+        finally:
+            lagging.release.set()
+
+
 @pytest.fixture
 def lagging(server: FakeAPIServer) -> Iterator[Lagging]:
-    lagging = Lagging(server)
-    with running(lagging.manager):
+    with lag(server) as lagging:
         yield lagging
-        lagging.release.set()
 
 
 def test_a_child_the_cache_does_not_show_yet_is_not_created_twice(lagging: Lagging) -> None:
@@ -87,28 +99,41 @@ def test_a_child_the_cache_does_not_show_yet_is_not_created_twice(lagging: Laggi
 
 
 def test_a_cache_that_never_catches_up_is_not_waited_for_for_ever(
-    lagging: Lagging, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: FakeAPIServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    with lag(server, own_writes_timeout=0.1) as lagging:
+        lagging.stop_the_cache()
+        lagging.maps.create(configmap("a"))
+        eventually(lambda: lagging.made() == 1)
+        lagging.maps.patch("a", {"data": {"touched": "yes"}})
+        eventually(lambda: lagging.runs == 2)
+        assert lagging.controller.stats.own_write_timeouts.value == 1
+        assert "does not show our own writes" in caplog.text
+
+
+def test_who_does_not_want_to_wait_does_not(server: FakeAPIServer) -> None:
+    """The bug itself: the second run lists no Secret and makes another."""
+    with lag(server, own_writes_timeout=0.0) as lagging:
+        lagging.stop_the_cache()
+        lagging.maps.create(configmap("a"))
+        eventually(lambda: lagging.made() == 1)
+        lagging.maps.patch("a", {"data": {"touched": "yes"}})
+        eventually(lambda: lagging.made() == 2)
+        assert lagging.controller.stats.own_write_waits.value == 0
+
+
+def test_a_stop_ends_the_wait(lagging: Lagging) -> None:
     lagging.stop_the_cache()
     lagging.maps.create(configmap("a"))
     eventually(lambda: lagging.made() == 1)
     lagging.maps.patch("a", {"data": {"touched": "yes"}})
-    eventually(lambda: lagging.runs == 2)
-    assert lagging.controller.stats.own_write_timeouts.value == 1
-    assert "does not show our own writes" in caplog.text
-
-
-def test_a_stop_ends_the_wait(lagging: Lagging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 60.0)
-    lagging.stop_the_cache()
-    lagging.maps.create(configmap("a"))
-    eventually(lambda: lagging.made() == 1)
-    lagging.maps.patch("a", {"data": {"touched": "yes"}})
-    eventually(lambda: lagging.controller.stats.own_write_waits.value == 1)
+    eventually(lambda: lagging.controller.queue.stats().parked == 1)
     lagging.controller.stop()
-    assert lagging.controller.join(5)
+    assert lagging.controller.join(30)
     assert lagging.runs == 1
+    own_writes = lagging.controller._execution._own_writes
+    assert len(own_writes) == 0
+    assert all(not informer.indexer._waiters.heap for informer in lagging.manager.informers(SECRETS))
 
 
 def test_who_wrote_nothing_waits_for_nothing(server: FakeAPIServer) -> None:
