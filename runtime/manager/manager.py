@@ -183,7 +183,8 @@ class Manager:
         It must return soon after ``stop`` is set. If it raises before that, the manager stops and
         :meth:`run` raises it. Added while the manager runs, it starts at once (M4).
 
-        :param needs_leader_election: where the manager elects, run it only while leading.
+        :param needs_leader_election: where the manager elects, run it only while leading; it should write through
+            :attr:`leader_client`.
         :raises RuntimeError: the manager is stopping.
         """
         lifecycle = self._lifecycle
@@ -224,6 +225,17 @@ class Manager:
         """Set once this manager may act: at its start, or with election on when it leads (M5)."""
         return self._lifecycle.elected
 
+    @property
+    def leader_client(self) -> Client:
+        """:attr:`client` for what only the leader may do: its writes raise :class:`NotLeading` before this manager
+        leads, and once another might, whatever hinders us from noticing. See :meth:`Client.fenced`.
+
+        Controllers that need the election have it as ``ctx.client``; take it for runnables that do. Without election it
+        is :attr:`client`.
+        """
+        election = self._lifecycle.election
+        return self.client if election is None else self.client.fenced(election.elector.fence)
+
     def wait_for_cache_sync(self, timeout: float | None = None) -> bool:
         """Wait until every declared cache is complete; False when ``timeout`` seconds pass or the manager stops."""
         return self._lifecycle.wait_for_cache_sync(timeout)
@@ -255,7 +267,7 @@ class Manager:
 
     def _register(self, name: str, sources: list[Source], reconcile: Reconciler, options: Options) -> Controller:
         environment = Environment(
-            client=self.client,
+            client=self.leader_client if options.needs_leader_election else self.client,
             caches=self._caches,
             kinds=self._kinds,
             recorder=self._events.new_recorder(name),
