@@ -8,6 +8,9 @@ orjson or as text for people, and what other libraries say through :mod:`logging
 structlog costs 0.15 s to import, so it is imported with the first line that is really written; a line
 below the level costs one comparison.
 
+What a thread is at work on can be added to every line that it writes meanwhile, whoever writes it (:class:`Context`): a
+controller's worker adds the reconcile, so that a line of the client says for which object it was.
+
 A line that cannot be written is lost, and nothing else: no method of a logger raises, whatever a field's repr, a
 handler of the application or the stream does, for the thread that told something must go on with its work.
 """
@@ -19,9 +22,11 @@ import logging as _stdlib
 import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Literal, TextIO, TypeAlias
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Final, Literal, TextIO, TypeAlias
 
-__all__ = ["LEVELS", "Logger", "configure", "get_logger", "reset"]
+__all__ = ["LEVELS", "Context", "Logger", "configure", "get_logger", "reset"]
 
 Format: TypeAlias = Literal["json", "console"]
 Fields: TypeAlias = Mapping[str, object]
@@ -29,6 +34,38 @@ _EventDict: TypeAlias = MutableMapping[str, Any]  # structlog's own word for one
 _Render: TypeAlias = Callable[[_EventDict], str]
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+_OTHERS_LEVEL: Final = 30  # from which on other libraries' lines are written, unless they are asked for
+
+_context: ContextVar[Callable[[], Fields] | None] = ContextVar("log_context", default=None)
+
+
+class Context:
+    """While entered, all lines that this thread writes get these fields, too; those of the line itself win.
+
+    The lines of other libraries get them once :func:`configure` was called. A context within another one replaces it.
+
+    :param fields: called for each line that is really written.
+    """
+
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, fields: Callable[[], Fields]) -> None:
+        self._fields = fields
+        self._token: Token[Callable[[], Fields] | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _context.set(self._fields)
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        if self._token is not None:
+            _context.reset(self._token)
+
+
+def _of_context() -> Fields:
+    fields = _context.get()
+    return {} if fields is None else fields()
 
 
 class Logger:
@@ -85,7 +122,7 @@ class Logger:
             return
         exc_info = _exception(fields.pop("exc_info", None))
         with contextlib.suppress(Exception):  # there is nobody left whom it could be told
-            sink.write(self.name, level, event, self._fields | fields, exc_info)
+            sink.write(self.name, level, event, {**_of_context(), **self._fields, **fields}, exc_info)
 
     def __repr__(self) -> str:
         return f"Logger({self.name!r}, {self._fields!r})"
@@ -96,24 +133,36 @@ def get_logger(name: str, /, **fields: object) -> Logger:
     return Logger(name, fields)
 
 
-def configure(level: str = "info", format: Format = "console", stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "info",
+    format: Format = "console",
+    stream: TextIO | None = None,
+    *,
+    levels: Mapping[str, str] | None = None,
+) -> None:
     """Write the library's lines to ``stream`` (default: stderr), from ``level`` upwards.
 
     The last call wins. What other libraries log through :mod:`logging` at warning or above (everything when
     ``level`` is "debug") goes the same way: one handler on the root logger, in place of an earlier one.
 
+    :param levels: of single loggers and all below them, by name: ``{"runtime.client": "debug", "urllib3": "info"}``.
     :raises ValueError: unknown level or format; the message names those that exist.
     """
     global _sink
+    if format not in ("json", "console"):
+        raise ValueError(f"log format {format!r} is unknown: use json or console")
+    by_name = _Levels(_number(level), {name: _number(text) for name, text in (levels or {}).items()})
+    sink = _StructlogSink(by_name, format, stream)
+    _remove_bridge()
+    _Bridge(sink, by_name).install()
+    _sink = sink
+
+
+def _number(level: str) -> int:
     number = LEVELS.get(level.lower())
     if number is None:
         raise ValueError(f"log level {level!r} is unknown: use one of {', '.join(LEVELS)}")
-    if format not in ("json", "console"):
-        raise ValueError(f"log format {format!r} is unknown: use json or console")
-    sink = _StructlogSink(number, format, stream)
-    _remove_bridge()
-    _stdlib.getLogger().addHandler(_Bridge(sink, number if number <= 10 else max(number, 30)))
-    _sink = sink
+    return number
 
 
 def reset() -> None:
@@ -139,6 +188,32 @@ def _repr(value: object) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
+class _Levels:
+    """From which level on the lines of a logger are written: its own, or that of the nearest one above it."""
+
+    def __init__(self, default: int, by_name: Mapping[str, int]) -> None:
+        self.default = default
+        self.by_name = dict(by_name)
+        self._found: dict[str, int | None] = {}
+
+    def given(self, name: str) -> int | None:
+        """What was asked for by name; None: nothing."""
+        if not self.by_name:
+            return None
+        try:
+            return self._found[name]
+        except KeyError:
+            above = name
+            while above and above not in self.by_name:
+                above = above.rpartition(".")[0]
+            found = self._found[name] = self.by_name.get(above)
+            return found
+
+    def of(self, name: str) -> int:
+        found = self.given(name)
+        return self.default if found is None else found
+
+
 class _StdlibSink:
     """Where lines go until somebody configures: the logging of whoever embeds us."""
 
@@ -154,8 +229,8 @@ class _StdlibSink:
 class _StructlogSink:
     """Renders with structlog and writes whole lines under a lock."""
 
-    def __init__(self, level: int, format: Format, stream: TextIO | None) -> None:
-        self._level = level
+    def __init__(self, levels: _Levels, format: Format, stream: TextIO | None) -> None:
+        self._levels = levels
         self._format: Format = format
         self._stream = stream
         self._render: _Render | None = None
@@ -163,8 +238,8 @@ class _StructlogSink:
         # run in the middle of a write.
         self._write_lock = threading.RLock()
 
-    def is_enabled(self, _name: str, level: int) -> bool:
-        return level >= self._level
+    def is_enabled(self, name: str, level: int) -> bool:
+        return level >= self._levels.of(name)
 
     def write(self, name: str, level: int, event: str, fields: Fields, exc_info: _ExcInfo) -> None:
         render = self._render
@@ -235,25 +310,47 @@ def _orjson_line(line: object, **_: object) -> str:
 class _Bridge(_stdlib.Handler):
     """What other libraries say through the standard logging, in the same stream and form."""
 
-    def __init__(self, sink: _StructlogSink, level: int) -> None:
-        super().__init__(level)
+    def __init__(self, sink: _StructlogSink, levels: _Levels) -> None:
+        super().__init__()
         self._sink = sink
+        self._levels = levels
+        self._default = levels.default if levels.default <= LEVELS["debug"] else max(levels.default, _OTHERS_LEVEL)
+        self._before: dict[_stdlib.Logger, int] = {}
+
+    def install(self) -> None:
+        """Take the lines of the root logger, and have those made that were asked for."""
+        root = _stdlib.getLogger()
+        wanted = {_stdlib.getLogger(name): level for name, level in self._levels.by_name.items()}
+        if self._default < root.level:
+            wanted.setdefault(root, self._default)
+        for logger, level in wanted.items():
+            self._before[logger] = logger.level
+            logger.setLevel(level)
+        root.addHandler(self)
+
+    def remove(self) -> None:
+        """Leave all as it was."""
+        _stdlib.getLogger().removeHandler(self)
+        for logger, level in self._before.items():
+            logger.setLevel(level)
 
     def emit(self, record: _stdlib.LogRecord) -> None:
         try:
+            given = self._levels.given(record.name)
+            if record.levelno < (self._default if given is None else given):
+                return
             error = record.exc_info[1] if record.exc_info else None
             level = min(_LEVEL_NAMES, key=lambda known: abs(known - record.levelno))
-            self._sink.write(record.name, level, record.getMessage(), {}, error)
+            self._sink.write(record.name, level, record.getMessage(), _of_context(), error)
         except Exception:
             with contextlib.suppress(Exception):
                 self.handleError(record)
 
 
 def _remove_bridge() -> None:
-    root = _stdlib.getLogger()
-    for handler in list(root.handlers):
+    for handler in list(_stdlib.getLogger().handlers):
         if isinstance(handler, _Bridge):
-            root.removeHandler(handler)
+            handler.remove()
 
 
 _sink: _StdlibSink | _StructlogSink = _StdlibSink()

@@ -158,7 +158,9 @@ class Sender:
         self.timeout = timeout
         self.closed = threading.Event()
         self.exchanges = Exchanges(transport.base_url)
-        self.stats = RequestStats(urlsplit(transport.base_url).netloc.rpartition("@")[2])
+        parts = urlsplit(transport.base_url)
+        self.stats = RequestStats(parts.netloc.rpartition("@")[2])
+        self.where = f"{parts.scheme}://{self.stats.host}{parts.path}"  # for people: without a password in the URL
 
     def send(self, request: HttpRequest, binding: Binding, timeout: float | None = None) -> Response:
         """The whole answer to ``request``.
@@ -422,7 +424,7 @@ class _Call:
         return any(stop.is_set() for stop in others)
 
     def _translate(self, error: Exception) -> ClientError:
-        target, base = self._request.target, self._sender.transport.base_url
+        target, base = self._request.target, self._sender.where
         if self._binding.interrupted:
             unknown = "" if self._read else "; it may have taken effect"
             cut = Cancelled(f"{target}: cut off, because the caller is stopping{unknown}")

@@ -94,7 +94,7 @@ class Client:
         return self._discovery
 
     def __repr__(self) -> str:
-        return f"<Client {self.url}>"
+        return f"<Client {self._sender.where}>"
 
     def resource(self, gvr: GVR, namespace: str | None = None) -> ResourceClient:
         """The verbs on one resource, in one namespace; None or ``""``: cluster-scoped, or all namespaces."""

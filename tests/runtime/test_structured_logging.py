@@ -11,8 +11,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
-from runtime.logging import Logger, configure, get_logger, reset
+from runtime.logging import Context, Logger, configure, get_logger, reset
 
 
 @pytest.fixture(autouse=True)
@@ -207,3 +208,128 @@ def test_a_line_within_a_line_blocks_nothing() -> None:
     writer.join(10)
     assert not writer.is_alive()
     assert [line["event"] for line in lines(stream)] == ["collected", "outer"]
+
+
+def test_what_a_thread_works_on_is_in_all_its_lines() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    log = get_logger("runtime.client", name="mine", url="u")
+    with Context(lambda: {"controller": "foo", "name": "web"}):
+        log.info("sent")
+        logging.getLogger("urllib3").warning("pool is full")
+        other = threading.Thread(target=get_logger("x").info, args=("elsewhere",), name="other")
+        other.start()
+        other.join()
+        with Context(lambda: {"controller": "bar"}):
+            log.info("inner", url="v")
+    log.info("after")
+    wanted = ("event", "controller", "name", "url")
+    assert [{key: line[key] for key in wanted if key in line} for line in lines(stream)] == [
+        {"event": "sent", "controller": "foo", "name": "mine", "url": "u"},
+        {"event": "pool is full", "controller": "foo", "name": "web"},
+        {"event": "elsewhere"},
+        {"event": "inner", "controller": "bar", "name": "mine", "url": "v"},
+        {"event": "after", "name": "mine", "url": "u"},
+    ]
+
+
+def test_the_context_is_left_also_by_an_exception() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    with pytest.raises(KeyError), Context(lambda: {"controller": "foo"}):
+        raise KeyError
+    get_logger("x").info("after")
+    assert "controller" not in lines(stream)[0]
+
+
+def test_a_context_costs_a_line_that_is_not_written_nothing() -> None:
+    configure("warning", "json", io.StringIO())
+    with Context(lambda: pytest.fail("nobody wants to know")):
+        get_logger("x").info("no")
+
+
+def test_unconfigured_lines_have_the_context_too(caplog: pytest.LogCaptureFixture) -> None:
+    with Context(lambda: {"controller": "foo"}):
+        get_logger("x").warning("said")
+    assert caplog.records[0].fields == {"controller": "foo"}  # type: ignore[attr-defined]
+
+
+def test_single_loggers_may_have_a_level_of_their_own() -> None:
+    stream = io.StringIO()
+    configure("warning", "json", stream, levels={"runtime.client": "debug", "runtime.client.watch": "error"})
+    said = []
+    for name in ("runtime", "runtime.client", "runtime.client.pool", "runtime.clients", "runtime.client.watch.x"):
+        for level in ("debug", "warning", "error"):
+            said.append((name, level, get_logger(name).is_enabled(level)))
+            getattr(get_logger(name), level)("said")
+    written = {(line["logger"], line["level"]) for line in lines(stream)}
+    assert written == {(name, level) for name, level, enabled in said if enabled}
+    assert written == {
+        ("runtime", "warning"),
+        ("runtime", "error"),
+        ("runtime.client", "debug"),
+        ("runtime.client", "warning"),
+        ("runtime.client", "error"),
+        ("runtime.client.pool", "debug"),
+        ("runtime.client.pool", "warning"),
+        ("runtime.client.pool", "error"),
+        ("runtime.clients", "warning"),
+        ("runtime.clients", "error"),
+        ("runtime.client.watch.x", "error"),
+    }
+
+
+def test_other_libraries_may_have_a_level_of_their_own() -> None:
+    stream = io.StringIO()
+    before = logging.getLogger("other.library").level, logging.getLogger().level
+    configure("info", "json", stream, levels={"other.library": "debug", "other.loud": "error"})
+    for name in ("other.library", "other.library.part", "other.loud", "other"):
+        logging.getLogger(name).debug("debug")
+        logging.getLogger(name).warning("warning")
+    assert [(line["logger"], line["level"]) for line in lines(stream)] == [
+        ("other.library", "debug"),
+        ("other.library", "warning"),
+        ("other.library.part", "debug"),
+        ("other.library.part", "warning"),
+        ("other", "warning"),
+    ]
+    reset()
+    assert (logging.getLogger("other.library").level, logging.getLogger().level) == before
+
+
+def test_at_debug_other_libraries_say_everything() -> None:
+    stream = io.StringIO()
+    before = logging.getLogger().level
+    configure("debug", "json", stream)
+    logging.getLogger("other").debug("now")
+    configure("info", "json", stream)
+    logging.getLogger("other").info("no more")
+    reset()
+    assert [line["event"] for line in lines(stream)] == ["now"]
+    assert logging.getLogger().level == before
+
+
+def test_an_unknown_level_of_a_single_logger_is_refused() -> None:
+    with pytest.raises(ValueError, match="'loud'"):
+        configure("info", "json", levels={"x": "loud"})
+
+
+def test_an_application_with_structlog_of_its_own_gets_the_fields() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ExtraAdder(["fields"]),
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ]
+        )
+    )
+    logger = logging.getLogger("runtime.z")
+    logger.addHandler(handler)
+    try:
+        get_logger("runtime.z", controller="foo").warning("said", took=1)
+    finally:
+        logger.removeHandler(handler)
+    assert lines(stream) == [{"event": "said controller='foo' took=1", "fields": {"controller": "foo", "took": 1}}]

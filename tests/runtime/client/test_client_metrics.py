@@ -76,11 +76,16 @@ def test_what_is_not_sent_does_not_count(client: Client) -> None:
     assert scrape(client.metrics).values(COUNT) == []
 
 
-def test_credentials_in_the_url_are_not_in_the_label(scripted: ScriptedServer, kit: type[Kit]) -> None:
+def test_credentials_in_the_url_are_shown_nowhere(scripted: ScriptedServer, kit: type[Kit]) -> None:
     scripted.then(kit.answer({}))
     with Client(scripted.url.replace("http://", "http://someone:secret@")) as client:
         client.request("GET", "/version")
         assert scrape(client.metrics).value(COUNT, host=scripted.url.removeprefix("http://")) == 1
+        assert repr(client) == f"<Client {scripted.url}>"
+    with Client("http://someone:secret@127.0.0.1:1/path") as client:
+        with pytest.raises(ConnectionFailed, match=r"no connection to http://127\.0\.0\.1:1/path: ") as caught:
+            client.request("GET", "/version")
+        assert "secret" not in str(caught.value)
 
 
 def test_details_are_measured_from_measure_on(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
