@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from runtime.client import Cancelled, ClientError, Conflict
+from runtime.client import Cancelled, ClientError, Conflict, NotLeading
 from runtime.controller.applier import SettledMemory
 from runtime.controller.context import ReconcileContext, Reconciler, Surroundings
 from runtime.controller.environment import Environment
@@ -128,8 +128,8 @@ class Execution:
 
     def _failed(self, request: Request, error: BaseException, context: ReconcileContext) -> None:
         log = context.log
-        if isinstance(error, Cancelled) and self._env.cancel.is_set():
-            log.info("reconcile was cancelled by the shutdown")
+        if isinstance(error, NotLeading) or (isinstance(error, Cancelled) and self._env.cancel.is_set()):
+            log.info("reconcile was cancelled by the shutdown", error=str(error))
             return
         self._stats.errors.add()
         self._stats.outcomes["error"].add()
