@@ -39,7 +39,7 @@ def run_operator(options: Options) -> int:
     from runtime.logging import configure
     from runtime.manager import ManagerError
 
-    configure(level=options.log_level, format=options.log_format)
+    configure(options.log_level, options.log_format, levels=options.logger_level)
     try:
         client = load_client(options.kubeconfig, options.context, user_agent=USER_AGENT)
         build_manager(client, options).run()
@@ -57,6 +57,9 @@ def build_manager(client: Client, options: Options) -> Manager:
     manager = Manager(
         client,
         metrics_bind_address=options.metrics_bind_address,
+        metrics_secure=options.metrics_secure,
+        metrics_cert_dir=options.metrics_cert_dir,
+        metrics_authorization=options.metrics_authorization,
         health_probe_bind_address=options.health_probe_bind_address,
         leader_election=options.leader_elect,
         leader_election_id=options.leader_election_id,

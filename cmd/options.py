@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 ENV_PREFIX = "XLINE_OPERATOR_"
+_LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
 # What Kubernetes sets in every Pod for a Service of its namespace, e.g. one named xline-operator-metrics.
@@ -49,9 +50,13 @@ class Options:
     renew_deadline: float
     retry_period: float
     metrics_bind_address: str
+    metrics_secure: bool
+    metrics_cert_dir: Path | None
+    metrics_authorization: bool | None
     health_probe_bind_address: str
     graceful_shutdown_timeout: float
     log_level: str
+    logger_level: Mapping[str, str]
     log_format: Literal["json", "console"]
     standalone: bool
     demo: bool
@@ -72,12 +77,18 @@ def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None =
     _defaults_from_environment(parser, os.environ if environ is None else environ)
     values = vars(parser.parse_args(argv))
     values["namespace"] = tuple(values["namespace"] or ())
+    try:
+        values["logger_level"] = dict(map(_logger_level, values["logger_level"] or ()))
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --logger-level: {error}")
     local = values["standalone"] or values["demo"]
     for name, address in (("metrics_bind_address", ":8080"), ("health_probe_bind_address", ":8081")):
         values[name] = values[name] or ("0" if local else address)
     options = Options(**values)
     if options.sample is not None and not options.sample.is_file():
         parser.error(f"argument --sample: no such file: {options.sample}")
+    if not options.metrics_secure and (options.metrics_cert_dir is not None or options.metrics_authorization):
+        parser.error("--metrics-cert-dir and --metrics-authorization need --metrics-secure")
     if not options.lease_duration > options.renew_deadline > 1.2 * options.retry_period > 0:
         parser.error(
             "--lease-duration must be above --renew-deadline, and that above 1.2 times --retry-period: "
@@ -163,6 +174,25 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     ):
         group.add_argument(flag, metavar="ADDR", help=f'{text}; "0": none (default: :{port}, none with --standalone)')
     group.add_argument(
+        "--metrics-secure",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="serve metrics by HTTPS, and only to those whose bearer token the API server knows and whom it allows to "
+        "get /metrics (default: off)",
+    )
+    group.add_argument(
+        "--metrics-cert-dir",
+        metavar="DIR",
+        type=Path,
+        help="folder with tls.crt and tls.key, which may be renewed at any time (default: one is made at the start)",
+    )
+    group.add_argument(
+        "--metrics-authorization",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="ask the API server who may read the metrics (default: with --metrics-secure)",
+    )
+    group.add_argument(
         "--graceful-shutdown-timeout",
         metavar="SECONDS",
         type=_seconds,
@@ -171,9 +201,15 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
+        choices=_LOG_LEVELS,
         default="info",
         help="(default: %(default)s)",
+    )
+    group.add_argument(
+        "--logger-level",
+        metavar="NAME=LEVEL",
+        action=_Repeatable,
+        help="level of one logger and those below it, e.g. runtime.client=debug; may be given several times",
     )
     group.add_argument("--log-format", choices=("json", "console"), default="json", help="(default: %(default)s)")
 
@@ -257,6 +293,13 @@ def _from_text(action: argparse.Action, text: str) -> object:
     if action.choices is not None and text not in action.choices:
         raise ValueError(f"{text!r} is not one of {', '.join(map(str, action.choices))}")
     return action.type(text) if callable(action.type) else text
+
+
+def _logger_level(text: str) -> tuple[str, str]:
+    name, _, level = text.partition("=")
+    if not name or level not in _LOG_LEVELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LEVEL with a level of {', '.join(_LOG_LEVELS)}")
+    return name, level
 
 
 def _positive(text: str) -> int:

@@ -183,11 +183,11 @@ def _lock(marker: TextIO, root: Path) -> None:
 def log_to(path: Path, options: Options) -> Iterator[None]:
     """Send the operator's logs to a file, so that the terminal shows what happens and not how."""
     with path.open("a", buffering=1) as stream:
-        configure(level=options.log_level, format=options.log_format, stream=stream)
+        configure(options.log_level, options.log_format, stream, levels=options.logger_level)
         try:
             yield
         finally:
-            configure(level=options.log_level, format=options.log_format)
+            configure(options.log_level, options.log_format, levels=options.logger_level)
 
 
 @contextlib.contextmanager

@@ -38,9 +38,13 @@ def test_every_flag_has_its_variable() -> None:
         "RENEW_DEADLINE": "40s",
         "RETRY_PERIOD": "500ms",
         "METRICS_BIND_ADDRESS": ":1",
+        "METRICS_SECURE": "true",
+        "METRICS_CERT_DIR": "/certs",
+        "METRICS_AUTHORIZATION": "no",
         "HEALTH_PROBE_BIND_ADDRESS": ":2",
         "GRACEFUL_SHUTDOWN_TIMEOUT": "1m30s",
         "LOG_LEVEL": "debug",
+        "LOGGER_LEVEL": "runtime.client=debug, urllib3=info",
         "LOG_FORMAT": "console",
         "STANDALONE": "yes",
         "DEMO": "0",
@@ -63,6 +67,9 @@ def test_every_flag_has_its_variable() -> None:
     assert options.standalone_dir == Path("/d")
     assert options.standalone_port == 8001
     assert options.no_sample is True
+    assert (options.metrics_secure, options.metrics_cert_dir) == (True, Path("/certs"))
+    assert options.metrics_authorization is False
+    assert options.logger_level == {"runtime.client": "debug", "urllib3": "info"}
 
 
 def test_the_flag_wins_over_the_variable() -> None:
@@ -80,6 +87,10 @@ def test_the_flag_wins_over_the_variable() -> None:
         (["--lease-duration", "soon"], {}, "'soon' is not a time such as 15, 15s or 1m30s"),
         (["--standalone-port", "70000"], {}, "'70000' is not a port"),
         (["--log-level", "loud"], {}, "'loud'"),
+        (["--logger-level", "runtime"], {}, "--logger-level: 'runtime' is not NAME=LEVEL with a level of debug, info"),
+        ([], {"LOGGER_LEVEL": "a=debug,b=loud"}, "--logger-level: 'b=loud' is not NAME=LEVEL"),
+        (["--metrics-cert-dir", "/x"], {}, "need --metrics-secure"),
+        (["--metrics-authorization"], {}, "need --metrics-secure"),
         (["--renew-deadline", "20"], {}, "--lease-duration must be above --renew-deadline"),
         (["--sample", "/no/such/file"], {}, "no such file: /no/such/file"),
         (["--name", "x"], {}, "--name"),
