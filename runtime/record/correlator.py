@@ -1,33 +1,43 @@
-"""Fewer events that say more: similar ones are combined, repeated ones counted, floods cut off (E3 to E6)."""
+"""Fewer events that say more: similar ones are combined, repeated ones are a series, floods are cut off (E3 to E6).
+
+One correlator serves both APIs. Client-go's recorder of events.k8s.io has none (V8) and loses every note but the first
+(V2): here another note is another event, as long as the budget lasts.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from runtime.clock import Clock
 from runtime.flowcontrol import TokenBucket
-from runtime.record.event import timestamp
-from runtime.types import JSONObject
+from runtime.record.apis import EventAPI, Told
+from runtime.record.event import MAX_NOTE, EventNames, Occurrence, cut
 
-__all__ = ["Correlated", "Correlator", "CorrelatorOptions"]
+__all__ = ["Correlator", "CorrelatorOptions", "Match", "Series"]
 
 COMBINED_PREFIX: Final = "(combined from similar events): "
 
+Key: TypeAlias = tuple[Hashable, ...]
 V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
 class CorrelatorOptions:
-    """Client-go's numbers (E4 to E6).
+    """Client-go's numbers (E4 to E6, V4). Times are seconds.
 
     :ivar max_similar: distinct messages of one reason about one object, from which on they are combined ...
     :ivar similar_seconds: ... unless the last of them is longer ago than this.
-    :ivar burst: events about one object from one source before the filter drops them ...
-    :ivar refill_seconds: ... and the time in which it allows one more.
-    :ivar cache_size: objects, messages and filters remembered, each.
+    :ivar burst: the budget: so many events of one type about one object from one source are written at once ...
+    :ivar refill_seconds: ... and one more in this time. What an event of events.k8s.io has grown to is told besides.
+    :ivar cache_size: objects, messages and budgets remembered, each.
+    :ivar finish_seconds: of silence, after which an event's last count is told, if it was not yet. In events.k8s.io the
+        series ends then, and the next repetition begins another.
+    :ivar refresh_seconds: after which a series of events.k8s.io that goes on is told again, before the server's TTL
+        (an hour) deletes it.
     """
 
     max_similar: int = 10
@@ -35,122 +45,161 @@ class CorrelatorOptions:
     burst: int = 25
     refill_seconds: float = 300.0
     cache_size: int = 4096
+    finish_seconds: float = 360.0
+    refresh_seconds: float = 1800.0
 
 
-@dataclass(frozen=True, slots=True)
-class Correlated:
-    """What to write.
+@dataclass(slots=True, eq=False)
+class Series:
+    """One event on the server, or one to be: what happened since it began, and what the server knows of it.
 
-    :ivar event: the event, with name, count and first time of the one it repeats.
-    :ivar patch: merge patch of the stored event ``event`` repeats; None: create it.
-    :ivar key: under which the server's answer is to be remembered.
+    :ivar key: under which the correlator finds it.
+    :ivar combined: it stands for events with different messages.
+    :ivar count: occurrences so far.
+    :ivar seen_at: time of the last one, on the monotonic clock as all that end in ``_at``.
+    :ivar api: through which it was created.
+    :ivar told: the count that the server has; 0: it has no such event.
+    :ivar maybe_told: the count of a create that was not answered, and may have taken effect.
+    :ivar tries: failed in a row.
+    :ivar is_watched: somebody will look whether it is to be told by then.
+    :ivar is_over: nobody is to look at it again: it was dropped.
     """
 
-    event: JSONObject
-    patch: JSONObject | None
-    key: Hashable
+    key: Key
+    name: str
+    first: Occurrence
+    combined: bool
+    began_at: float
+    last: datetime
+    seen_at: float
+    message: str
+    count: int = 1
+    api: EventAPI | None = None
+    told: int = 0
+    told_at: float = 0.0
+    maybe_told: int = 0
+    tries: int = 0
+    is_watched: bool = False
+    is_over: bool = False
+
+    @property
+    def untold(self) -> int:
+        """Occurrences that the server does not know of."""
+        return self.count - self.told
+
+    def add(self, occurrence: Occurrence, now: float) -> None:
+        """It has happened again."""
+        self.count += 1
+        self.last, self.seen_at, self.message = occurrence.at, now, occurrence.message
+
+    def to_tell(self) -> Told:
+        return Told(self.name, self.first, self.count, self.last, self.message)
+
+
+class Match(NamedTuple):
+    """Where an occurrence belongs.
+
+    :ivar occurrence: what is to be told of it there.
+    :ivar series: None: there is none yet.
+    """
+
+    key: Key
+    occurrence: Occurrence
+    combined: bool
+    series: Series | None
 
 
 @dataclass(slots=True)
 class _Similar:
-    messages: set[str]
     last_seen: float
-
-
-@dataclass(slots=True)
-class _Seen:
-    count: int
-    first: str
-    name: str
-    stored: int = 0  # the count that the server has
+    messages: set[str] = field(default_factory=set)
 
 
 class Correlator:
-    """One per sink. Not thread-safe: it belongs to the thread that writes.
+    """Finds the series that an occurrence belongs to. Not thread-safe.
 
     QUIRK (E5): client-go joins the parts of a key without a separator, so different events may collide; here the
-    key is a tuple.
+    key is a tuple. It holds what V2's key holds and the message, but not the object's resourceVersion, with which in
+    client-go each change of the object ends the series of events.k8s.io.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        new_name: Callable[[str], str],
-        options: CorrelatorOptions | None = None,
-    ) -> None:
+    def __init__(self, clock: Clock, names: EventNames, options: CorrelatorOptions | None = None) -> None:
         self._clock = clock
-        self._new_name = new_name
+        self._names = names
         self._options = options or CorrelatorOptions()
         size = self._options.cache_size
         self._similar: _Recent[_Similar] = _Recent(size)
-        self._seen: _Recent[_Seen] = _Recent(size)
-        self._buckets: _Recent[TokenBucket] = _Recent(size)
+        self._series: _Recent[Series] = _Recent(size)
+        self._budgets: _Recent[TokenBucket] = _Recent(size)
 
-    def correlate(self, event: JSONObject) -> Correlated | None:
-        """What to write for a new event; None if the filter drops it, which counts it all the same (E6)."""
-        event, key = self._aggregate(event)
-        correlated = self._count(event, key)
-        return correlated if self._allowed(event) else None
-
-    def stored(self, key: Hashable, event: JSONObject) -> None:
-        """The server has accepted; ``event`` is its answer (E7)."""
-        metadata = event.get("metadata", {})
-        seen = self._seen.get(key)
-        if seen is not None:
-            seen.name = metadata.get("name") or seen.name
-            seen.stored = max(seen.stored, event.get("count") or 0)
-
-    def is_outdated(self, correlated: Correlated) -> bool:
-        """Whether the server has a higher count of that event: to write this one would take it back."""
-        seen = self._seen.get(correlated.key)
-        return seen is not None and seen.stored > correlated.event["count"]
-
-    def _aggregate(self, event: JSONObject) -> tuple[JSONObject, Hashable]:
-        """From the tenth distinct message on, one event stands for all (E4)."""
+    def find(self, occurrence: Occurrence) -> Match:
+        """From the tenth distinct message on, one series stands for all (E4)."""
         options, now = self._options, self._clock.monotonic()
-        key = _aggregate_key(event)
+        key = _similar_key(occurrence)
         similar = self._similar.get(key)
         if similar is None or now - similar.last_seen > options.similar_seconds:
-            similar = _Similar(set(), now)
+            similar = _Similar(now)
             self._similar.put(key, similar)
-        similar.messages.add(event["message"])
+        similar.messages.add(occurrence.message)
         similar.last_seen = now
         if len(similar.messages) < options.max_similar:
-            return event, _dedupe_key(event)
+            key = (*key, occurrence.message)
+            return Match(key, occurrence, False, self._series.get(key))
         similar.messages.pop()
-        name = self._new_name(event["involvedObject"]["name"])
-        combined = event | {
-            "metadata": event["metadata"] | {"name": name},
-            "message": COMBINED_PREFIX + event["message"],
-        }
-        return combined, key
+        occurrence = replace(occurrence, message=cut(COMBINED_PREFIX + occurrence.message, MAX_NOTE))
+        return Match(key, occurrence, True, self._series.get(key))
 
-    def _count(self, event: JSONObject, key: Hashable) -> Correlated:
-        seen = self._seen.get(key)
-        if seen is None:
-            self._seen.put(key, _Seen(1, event["firstTimestamp"], event["metadata"]["name"]))
-            return Correlated(event, None, key)
-        seen.count += 1
-        last = timestamp(self._clock.now())
-        changed = {"count": seen.count, "lastTimestamp": last, "message": event["message"]}
-        repeated = (
-            event
-            | changed
-            | {
-                "firstTimestamp": seen.first,
-                "metadata": event["metadata"] | {"name": seen.name},
-            }
+    def begin(self, match: Match) -> tuple[Series, Series | None]:
+        """A new series of one occurrence; and the one that is forgotten for it, if one is."""
+        occurrence, now = match.occurrence, self._clock.monotonic()
+        series = Series(
+            match.key,
+            self._names.new(occurrence.regarding.name, occurrence.at),
+            occurrence,
+            match.combined,
+            began_at=now,
+            last=occurrence.at,
+            seen_at=now,
+            message=occurrence.message,
         )
-        return Correlated(repeated, changed, key)
+        return series, self._series.put(match.key, series)
 
-    def _allowed(self, event: JSONObject) -> bool:
-        """A token bucket per source, object and type (E6)."""
-        key = (*_source_key(event), *_object_key(event), event["type"])
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = TokenBucket(1.0 / self._options.refill_seconds, self._options.burst, clock=self._clock)
-            self._buckets.put(key, bucket)
-        return bucket.try_accept()
+    def rename(self, series: Series) -> None:
+        """Somebody else's event has its name."""
+        series.name = self._names.new(series.first.regarding.name, series.first.at)
+
+    def allows(self, occurrence: Occurrence) -> bool:
+        """Whether the budget for its object and type has room for one more write, which it takes (E6)."""
+        key = (occurrence.source, occurrence.regarding.identity, occurrence.type)
+        budget = self._budgets.get(key)
+        if budget is None:
+            budget = TokenBucket(1.0 / self._options.refill_seconds, self._options.burst, clock=self._clock)
+            self._budgets.put(key, budget)
+        return budget.try_accept()
+
+    def holds(self, series: Series) -> bool:
+        """Whether further occurrences may be added to it."""
+        return self._series.peek(series.key) is series
+
+    def forget(self, series: Series) -> None:
+        """The next occurrence begins another one."""
+        if self.holds(series):
+            self._series.pop(series.key)
+
+    def series(self) -> Iterable[Series]:
+        """All that are held."""
+        return self._series.values()
+
+
+def _similar_key(occurrence: Occurrence) -> Key:
+    return (
+        occurrence.source,
+        occurrence.regarding.identity,
+        occurrence.related.identity if occurrence.related is not None else None,
+        occurrence.type,
+        occurrence.reason,
+        occurrence.action,
+    )
 
 
 class _Recent(Generic[V]):
@@ -158,48 +207,27 @@ class _Recent(Generic[V]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._entries: OrderedDict[Hashable, V] = OrderedDict()
+        self._entries: OrderedDict[Key, V] = OrderedDict()
 
-    def get(self, key: Hashable) -> V | None:
+    def get(self, key: Key) -> V | None:
         value = self._entries.get(key)
         if value is not None:
             self._entries.move_to_end(key)
         return value
 
-    def put(self, key: Hashable, value: V) -> None:
+    def peek(self, key: Key) -> V | None:
+        return self._entries.get(key)
+
+    def put(self, key: Key, value: V) -> V | None:
+        """Returns what had to go for it: what was there under ``key``, or the entry that was not used for longest."""
+        replaced = self._entries.pop(key, None)
         self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        if replaced is None and len(self._entries) > self._size:
+            return self._entries.popitem(last=False)[1]
+        return replaced
 
+    def pop(self, key: Key) -> None:
+        self._entries.pop(key, None)
 
-def _source_key(event: JSONObject) -> tuple[str, str]:
-    source = event["source"]
-    return source.get("component", ""), source.get("host", "")
-
-
-def _object_key(event: JSONObject) -> tuple[str, ...]:
-    about = event["involvedObject"]
-    return tuple(about.get(key, "") for key in ("kind", "namespace", "name", "uid", "apiVersion"))
-
-
-def _aggregate_key(event: JSONObject) -> Hashable:
-    return (
-        *_source_key(event),
-        *_object_key(event),
-        event["type"],
-        event["reason"],
-        event["reportingComponent"],
-        event["reportingInstance"],
-    )
-
-
-def _dedupe_key(event: JSONObject) -> Hashable:
-    return (
-        *_source_key(event),
-        *_object_key(event),
-        event["involvedObject"].get("fieldPath", ""),
-        event["type"],
-        event["reason"],
-        event["message"],
-    )
+    def values(self) -> Iterable[V]:
+        return self._entries.values()

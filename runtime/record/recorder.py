@@ -12,18 +12,20 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Mapping
 from typing import Protocol
 
 from runtime.client import Client, Unstructured
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
-from runtime.record.correlator import Correlator, CorrelatorOptions
-from runtime.record.event import BadEvent, EventFactory
+from runtime.record.apis import WhichAPI
+from runtime.record.correlator import CorrelatorOptions
+from runtime.record.event import BadEvent, EventNames, Source, make_occurrence, make_source
 from runtime.record.sink import Sink
 from runtime.types import JSONMapping
 
-__all__ = ["EventBroadcaster", "EventRecorder", "FakeRecorder"]
+__all__ = ["EventBroadcaster", "EventRecorder"]
 
 _log = get_logger("runtime.record")
 
@@ -39,16 +41,19 @@ class EventRecorder(Protocol):
         message: str,
         *,
         action: str | None = None,
+        related: Unstructured | JSONMapping | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         """Record one event.
 
         :param obj: what it is about: an object read from the API, or an ObjectReference as a dict.
         :param type: ``Normal`` or ``Warning``.
-        :param reason: one UpperCamelCase word for machines: few different ones.
-        :param message: a sentence for people. Repeat it word by word and the event is counted; over 1024
-            characters are cut off.
-        :param action: what was being done, one UpperCamelCase word.
+        :param reason: one UpperCamelCase word for machines: few different ones. At most 128 bytes, as ``action``.
+        :param message: a sentence for people. Repeat it word by word and the event is counted; over 1024 bytes of
+            UTF-8 are cut off.
+        :param action: what was being done, one UpperCamelCase word; by default the reason.
+        :param related: another object that had to do with it: the Pod that was created for ``obj``.
+        :param annotations: of the event. Those of the first one stay when it repeats.
         """
 
     def eventf(
@@ -59,6 +64,7 @@ class EventRecorder(Protocol):
         message: str,
         *args: object,
         action: str | None = None,
+        related: Unstructured | JSONMapping | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         """:meth:`event` with ``message % args``."""
@@ -68,11 +74,16 @@ class EventBroadcaster:
     """Takes events from its recorders and writes them to the API server. Live at once, thread-safe.
 
     Up to 1000 events wait; more are dropped and counted. Similar and repeated events are combined and floods cut off
-    (E3 to E6).
+    (E3 to E6). Events are written to events.k8s.io/v1 where the server has it, a repeated one as a series whose count
+    is told when it first repeats, when it has been silent for six minutes, every half hour and at the end (V3, V4);
+    else to core/v1, whose count is told as far as the budget of the object goes (E5, E6). All counts come true in the
+    end: what was recorded is told, or counted in :attr:`dropped`.
 
-    :param client: needs create and patch on ``events``.
-    :param host: of the events' source; ``""`` leaves it out.
+    :param client: needs create and patch on ``events`` in the group ``events.k8s.io``, or in the core group.
+    :param host: where the component runs; by default events of events.k8s.io name this machine, core events none.
+    :param api: ``auto``; ``events`` for events.k8s.io/v1 and nothing else, ``core`` for core/v1 and nothing else.
     :param options: other numbers for the correlator.
+    :raises ValueError: ``api`` is none of these.
     """
 
     def __init__(
@@ -80,31 +91,48 @@ class EventBroadcaster:
         client: Client,
         *,
         host: str = "",
+        api: WhichAPI = "auto",
         options: CorrelatorOptions | None = None,
         clock: Clock | None = None,
     ) -> None:
-        clock = clock or SYSTEM
         self._host = host
-        self._factory = factory = EventFactory(clock)
-        correlator = Correlator(clock, lambda about: factory.name_for(about, clock.now()), options)
-        self._sink = Sink(client, clock, correlator)
+        self._clock = clock or SYSTEM
+        self._sink = Sink(client, self._clock, EventNames(), options, api)
 
     def new_recorder(self, name: str) -> EventRecorder:
-        """A recorder whose events come from the component ``name``."""
-        return _Recorder(self._factory, self._sink, name, self._host)
+        """A recorder whose events come from the component ``name``.
+
+        :raises ValueError: the server would refuse that name.
+        """
+        return _Recorder(make_source(name, self._host, socket.gethostname()), self._clock, self._sink)
 
     @property
     def written(self) -> int:
-        """Requests so far that stored an event or its new count."""
+        """Writes so far that stored an event or its new count."""
         return self._sink.written
 
     @property
+    def merged(self) -> int:
+        """Events so far that are told in the count of another one, because they repeat it or are similar."""
+        return self._sink.merged
+
+    @property
+    def queued(self) -> int:
+        """Events that wait to be written now; a repeated one is one."""
+        return self._sink.queued
+
+    @property
     def dropped(self) -> Mapping[str, int]:
-        """Events that were not written, by cause: invalid, queue_full, spam, rejected, unreachable, shutdown."""
+        """Events that were not written, by cause.
+
+        ``invalid`` (no such type, no reason, no reference to the object), ``queue_full``, ``spam`` (over the budget of
+        the object), ``rejected`` (by the server), ``unreachable`` (it did not answer twelve times), ``shutdown``.
+        """
         return self._sink.dropped
 
     def shutdown(self, timeout: float | None = 5.0) -> bool:
-        """Write what waits, then end. Recording afterwards drops the event (E9). May be called twice.
+        """Write what waits, and what counts have grown to; then end. Recording afterwards drops the event (E9). May be
+        called twice.
 
         :param timeout: seconds to write what waits.
         :returns: False if the time was too short for all.
@@ -113,11 +141,10 @@ class EventBroadcaster:
 
 
 class _Recorder:
-    def __init__(self, factory: EventFactory, sink: Sink, component: str, host: str) -> None:
-        self._factory = factory
+    def __init__(self, source: Source, clock: Clock, sink: Sink) -> None:
+        self._source = source
+        self._clock = clock
         self._sink = sink
-        self._component = component
-        self._host = host
 
     def event(
         self,
@@ -127,15 +154,18 @@ class _Recorder:
         message: str,
         *,
         action: str | None = None,
+        related: Unstructured | JSONMapping | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         try:
-            event = self._factory.make(self._component, self._host, obj, type, reason, message, action, annotations)
+            now = self._clock.now()
+            occurrence = make_occurrence(
+                self._source, obj, type, reason, message, now, action=action, related=related, annotations=annotations
+            )
+            self._sink.put(occurrence)
         except Exception as error:  # whatever was handed in, the caller has better things to do (E1)
             self._sink.drop("invalid")
             _log.error("event dropped", reason=reason, error=str(error), expected=isinstance(error, BadEvent))
-            return
-        self._sink.put(event)
 
     def eventf(
         self,
@@ -145,48 +175,15 @@ class _Recorder:
         message: str,
         *args: object,
         action: str | None = None,
+        related: Unstructured | JSONMapping | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> None:
-        self.event(obj, type, reason, _format(message, args), action=action, annotations=annotations)
+        text = formatted(message, args)
+        self.event(obj, type, reason, text, action=action, related=related, annotations=annotations)
 
 
-class FakeRecorder:
-    """An :class:`EventRecorder` for tests: keeps each event as ``"Type Reason message"``, in order.
-
-    :ivar events: yours to read and to clear.
-
-    QUIRK (E10): client-go's blocks when its buffer is full; this one has no limit.
-    """
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def event(
-        self,
-        obj: Unstructured | JSONMapping,  # noqa: ARG002 - the protocol's
-        type: str,
-        reason: str,
-        message: str,
-        *,
-        action: str | None = None,  # noqa: ARG002
-        annotations: Mapping[str, str] | None = None,  # noqa: ARG002
-    ) -> None:
-        self.events.append(f"{type} {reason} {message}")
-
-    def eventf(
-        self,
-        obj: Unstructured | JSONMapping,
-        type: str,
-        reason: str,
-        message: str,
-        *args: object,
-        action: str | None = None,
-        annotations: Mapping[str, str] | None = None,
-    ) -> None:
-        self.event(obj, type, reason, _format(message, args), action=action, annotations=annotations)
-
-
-def _format(message: str, args: tuple[object, ...]) -> str:
+def formatted(message: str, args: tuple[object, ...]) -> str:
+    """``message % args``; where that does not go, both as they are."""
     if not args:
         return message
     with contextlib.suppress(Exception):  # whatever the arguments do

@@ -1,72 +1,54 @@
-"""E3 to E6: what is written of a stream of events."""
+"""E4 to E6: which series an event belongs to, and whether the budget has room."""
 
 from __future__ import annotations
 
-import itertools
+from typing import Any
 
 import pytest
 
-from runtime.record.correlator import Correlated, Correlator, CorrelatorOptions
-from runtime.record.event import BadEvent, EventFactory
+from runtime.record.correlator import COMBINED_PREFIX, Correlator, CorrelatorOptions, Match
+from runtime.record.event import EventNames, Occurrence, make_occurrence, make_source
 from runtime.testing import FakeClock
 from runtime.types import JSONObject
 
-POD = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "default", "uid": "u1"}}
+POD: JSONObject = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "default", "uid": "u1"}}
+
+
+def named(name: str) -> JSONObject:
+    return {**POD, "metadata": {**POD["metadata"], "name": name}}
 
 
 class Bench:
-    """A correlator with its own time and a factory of events."""
+    """A correlator with its own time."""
 
     def __init__(self, options: CorrelatorOptions | None = None) -> None:
         self.clock = FakeClock()
-        self.factory = EventFactory(self.clock)
-        self.names = itertools.count()
-        self.correlator = Correlator(self.clock, lambda about: f"{about}.new{next(self.names)}", options)
+        self.correlator = Correlator(self.clock, EventNames(), options)
 
-    def event(
-        self,
-        message: str,
-        reason: str = "Pulled",
-        about: JSONObject = POD,
-        type: str = "Normal",
-        component: str = "kubelet",
-    ) -> JSONObject:
-        return self.factory.make(component, "", about, type, reason, message)
+    def occurrence(
+        self, message: str, reason: str = "Pulled", type: str = "Normal", component: str = "kubelet", **more: Any
+    ) -> Occurrence:
+        about = more.pop("about", POD)
+        source = make_source(component, more.pop("host", ""), "node")
+        return make_occurrence(source, about, type, reason, message, self.clock.now(), **more)
 
-    def see(
-        self, message: str, reason: str = "Pulled", type: str = "Normal", component: str = "kubelet"
-    ) -> Correlated | None:
-        return self.correlator.correlate(self.event(message, reason, type=type, component=component))
+    def see(self, message: str, **more: Any) -> Match:
+        """Find its series, beginning one where there is none."""
+        match = self.correlator.find(self.occurrence(message, **more))
+        if match.series is None:
+            self.correlator.begin(match)
+        return match
 
-
-def written(correlated: Correlated | None) -> Correlated:
-    assert correlated is not None
-    return correlated
+    def allows(self, **more: Any) -> bool:
+        return self.correlator.allows(self.occurrence("m", **more))
 
 
-def test_the_first_of_its_kind_is_created() -> None:
-    first = written(Bench().see("pulled"))
-    assert first.patch is None
-    assert first.event["count"] == 1
-    assert first.event["message"] == "pulled"
-
-
-def test_a_repeated_event_patches_count_and_time_of_the_first() -> None:
+def test_the_first_of_its_kind_begins_a_series_which_the_next_finds() -> None:
     bench = Bench()
-    first = written(bench.see("pulled"))
-    bench.clock.advance(5)
-    second = written(bench.see("pulled"))
-    assert second.patch == {"count": 2, "lastTimestamp": "2030-01-01T00:00:05Z", "message": "pulled"}
-    assert second.event["metadata"]["name"] == first.event["metadata"]["name"]
-    assert second.event["firstTimestamp"] == first.event["firstTimestamp"]
-    assert written(bench.see("pulled")).event["count"] == 3
-
-
-def test_the_name_the_server_gave_is_used_for_patches() -> None:
-    bench = Bench()
-    first = written(bench.see("pulled"))
-    bench.correlator.stored(first.key, {"metadata": {"name": "renamed"}})
-    assert written(bench.see("pulled")).event["metadata"]["name"] == "renamed"
+    assert bench.see("pulled").series is None
+    found = bench.see("pulled").series
+    assert found is not None
+    assert (found.count, found.told, found.message) == (1, 0, "pulled")
 
 
 @pytest.mark.parametrize(
@@ -76,136 +58,101 @@ def test_the_name_the_server_gave_is_used_for_patches() -> None:
         {"reason": "Pushed"},
         {"type": "Warning"},
         {"component": "scheduler"},
+        {"host": "node-2"},
+        {"action": "Pull"},
+        {"related": named("other")},
+        {"about": named("db")},
+        {"about": {**POD, "metadata": {**POD["metadata"], "uid": "u2"}}},
+        {"about": {"kind": "Pod", "apiVersion": "v1", "name": "web", "namespace": "default", "fieldPath": "x"}},
     ],
 )
-def test_events_that_differ_are_not_counted_together(other: dict[str, str]) -> None:
+def test_events_that_differ_are_not_counted_together(other: dict[str, Any]) -> None:
+    """E5, V2."""
     bench = Bench()
     bench.see("pulled")
-    assert written(bench.see(other.pop("message", "pulled"), **other)).patch is None
-
-
-def test_events_about_different_objects_are_not_counted_together() -> None:
-    bench = Bench()
-    bench.see("pulled")
-    again = POD | {"metadata": POD["metadata"] | {"uid": "u2"}}  # type: ignore[operator]
-    assert written(bench.correlator.correlate(bench.event("pulled", about=again))).patch is None
+    assert bench.see(other.pop("message", "pulled"), **other).series is None
 
 
 def test_parts_of_a_key_do_not_run_together() -> None:
     """QUIRK E5: joined without separator, these two would count as one."""
     bench = Bench()
-    bench.see("b", reason="a")
-    assert written(bench.see("", reason="ab")).patch is None
+    bench.see("b", reason="a", action="x")
+    assert bench.see("", reason="ab", action="x").series is None
 
 
-def test_the_tenth_distinct_message_is_combined_and_the_next_patch_it() -> None:
+def test_the_tenth_distinct_message_is_combined_and_the_next_join_it() -> None:
     bench = Bench()
     for number in range(9):
-        assert not written(bench.see(f"message {number}")).event["message"].startswith("(combined")
-    tenth = written(bench.see("message 9"))
-    assert tenth.patch is None
-    assert tenth.event["message"] == "(combined from similar events): message 9"
-    assert tenth.event["count"] == 1
-    eleventh = written(bench.see("message 10"))
-    assert eleventh.patch is not None
-    assert eleventh.patch["count"] == 2
-    assert eleventh.patch["message"] == "(combined from similar events): message 10"
-    assert eleventh.event["metadata"]["name"] == tenth.event["metadata"]["name"]
+        assert not bench.see(f"message {number}").combined
+    tenth = bench.see("message 9")
+    assert tenth.combined
+    assert tenth.series is None
+    assert tenth.occurrence.message == "(combined from similar events): message 9"
+    eleventh = bench.see("message 10")
+    assert eleventh.series is not None
+    assert eleventh.series.first.message == tenth.occurrence.message
+
+
+def test_a_combined_message_is_not_longer_than_the_server_takes() -> None:
+    bench = Bench(CorrelatorOptions(max_similar=1))
+    message = bench.see("x" * 1024).occurrence.message
+    assert len(message) == 1024
+    assert message.startswith(COMBINED_PREFIX)
 
 
 def test_repeating_one_message_never_combines() -> None:
     bench = Bench()
-    for _ in range(20):
-        assert written(bench.see("the same")).event["message"] == "the same"
+    assert not any(bench.see("the same").combined for _ in range(20))
 
 
 def test_the_window_of_similar_events_slides() -> None:
-    bench = Bench(CorrelatorOptions(burst=100))
+    bench = Bench()
     for number in range(9):
         bench.see(f"message {number}")
-        bench.clock.advance(599)  # far beyond 600 s in sum, but each within the window of the one before
-    assert written(bench.see("message 9")).event["message"].startswith("(combined")
+        bench.clock.advance(600)  # far beyond that in sum, but each within the window of the one before
+    assert bench.see("message 9").combined
     bench.clock.advance(601)
-    assert written(bench.see("message 10")).event["message"] == "message 10"
+    assert not bench.see("message 10").combined
 
 
-def test_a_flood_is_cut_off_after_the_burst_and_refills_slowly() -> None:
+def test_a_budget_is_a_burst_and_refills_slowly() -> None:
     bench = Bench()
-    outcomes = [bench.see("again") is not None for _ in range(30)]
-    assert outcomes == [True] * 25 + [False] * 5
-    bench.clock.advance(300)
-    assert bench.see("again") is not None
-    assert bench.see("again") is None
+    assert [bench.allows() for _ in range(30)] == [True] * 25 + [False] * 5
+    bench.clock.advance(299)
+    assert not bench.allows()
+    bench.clock.advance(1)
+    assert [bench.allows(), bench.allows()] == [True, False]
 
 
-def test_what_the_filter_drops_is_counted_all_the_same() -> None:
-    bench = Bench()
-    for _ in range(30):
-        bench.see("again")
-    bench.clock.advance(300)
-    assert written(bench.see("again")).event["count"] == 31
+def test_each_object_type_and_source_has_its_budget() -> None:
+    bench = Bench(CorrelatorOptions(burst=1))
+    assert bench.allows()
+    assert not bench.allows(reason="Another", action="Too", related=named("other"))
+    assert bench.allows(about=named("db"))
+    assert bench.allows(type="Warning")
+    assert bench.allows(component="scheduler")
 
 
-def test_the_filter_judges_each_object_and_type_by_itself() -> None:
-    bench = Bench()
-    for _ in range(26):
-        bench.see("again")
-    other = POD | {"metadata": POD["metadata"] | {"name": "db"}}  # type: ignore[operator]
-    assert bench.correlator.correlate(bench.event("again", about=other)) is not None
-    assert bench.see("again", type="Warning") is not None
-    assert bench.see("again") is None
-
-
-def test_memory_is_bounded_and_forgets_the_least_recent() -> None:
-    bench = Bench(CorrelatorOptions(cache_size=2, burst=100))
-    bench.see("a")
+def test_memory_is_bounded_and_what_is_forgotten_is_told() -> None:
+    bench = Bench(CorrelatorOptions(cache_size=2))
+    first, _ = bench.correlator.begin(bench.correlator.find(bench.occurrence("a")))
     bench.see("b")
     bench.see("a")
-    bench.see("c")  # "b" is the least recently used
-    assert written(bench.see("a")).event["count"] == 3
-    assert written(bench.see("b")).event["count"] == 1
+    match = bench.correlator.find(bench.occurrence("c"))
+    _, forgotten = bench.correlator.begin(match)
+    assert forgotten is not None
+    assert forgotten.message == "b"  # least recently used
+    assert bench.see("a").series is first
+    assert bench.correlator.holds(first)
+    assert not bench.correlator.holds(forgotten)
+    bench.correlator.forget(forgotten)  # does no harm
+    assert bench.see("b").series is None
 
 
-def test_an_events_name_is_the_objects_name_and_never_repeats() -> None:
-    bench = Bench()
-    names = {bench.event("x")["metadata"]["name"] for _ in range(100)}
-    assert len(names) == 100
-    assert all(name.startswith("web.") for name in names)
-
-
-@pytest.mark.parametrize("name", ["Upper", "colon:name", "x" * 250])
-def test_a_name_that_is_no_dns_subdomain_becomes_a_uuid(name: str) -> None:
-    about = {"kind": "Pod", "metadata": {"name": name, "namespace": "default"}}
-    event = Bench().event("x", about=about)
-    assert name not in event["metadata"]["name"]
-    assert len(event["metadata"]["name"]) == 36
-
-
-def test_an_event_on_a_cluster_scoped_object_lives_in_default() -> None:
-    event = Bench().event("x", about={"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n1"}})
-    assert event["metadata"]["namespace"] == "default"
-    assert "namespace" not in event["involvedObject"]
-
-
-def test_an_object_reference_will_do() -> None:
-    about = {"kind": "Pod", "name": "web", "namespace": "ns", "fieldPath": "spec.containers{app}"}
-    event = Bench().event("x", about=about)
-    assert event["metadata"]["namespace"] == "ns"
-    assert event["involvedObject"]["fieldPath"] == "spec.containers{app}"
-
-
-@pytest.mark.parametrize("about", [{}, {"kind": "Pod"}, {"metadata": {"name": "x"}}, None, "pod"])
-def test_an_object_without_kind_or_name_is_refused(about: object) -> None:
-    with pytest.raises(BadEvent):
-        Bench().event("x", about=about)  # type: ignore[arg-type]
-
-
-def test_an_unknown_type_is_refused() -> None:
-    with pytest.raises(BadEvent, match=r"'Error'.*Normal or Warning"):
-        Bench().event("x", type="Error")
-
-
-def test_a_long_message_is_cut() -> None:
-    message = Bench().event("x" * 5000)["message"]
-    assert len(message) == 1024
-    assert message.endswith("...")
+def test_one_that_takes_the_place_of_another_replaces_it() -> None:
+    bench = Bench(CorrelatorOptions(cache_size=1))
+    old, _ = bench.correlator.begin(bench.correlator.find(bench.occurrence("a")))
+    new, replaced = bench.correlator.begin(bench.correlator.find(bench.occurrence("a")))
+    assert replaced is old
+    bench.correlator.forget(old)
+    assert bench.correlator.holds(new)
