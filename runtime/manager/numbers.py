@@ -43,6 +43,8 @@ def metric_source(
         causes = {(cause,): count for cause, count in dropped.items()}
         yield counter("runtime_events_dropped", "Events not written, by cause.", ("cause",), causes)
         election = lifecycle.election
+        yield counter("runtime_events_merged", "Events told in another one's count.", (), {(): events.merged})
+        yield gauge("runtime_events_queued", "Events that wait to be written.", (), {(): float(events.queued)})
         if election is not None:
             stats = election.elector.stats()
             name: tuple[str, ...] = (stats.name,)
