@@ -28,7 +28,7 @@ class ServeError(Exception):
 
 
 def main(argv: Sequence[str] | None = None, stop: threading.Event | None = None) -> int:
-    """Serve until SIGTERM, SIGINT or ``stop``. Returns the exit code.
+    """Serve until SIGTERM, SIGINT, SIGHUP (its terminal is closed) or ``stop``. Returns the exit code.
 
     :param argv: the arguments; those of the process if None.
     :param stop: ends the server as a signal does; signals are handled in the main thread only.
@@ -55,6 +55,8 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asks to go on
+        signal.signal(signal.SIGHUP, handle)
 
 
 def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
@@ -107,6 +109,7 @@ def _server(options: argparse.Namespace) -> FakeAPIServer:
             audit_log_path=options.audit_log_path,
             history=options.history,
             bookmark_interval=options.bookmark_interval,
+            future_version_wait=options.future_version_wait,
             namespace_deletion_delay=options.namespace_deletion_delay,
             garbage_collection_delay=options.garbage_collection_delay,
             faults=options.faults or (),

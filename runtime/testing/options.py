@@ -101,6 +101,13 @@ def _add_pace(group: argparse._ArgumentGroup) -> None:
         help="between the bookmarks of a watch (default: %(default)g)",
     )
     group.add_argument(
+        "--future-version-wait",
+        metavar="SECONDS",
+        type=_seconds,
+        default=3.0,
+        help="for which a list or get at a version that is yet to come waits for it; then 504 (default: %(default)g)",
+    )
+    group.add_argument(
         "--namespace-deletion-delay",
         metavar="SECONDS",
         type=_seconds,

@@ -32,7 +32,7 @@ from runtime.types import JSONObject
 _log = logging.getLogger("runtime.testing.apiserver")
 _MANAGER = "kube-controller-manager"
 _GLANCE = 0.05  # seconds between looks at the clock, which may be a test's
-_RETRY = 1.0  # seconds until what has failed is tried again
+_RETRY, _LONGEST_RETRY = 1.0, 60.0  # seconds until what has failed is tried again, twice as many each time
 
 
 class _Key(NamedTuple):
@@ -64,6 +64,7 @@ class GarbageCollector:
         self._work = threading.Event()
         self._due: list[tuple[float, int, _Key]] = []  # a heap
         self._order = itertools.count()
+        self._failed: dict[_Key, float] = {}  # seconds after which each was tried again the last time
         self._owners: dict[_Key, tuple[str, ...]] = {}  # of each dependent, the uids of its owners
         self._dependents: dict[str, set[_Key]] = {}  # the opposite
         self._unknown: set[_Key] = set()  # dependents of kinds that are not served
@@ -160,6 +161,7 @@ class GarbageCollector:
 
     def _attend(self, key: _Key) -> None:
         stored, kind = self._context.store.get(*key), self._kind_at(key.resource)
+        pause = self._failed.pop(key, _RETRY / 2)
         if stored is None or kind is None:
             return
         self._catch_up()  # all that this state depends on must be in the index
@@ -171,7 +173,8 @@ class GarbageCollector:
         except errors.StatusError as error:
             if error.code not in (404, 409):
                 _log.warning("garbage collection of %s %s/%s: %s", key.resource[1], key.namespace, key.name, error)
-            self._schedule(self._context.clock.monotonic() + _RETRY, [key])
+            self._failed[key] = min(2 * pause, _LONGEST_RETRY)
+            self._schedule(self._context.clock.monotonic() + self._failed[key], [key])
         except Exception:
             _log.exception("garbage collection of %s %s/%s failed", key.resource[1], key.namespace, key.name)
 

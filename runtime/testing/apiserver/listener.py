@@ -48,7 +48,7 @@ class Listener:
         self._handler = handler
         self._bad_request = bad_request
         self._tls = tls
-        self._socket = socket.create_server((host, port), backlog=_BACKLOG)
+        self._socket = _listening(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
         self._lock = threading.Lock()  # guards the three below
         self._open: dict[threading.Thread, socket.socket] = {}
@@ -194,6 +194,14 @@ class Listener:
         if request.too_large:
             connection.drain()
         return goes_on
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket for an address of either kind; ``::`` is every address of both, where the system can do that."""
+    if ":" not in host:
+        return socket.create_server((host, port), backlog=_BACKLOG)
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=both)
 
 
 def _shutdown(sock: socket.socket, how: int = socket.SHUT_RDWR) -> None:

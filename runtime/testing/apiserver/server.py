@@ -218,7 +218,8 @@ class FakeAPIServer:
     @property
     def url(self) -> str:
         """``http://127.0.0.1:PORT``, or ``https``"""
-        return f"{self._serving.scheme}://{self._listener.host}:{self._listener.port}"
+        host = self._listener.host
+        return f"{self._serving.scheme}://{f'[{host}]' if ':' in host else host}:{self._listener.port}"
 
     @property
     def port(self) -> int:

@@ -63,7 +63,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+ENDINGS = [signal.SIGTERM, signal.SIGINT]
+if (
+    signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+):  # else these tests run under nohup, and so does what they start
+    ENDINGS.append(signal.SIGHUP)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_it_serves_until_it_is_told_to_stop(ending: signal.Signals, manifests: Path, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "config"
     process = subprocess.Popen(

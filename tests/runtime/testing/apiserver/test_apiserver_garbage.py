@@ -268,3 +268,28 @@ def test_dependents_follow_when_the_delay_is_over() -> None:
         clock.advance(1)  # what the collector does itself has no delay
         eventually(lambda: names(api) == set())
         api.close()
+
+
+def test_what_is_refused_is_tried_again_after_longer_and_longer_pauses(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock, garbage_collection_delay=0.0) as server:
+        api = Http(server)
+        gone = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"}
+        owners = [gone, reference(made(api, "a"))]
+        metadata = {"name": "bad", "namespace": "default", "uid": "b", "ownerReferences": owners}
+        server.store.create(("", "configmaps"), "default", "bad", {"metadata": metadata, "data": {"no key": ""}})
+
+        def tried() -> int:
+            return sum("garbage collection of configmaps default/bad" in each.getMessage() for each in caplog.records)
+
+        def pass_through(name: str) -> None:
+            """When this has gone, all that was due before has been done."""
+            made(api, name, {"metadata": {"name": "gone", "uid": "u"}})
+            eventually(lambda: name not in names(api))
+
+        eventually(lambda: tried() == 1)
+        for seconds, attempts in ((1.0, 2), (1.0, 2), (1.0, 3), (3.0, 3), (1.0, 4)):
+            clock.advance(seconds)
+            pass_through(f"after-{clock.monotonic():g}")
+            assert tried() == attempts
+        api.close()

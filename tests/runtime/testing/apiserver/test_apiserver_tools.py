@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from runtime.client import load_client
 from runtime.testing import FakeAPIServer
 from runtime.testing.apiserver import StatusError
 from runtime.types import GVR
@@ -322,3 +324,19 @@ def test_an_object_takes_no_more_memory_than_its_json_and_itself() -> None:
     done = subprocess.run([sys.executable, "-c", _FILL], capture_output=True, text=True, check=True, timeout=60)
     # 1.1 KB of JSON and the decoded object; 10 KB when the buffers of orjson were kept.
     assert int(done.stdout) < 6000, done
+
+
+@pytest.mark.parametrize(("host", "reached"), [("::1", "::1"), ("::", "127.0.0.1")])
+def test_it_listens_on_addresses_of_either_kind(host: str, reached: str, tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with FakeAPIServer(host=host, tls=True) as server:
+        assert server.url == f"https://[{host}]:{server.port}"
+        socket.create_connection((reached, server.port), timeout=30).close()
+        if host == reached:
+            with load_client(str(server.kubeconfig(tmp_path / "config"))) as client:
+                assert client.resource(GVR("", "v1", "namespaces")).get("default").name == "default"
+        server.restart()
+        socket.create_connection((reached, server.port), timeout=30).close()
