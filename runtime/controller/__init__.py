@@ -10,7 +10,8 @@ from runtime.controller.applier import Applied, Applier, NotOurs, merge_patch, p
 from runtime.controller.builder import ControllerBuilder
 from runtime.controller.context import ReconcileContext, Reconciler
 from runtime.controller.controller import Controller, Options
-from runtime.controller.environment import CacheNotReady, Environment, Kind
+from runtime.controller.environment import CacheNotReady, CacheSyncTimeout, Environment, Kind
+from runtime.controller.external import ExternalSource
 from runtime.controller.finalizers import ensure_finalizer, finalized, remove_finalizer
 from runtime.controller.owners import (
     AlreadyOwnedError,
@@ -37,10 +38,12 @@ __all__ = [
     "Applied",
     "Applier",
     "CacheNotReady",
+    "CacheSyncTimeout",
     "Change",
     "Controller",
     "ControllerBuilder",
     "Environment",
+    "ExternalSource",
     "Kind",
     "NotOurs",
     "Options",

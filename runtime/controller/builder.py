@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Self
 
 from runtime.controller.context import Reconciler
 from runtime.controller.controller import Controller, Options
-from runtime.controller.environment import Kind
+from runtime.controller.environment import Kind, WatchedCache
+from runtime.controller.external import ExternalSource
 from runtime.controller.predicates import Predicate
 from runtime.controller.sources import ChangeMapper, MapFunc, Source, map_object, map_owner, map_with
 from runtime.types import GVR
@@ -33,6 +35,7 @@ class ControllerBuilder:
         self._register = register
         self._for: GVR | None = None
         self._sources: list[Source] = []
+        self._external: list[ExternalSource] = []
         self._options = Options()
         self._completed = False
 
@@ -61,16 +64,24 @@ class ControllerBuilder:
 
         return self._add("owns", gvr, mapper, predicates)
 
-    def watches(self, gvr: GVR, map_fn: MapFunc | None = None, predicates: Iterable[Predicate] = ()) -> Self:
+    def watches(
+        self, gvr: GVR | WatchedCache, map_fn: MapFunc | None = None, predicates: Iterable[Predicate] = ()
+    ) -> Self:
         """Also reconcile when an object of this resource changes: the keys ``map_fn(obj)`` names.
 
+        :param gvr: the resource; or a cache, as ``other_manager.cache(gvr)``, to watch what is in another cluster (M7).
         :param map_fn: runs in the thread that ingests the resource, for the state before and after each change: quick,
             no calls to the API. ``None``: the key of the object itself.
         """
-        if map_fn is None:
-            return self._add("watches", gvr, lambda _kind_of: map_object, predicates)
-        mapped = map_with(map_fn)
-        return self._add("watches", gvr, lambda _kind_of: mapped, predicates)
+        mapped = map_object if map_fn is None else map_with(map_fn)
+        if isinstance(gvr, tuple):
+            return self._add("watches", gvr, lambda _kind_of: mapped, predicates)
+        return self._add("watches", gvr.gvr, lambda _kind_of: mapped, predicates, gvr)
+
+    def watches_source(self, source: ExternalSource) -> Self:
+        """Also reconcile the keys that the program itself enqueues, by ``source.enqueue(request)``."""
+        self._external.append(source)
+        return self
 
     def with_options(
         self,
@@ -82,24 +93,27 @@ class ControllerBuilder:
         field_manager: str | None = None,
         own_writes_timeout: float | None = None,
         recover_panic: bool | None = None,
+        warm_up: bool | None = None,
+        cache_sync_timeout: float | None = None,
     ) -> Self:
         """Set options; see :class:`Options`. What is left out keeps its value.
 
         :raises ValueError: a number that makes no sense.
         """
-        now = self._options
+        given = {
+            "workers": workers,
+            "reconcile_timeout": reconcile_timeout,
+            "rate_limiter": rate_limiter,
+            "needs_leader_election": needs_leader_election,
+            "field_manager": field_manager,
+            "own_writes_timeout": own_writes_timeout,
+            "recover_panic": recover_panic,
+            "warm_up": warm_up,
+            "cache_sync_timeout": cache_sync_timeout,
+        }
         try:
-            self._options = Options(
-                workers=now.workers if workers is None else workers,
-                reconcile_timeout=now.reconcile_timeout if reconcile_timeout is None else reconcile_timeout,
-                rate_limiter=rate_limiter or now.rate_limiter,
-                needs_leader_election=(
-                    now.needs_leader_election if needs_leader_election is None else needs_leader_election
-                ),
-                field_manager=field_manager or now.field_manager,
-                own_writes_timeout=now.own_writes_timeout if own_writes_timeout is None else own_writes_timeout,
-                recover_panic=now.recover_panic if recover_panic is None else recover_panic,
-            )
+            changed = {name: value for name, value in given.items() if value is not None}
+            self._options = replace(self._options, **changed)  # type: ignore[arg-type]
         except ValueError as error:
             raise ValueError(f"controller {self._name}: {error}") from None
         return self
@@ -112,13 +126,16 @@ class ControllerBuilder:
         """
         if self._completed:
             raise RuntimeError(f"controller {self._name}: complete() was called before")
-        if not self._sources:
+        if not (self._sources or self._external):
             raise ValueError(f"controller {self._name} watches nothing: call for_() or watches() first")
         owned = [source.gvr for source in self._sources if source.role == "owns"]
         if owned and self._for is None:
             raise ValueError(f"controller {self._name}: owns({owned[0]}) needs for_(), which says whose it is")
         self._completed = True
-        return self._register(self._name, self._sources, reconcile, self._options)
+        controller = self._register(self._name, self._sources, reconcile, self._options)
+        for source in self._external:
+            source.attach(controller.queue)
+        return controller
 
     def _add(
         self,
@@ -126,6 +143,7 @@ class ControllerBuilder:
         gvr: GVR,
         mapper: Callable[[Callable[[GVR], Kind]], ChangeMapper],
         predicates: Iterable[Predicate],
+        cache: WatchedCache | None = None,
     ) -> Self:
-        self._sources.append(Source(role, GVR(*gvr), mapper, tuple(predicates)))
+        self._sources.append(Source(role, GVR(*gvr), mapper, tuple(predicates), cache))
         return self

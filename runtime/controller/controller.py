@@ -1,9 +1,10 @@
 """One controller: its sources fill a queue of keys, its workers reconcile them.
 
-Rules C1 to C11 of client-go.md, with these differences on purpose. There is no limit on the time to sync: a resource
-that cannot be listed (its CRD is not installed, RBAC forbids it) is tried again for ever and named by
+Rules C1 to C13 of client-go.md, with these differences on purpose. There is no limit on the time to sync unless one is
+given: a resource that cannot be listed (its CRD is not installed, RBAC forbids it) is tried again for ever and named by
 :meth:`Controller.waiting_for`, which readiness shows, where controller-runtime ends the process after two
-minutes. And stopping does not cancel a running reconcile: it gets the grace period to finish (C10 cancels at once).
+minutes. Stopping does not cancel a running reconcile: it gets the grace period to finish (C10 cancels at once). And
+warming up is the default (C12).
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from runtime.client import ClientError
+from runtime.client import NotFound
+from runtime.controller.connections import Connections
 from runtime.controller.context import Reconciler
-from runtime.controller.environment import Environment
+from runtime.controller.environment import CacheSyncTimeout, Environment
 from runtime.controller.execution import Execution
+from runtime.controller.firstpass import FirstPass
 from runtime.controller.sources import EnqueueHandler, Source
-from runtime.informer import Registration, SharedIndexInformer
 from runtime.logging import get_logger
 from runtime.metrics import ReconcileStats
 from runtime.types import GVR, Request
@@ -30,9 +32,10 @@ from runtime.workqueue.limiters import RateLimiter
 __all__ = ["Controller", "Options"]
 
 _AFTER_FAULT: Final = 5.0  # seconds before a key is tried again on which the machinery itself has failed
-_SYNC_POLL: Final = 0.02  # seconds between looks at has_synced: cheap flags of a few informers
-_SOURCE_RETRY_MIN: Final = 0.5  # seconds before a source that could not be set up is tried again, doubling to ...
-_SOURCE_RETRY_MAX: Final = 10.0  # ... this (C4)
+_SYNC_POLL: Final = 0.01  # seconds between looks at has_synced: cheap flags of a few informers
+_LATE_LOOK: Final = 0.5  # seconds between looks at optional sources that are missing
+_TRIM_PERIOD: Final = 60.0  # seconds between looks at the queue of a controller that waits to be elected
+_TRIM_FROM: Final = 1000  # keys; fewer are no trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class Options:
         0: its reconciles may see caches that are older than their own writes.
     :ivar recover_panic: go on after a fault of the reconcile (``KeyError``, ``TypeError`` ...) with the next key, and
         try this one again; False: the manager ends with that error (C8).
+    :ivar warm_up: where the manager elects: watch and fill the queue already while another leads (C12), so that taking
+        over costs no list. False: what only this controller watches is not even cached before.
+    :ivar cache_sync_timeout: seconds after which the manager ends with an error if what the controller watches cannot
+        be listed (C1); ``None``: it waits, and is not ready.
     """
 
     workers: int = 1
@@ -57,6 +64,8 @@ class Options:
     field_manager: str = ""
     own_writes_timeout: float = 10.0
     recover_panic: bool = True
+    warm_up: bool = True
+    cache_sync_timeout: float | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -65,6 +74,10 @@ class Options:
             raise ValueError(
                 f"reconcile_timeout must be above 0 seconds, not {self.reconcile_timeout}; None means no limit"
             )
+        if self.cache_sync_timeout is not None and self.cache_sync_timeout <= 0:
+            raise ValueError(
+                f"cache_sync_timeout must be above 0 seconds, not {self.cache_sync_timeout}; None means no limit"
+            )
         if not 0 <= self.own_writes_timeout < inf:
             raise ValueError(f"own_writes_timeout must be seconds, 0 for none, not {self.own_writes_timeout}")
 
@@ -72,7 +85,9 @@ class Options:
 class Controller:
     """Made by the builder (``mgr.controller(name)...complete(reconcile)``), run by the manager.
 
-    Constructing one starts nothing (C13). It runs once: :meth:`start`, :meth:`stop`, :meth:`join`.
+    Constructing one starts nothing (C13). It runs once: :meth:`warm_up`, :meth:`start`, :meth:`stop`, :meth:`join`.
+
+    :ivar first_pass: over when each key of the initial lists has been reconciled once.
     """
 
     def __init__(
@@ -83,16 +98,28 @@ class Controller:
         self.sources = tuple(sources)
         self.queue: PriorityQueue[Request] = PriorityQueue(options.rate_limiter, name=name, clock=env.clock)
         self.stats = ReconcileStats(name, options.workers)
+        self.first_pass = FirstPass()
         self._env = env
         self._log = get_logger("runtime.controller", controller=name)
         self._stop = threading.Event()  # no new reconciles; what runs may finish
-        primary = next((source.gvr for source in self.sources if source.role == "for"), None)
-        self._execution = Execution(self.name, self.queue, reconcile, options, env, self.stats, self._stop, primary)
-        self._registrations: list[Registration] = []  # of the main thread only
-        self._state_lock = threading.Lock()  # guards the three below
+        self._go = threading.Event()  # the workers may begin, or nothing will
+        self._reconciled = next((source.gvr for source in sources if source.role == "for"), None)
+        self._execution = Execution(
+            self.name, self.queue, reconcile, options, env, self.stats, self._stop, self._reconciled
+        )
+        self._connections: Connections | None = None
+        self._state_lock = threading.Lock()  # guards the next two
         self._threads: list[threading.Thread] = []
-        self._blocked: dict[Source, str] = dict.fromkeys(self.sources, "not started")
+        self._started = False
         self._working = False
+
+    def warm_up(self) -> None:
+        """Start the sources, so that the queue fills, but no worker. Returns at once.
+
+        No effect if the option is off, or the sources were started before (C12).
+        """
+        if self.options.warm_up:
+            self._start_sources()
 
     def start(self) -> None:
         """Start the sources, and the workers once all are synced (C2). Returns at once.
@@ -100,11 +127,11 @@ class Controller:
         :raises RuntimeError: it was started before (C3).
         """
         with self._state_lock:
-            if self._threads:
+            if self._started:
                 raise RuntimeError(f"controller {self.name} was started before; make a new one")
-            main = threading.Thread(target=self._run, name=f"controller-{self.name}", daemon=True)
-            self._threads.append(main)
-            main.start()
+            self._started = True
+        self._start_sources()
+        self._go.set()
 
     def stop(self) -> None:
         """Begin no reconcile any more. Returns at once; running reconciles go on, see :meth:`join`.
@@ -113,8 +140,10 @@ class Controller:
         wait for somebody else's handler.
         """
         self._stop.set()
+        self._go.set()
         self.queue.shut_down()
         self._execution.close()
+        self.first_pass.give_up()
 
     def join(self, timeout: float | None) -> bool:
         """Wait, after :meth:`stop`, until running reconciles have returned.
@@ -123,7 +152,7 @@ class Controller:
         :returns: False if some still run; :meth:`running` names them.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for thread in list(self._threads):
+        for thread in self._threads:  # not a copy: the first one may just be adding the others
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 return False
@@ -135,12 +164,14 @@ class Controller:
 
     def waiting_for(self) -> dict[GVR, str]:
         """The resources this controller still waits for before it works, each with the reason. Empty: it works."""
-        with self._state_lock:
-            return {source.gvr: reason for source, reason in self._blocked.items()}
+        connections = self._connections
+        if connections is None:
+            return {source.gvr: "not started" for source in self.sources}
+        return {} if self._working else connections.waiting()
 
     @property
     def started(self) -> bool:
-        """Whether :meth:`start` was called."""
+        """Whether its sources were started, be it to warm up."""
         return bool(self._threads)
 
     @property
@@ -148,15 +179,51 @@ class Controller:
         """Whether its workers have begun."""
         return self._working
 
+    def _start_sources(self) -> None:
+        with self._state_lock:
+            if not self._threads and not self._stop.is_set():
+                main = threading.Thread(target=self._run, name=f"controller-{self.name}", daemon=True)
+                self._threads.append(main)
+                main.start()
+
     def _run(self) -> None:
-        for source in self.sources:
-            if not self._connect(source):
-                return
-        if not self._wait_for_sync():
+        self._connections = connections = Connections(self.name, self.sources, self._handler, self._env, self._log)
+        if not self._wait_for_sync(connections):
             return
+        self.first_pass.expects_no_more()
+        while not self._go.wait(_TRIM_PERIOD):
+            self._trim()
+        if not self._start_workers():
+            return
+        while not connections.advance() and not self._stop.wait(_LATE_LOOK):
+            pass
+
+    def _handler(self, source: Source) -> EnqueueHandler:
+        mapper = source.mapper(self._env.kinds.get)
+        return EnqueueHandler(self.queue.add, mapper, source.predicates, self._log, self.first_pass.expect)
+
+    def _wait_for_sync(self, connections: Connections) -> bool:
+        """False when stopped meanwhile, or when it took longer than it may."""
+        clock, timeout = self._env.clock, self.options.cache_sync_timeout
+        deadline = None if timeout is None else clock.monotonic() + timeout
+        while not self._stop.is_set():
+            connections.advance()
+            waiting = connections.waiting()
+            if not waiting:
+                return True
+            if deadline is not None and clock.monotonic() >= deadline:
+                reasons = "; ".join(f"{gvr}: {why}" for gvr, why in waiting.items())
+                error = CacheSyncTimeout(f"not synced within {timeout} s (cache_sync_timeout): {reasons}")
+                self._env.fail(f"controller {self.name}", error)
+                return False
+            # Real time on purpose: the network is real even where a test owns the clock.
+            self._stop.wait(_SYNC_POLL)
+        return False
+
+    def _start_workers(self) -> bool:
         with self._state_lock:
             if self._stop.is_set():
-                return
+                return False
             workers = [
                 threading.Thread(target=self._work, name=f"controller-{self.name}-worker-{number}", daemon=True)
                 for number in range(self.options.workers)
@@ -166,58 +233,26 @@ class Controller:
             for worker in workers:
                 worker.start()
         self._log.info("controller started", workers=self.options.workers)
+        return True
 
-    def _connect(self, source: Source) -> bool:
-        """Register with the source's informers; tries until it works. False when stopped meanwhile."""
-        pause = _SOURCE_RETRY_MIN
-        while not self._stop.is_set():
+    def _trim(self) -> None:
+        """Forget the keys of objects that have gone while another instance leads: it has reconciled them.
+
+        Else the queue of a standby would hold a key for each object there ever was.
+        """
+        if self._reconciled is None or len(self.queue) < _TRIM_FROM:
+            return  # where map functions alone make the keys, nobody but them knows what they stand for
+        lister = self._env.caches.lister(self._reconciled)
+
+        def is_there(request: Request) -> bool:
             try:
-                self._registrations += self._register(source)
-                with self._state_lock:
-                    self._blocked[source] = "not synced yet"
-                return True
-            except Exception as error:
-                if self._stop.is_set():
-                    break
-                with self._state_lock:
-                    self._blocked[source] = str(error)
-                foreseen = isinstance(
-                    error, ClientError
-                )  # anything else is a fault of ours, and deserves its traceback
-                self._log.warning(
-                    "cannot watch, trying again",
-                    source=str(source),
-                    error=str(error),
-                    pause=pause,
-                    exc_info=None if foreseen else error,
-                )
-            if self._env.clock.wait_event(self._stop, pause):
-                break
-            pause = min(pause * 2, _SOURCE_RETRY_MAX)
-        return False
+                lister.get(request)
+            except NotFound:
+                self.first_pass.finished(request)
+                return False
+            return True
 
-    def _register(self, source: Source) -> list[Registration]:
-        """A handler in each informer of the source, or in none."""
-        handler = EnqueueHandler(self.queue.add, source.mapper(self._env.kinds.get), source.predicates, self._log)
-        registered: list[tuple[SharedIndexInformer, Registration]] = []
-        try:
-            for informer in self._env.caches.informers(source.gvr):
-                registered.append((informer, informer.add_event_handler(handler, inline=True, name=self.name)))
-        except BaseException:
-            for informer, registration in registered:
-                informer.remove_event_handler(registration)
-            raise
-        return [registration for _, registration in registered]
-
-    def _wait_for_sync(self) -> bool:
-        while not self._stop.is_set():
-            if all(registration.has_synced() for registration in self._registrations):
-                with self._state_lock:
-                    self._blocked.clear()
-                return True
-            # Real time on purpose: the network is real even where a test owns the clock.
-            self._stop.wait(_SYNC_POLL)
-        return False
+        self.queue.retain(is_there)
 
     def _work(self) -> None:
         while True:
@@ -232,7 +267,10 @@ class Controller:
     def _turn(self, request: Request) -> bool:
         """False: it is not its turn yet, and it was given back to the queue."""
         try:
-            return self._execution.run(request)
+            ran = self._execution.run(request)
+            if ran:
+                self.first_pass.finished(request)
+            return ran
         except Exception as error:  # not the user's reconcile: a limiter of theirs, or a fault of ours
             self.stats.panics.add()
             self._log.error("worker failed, trying the key again", request=str(request), exc_info=error)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runtime.client import Client
 from runtime.clock import Clock
-from runtime.informer import Lister, SharedIndexInformer
+from runtime.informer import EventHandler, Lister, SharedIndexInformer
 from runtime.record import EventRecorder
 from runtime.types import GVR
 
-__all__ = ["CacheNotReady", "Environment", "Kind", "Kinds", "SharedCaches"]
+__all__ = [
+    "CacheNotReady",
+    "CacheSyncTimeout",
+    "Environment",
+    "Kind",
+    "Kinds",
+    "Lack",
+    "SharedCaches",
+    "SyncedHandler",
+    "WatchedCache",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +45,50 @@ class CacheNotReady(RuntimeError):
     """A cache is not complete yet: what it does not show may exist all the same. Try again later."""
 
 
+class CacheSyncTimeout(RuntimeError):
+    """What a controller watches could not be listed within its ``cache_sync_timeout``; the message tells why."""
+
+
+class Lack(NamedTuple):
+    """What is missing in a cache.
+
+    :ivar where: the resource, and the namespace where only one is watched: ``pods.v1 in default``.
+    :ivar status: the HTTP status with which the server refuses it; 0: it does not, or has not answered yet.
+    """
+
+    where: str
+    why: str
+    status: int
+
+
+class SyncedHandler(Protocol):
+    """A handler that was added to a cache."""
+
+    def has_synced(self) -> bool:
+        """The cache is complete, and the handler's call for each of its objects has returned."""
+
+
+class WatchedCache(Protocol):
+    """What a controller may watch: the cache of a resource, of its own manager or of another one."""
+
+    @property
+    def gvr(self) -> GVR: ...
+
+    def add_event_handler(self, handler: EventHandler, *, inline: bool, name: str) -> SyncedHandler:
+        """Have ``handler`` called for every object and change, in every namespace that is watched."""
+
+    def blockers(self) -> Sequence[Lack]:
+        """What keeps it from being complete and has to be waited for; see :meth:`runtime.manager.Manager.cache`."""
+
+    def is_excused(self) -> bool:
+        """It is not complete, but need not be waited for: it is optional, and the server has refused it."""
+
+
 class SharedCaches(Protocol):
-    """The informers that all controllers of a process share."""
+    """The caches that all controllers of a process share."""
 
-    def informers(self, gvr: GVR) -> Sequence[SharedIndexInformer]:
-        """The informers of a resource, one per namespace watched; made and started if there are none yet.
-
-        :raises ClientError: as :meth:`Kinds.get`, where the scope of the resource must be known.
-        """
+    def cache(self, gvr: GVR) -> WatchedCache:
+        """The cache of a resource; made and started if there is none yet. Asks the server nothing."""
 
     def cached(self, gvr: GVR, namespace: str) -> SharedIndexInformer | None:
         """The informer that holds the objects of this namespace, if there is one; never makes one."""

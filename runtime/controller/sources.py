@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from runtime.client import Unstructured
-from runtime.controller.environment import Kind
+from runtime.controller.environment import Kind, WatchedCache
 from runtime.controller.owners import group_of
 from runtime.controller.predicates import Change, Predicate
 from runtime.informer import DeletedFinalStateUnknown
@@ -32,12 +32,14 @@ class Source:
 
     :ivar role: ``for``, ``owns`` or ``watches``; for messages.
     :ivar mapper: given a change, whom to reconcile; made once the kinds are known.
+    :ivar cache: where it is watched; None: in the cache of the controller's manager.
     """
 
     role: str
     gvr: GVR
     mapper: Callable[[Callable[[GVR], Kind]], ChangeMapper]
     predicates: tuple[Predicate, ...] = ()
+    cache: WatchedCache | None = None
 
     def __str__(self) -> str:
         return f"{self.role} {self.gvr}"
@@ -89,10 +91,21 @@ def map_with(map_fn: MapFunc) -> ChangeMapper:
 
 
 class EnqueueHandler:
-    """An informer's handler that only enqueues keys, so it runs in the thread that ingests (decision 3)."""
+    """An informer's handler that only enqueues keys, so it runs in the thread that ingests (decision 3).
 
-    def __init__(self, enqueue: _Enqueue, mapper: ChangeMapper, predicates: Sequence[Predicate], log: Logger) -> None:
+    :param initial: told each key of an initial list before it is enqueued.
+    """
+
+    def __init__(
+        self,
+        enqueue: _Enqueue,
+        mapper: ChangeMapper,
+        predicates: Sequence[Predicate],
+        log: Logger,
+        initial: Callable[[Request], object] = lambda _request: None,
+    ) -> None:
         self._enqueue = enqueue
+        self._initial = initial
         self._mapper = mapper
         self._predicates = tuple(predicates)
         self._log = log
@@ -116,6 +129,8 @@ class EnqueueHandler:
         for request in self._mapper(change):
             if not isinstance(request, Request):
                 raise TypeError(f"map_fn returned {request!r}: return Request(namespace, name) objects")
+            if change.initial:
+                self._initial(request)
             self._enqueue(request, priority=priority)
 
     def _passes(self, change: Change) -> bool:

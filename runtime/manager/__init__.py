@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.manager.cache import Cache
 from runtime.manager.errors import BadOption, BindError, LeaderElectionLost, ManagerError, ShutdownTimeout
 from runtime.manager.manager import Manager
 
-__all__ = ["BadOption", "BindError", "LeaderElectionLost", "Manager", "ManagerError", "ShutdownTimeout"]
+__all__ = ["BadOption", "BindError", "Cache", "LeaderElectionLost", "Manager", "ManagerError", "ShutdownTimeout"]

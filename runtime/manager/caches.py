@@ -1,32 +1,39 @@
-"""The informers that all controllers of a manager share."""
+"""The caches that all controllers of a manager share, and what finds out where, and whether, each can be filled."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from runtime.client import Client, ClientError, Unstructured
+from runtime.client import ApiError, Client, ClientError
 from runtime.clock import Clock
-from runtime.controller.environment import CacheNotReady, Kinds
-from runtime.informer import Lister, NamespaceLister, SharedIndexInformer, SharedInformerFactory
+from runtime.controller.environment import Lack
+from runtime.informer import Lister, SharedIndexInformer, SharedInformerFactory
 from runtime.logging import get_logger
-from runtime.selectors import LabelSelector
-from runtime.types import GVR, Request
+from runtime.manager.cache import Cache, CacheOptions
+from runtime.manager.errors import BadOption
+from runtime.manager.kinds import DiscoveredKinds
+from runtime.types import GVR
 
-__all__ = ["Caches", "MultiNamespaceLister"]
+__all__ = ["Caches"]
 
-_RETRY_MIN: Final = 0.5  # seconds before a resource that could not be resolved is tried again, doubling to ...
-_RETRY_MAX: Final = 10.0  # ... this
+_LOOK: Final = 1.0  # seconds between looks at what is not served, or not known; real, for the server's time is
+_PAUSE_MAX: Final = 10.0  # seconds between tries of what fails otherwise; doubling up to this
 
 _log = get_logger("runtime.manager")
 
 
 class Caches:
-    """One informer per resource and namespace, made when declared, running from :meth:`start` on. Thread-safe.
+    """One :class:`Cache` per resource, declared at any time, running from :meth:`start` on. Thread-safe.
 
-    With ``namespaces``, namespaced resources are watched in each of them and cluster-scoped ones as a whole (K7);
-    which a resource is, the server is asked when the caches start. Without, everything is watched as a whole.
+    Where a resource is watched: in the namespaces given for it, else in those given here, else as a whole; a
+    cluster-scoped one always as a whole (K7). Only where there are namespaces need the server be asked which it is.
+
+    A resource that the server does not serve is watched within about a second of when it does: for each such group
+    version the server is asked once a second, however many wait for it, and not once nothing is missing.
 
     :param namespaces: empty: all.
     :param resync_period: seconds between redeliveries of the whole cache to handlers; 0.0 never.
@@ -36,214 +43,252 @@ class Caches:
     def __init__(
         self,
         client: Client,
-        kinds: Kinds,
+        kinds: DiscoveredKinds,
         namespaces: Sequence[str],
         resync_period: float,
         clock: Clock,
         *,
         name: str = "",
     ) -> None:
+        self._client = client
         self._kinds = kinds
         self._namespaces = tuple(dict.fromkeys(namespaces))
+        self._resync_period = resync_period
         self._clock = clock
-
-        def factory(namespace: str | None) -> SharedInformerFactory:
-            return SharedInformerFactory(
-                client,
-                resync_period=resync_period,
-                namespace=namespace,
-                clock=clock,
-                name=f"{name}/{namespace}" if namespace else name,
-            )
-
-        self._make_factory: Callable[[str | None], SharedInformerFactory] = factory
-        self._lock = threading.RLock()  # guards everything below
-        self._factories: dict[str, SharedInformerFactory] = {}  # by namespace; "": everything
-        self._informers: dict[GVR, dict[str, SharedIndexInformer]] = {}  # the same keys
-        self._unresolved: dict[GVR, str] = {}  # declared, but which informers that means is not known yet: why
+        self._name = name
+        self._lock = threading.Lock()  # guards the next two
+        self._caches: dict[GVR, Cache] = {}
         self._started = False
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._declared = threading.Event()  # for the thread: there is something new, or the end
+        self._thread = threading.Thread(target=self._follow, name="manager-caches", daemon=True)
+        self._failing: dict[GVR, _Failing] = {}  # of the thread only
 
-    def declare(self, gvr: GVR) -> None:
-        """Have this resource cached; it runs from now on if the caches do. Asks the server nothing."""
-        with self._lock:
-            if gvr in self._informers or gvr in self._unresolved:
-                return
-            if self._namespaces:
-                self._unresolved[gvr] = "not asked for yet"
-                self._resolve_in_background()
-            else:
-                self._create(gvr, ("",))
+    # For controllers and users
 
-    def informers(self, gvr: GVR) -> Sequence[SharedIndexInformer]:
-        """The informers of a resource; declared if it was not.
+    def cache(self, gvr: GVR, options: CacheOptions | None = None) -> Cache:
+        """The cache of a resource; it runs from now on if the caches do. Asks the server nothing.
 
-        :raises ClientError: the server cannot say yet whether the resource is namespaced.
+        :raises BadOption: see :meth:`Cache.configure`.
         """
         with self._lock:
-            known = self._informers.get(gvr)
-        if known is not None:
-            return list(known.values())
-        # Not under the lock: this may ask the server.
-        scopes = self._scopes(gvr)
-        with self._lock:
-            self._unresolved.pop(gvr, None)
-            return list((self._informers.get(gvr) or self._create(gvr, scopes)).values())
+            known = self._caches.get(gvr)
+            cache = known or Cache(gvr, self._new_factory)
+            if options is not None:
+                cache.configure(options)
+            self._caches[gvr] = cache
+            begins = known is None and self._started
+        if begins:
+            self._begin(cache)
+        return cache
+
+    def informers(self, gvr: GVR) -> Sequence[SharedIndexInformer]:
+        """The informers of a resource, one per namespace; declared if it was not.
+
+        :raises ClientError: several namespaces are watched, and the server cannot say whether it is namespaced.
+        """
+        cache = self.cache(gvr)
+        if not cache.informers():
+            self._create(cache)
+        return list(cache.informers().values())
 
     def cached(self, gvr: GVR, namespace: str) -> SharedIndexInformer | None:
         """The informer that holds the objects of this namespace, if there is one; never makes one."""
-        with self._lock:
-            informers = self._informers.get(gvr, {})
-            return informers.get("") or informers.get(namespace)
+        cache = self._caches.get(gvr)
+        if cache is None:
+            return None
+        informers = cache.informers()
+        return informers.get("") or informers.get(namespace)
 
     def lister(self, gvr: GVR) -> Lister:
         """Reads over all namespaces that are watched.
 
         :raises LookupError: nobody has declared the resource.
-        :raises CacheNotReady: its first list has not arrived yet.
+        :raises CacheNotReady: it is not complete yet; says why.
         """
+        cache = self._caches.get(gvr)
+        if cache is None:
+            known = ", ".join(str(cache.gvr) for cache in self.all()) or "none"
+            raise LookupError(
+                f"{gvr} is not cached: declare it by for_(), owns() or watches() of a controller, or by "
+                f"mgr.cache() before the manager runs (cached: {known})"
+            )
+        return cache.lister
+
+    def all(self) -> list[Cache]:
+        """Those declared by now."""
         with self._lock:
-            informers = self._informers.get(gvr)
-            if informers is None:
-                if gvr in self._unresolved:
-                    raise CacheNotReady(f"{gvr} cannot be cached yet: {self._unresolved[gvr]}")
-                known = ", ".join(map(str, self._informers)) or "none"
-                raise LookupError(
-                    f"{gvr} is not cached: declare it by for_(), owns() or watches() of a controller, or by "
-                    f"mgr.informer() before the manager runs (cached: {known})"
-                )
-        for informer in informers.values():
-            if not informer.has_synced():
-                raise CacheNotReady(f"the cache of {gvr} is not complete yet: {_reason(informer)}")
-        if "" in informers:
-            return informers[""].lister
-        return MultiNamespaceLister({name: informer.lister for name, informer in informers.items()}, gvr)
+            return list(self._caches.values())
+
+    def blockers(self) -> list[Lack]:
+        """What readiness, the election and runnables still wait for."""
+        return [lack for cache in self.all() for lack in cache.blockers()]
+
+    def by_name(self) -> dict[str, SharedIndexInformer]:
+        """The informers that exist now, called as people say: ``pods.v1``, or ``pods.v1 in default``."""
+        return {
+            cache.name_of(namespace): informer
+            for cache in self.all()
+            for namespace, informer in cache.informers().items()
+        }
+
+    # Life
 
     def start(self) -> None:
         """Start what is declared, and from now on what will be. Returns at once."""
         with self._lock:
             self._started = True
-            for factory in self._factories.values():
-                factory.start()
-            self._resolve_in_background()
+            caches = list(self._caches.values())
+        for cache in caches:
+            self._begin(cache)
+        self._thread.start()
 
-    def waiting(self) -> dict[str, str]:
-        """The caches that are not complete yet, each with the reason."""
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """End all watches and wait for their threads. Lists under way are cut off.
+
+        :param timeout: seconds; None: as long as it takes. What takes long is a handler that does not return.
+        :returns: False if something still runs; it is left behind.
+        """
+        self._stop.set()
+        self._declared.set()
+        end = threading.Thread(target=self._end, name="manager-caches-end", daemon=True)
+        end.start()
+        end.join(timeout)
+        return not end.is_alive()
+
+    def _end(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join()  # it makes no informers any more
+        caches = self.all()
+        for cache in caches:
+            cache.stop()
+        for cache in caches:
+            cache.join()
+
+    # From a resource to its informers
+
+    def _begin(self, cache: Cache) -> None:
+        """Make the informers of a cache and start them, now if that needs no request."""
+        if cache.informers() or not self._namespaces_of(cache):
+            self._create(cache)
+        else:
+            cache.unresolved("it is not known yet whether it is namespaced", 0)
+            self._declared.set()
+
+    def _create(self, cache: Cache) -> None:
+        if not cache.informers():
+            cache.create(self._scopes(cache))
         with self._lock:
-            waiting = {str(gvr): reason for gvr, reason in self._unresolved.items()}
-        for where, informer in self.by_name().items():
-            if not informer.has_synced():
-                waiting[where] = _reason(informer)
-        return waiting
+            runs = self._started and not self._stop.is_set()
+        if runs:
+            cache.start()
 
-    def by_name(self) -> dict[str, SharedIndexInformer]:
-        """Those that exist now, called as people say: ``pods.v1``, or ``pods.v1 in default`` where that is all."""
-        with self._lock:
-            return {
-                f"{gvr} in {namespace}" if namespace else str(gvr): informer
-                for gvr, informers in self._informers.items()
-                for namespace, informer in informers.items()
-            }
+    def _scopes(self, cache: Cache) -> Sequence[str]:
+        """The namespaces to watch it in, ``""`` for all.
 
-    def shutdown(self) -> None:
-        """End all watches and wait for their threads. Lists under way are cut off."""
-        with self._lock:
-            self._stop.set()
-            thread, factories = self._thread, list(self._factories.values())
-        if thread is not None:
-            thread.join()
-        for factory in factories:
-            factory.shutdown()
-
-    # With the lock held:
-
-    def _create(self, gvr: GVR, scopes: Sequence[str]) -> dict[str, SharedIndexInformer]:
-        informers = {}
-        for namespace in scopes:
-            factory = self._factories.get(namespace)
-            if factory is None:
-                factory = self._factories[namespace] = self._make_factory(namespace or None)
-            informers[namespace] = factory.informer(gvr)
-        self._informers[gvr] = informers
-        if self._started and not self._stop.is_set():
-            for namespace in scopes:
-                self._factories[namespace].start()
-        return informers
-
-    def _resolve_in_background(self) -> None:
-        if not self._started or not self._unresolved or self._stop.is_set():
-            return
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._resolve, name="manager-caches", daemon=True)
-            self._thread.start()
-
-    # Without it:
-
-    def _scopes(self, gvr: GVR) -> tuple[str, ...]:
-        if not self._namespaces or not self._kinds.get(gvr).namespaced:
+        :raises ClientError: the server does not say whether it is namespaced.
+        :raises BadOption: it is not, but namespaces were given for it.
+        """
+        namespaces = self._namespaces_of(cache)
+        if not namespaces:
             return ("",)
-        return self._namespaces
+        if self._kinds.get(cache.gvr).namespaced:
+            return namespaces
+        if cache.options.namespaces is not None:
+            raise BadOption(f"{cache.gvr} is cluster-scoped: mgr.cache() takes no namespaces for it")
+        return ("",)
 
-    def _resolve(self) -> None:
-        pause = _RETRY_MIN
-        while True:
-            with self._lock:
-                pending = list(self._unresolved)
-                if not pending or self._stop.is_set():
-                    self._thread = None  # so that a later declare() begins another
-                    return
-            for gvr in pending:
+    def _namespaces_of(self, cache: Cache) -> Sequence[str]:
+        own = cache.options.namespaces
+        return self._namespaces if own is None else own
+
+    def _new_factory(self, namespace: str | None, options: CacheOptions) -> SharedInformerFactory:
+        resync = options.resync_period
+        return SharedInformerFactory(
+            self._client,
+            resync_period=self._resync_period if resync is None else resync,
+            namespace=namespace,
+            transform=options.transform,
+            label_selector=options.label_selector,
+            field_selector=options.field_selector,
+            projection=options.projection,
+            clock=self._clock,
+            name=f"{self._name}/{namespace}" if namespace else self._name,
+        )
+
+    # The thread: what is not known yet, and what is not served
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self._declared.clear()
+            for cache in self.all():
                 if self._stop.is_set():
-                    break
-                try:
-                    self.informers(gvr)
-                except Exception as error:
-                    with self._lock:
-                        if gvr in self._unresolved:
-                            self._unresolved[gvr] = str(error)
-                    foreseen = isinstance(error, ClientError)  # all else is a fault of ours, and deserves its traceback
-                    _log.warning(
-                        "cannot cache, trying again",
-                        resource=str(gvr),
-                        error=str(error),
-                        pause=pause,
-                        exc_info=None if foreseen else error,
-                    )
-            with self._lock:
-                left = bool(self._unresolved)
-            if left and not self._clock.wait_event(self._stop, pause):
-                pause = min(pause * 2, _RETRY_MAX)
+                    return
+                if not cache.informers():
+                    self._resolve(cache)
+                elif any(informer.refused == 404 for informer in cache.informers().values()):
+                    self._look_for(cache)
+                else:
+                    self._failing.pop(cache.gvr, None)
+            self._declared.wait(_LOOK)
+
+    def _resolve(self, cache: Cache) -> None:
+        failing = self._failing.setdefault(cache.gvr, _Failing())
+        if not failing.is_due():
+            return
+        try:
+            self._create(cache)
+        except Exception as error:
+            status = error.status if isinstance(error, ApiError) else 0
+            cache.unresolved(str(error), status)
+            failing.failed(wait=status != 404)  # of which the server is not asked more often
+            if failing.is_news(str(error)):
+                # All but these is a fault of ours, and deserves its traceback.
+                foreseen = isinstance(error, ClientError | BadOption)
+                _log.warning(
+                    "cannot cache, trying again",
+                    resource=str(cache.gvr),
+                    required=cache.required,
+                    error=str(error),
+                    exc_info=None if foreseen else error,
+                )
+        else:
+            self._failing.pop(cache.gvr, None)
+
+    def _look_for(self, cache: Cache) -> None:
+        """The resource is not served: have it listed as soon as it is, and not only when the reflector tries again."""
+        failing = self._failing.setdefault(cache.gvr, _Failing())
+        if not failing.is_due():
+            return
+        try:
+            served = self._kinds.is_served(cache.gvr)
+        except ClientError:
+            failing.failed(wait=True)
+            return
+        if served:
+            for informer in cache.informers().values():
+                if informer.refused == 404:
+                    informer.hurry()
+            failing.failed(wait=True)  # in case its list does not agree with discovery
 
 
-def _reason(informer: SharedIndexInformer) -> str:
-    return informer.sync_state.last_error or "the first list has not arrived yet"
+@dataclass(slots=True)
+class _Failing:
+    """When to try again what has failed, in real time."""
 
+    pause: float = _LOOK / 2
+    due: float = 0.0
+    told: str = ""
 
-class MultiNamespaceLister(Lister):
-    """Several caches of one resource, one per namespace, read as one."""
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.due
 
-    def __init__(self, by_namespace: Mapping[str, Lister], gvr: GVR) -> None:
-        self._by_namespace = dict(by_namespace)
-        self._gvr = gvr
+    def failed(self, *, wait: bool) -> None:
+        """:param wait: longer each time; else until the next look."""
+        if wait:
+            self.pause = min(self.pause * 2, _PAUSE_MAX)
+            self.due = time.monotonic() + self.pause * 0.9  # at the look that is nearest
 
-    def get(self, name: str | Request, namespace: str = "") -> Unstructured:
-        if isinstance(name, Request):
-            namespace, name = name
-        elif not namespace and "/" in name:
-            namespace, _, name = name.partition("/")
-        return self._of(namespace).get(name, namespace)
-
-    def list(self, selector: str | LabelSelector | None = None) -> list[Unstructured]:
-        return [obj for lister in self._by_namespace.values() for obj in lister.list(selector)]
-
-    def namespace(self, namespace: str) -> NamespaceLister:
-        """:raises LookupError: that namespace is not watched."""
-        return self._of(namespace).namespace(namespace)
-
-    def _of(self, namespace: str) -> Lister:
-        lister = self._by_namespace.get(namespace)
-        if lister is None:
-            watched = ", ".join(self._by_namespace)
-            raise LookupError(f"{self._gvr} in namespace {namespace!r} is not cached: watched are {watched}")
-        return lister
+    def is_news(self, text: str) -> bool:
+        told, self.told = self.told, text
+        return text != told

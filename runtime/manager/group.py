@@ -20,7 +20,7 @@ class Group:
         self.name = name
         self._lock = threading.Lock()  # guards everything below
         self._units: list[Unit] = []
-        self._running: list[Unit] = []
+        self._warm = False
         self._started = False
         self._stopping = False
 
@@ -29,9 +29,20 @@ class Group:
         with self._lock:
             if self._stopping:
                 raise RuntimeError(f"{unit.name} cannot be added: the manager is stopping")
-            self._units.append(unit)
             if self._started:
-                self._begin(unit)
+                unit.start()
+            elif self._warm:
+                unit.warm_up()
+            self._units.append(unit)  # only what could be started is waited for
+
+    def warm_up(self) -> None:
+        """Have all units do what may be done before :meth:`start`."""
+        with self._lock:
+            if self._warm or self._stopping:
+                return
+            self._warm = True
+            for unit in self._units:
+                unit.warm_up()
 
     def start(self) -> None:
         """Start all units. Nothing is started if the group was stopped before (M5)."""
@@ -40,26 +51,22 @@ class Group:
                 return
             self._started = True
             for unit in self._units:
-                self._begin(unit)
+                unit.start()
 
     def stop(self, only: Callable[[Unit], bool] = lambda _unit: True) -> None:
-        """Tell the running units to stop, and refuse new ones. Returns at once."""
+        """Tell the units to stop, also those that never started, and refuse new ones. Returns at once."""
         with self._lock:
             self._stopping = True
-            running = [unit for unit in self._running if only(unit)]
-        for unit in running:
+            units = [unit for unit in self._units if only(unit)]
+        for unit in units:
             unit.stop()
 
     def join(self, seconds_left: Callable[[], float | None]) -> list[Unit]:
-        """Wait for the units that were started.
+        """Wait for the units, after :meth:`stop`.
 
         :param seconds_left: how long to wait in all, asked again for each unit; None: for ever.
         :returns: those that still run.
         """
         with self._lock:
-            running = list(self._running)
-        return [unit for unit in running if not unit.join(seconds_left())]
-
-    def _begin(self, unit: Unit) -> None:
-        unit.start()
-        self._running.append(unit)
+            units = list(self._units)
+        return [unit for unit in units if not unit.join(seconds_left())]

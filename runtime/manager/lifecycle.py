@@ -108,7 +108,7 @@ class Lifecycle:
         deadline = None if timeout is None else time.monotonic() + timeout
         stop = stop or self._stopping
         while not (stop.is_set() or self._stopping.is_set()):
-            if self._began and not self._caches.waiting():
+            if self._began and not self._caches.blockers():
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -137,9 +137,7 @@ class Lifecycle:
         if self._error is not None:
             raise self._error
         if overdue:
-            raise ShutdownTimeout(
-                f"still running after {self._grace} s (graceful_shutdown_timeout): {_describe(overdue)}"
-            )
+            raise ShutdownTimeout(f"still running after {self._grace} s (graceful_shutdown_timeout): {overdue}")
 
     def _start(self) -> None:
         for server in self._servers:
@@ -151,6 +149,7 @@ class Lifecycle:
             self.elected.set()
             self._led.start()
         else:
+            self._led.warm_up()
             # A replica that cannot see the cluster must not keep one that can from leading.
             self._election.start(after=lambda stop: self.wait_for_cache_sync(None, stop))
         self._started = True
@@ -173,8 +172,8 @@ class Lifecycle:
             self._cancel.set()
         self._led_ended.wait()
 
-    def _shutdown(self) -> list[Unit]:
-        """Stop everything, in the order M2. Returns what would not end."""
+    def _shutdown(self) -> str:
+        """Stop everything, in the order M2. Returns the names of what would not end."""
         self._stopping.set()
         lost = isinstance(self._error, LeaderElectionLost)
         deadlines = _Deadlines(self._grace, lost)
@@ -192,14 +191,16 @@ class Lifecycle:
         self._cancel.set()
         overdue = [unit for unit in overdue if not unit.join(deadlines.until_work_ends())]
         self._led_ended.set()
-        self._caches.shutdown()
+        described = [_describe(overdue)] if overdue else []
+        if not self._caches.shutdown(deadlines.until_caches_end()):
+            described.append("an event handler of a cache")
         for server in reversed(self._servers):
             server.stop()
         if self._election is not None:
             self._election.stop(deadlines.until_released(), release=not self._led.join(lambda: 0.0))
         self._events.shutdown(deadlines.until_end())
         # Nobody is to be blamed who was given no time.
-        return overdue if self._grace > 0 else []
+        return "; ".join(described) if self._grace > 0 else ""
 
 
 def _lost() -> LeaderElectionLost:
@@ -227,6 +228,10 @@ class _Deadlines:
 
     def until_work_ends(self) -> float | None:
         return None if self._endless else _left(self._work_end)
+
+    def until_caches_end(self) -> float | None:
+        """Until the watches must have ended; only an event handler that does not return can keep them."""
+        return None if self._endless else max(_TAIL_STEP_MIN, _left(self._work_end))
 
     def until_released(self) -> float:
         """Until the lease must be released; an unreachable server must not take the time of all the rest."""

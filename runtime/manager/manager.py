@@ -19,7 +19,9 @@ from runtime.clock import SYSTEM, Clock
 from runtime.controller import Controller, ControllerBuilder, Environment, Options, Reconciler
 from runtime.controller.sources import Source
 from runtime.informer import SharedIndexInformer
+from runtime.informer.projection import FieldPath, Transform
 from runtime.logging import get_logger
+from runtime.manager.cache import Cache, CacheOptions
 from runtime.manager.caches import Caches
 from runtime.manager.election import Election, ElectionConfig
 from runtime.manager.errors import BadOption
@@ -155,14 +157,55 @@ class Manager:
         with self._names_lock:
             return list(self._controllers.values())
 
-    def informer(self, gvr: GVR) -> SharedIndexInformer:
-        """The shared informer of a resource, for handlers and indexers of your own, and to have it cached at all.
+    def cache(
+        self,
+        gvr: GVR,
+        *,
+        namespaces: Iterable[str] | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        transform: Transform | None = None,
+        projection: Iterable[FieldPath] | None = None,
+        resync_period: float | None = None,
+        required: bool = True,
+    ) -> Cache:
+        """The cache of a resource, shared by all controllers; declared by this, if no controller watches it.
 
-        :raises RuntimeError: several namespaces are watched, so there are several; use :meth:`informers`.
+        Without options the cache as it is. Options may be given once, in any order with the controllers that watch the
+        resource, but before the manager runs and before :meth:`informer`. They are for everybody: what a selector
+        leaves out does not exist for any controller, and what a projection drops is not there to be read.
+
+        :param namespaces: to watch this resource in, instead of the manager's (K7); for namespaced resources only.
+        :param label_selector: cache only what matches, as ``"app=web,tier in (a,b)"``.
+        :param field_selector: likewise, as ``"spec.nodeName=n1"``.
+        :param transform: changes each object, a dict, before it is cached.
+        :param projection: cache only these fields, as ``["spec.replicas", "status"]``, besides the metadata that
+            identifies an object.
+        :param resync_period: seconds, instead of the manager's.
+        :param required: False: do without it while the server refuses it, because we may not list it (403) or nobody
+            has installed it (404). Readiness, the election and the controllers then wait for it no longer; its lister
+            raises ``CacheNotReady``; and it is watched as soon as that is possible.
+        :raises BadOption: the options make no sense, others were given before, or the resource is cached already.
+        """
+        options = CacheOptions(
+            namespaces=None if namespaces is None else _names(namespaces),
+            label_selector=label_selector,
+            field_selector=field_selector,
+            transform=transform,
+            projection=None if projection is None else tuple(projection),
+            resync_period=resync_period,
+            required=required,
+        )
+        return self._caches.cache(GVR(*gvr), options)
+
+    def informer(self, gvr: GVR) -> SharedIndexInformer:
+        """The shared informer of a resource; :meth:`cache` has the same for any number of namespaces.
+
+        :raises RuntimeError: several namespaces are watched, so there are several.
         """
         found = self.informers(gvr)
         if len(found) > 1:
-            raise RuntimeError(f"{gvr} is watched in {len(found)} namespaces, each with an informer: use informers()")
+            raise RuntimeError(f"{gvr} is watched in {len(found)} namespaces, each with an informer: use cache()")
         return found[0]
 
     def informers(self, gvr: GVR) -> Sequence[SharedIndexInformer]:
@@ -276,8 +319,10 @@ class Manager:
             fail=self._lifecycle.fail,
         )
         controller = Controller(name, sources, reconcile, options, environment)
-        for source in sources:
-            self._caches.declare(source.gvr)
+        if options.warm_up or not options.needs_leader_election or self._lifecycle.election is None:
+            for source in sources:
+                if source.cache is None:
+                    self._caches.cache(source.gvr)
         with self._names_lock:
             self._controllers[name] = controller
         self._lifecycle.add(controller, options.needs_leader_election)
@@ -301,7 +346,11 @@ class Manager:
 
 
 def _namespaces(given: Iterable[str] | None) -> tuple[str, ...]:
+    names = _names(given or ())
+    return () if "" in names else names  # "" is how the API says "all"
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise BadOption(f"namespaces must be a list of names, not the text {given!r}")
-    names = tuple(given or ())
-    return () if "" in names else names  # "" is how the API says "all"
+    return tuple(dict.fromkeys(given))

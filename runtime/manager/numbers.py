@@ -37,14 +37,15 @@ def metric_source(
         yield from reconcile_metrics([controller.stats for controller in running])
         yield from queue_metrics([controller.queue.stats() for controller in running], DURATION_BUCKETS)
         yield from informer_metrics(caches.by_name().values())
+        yield from _cache_metrics(caches)
         yield from client.metrics()
         yield counter("runtime_events_written", "Requests that stored an event.", (), {(): events.written})
         dropped = {**dict.fromkeys(DROP_CAUSES, 0), **events.dropped}
         causes = {(cause,): count for cause, count in dropped.items()}
         yield counter("runtime_events_dropped", "Events not written, by cause.", ("cause",), causes)
-        election = lifecycle.election
         yield counter("runtime_events_merged", "Events told in another one's count.", (), {(): events.merged})
         yield gauge("runtime_events_queued", "Events that wait to be written.", (), {(): float(events.queued)})
+        election = lifecycle.election
         if election is not None:
             stats = election.elector.stats()
             name: tuple[str, ...] = (stats.name,)
@@ -57,3 +58,26 @@ def metric_source(
             yield gauge("runtime_leader_election_expires_in_seconds", "Unless renewed.", ("name",), left)
 
     return collect
+
+
+def _cache_metrics(caches: Caches) -> Iterable[Metric]:
+    """Whether each declared resource is cached, also one of which there is no informer yet."""
+    from runtime.metrics.families import gauge
+
+    labels = ("group", "version", "resource", "required")
+    synced: dict[tuple[str, ...], float] = {}
+    errors: dict[tuple[str, ...], float] = {}
+    for cache in caches.all():
+        identity = (*cache.gvr, "true" if cache.required else "false")
+        lacks = cache.lacks()
+        synced[identity] = float(not lacks)
+        for lack in lacks:
+            code = str(lack.status) if lack.status else ""
+            errors[(*identity, code)] = errors.get((*identity, code), 0.0) + 1.0
+    yield gauge("runtime_cache_synced", "1 once all of the resource that is to be cached is.", labels, synced)
+    yield gauge(
+        "runtime_cache_lacks",
+        "Parts of the cache, one per namespace, that are missing, by the HTTP status with which they are refused.",
+        (*labels, "code"),
+        errors,
+    )

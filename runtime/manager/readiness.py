@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from runtime.controller import Controller
 from runtime.informer import SharedIndexInformer
+from runtime.manager.cache import Cache
 from runtime.manager.caches import Caches
 from runtime.manager.health import HealthChecks, NamedCheck
 from runtime.manager.lifecycle import Lifecycle
@@ -45,18 +46,22 @@ class ReadinessChecks:
 
     def _complete(self) -> str:
         """All caches hold a complete state. That one is old does not make the manager unready, but is shown."""
-        waiting = self._caches.waiting()
-        if waiting:
-            raise RuntimeError("; ".join(f"{where}: {reason}" for where, reason in waiting.items()))
-        return "\n".join(f"{where}: {_told(informer)}" for where, informer in self._caches.by_name().items())
+        blockers = self._caches.blockers()
+        if blockers:
+            raise RuntimeError("; ".join(f"{lack.where}: {lack.why}" for lack in blockers))
+        return "\n".join(line for cache in self._caches.all() for line in _described(cache))
 
     def _fresh(self) -> None:
         """No cache may be so old that acting on it does harm (complaint 2 of client-go.md)."""
         old = []
-        for where, informer in self._caches.by_name().items():
-            age = informer.sync_state.contact_age or 0.0  # of one that never was complete the other check tells
-            if self._max_age is not None and age > self._max_age:
-                old.append(f"{where}: nothing heard of it for {age:.0f} s, {_told(informer)}")
+        for cache in self._caches.all():
+            for namespace, informer in cache.informers().items():
+                if informer.refused and not cache.required:
+                    continue  # we do without it
+                age = informer.sync_state.contact_age or 0.0  # of one that never was complete the other check tells
+                if self._max_age is not None and age > self._max_age:
+                    where = cache.name_of(namespace)
+                    old.append(f"{where}: nothing heard of it for {age:.0f} s, {_told(informer)}")
         if old:
             raise RuntimeError("; ".join(old))
 
@@ -70,6 +75,18 @@ class ReadinessChecks:
         ]
         if waiting:
             raise RuntimeError("; ".join(waiting))
+
+
+def _described(cache: Cache) -> Iterator[str]:
+    """A line for each part of a cache."""
+    optional = "" if cache.required else " (optional)"
+    lacks = cache.lacks()
+    missing = {lack.where for lack in lacks}
+    for lack in lacks:
+        yield f"{lack.where}{optional}: not cached: {lack.why}"
+    for namespace, informer in cache.informers().items():
+        if cache.name_of(namespace) not in missing:
+            yield f"{cache.name_of(namespace)}{optional}: {_told(informer)}"
 
 
 def _told(informer: SharedIndexInformer) -> str:

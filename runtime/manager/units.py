@@ -17,10 +17,13 @@ _log = get_logger("runtime.manager")
 
 
 class Unit(Protocol):
-    """Something with a beginning and an end. Both calls return at once; ``stop`` may come twice."""
+    """Something with a beginning and an end. All calls return at once; ``stop`` may come twice, or without a start."""
 
     @property
     def name(self) -> str: ...
+
+    def warm_up(self) -> None:
+        """Do what may be done before ``start``, while another instance leads."""
 
     def start(self) -> None: ...
 
@@ -50,6 +53,9 @@ class FunctionUnit:
         self._failed = failed
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def warm_up(self) -> None:
+        """Nothing: who knows what the function does."""
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name=f"runnable-{self.name}", daemon=True)

@@ -130,6 +130,9 @@ class PriorityQueue(RateLimitingQueue[T]):
                 self._priorities[item] = self._running_priorities.pop(item)
             self._order.push(item)
 
+    def _drop(self, item: T) -> None:
+        self._priorities.pop(item, None)
+
     def _depth_by_priority(self) -> dict[int, int]:
         depths = dict.fromkeys(sorted(self._seen), 0)
         for priority, items in self._order.depths().items():

@@ -206,6 +206,30 @@ class Queue(Generic[T]):
             self._take_in()
             return len(self._queued)
 
+    def retain(self, keep: Callable[[T], bool]) -> None:
+        """Forget the ready items for which ``keep`` is False, as if they had never been added.
+
+        One that is added again while this runs is not forgotten. Takes time in proportion to what is ready.
+
+        :param keep: called with the queue's lock held: quick, and not calling the queue.
+        """
+        with self._lock:
+            self._take_in()
+            ready = list(self._queued.items())
+            judged = 0
+            try:
+                for item, since in ready:
+                    # Before it is judged: from here on an add leaves a note, before it was relying on the entry.
+                    del self._queued[item]
+                    if keep(item):
+                        self._queued[item] = since
+                    else:
+                        self._drop(item)
+                    judged += 1
+            finally:
+                self._queued.update(ready[judged:])  # not judged, because an exception struck
+                self._arrange()
+
     def shut_down(self) -> None:
         """Take no more items; ``get`` returns what is queued, then raises :class:`ShutDown` (W5).
 
@@ -427,6 +451,9 @@ class Queue(Generic[T]):
     def _is_drained(self) -> bool:
         self._take_in()
         return not (self._processing or self._queued or self._again or self._parked)
+
+    def _drop(self, item: T) -> None:
+        """``item``, which was ready, is forgotten."""
 
     def _depth_by_priority(self) -> dict[int, int]:
         return {}

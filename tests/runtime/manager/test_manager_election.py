@@ -149,7 +149,7 @@ def test_a_replica_that_cannot_see_the_cluster_does_not_lead(server: FakeAPIServ
     server.faults.add(resource="configmaps", status=403)
     blind = make(server, lambda *_: None)
     with running(blind, wait=False):
-        eventually(lambda: blind.controllers() and "403" in str(blind._caches.waiting()))
+        eventually(lambda: blind.controllers() and "403" in str(blind._caches.blockers()))
         assert not blind.elected.is_set()
         assert not [entry for entry in server.requests if entry.resource == "leases"]
         server.faults.clear()

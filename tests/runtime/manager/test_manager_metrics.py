@@ -91,6 +91,9 @@ def test_a_given_registry_is_joined_also_where_nobody_asks_the_manager() -> None
         assert registry.get_sample_value(*series) is None
 
 
+ABSENT = GVR("example.com", "v1", "absents")  # nobody has installed it
+
+
 @pytest.fixture(scope="module")
 def scraped() -> dict[str, str]:
     """What a manager with one controller, election and detailed requests answers, after some trouble.
@@ -103,9 +106,11 @@ def scraped() -> dict[str, str]:
         manager = Manager(client, leader_election=True, leader_election_id="lease", **ON)
         controller = manager.controller("maps").for_(CONFIGMAPS).complete(lambda *_: None)
         informer = manager.informer(CONFIGMAPS)
+        manager.cache(ABSENT, required=False)
         with running(manager):
             server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
             eventually(lambda: controller.stats.outcomes["success"].value)
+            eventually(lambda: [lack for lack in manager.cache(ABSENT).lacks() if lack.status == 404])
             _expire_the_watch(server)
             eventually(lambda: informer.sync_state.relists and informer.sync_state.connected)
             assert informer.sync_state.error_events == {410: 1}
@@ -211,6 +216,14 @@ def test_outcomes_are_there_before_they_happen(seen: Scrape) -> None:
 def test_both_labels_of_a_queue_are_the_controllers_name(seen: Scrape) -> None:
     assert seen.value("workqueue_adds_total", name="maps", controller="maps") >= 1
     assert seen.value("workqueue_depth", name="maps", controller="maps", priority="0") == 0
+
+
+def test_what_is_not_cached_is_seen_with_the_reason(seen: Scrape) -> None:
+    labels = {"group": "example.com", "version": "v1", "resource": "absents", "required": "false"}
+    assert seen.value("runtime_cache_synced", **labels) == 0
+    assert seen.value("runtime_cache_lacks", code="404", **labels) == 1
+    assert seen.value("runtime_cache_synced", resource="configmaps", required="true") == 1
+    assert seen.values("runtime_cache_lacks", resource="configmaps") == []
 
 
 def test_the_handlers_of_a_controller_have_its_name(seen: Scrape) -> None:
