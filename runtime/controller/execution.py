@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from runtime.client import Cancelled, ClientError, Conflict, NotLeading
@@ -10,8 +11,9 @@ from runtime.controller.applier import SettledMemory
 from runtime.controller.context import ReconcileContext, Reconciler, Surroundings
 from runtime.controller.environment import Environment
 from runtime.controller.own_writes import OwnWrites
-from runtime.logging import Logger, get_logger
+from runtime.logging import Context, Logger, get_logger
 from runtime.metrics import ReconcileStats
+from runtime.tracing import Span, reconcile_span
 from runtime.types import GVR, Request, Result, TerminalError
 from runtime.workqueue import PriorityQueue
 
@@ -94,17 +96,22 @@ class Execution:
         if not self._own_writes.admit(request):
             return False
         context = ReconcileContext(request, self._surroundings, self._timeout)
-        started = self._env.clock.monotonic()
-        self._stats.active.add()
-        self._running[threading.get_ident()] = request
-        try:
-            result = _checked(self._reconcile(request, context))
-        except BaseException as error:  # also SystemExit: one object's trouble must not cost the others their worker
-            self._ended(context, started)
-            self._failed(request, error, context)
-        else:
-            self._ended(context, started)
-            self._succeeded(request, result or _DONE)
+        with reconcile_span(self._name, *request) as span, Context(lambda: _told(context, span)):
+            started = self._env.clock.monotonic()
+            self._stats.active.add()
+            self._running[threading.get_ident()] = request
+            try:
+                result = _checked(self._reconcile(request, context))
+            except BaseException as error:  # also SystemExit: one object's trouble must not cost the others the worker
+                self._ended(context, started)
+                span.failed(error)
+                outcome = self._failed(request, error, context)
+            else:
+                self._ended(context, started)
+                outcome = self._succeeded(request, result or _DONE)
+            if span.recorded:
+                span.set("reconcileID", context.reconcile_id)
+                span.set("result", outcome)
         return True
 
     def _ended(self, context: ReconcileContext, started: float) -> None:
@@ -116,34 +123,36 @@ class Execution:
         if context.deadline is not None and ended >= context.deadline and not self._env.cancel.is_set():
             self._stats.timeouts.add()
 
-    def _succeeded(self, request: Request, result: Result) -> None:
+    def _succeeded(self, request: Request, result: Result) -> str:
         self._queue.forget(request)
         after = result.requeue_after
         if after is not None and after > 0:
             self._stats.outcomes["requeue_after"].add()
             # Without a priority of its own the key keeps that of this run (C7).
             self._queue.add_after(request, after, priority=result.priority)
-        else:
-            self._stats.outcomes["success"].add()
+            return "requeue_after"
+        self._stats.outcomes["success"].add()
+        return "success"
 
-    def _failed(self, request: Request, error: BaseException, context: ReconcileContext) -> None:
+    def _failed(self, request: Request, error: BaseException, context: ReconcileContext) -> str:
         log = context.log
         if isinstance(error, NotLeading) or (isinstance(error, Cancelled) and self._env.cancel.is_set()):
             log.info("reconcile was cancelled by the shutdown", error=str(error))
-            return
+            return "cancelled"
         self._stats.errors.add()
         self._stats.outcomes["error"].add()
         if isinstance(error, TerminalError):
             self._stats.terminal_errors.add()
             self._queue.forget(request)
             log.error("reconcile failed for good, not retrying until something changes", error=str(error))
-            return
+            return "error"
         if isinstance(error, _FAULTS) or not isinstance(error, Exception):
             self._stats.panics.add()
             if not self._recover:
                 self._env.fail(f"controller {self._name}, reconciling {request}", error)
         self._queue.add_rate_limited(request)
         self._log_failure(log, request, error)
+        return "error"
 
     def _log_failure(self, log: Logger, request: Request, error: BaseException) -> None:
         failures = self._queue.num_requeues(request)
@@ -157,6 +166,12 @@ class Execution:
 
 
 _DONE: Final = Result()
+
+
+def _told(context: ReconcileContext, span: Span) -> Mapping[str, object]:
+    """What every line that is written during a reconcile says of it."""
+    fields = context.log.fields
+    return {**fields, "trace_id": span.trace_id} if span.trace_id else fields
 
 
 def _checked(result: object) -> Result | None:
