@@ -112,6 +112,9 @@ class Execution:
             if span.recorded:
                 span.set("reconcileID", context.reconcile_id)
                 span.set("result", outcome)
+                queued = self._queue.waited(request)
+                if queued is not None:
+                    span.set("queue_seconds", queued)
         return True
 
     def _ended(self, context: ReconcileContext, started: float) -> None:

@@ -264,6 +264,11 @@ class Queue(Generic[T]):
                 self._drains = max(0, self._drains - 1)
             return self._is_drained()
 
+    def waited(self, item: T) -> float | None:
+        """Seconds that ``item``, which is being processed, was queued. None if that was not measured: in a burst it is
+        of some items only, and never in a queue without a name (see :class:`QueueStats`)."""
+        return self._sampled.get(item)
+
     @property
     def shutting_down(self) -> bool:
         """Whether the queue takes no more items."""

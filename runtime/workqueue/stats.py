@@ -125,16 +125,16 @@ class Measured:
     def __init__(self) -> None:
         self.queued_for = Durations()
         self.worked_for = Durations()
-        self.running: dict[Hashable, None] = {}  # the sampled items being processed
+        self.running: dict[Hashable, float] = {}  # the sampled items being processed -> seconds they were queued
         self._sampling = Sampling()
 
     def handed_out(self, item: Hashable, waited: float, number: int, now: float) -> tuple[int, float]:
         """Measure the ``number``-th hand-out; returns which is the next, as :meth:`Sampling.next_after` does."""
         self.queued_for.add(waited, number)
-        self.running[item] = None
+        self.running[item] = waited
         return self._sampling.next_after(number, now)
 
     def finished(self, item: Hashable, worked: float, number: int) -> None:
         """A hand-out that was measured is done; ``number`` of all are."""
-        if self.running.pop(item, self) is None:
+        if self.running.pop(item, None) is not None:
             self.worked_for.add(worked, number)

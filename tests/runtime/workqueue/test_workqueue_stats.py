@@ -117,6 +117,19 @@ def test_a_queue_without_a_name_records_no_durations(clock: FakeClock) -> None:
     assert q.stats().adds == 1
 
 
+def test_how_long_an_item_was_queued_is_known_while_it_is_processed(clock: FakeClock) -> None:
+    q, nameless = Queue[str]("q", clock), Queue[str](clock=clock)
+    for each in (q, nameless):
+        each.add("a")
+    clock.advance(2.5)
+    assert q.waited("a") is None
+    assert (q.get(), nameless.get()) == ("a", "a")
+    assert q.waited("a") == pytest.approx(2.5)
+    assert nameless.waited("a") is None
+    q.done("a")
+    assert q.waited("a") is None
+
+
 def test_shut_down_shows(q: AnyQueue) -> None:
     q.shut_down()
     assert q.stats().shutting_down
