@@ -21,9 +21,11 @@ _BYTES = 512 * 1024  # after which a block takes no more
 _KEPT = 64  # blocks for those that come behind ...
 _KEPT_BYTES = 4 * 1024 * 1024  # ... and their bytes; who lags further behind encodes for itself
 # Seconds between two blocks, for each watch of the resource: twenty watches that woke up for every one of ten thousand
-# changes a second would do little else than wake up. After a quiet moment a change is told at once.
+# changes a second would do little else than wake up. After a quiet moment a change is told at once. As long as blocks
+# come out larger than `_BUSY` the time grows: who writes so much needs the interpreter more than those who watch.
 _GATHER = 0.0005
-_GATHER_MOST = 0.02
+_GATHER_MOST = 0.05
+_BUSY = 64  # events
 
 
 class Lost(Exception):
@@ -58,7 +60,7 @@ class Feed:
         self._blocks: dict[int, Block] = {}  # by the absolute index of their first entry, in order of their making
         self._starts: list[int] = []  # the same, sorted
         self._bytes = 0
-        self._made_at = float("-inf")
+        self._next_at = float("-inf")  # when the next block should be made
 
     def take(self, index: int, encode: Callable[[Entry], bytes], *, at_once: bool) -> Block | None:
         """The block that begins at this absolute index of the log; None if there is nothing (yet) that should be sent.
@@ -81,7 +83,7 @@ class Feed:
         """Seconds until the block that begins there should be made: others may join it."""
         if self._log.end - index >= _EVENTS:
             return 0.0
-        return self._made_at + min(_GATHER * self._log.watches, _GATHER_MOST) - self._monotonic()
+        return self._next_at - self._monotonic()
 
     def _make(self, index: int, encode: Callable[[Entry], bytes]) -> Block:
         # Who began within a block of the others goes on with the next of theirs.
@@ -98,7 +100,8 @@ class Feed:
             if size >= _BYTES:
                 break
         made = Block(index + len(parts), entries[len(parts) - 1].version, b"".join(parts))
-        self._made_at = self._monotonic()
+        pause = _GATHER * self._log.watches * max(1.0, len(parts) / _BUSY)
+        self._next_at = self._monotonic() + min(pause, _GATHER_MOST)
         if self.watches > 1:
             self._keep(index, made)
         return made

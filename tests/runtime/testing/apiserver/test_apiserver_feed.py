@@ -132,6 +132,26 @@ def test_a_change_after_a_quiet_moment_is_told_at_once_and_more_of_them_are_gath
         assert take(feed, 3, encode).data == b"4 "
 
 
+def test_the_more_changes_there_are_the_longer_they_are_gathered(log: ResourceLog) -> None:
+    clock, encode = Clock(), Encoder()
+    with ExitStack() as watches:
+        for _ in range(10):
+            watches.enter_context(log.watched("shown"))
+        feed = Feed(log, clock)
+        pauses = []
+        for count in (64, 128, 512, 1):
+            add(log, *range(log.end, log.end + count))
+            take(feed, log.end - count, encode)
+            pauses.append(feed.pause(log.end))
+    assert pauses == pytest.approx([0.005, 0.01, 0.04, 0.005])
+    with ExitStack() as watches:
+        for _ in range(1000):
+            watches.enter_context(log.watched("shown"))
+        add(log, log.end)
+        take(feed, log.end - 1, encode)
+        assert feed.pause(log.end) == pytest.approx(0.05)
+
+
 def test_many_changes_are_not_gathered_any_longer(log: ResourceLog) -> None:
     clock, encode = Clock(), Encoder()
     with log.watched("shown"):
