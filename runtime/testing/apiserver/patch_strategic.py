@@ -6,7 +6,8 @@ Directives: ``$patch: replace|delete``, ``$retainKeys``, ``$setElementOrder/FIEL
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from runtime.testing.apiserver.errors import StatusError, bad_request
@@ -79,19 +80,25 @@ class _Merger:
     def _merge_list(self, target: list[Any], patch: list[Any], node: Schema, order: Sequence[Any] | None) -> list[Any]:
         key = node.get("x-kubernetes-patch-merge-key")
         if key is None:
-            added = [each for i, each in enumerate(patch) if each not in patch[:i]]
-            return _ordered(added, [each for each in target if each not in added], target, order, _itself)
+            added = _by(_itself, patch)
+            others = [each for each in target if repr(each) not in added]
+            return _ordered(list(added.values()), others, target, order, _itself)
         plain, gone, replaces = _sorted_out(patch, key)
         if replaces:
             return plain
-        kept = [each for each in target if _identity(each, key) not in gone]
-        items, changed = self._child_items(node), dict[str, Any]()
+
+        def identity(item: Any) -> Any:
+            return _identity(item, key)
+
+        deleted = {repr(each) for each in gone}
+        kept = [each for each in target if repr(identity(each)) not in deleted]
+        items, known, changed = self._child_items(node), _by(identity, kept), dict[str, Any]()
         for each in plain:
-            identity = _key_of(each, key)
-            there = next((old for old in (*changed.values(), *kept) if _identity(old, key) == identity), None)
-            kept = [old for old in kept if _identity(old, key) != identity]
-            changed[repr(identity)] = each if there is None else self.merge(there, each, items)
-        return _ordered(list(changed.values()), kept, target, order, lambda item: _identity(item, key))
+            name = repr(_key_of(each, key))
+            there = changed.get(name, known.get(name))
+            changed[name] = each if there is None else self.merge(there, each, items)
+        others = [each for each in kept if repr(identity(each)) not in changed]
+        return _ordered(list(changed.values()), others, target, order, identity)
 
     def _list_directive(self, result: JSONObject, name: str, patch: JSONObject, schema: Schema) -> None:
         """What is not said with the items of the list: what to delete from it, and in which order the rest comes."""
@@ -100,7 +107,8 @@ class _Merger:
         current = result.get(field)
         if prefix == _DELETE_FROM:
             if isinstance(current, list) and isinstance(values, list):
-                result[field] = [each for each in current if each not in values]
+                gone = _by(_itself, values)
+                result[field] = [each for each in current if repr(each) not in gone]
             return
         if not isinstance(values, list):
             raise _broken(f"{name} must be a list")
@@ -145,13 +153,13 @@ def _ordered(
             key=lambda each: places.get(repr(identity(each)), len(places)),
         )
     result: list[Any] = []
-    rest = list(others)
+    rest = deque(others)
     for each in patched:
         place = places.get(repr(identity(each)))
         while rest and place is not None and places.get(repr(identity(rest[0])), place) < place:
-            result.append(rest.pop(0))
+            result.append(rest.popleft())
         result.append(each)
-    return result + rest
+    return [*result, *rest]
 
 
 def _directed(patch: JSONObject) -> JSONObject:
@@ -205,6 +213,14 @@ def _check_order(patch: Any, order: list[Any], key: str | None) -> None:
 
 def _identity(item: Any, key: str | None) -> Any:
     return item.get(key) if key is not None and isinstance(item, dict) else item
+
+
+def _by(identity: Callable[[Any], Any], items: Iterable[Any]) -> dict[str, Any]:
+    """The items by what tells them apart, of twins the first: lists may have ten thousands of them."""
+    found: dict[str, Any] = {}
+    for each in items:
+        found.setdefault(repr(identity(each)), each)
+    return found
 
 
 def _itself(item: Any) -> Any:
