@@ -20,10 +20,10 @@ import io
 import math
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import urllib3
@@ -53,6 +53,9 @@ from runtime.client.errors import (
 from runtime.clock import Clock
 from runtime.metrics.requests import NO_RESPONSE, RequestStats
 from runtime.tracing import Span, request_span
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 MAX_RETRIES = 5
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -198,6 +201,12 @@ class Sender:
                 span.sent(call.sends)
             span.answered(response.status)
             return response
+
+    def metrics(self) -> Iterable[Metric]:
+        """See :attr:`Client.metrics`."""
+        from runtime.metrics.families import request_metrics
+
+        return request_metrics(self.stats)
 
     def _traced(self, request: HttpRequest) -> Span:
         return request_span(request.method, request.target.verb, request.target.what, self.stats.host, request.path)

@@ -187,12 +187,12 @@ class Client:
         wait for."""
         return self._derived(self._binding, ())
 
-    def metrics(self) -> Iterable[Metric]:
+    @property
+    def metrics(self) -> Callable[[], Iterable[Metric]]:
         """``rest_client_requests_total`` of this client and all that are derived from it, and what :meth:`measure`
-        adds; a source for :class:`runtime.metrics.Collector`. Imports prometheus_client."""
-        from runtime.metrics.families import request_metrics
-
-        return request_metrics(self._sender.stats)
+        adds; a source for :class:`runtime.metrics.Collector`. It is the same for all of them. Imports
+        prometheus_client when it is called."""
+        return self._sender.metrics
 
     def measure(self) -> None:
         """From now on also measure duration, sizes and retries of requests, for :meth:`metrics`; also those of derived

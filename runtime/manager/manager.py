@@ -139,7 +139,8 @@ class Manager:
                 )
             )
         ReadinessChecks(self._caches, self._lifecycle, self.controllers, max_cache_age).install(self.readyz)
-        self.registry.add_source(metric_source(client, self._caches, self.controllers, self._events, self._lifecycle))
+        self.registry.add_source(client.metrics)
+        self.registry.add_source(metric_source(self._caches, self.controllers, self._events, self._lifecycle))
 
     def controller(self, name: str) -> ControllerBuilder:
         """Begin a controller; its name is in its metrics, logs and events, and owns what it applies.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from runtime.client import Client
 from runtime.controller import Controller
 from runtime.informer.metrics import informer_metrics
 from runtime.manager.caches import Caches
@@ -22,7 +21,6 @@ __all__ = ["metric_source"]
 
 
 def metric_source(
-    client: Client,
     caches: Caches,
     controllers: Callable[[], Sequence[Controller]],
     events: EventBroadcaster,
@@ -38,7 +36,6 @@ def metric_source(
         yield from queue_metrics([controller.queue.stats() for controller in running], DURATION_BUCKETS)
         yield from informer_metrics(caches.by_name().values())
         yield from _cache_metrics(caches)
-        yield from client.metrics()
         yield counter("runtime_events_written", "Requests that stored an event.", (), {(): events.written})
         dropped = {**dict.fromkeys(DROP_CAUSES, 0), **events.dropped}
         causes = {(cause,): count for cause, count in dropped.items()}

@@ -58,6 +58,18 @@ class QueueNumbers(Protocol):
     def work_duration(self) -> _Durations: ...
 
 
+class SummedCounter(CounterMetricFamily):
+    """A series that several sources have is one: each counts a share of the whole (see :class:`Collector`)."""
+
+    sums = True
+
+
+class SummedHistogram(HistogramMetricFamily):
+    """See :class:`SummedCounter`."""
+
+    sums = True
+
+
 def reconcile_metrics(all_stats: Iterable[ReconcileStats]) -> Iterator[Metric]:
     """``controller_runtime_*`` (5.2), one sample per controller in each family."""
     stats = list(all_stats)
@@ -149,21 +161,23 @@ def request_metrics(stats: RequestStats) -> Iterator[Metric]:
     """``rest_client_*`` (5.4): ``rest_client_requests_total`` always, the others if the client measures them; and what
     a fence refused.
 
-    There is no rate limiter in the client, and so no series of it.
+    Clients of one host add up. There is no rate limiter in the client, and so no series of it.
     """
     counts = {(code, method, stats.host): count for (code, method), count in stats.counts().items()}
     text = "Requests, by status code, or <error> if no answer came."
-    yield counter("rest_client_requests", text, ("code", "method", "host"), counts)
+    yield counter("rest_client_requests", text, ("code", "method", "host"), counts, SummedCounter)
     text = "Writes not sent because leadership had ended."
-    yield counter("runtime_client_refused_writes", text, ("host",), {(stats.host,): stats.refused})
+    refused = {(stats.host,): stats.refused}
+    yield counter("runtime_client_refused_writes", text, ("host",), refused, SummedCounter)
     details = stats.details
     if details is None:
         return
     for name, text, snapshots in _REQUEST_HISTOGRAMS:
         values = {(verb, stats.host): snapshot for verb, snapshot in snapshots(details).items()}
-        yield histogram(name, text, ("verb", "host"), values)
+        yield histogram(name, text, ("verb", "host"), values, SummedHistogram)
     retries = {(code, verb, stats.host): count for (code, verb), count in details.retries().items()}
-    yield counter("rest_client_request_retries", "Repeats, by the answer before.", ("code", "verb", "host"), retries)
+    text = "Repeats, by the answer before."
+    yield counter("rest_client_request_retries", text, ("code", "verb", "host"), retries, SummedCounter)
 
 
 _REQUEST_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[RequestDetails], Mapping[str, HistogramSnapshot]]], ...]] = (
@@ -181,9 +195,15 @@ def gauge(name: str, text: str, labels: Sequence[str], values: Mapping[LabelValu
     return family
 
 
-def counter(name: str, text: str, labels: Sequence[str], values: Mapping[LabelValues, float]) -> Metric:
+def counter(
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    values: Mapping[LabelValues, float],
+    of: type[CounterMetricFamily] = CounterMetricFamily,
+) -> Metric:
     """A counter family; ``name`` without its ``_total``."""
-    family = CounterMetricFamily(name, text, labels=labels)
+    family = of(name, text, labels=labels)
     for names, value in values.items():
         family.add_metric(names, value)
     return family
@@ -194,9 +214,10 @@ def histogram(
     text: str,
     labels: Sequence[str],
     values: Mapping[LabelValues, HistogramSnapshot],
+    of: type[HistogramMetricFamily] = HistogramMetricFamily,
 ) -> Metric:
     """A histogram family: label values -> bounds, counts per bucket (not cumulative), sum."""
-    family = HistogramMetricFamily(name, text, labels=labels)
+    family = of(name, text, labels=labels)
     for names, (bounds, counts, total) in values.items():
         family.add_metric(names, _cumulative(bounds, counts), total)
     return family

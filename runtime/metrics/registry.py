@@ -25,9 +25,10 @@ class Collector:
 
         REGISTRY.register(Collector(factory.metrics, queue.metrics, client.metrics))
 
-    Use one for all: it merges families of the same name, of which the text format allows only one. A series that two
-    sources have is published for the first, and logged as an error, once. A source that raises loses its metrics, not
-    the others', and is logged.
+    Use one for all: it merges families of the same name, of which the text format allows only one. Requests of several
+    clients to one host add up. Any other series that two sources have is published for the first, and logged as an
+    error, once. A source that raises loses its metrics, not the others', and is logged. One that is given twice, as
+    that of a client and of another one derived from it, is asked once.
     """
 
     def __init__(self, *sources: MetricSource) -> None:
@@ -44,7 +45,7 @@ class Collector:
         """The families of all sources."""
         families: dict[str, Metric] = {}
         with self._lock:
-            sources = list(self._sources)
+            sources = list(dict.fromkeys(self._sources))
         for source in sources:
             try:
                 found = list(source())
@@ -65,13 +66,17 @@ class Collector:
         if known.type != more.type:
             self._complain(f"metric {more.name}: one source says {known.type}, another says {more.type}")
             return
-        there = {(sample.name, *sorted(sample.labels.items())) for sample in known.samples}
+        sums = getattr(known, "sums", False) and getattr(more, "sums", False)
+        there = {(sample.name, *sorted(sample.labels.items())): at for at, sample in enumerate(known.samples)}
         for sample in more.samples:
-            if (sample.name, *sorted(sample.labels.items())) in there:
+            at = there.get((sample.name, *sorted(sample.labels.items())))
+            if at is None:
+                known.samples.append(sample)
+            elif sums:
+                known.samples[at] = sample._replace(value=known.samples[at].value + sample.value)
+            else:
                 labels = {name: value for name, value in sample.labels.items() if name != "le"}  # not for each bucket
                 self._complain(f"metric {more.name}: two sources have the series {labels}; name them apart")
-            else:
-                known.samples.append(sample)
 
     def _complain(self, what: str) -> None:
         with self._lock:

@@ -175,3 +175,24 @@ def test_a_call_that_was_never_sent_is_neither_counted_nor_timed(client: Client)
     seen = scrape(client.metrics)
     assert seen.values("rest_client_request_duration_seconds_count") == []
     assert seen.values(COUNT) == []
+
+
+def test_clients_of_one_host_add_up(scripted: ScriptedServer, client: Client, kit: type[Kit]) -> None:
+    scripted.then(*[kit.answer(kit.pod("a")) for _ in range(5)])
+    with Client(scripted.url) as other:
+        client.measure()
+        other.measure()
+        for _ in range(2):
+            client.resource(PODS, "ns").get("a")
+        derived = client.bound(deadline=client.clock.monotonic() + 60)
+        derived.resource(PODS, "ns").get("a")
+        other.resource(PODS, "ns").get("a")
+        other.resource(PODS, "ns").get("a")
+        both = scrape(client.metrics, other.metrics, derived.metrics, client.metrics)  # each client once
+        assert both.value(COUNT, code="200", method="GET") == 5
+        for part in ("request_duration_seconds_count", "response_size_bytes_count"):
+            assert both.value(f"rest_client_{part}", verb="GET") == 5
+        assert both.value("rest_client_response_size_bytes_bucket", verb="GET", le="+Inf") == 5
+        one = scrape(client.metrics).value("rest_client_response_size_bytes_sum", verb="GET")
+        assert both.value("rest_client_response_size_bytes_sum", verb="GET") == pytest.approx(one / 3 * 5)
+        assert scrape(client.metrics).value(COUNT, code="200", method="GET") == 3  # nothing was added to its own
