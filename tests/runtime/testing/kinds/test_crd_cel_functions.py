@@ -274,7 +274,21 @@ def test_what_does_not_compile(rule: str, why: str) -> None:
     assert str(caught.value).startswith("ERROR: <input>:1:")
 
 
-@pytest.mark.parametrize("rule", ["(" * 400 + "true" + ")" * 400, "1+" * 2000 + "1 == 1", "!" * 1501 + "true"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "(" * 249 + "self.n == 7" + ")" * 249,
+        " || ".join(f"self.n == {number}" for number in range(1000)),
+        " && ".join(f"self.n != {number + 8}" for number in range(1000)),
+        "self.n == 0 || self.n == 7 && self.r == 2 || self.n == 2",
+        "(self.n == 2 || self.n == 7) || 1 / 0 == 1",
+    ],
+)
+def test_chains_may_be_long_and_parentheses_many(rule: str) -> None:
+    assert _worth(rule) is True
+
+
+@pytest.mark.parametrize("rule", ["(" * 250 + "true" + ")" * 250, "1+" * 2000 + "1 == 1", "!" * 1501 + "true"])
 def test_what_is_nested_too_deeply_does_not_compile(rule: str) -> None:
     with pytest.raises(CelError, match="expression recursion limit exceeded"):
         _worth(rule)

@@ -9,7 +9,7 @@ from runtime.testing.kinds.crds.cel.checker import Checked, check
 from runtime.testing.kinds.crds.cel.costs import estimate
 from runtime.testing.kinds.crds.cel.evaluator import Evaluation
 from runtime.testing.kinds.crds.cel.macros import expand
-from runtime.testing.kinds.crds.cel.syntax import CelError, parse
+from runtime.testing.kinds.crds.cel.syntax import TOO_DEEP, CelError, parse
 from runtime.testing.kinds.crds.cel.types import Type, optional_of
 from runtime.testing.kinds.crds.cel.values import Value
 
@@ -56,4 +56,4 @@ def compile_rule(source: str, self_type: Type, *, optional_old_self: bool) -> Pr
     try:
         return Program(source, check(expand(parse(source), source), source, variables), self_type)
     except RecursionError:
-        raise CelError("ERROR: <input>:-1:0: expression recursion limit exceeded: 250") from None
+        raise CelError(TOO_DEEP) from None

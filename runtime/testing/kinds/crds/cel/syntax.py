@@ -65,6 +65,8 @@ _BINARY: Final = {
     "multiplication_div": "_/_",
     "multiplication_mod": "_%_",
 }
+_DEEPEST: Final = 250  # expressions in each other
+TOO_DEEP: Final = f"ERROR: <input>:-1:0: expression recursion limit exceeded: {_DEEPEST}"
 _LOCK: Final = threading.Lock()  # guards the parser, which is not safe for threads
 
 
@@ -198,10 +200,25 @@ def parse(source: str) -> Node:
             found = getattr(getattr(error, "token", None), "type", "")
             what = "mismatched input '<EOF>'" if found == "$END" else "unexpected input"
             raise CelError(failure(source, f"{line}:{column}", f"Syntax error: {what}")) from None
+    _check_depth(tree)
     try:
         return _convert(tree)
     except _BadLiteral as error:
         raise CelError(failure(source, error.position, error.text)) from None
+
+
+def _check_depth(tree: Any) -> None:
+    """Refuse what the parser of CEL does not go down to.
+
+    :raises CelError: as it says it.
+    """
+    left = [(tree, 0)]
+    while left:
+        part, depth = left.pop()
+        depth += part.data == "expr"
+        if depth > _DEEPEST:
+            raise CelError(TOO_DEEP)
+        left.extend((each, depth) for each in part.children if hasattr(each, "data"))
 
 
 def failure(source: str, position: str, text: str) -> str:
@@ -235,30 +252,40 @@ def _before(token: Any, length: int) -> str:
 
 
 def _convert(tree: Any) -> Node:
-    handler = _HANDLERS.get(tree.data)
-    if handler is not None:
-        return handler(tree)
-    return _convert(tree.children[0])  # a level of the grammar with nothing in it
+    """A loop where it can be: a parenthesis is nine levels of the grammar with nothing in them."""
+    while True:
+        handler = _HANDLERS.get(tree.data)
+        if handler is not None and (len(tree.children) > 1 or tree.data not in _LEVELS):
+            return handler(tree)
+        tree = tree.children[0]
 
 
 def _expr(tree: Any) -> Node:
-    if len(tree.children) == 1:
-        return _convert(tree.children[0])
     return Call("_?_:_", None, [_convert(each) for each in tree.children], position=_position(tree))
 
 
 def _logical(function: str) -> Callable[[Any], Node]:
+    """The terms of a chain in a balanced tree, as CEL has them: a chain may be long."""
+
     def convert(tree: Any) -> Node:
-        if len(tree.children) == 1:
-            return _convert(tree.children[0])
-        return Call(function, None, [_convert(each) for each in tree.children], position=_position(tree.children[1]))
+        name, rest = tree.data, []
+        while tree.data == name and len(tree.children) > 1:
+            tree, last = tree.children
+            rest.append(last)
+        terms = [tree, *reversed(rest)]
+        return balanced([_convert(each) for each in terms], [_position(each) for each in terms], 0, len(rest) - 1)
+
+    def balanced(terms: list[Node], positions: list[str], low: int, high: int) -> Node:
+        """Of the operators between these places."""
+        middle = (low + high + 1) // 2
+        left = terms[middle] if middle == low else balanced(terms, positions, low, middle - 1)
+        right = terms[middle + 1] if middle == high else balanced(terms, positions, middle + 1, high)
+        return Call(function, None, [left, right], position=positions[middle + 1])
 
     return convert
 
 
 def _binary(tree: Any) -> Node:
-    if len(tree.children) == 1:
-        return _convert(tree.children[0])
     operation, right = tree.children
     arguments = [_convert(operation.children[0]), _convert(right)]
     function = _BINARY[operation.data]
@@ -267,8 +294,6 @@ def _binary(tree: Any) -> Node:
 
 
 def _unary(tree: Any) -> Node:
-    if len(tree.children) == 1:
-        return _convert(tree.children[0])
     operator, operand = tree.children
     inner = _convert(operand)
     if operator.data == "unary_not":
@@ -385,6 +410,10 @@ def _unquoted(text: str, position: str, *, raw_bytes: bool = False) -> str:
     return "".join([*pieces, rest.encode().decode("latin-1") if raw_bytes else rest])
 
 
+# Whose parts are the next level alone where the text has no operator of theirs.
+_LEVELS: Final = frozenset(
+    ["expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary"]
+)
 _HANDLERS: Final[Mapping[str, Callable[[Any], Node]]] = {
     "expr": _expr,
     "conditionalor": _logical("_||_"),
