@@ -280,7 +280,7 @@ def test_what_does_not_compile(rule: str, why: str) -> None:
         "(" * 249 + "self.n == 7" + ")" * 249,
         " || ".join(f"self.n == {number}" for number in range(1000)),
         " && ".join(f"self.n != {number + 8}" for number in range(1000)),
-        "self.n == 0 || self.n == 7 && self.r == 2 || self.n == 2",
+        "self.n == 0 || self.n == 7 && self.l[0] == 3 || self.n == 2",
         "(self.n == 2 || self.n == 7) || 1 / 0 == 1",
     ],
 )
