@@ -7,7 +7,7 @@ JOBS   ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check format bench lock clean generate
+.PHONY: help run demo test test-slow check format bench soak lock clean generate
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ generate: $(STAMP) ## write the CRD manifests and the gRPC messages again from t
 
 bench: $(STAMP) ## speed beside its peers in one run, and whether the goals are met (10 minutes; ARGS=--quick: one)
 	@$(PY) -m bench $(ARGS)
+
+soak: $(STAMP) ## half an hour of every kind of fault: does anything grow? (ARGS=--minutes=5)
+	@$(PY) -m tools.soak $(ARGS)
 
 lock: $(STAMP) ## resolve requirements.lock again from pyproject.toml
 	@$(PY) -m pip install --quiet uv
