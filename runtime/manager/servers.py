@@ -57,9 +57,9 @@ class HttpServer:
         self._tls = tls
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # guards everything below
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # guards _peers
         self._peers: dict[_Peer, threading.Thread] = {}
-        self._stopping = False
 
     def start(self) -> None:
         """:raises BindError: the address is taken, not ours, or not allowed.
@@ -96,7 +96,7 @@ class HttpServer:
             return
         self._listener = self._thread = None
         with self._lock:
-            self._stopping = True
+            self._stopping.set()
             for peer in self._peers:
                 if peer.waiting_since is not None:
                     peer.cut()
@@ -114,17 +114,17 @@ class HttpServer:
                 peer.cut()
 
     def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 sock, _ = listener.accept()
             except OSError as error:
-                if not self._stopping:  # no descriptors or memory left, or a peer that was gone at once
+                if not self._stopping.is_set():  # no descriptors or memory left, or a peer that was gone at once
                     _log.warning("cannot accept a connection", server=self.name, error=str(error))
-                    time.sleep(_NO_DESCRIPTORS)
+                    self._stopping.wait(_NO_DESCRIPTORS)
                 continue
             peer = _Peer(sock)
             with self._lock:
-                if self._stopping or not self._has_room():
+                if self._stopping.is_set() or not self._has_room():
                     peer.close()
                     continue
                 thread = threading.Thread(
@@ -157,7 +157,7 @@ class HttpServer:
                 self._tls.shake_hands(secure, HEAD_TIME)
             connection = Connection(peer.sock)
             while connection.exchange(self._reply, peer.waits):
-                if self._stopping:
+                if self._stopping.is_set():
                     break
         except (OSError, ValueError) as error:
             _log.debug("connection ended", server=self.name, error=str(error))

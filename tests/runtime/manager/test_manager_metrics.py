@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import ssl
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from runtime.manager import Manager
 from runtime.metrics import ReconcileStats
 from runtime.testing import FakeAPIServer
+from runtime.tls.certs import Authority
 from runtime.types import GVR
 from tests.support.managers import CONFIGMAPS, ON, SECRETS, configmap, eventually, http, running
 from tests.support.scraping import Scrape
@@ -52,6 +54,9 @@ PROMISED: list[tuple[str, str, str, Bounds]] = [
     ("controller_runtime_reconcile_time_seconds", "histogram", "controller", RECONCILE),
     ("controller_runtime_max_concurrent_reconciles", "gauge", "controller", None),
     ("controller_runtime_active_workers", "gauge", "controller", None),
+    # 5.3, where the certificate comes from files
+    ("certwatcher_read_certificate_total", "counter", "", None),
+    ("certwatcher_read_certificate_errors_total", "counter", "", None),
     # 5.4, the first one always and the others after Client.measure()
     ("rest_client_requests_total", "counter", "code method host", None),
     ("rest_client_request_duration_seconds", "histogram", "verb host", REQUEST),
@@ -95,15 +100,22 @@ ABSENT = GVR("example.com", "v1", "absents")  # nobody has installed it
 
 
 @pytest.fixture(scope="module")
-def scraped() -> dict[str, str]:
-    """What a manager with one controller, election and detailed requests answers, after some trouble.
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a manager with one controller, election, a certificate and detailed requests answers, after some trouble.
 
     By the Accept header. The manager has ended when the tests begin, for its threads come and go.
     """
+    certificates = tmp_path_factory.mktemp("certificates")
+    authority = Authority.create()
+    pair = authority.serving(("127.0.0.1",))
+    (certificates / "tls.crt").write_bytes(pair.certificate)
+    (certificates / "tls.key").write_bytes(pair.key)
+    secure: dict[str, Any] = {"metrics_secure": True, "metrics_cert_dir": certificates, "metrics_authorization": False}
+    trust = ssl.create_default_context(cadata=authority.certificate.decode())
     with FakeAPIServer() as server, server.client() as client:
         client.measure()
         server.faults.add(resource="configmaps", verb="list", status=429, retry_after=0, times=1)  # a retry
-        manager = Manager(client, leader_election=True, leader_election_id="lease", **ON)
+        manager = Manager(client, leader_election=True, leader_election_id="lease", **secure, **ON)
         controller = manager.controller("maps").for_(CONFIGMAPS).complete(lambda *_: None)
         informer = manager.informer(CONFIGMAPS)
         manager.cache(ABSENT, required=False)
@@ -115,12 +127,12 @@ def scraped() -> dict[str, str]:
             eventually(lambda: informer.sync_state.relists and informer.sync_state.connected)
             assert informer.sync_state.error_events == {410: 1}
             assert informer.sync_state.last_error is not None
-            return {accept: _scrape(manager.metrics_address, accept) for accept in ("", OPENMETRICS)}
+            return {accept: _scrape(manager.metrics_address, accept, trust) for accept in ("", OPENMETRICS)}
 
 
-def _scrape(address: str | None, accept: str) -> str:
-    request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=10) as reply:
+def _scrape(address: str | None, accept: str, trust: ssl.SSLContext) -> str:
+    request = urllib.request.Request(f"https://{address}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=10, context=trust) as reply:
         assert reply.headers["Content-Type"].startswith(accept.partition(";")[0] or "text/plain")
         text: str = reply.read().decode()
     return text
