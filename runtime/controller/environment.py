@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from runtime.client import Client
+from runtime.client import Client, Unstructured
 from runtime.clock import Clock
 from runtime.informer import EventHandler, Lister, SharedIndexInformer
 from runtime.record import EventRecorder
@@ -92,6 +92,9 @@ class SharedCaches(Protocol):
 
     def cached(self, gvr: GVR, namespace: str) -> SharedIndexInformer | None:
         """The informer that holds the objects of this namespace, if there is one; never makes one."""
+
+    def selects(self, gvr: GVR, obj: Unstructured) -> bool:
+        """False if the cache leaves this object out, as its label selector says."""
 
     def lister(self, gvr: GVR) -> Lister:
         """Reads over all of them.

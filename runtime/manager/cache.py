@@ -60,6 +60,7 @@ class Cache:
         self._make_factory = make_factory
         self._lock = threading.Lock()  # guards all below; while it is held no informer that runs is called
         self._options = _DEFAULTS
+        self._selector = LabelSelector.parse(None)
         self._informers: dict[str, SharedIndexInformer] | None = None  # by namespace, "": all; None: not made yet
         self._factories: list[SharedInformerFactory] = []
         self._lister: Lister | None = None
@@ -111,6 +112,10 @@ class Cache:
     def informers(self) -> Mapping[str, SharedIndexInformer]:
         """By namespace, ``""`` for all of them; empty while it is not known where the resource is watched."""
         return self._informers or {}
+
+    def selects(self, obj: Unstructured) -> bool:
+        """False if the label selector leaves this object out. What a field selector says, only the server knows."""
+        return self._selector.empty or self._selector.matches(obj.labels)
 
     # What keeps it
 
@@ -217,6 +222,7 @@ class Cache:
             if self._options != _DEFAULTS:
                 raise BadOption(f"{self.gvr} was given other cache options before: {self._options}")
             self._options = options
+            self._selector = LabelSelector.parse(options.label_selector)
 
     def create(self, scopes: Sequence[str]) -> None:
         """Make the informers, one per namespace; no effect if there are some."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.client import ApiError, Client, ClientError
+from runtime.client import ApiError, Client, ClientError, Unstructured
 from runtime.clock import Clock
 from runtime.controller.environment import Lack
 from runtime.informer import Lister, SharedIndexInformer, SharedInformerFactory
@@ -99,6 +99,11 @@ class Caches:
             return None
         informers = cache.informers()
         return informers.get("") or informers.get(namespace)
+
+    def selects(self, gvr: GVR, obj: Unstructured) -> bool:
+        """False if the label selector of the cache leaves this object out."""
+        cache = self._caches.get(gvr)
+        return cache is None or cache.selects(obj)
 
     def lister(self, gvr: GVR) -> Lister:
         """Reads over all namespaces that are watched.

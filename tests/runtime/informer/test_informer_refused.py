@@ -10,7 +10,7 @@ import pytest
 
 from runtime.informer import SharedIndexInformer
 from runtime.testing import FakeClock
-from tests.runtime.informer.informer_support import Script, listing, obj, status, synced, until
+from tests.runtime.informer.informer_support import Handler, Script, listing, obj, status, synced, until
 
 Make = Callable[..., SharedIndexInformer]
 
@@ -68,7 +68,11 @@ def test_a_stop_ends_the_wait_too(script: Script, scripted: Make) -> None:
 
 def test_what_says_nothing_of_the_resource_is_no_refusal(script: Script, scripted: Make) -> None:
     """A server that is down, or does not speak HTTP, says nothing."""
-    script.then_list = lambda handler: handler.wfile.write(b"nonsense\r\n\r\n")
+
+    def nonsense(handler: Handler) -> None:
+        handler.wfile.write(b"nonsense\r\n\r\n")
+
+    script.then_list = nonsense
     informer = scripted(backoff=Never)
     until(lambda: informer.sync_state.last_error)
     assert informer.refused == 0

@@ -67,7 +67,7 @@ def test_a_resource_that_is_installed_later_is_watched_at_once(
     with running(manager, wait=False):
         address = eventually(lambda: manager.health_address)
         eventually(lambda: asked(server) >= 2)
-        assert not controller.working
+        assert FOOS in controller.waiting_for()
         with pytest.raises(CacheNotReady, match=r"foos\.v1alpha1\.samplecontroller\.example\.com"):
             _ = manager.cache(FOOS).lister
         assert "foos.v1alpha1.samplecontroller.example.com" in http(address, "/readyz")[1]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from prometheus_client import CollectorRegistry
 
 from runtime.client import Cancelled
 from runtime.controller import ReconcileContext
+from runtime.informer import ResourceEventHandler
+from runtime.leaderelection import LEASES
 from runtime.manager import BadOption, Manager, ManagerError, ShutdownTimeout
+from runtime.manager.group import Group
+from runtime.manager.units import FunctionUnit
 from runtime.testing import FakeAPIServer
 from runtime.types import Request
-from tests.support.managers import CONFIGMAPS, OFF, SECRETS, Running, configmap, eventually, running
+from tests.support.managers import CONFIGMAPS, OFF, ON, SECRETS, Running, configmap, eventually, http, running
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -142,6 +147,129 @@ def test_runnables_start_when_the_caches_are_complete(server: FakeAPIServer) -> 
         assert seen == []
         server.faults.clear()
         eventually(lambda: seen == [1])
+
+
+def test_who_is_stopped_while_the_caches_fill_runs_nothing(server: FakeAPIServer) -> None:
+    denied = server.faults.add(resource="configmaps", status=403)
+    ran: list[str] = []
+    manager = Manager(server.client(), **OFF)
+    manager.controller("test").for_(CONFIGMAPS).complete(lambda *_: ran.append("reconcile"))
+    manager.add_runnable("test", lambda _: ran.append("runnable"))
+    with running(manager, wait=False) as run:
+        eventually(lambda: denied.hits)
+        server.faults.clear()
+        assert run.end() is None
+    assert ran in ([], ["runnable"])  # it may have been complete just before
+
+
+def test_the_end_is_in_order(server: FakeAPIServer) -> None:
+    """M2: what needs no election, then what does; each finds caches, servers, lease and events still there."""
+    obj = server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    manager = Manager(server.client(), leader_election=True, leader_election_id="lease", **ON)
+    manager.controller("test").for_(CONFIGMAPS).complete(nothing)
+    informer, recorder = manager.informer(CONFIGMAPS), manager.recorder("test")
+    order: list[str] = []
+
+    def last(name: str) -> Callable[[threading.Event], None]:
+        def run(stop: threading.Event) -> None:
+            stop.wait()
+            lease = server.client().resource(LEASES, "default").get("lease")
+            assert lease["spec"]["holderIdentity"]
+            assert not informer.is_stopped
+            assert "shutting down" in http(manager.health_address, "/readyz")[1]
+            time.sleep(0.1)  # whoever does not wait for us overtakes us
+            recorder.event(obj, "Normal", "Stopping", name)
+            order.append(name)
+
+        return run
+
+    manager.add_runnable("led", last("led"))
+    manager.add_runnable("free", last("free"), needs_leader_election=False)
+    with running(manager) as run:
+        eventually(lambda: {t.name for t in threading.enumerate()} >= {"runnable-led", "runnable-free"})
+        assert manager.wait_for_cache_sync(20)
+        assert run.end() is None
+    assert order == ["free", "led"]
+    assert informer.is_stopped
+    assert not server.client().resource(LEASES, "default").get("lease")["spec"].get("holderIdentity")
+    told = {event["message"] for event in server.client().resource(EVENTS, "default").list()}
+    assert {"led", "free"} <= told
+
+
+@pytest.mark.parametrize("grace", [0.5, 0])
+def test_a_handler_that_hangs_does_not_keep_the_manager(server: FakeAPIServer, grace: float) -> None:
+    server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        entered.set()
+        release.wait(30)
+
+    manager = Manager(server.client(), graceful_shutdown_timeout=grace, **OFF)
+    manager.informer(CONFIGMAPS).add_event_handler(ResourceEventHandler(on_add=hang))
+    with running(manager) as run:
+        assert entered.wait(10)
+        error = run.end()
+        release.set()
+    if grace:
+        assert isinstance(error, ShutdownTimeout)
+        assert "an event handler of a cache" in str(error)
+    else:
+        assert error is None
+
+
+def test_units_that_cannot_start_fail_the_group_and_keep_nobody_waiting() -> None:
+    class Part:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.calls: list[str] = []
+
+        def warm_up(self) -> None:
+            self.calls.append("warm_up")
+
+        def start(self) -> None:
+            self.calls.append("start")
+            if self.name == "broken":
+                raise RuntimeError("can't start new thread")
+
+        def stop(self) -> None:
+            self.calls.append("stop")
+
+        def join(self, timeout: float | None) -> bool:
+            del timeout
+            return True
+
+    group = Group("test")
+    first, broken, third = parts = [Part("first"), Part("broken"), Part("third")]
+    for part in parts:
+        group.add(part)
+    group.warm_up()
+    group.warm_up()
+    with pytest.raises(RuntimeError, match="can't start"):
+        group.start()
+    late = Part("broken")
+    with pytest.raises(RuntimeError, match="can't start"):
+        group.add(late)
+    group.stop()
+    assert group.join(lambda: 1.0) == []
+    assert first.calls == broken.calls == ["warm_up", "start", "stop"]
+    assert third.calls == ["warm_up", "stop"]
+    assert late.calls == ["start"]
+    with pytest.raises(RuntimeError, match="stopping"):
+        group.add(third)
+
+
+def test_a_group_that_is_stopped_first_starts_nothing() -> None:
+    """M5: who is elected while shutting down begins nothing."""
+    ran = threading.Event()
+    unit = FunctionUnit("test", lambda _: ran.set(), lambda _: True, lambda *_: None)
+    group = Group("test")
+    group.add(unit)
+    group.stop()
+    group.warm_up()
+    group.start()
+    assert group.join(lambda: 1.0) == []
+    assert not ran.is_set()
 
 
 def test_a_failing_runnable_stops_the_manager_and_is_raised(server: FakeAPIServer) -> None:

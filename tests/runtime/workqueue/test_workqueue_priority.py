@@ -35,6 +35,45 @@ def test_higher_priorities_come_first_and_equal_ones_in_order(q: PriorityQueue[A
     assert drain(q) == ["high", "high2", "a", "b", "low"]
 
 
+def test_what_is_not_retained_was_never_added(q: PriorityQueue[Any]) -> None:
+    for item, priority in (("a", 0), ("b", -1), ("c", 5), ("d", 0), ("e", 5)):
+        q.add(item, priority)
+    q.add("later", after=10.0)
+    q.retain(lambda item: item not in ("b", "c"))
+    assert q.stats().depth_by_priority == {-1: 0, 0: 2, 5: 1}
+    assert q.stats().delayed == 1
+    q.add("c")  # with no memory of the priority it had
+    assert drain(q) == ["e", "a", "d", "c"]
+
+
+def test_what_is_added_while_others_are_forgotten_is_not(q: PriorityQueue[Any]) -> None:
+    """An add relies on the entry there is; so the entry is gone before it is judged."""
+    for item in ("a", "b"):
+        q.add(item)
+
+    def judge(item: Any) -> bool:
+        if item == "a":
+            q.add("a")  # somebody else's, who may have come while we look at what was
+        return False
+
+    q.retain(judge)
+    assert drain(q) == ["a"]
+
+
+def test_an_interrupted_look_forgets_nothing_it_has_not_judged(q: PriorityQueue[Any]) -> None:
+    for item in ("a", "b", "c"):
+        q.add(item)
+
+    def judge(item: Any) -> bool:
+        if item == "b":
+            raise KeyboardInterrupt
+        return item != "a"
+
+    with pytest.raises(KeyboardInterrupt):
+        q.retain(judge)
+    assert sorted(drain(q)) == ["b", "c"]
+
+
 def test_raising_moves_to_the_end_of_the_higher_class(q: PriorityQueue[Any]) -> None:
     q.add("a", priority=-1)
     q.add("b", priority=0)
