@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -24,8 +25,10 @@ from runtime.tls.certs import Authority
 from runtime.types import GVR
 from tests.support.managers import ON, eventually, running
 
-TOKENS = "admin-token,admin,1,system:masters\nscraper-token,prometheus,2\njane-token,jane,3,dev\n"
-ROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles")
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
+TOKENS = (
+    "admin-token,admin,1,system:masters\nmanager-token,manager,2\nscraper-token,prometheus,3\njane-token,jane,4,dev\n"
+)
 BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
 
 
@@ -66,24 +69,24 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[FakeAPIServer]:
-    """An API server that knows who is who, and lets prometheus get /metrics."""
+    """An API server with the roles of docs/metrics.md: the manager may ask it, and prometheus may get /metrics."""
     tokens = tmp_path / "tokens.csv"
     tokens.write_text(TOKENS)
+    (roles,) = re.findall(r"```yaml\n(.+?)```", DOCS.read_text(), re.DOTALL)
+    (tmp_path / "roles.yaml").write_text(roles)
     with FakeAPIServer(token_auth_file=tokens, authorization_mode="RBAC") as server, server.client() as admin:
-        rule = {"nonResourceURLs": ["/metrics"], "verbs": ["get"]}
-        admin.resource(ROLES).create({**_named(ROLES, "ClusterRole"), "rules": [rule]})
-        admin.resource(BINDINGS).create(
-            {
-                **_named(BINDINGS, "ClusterRoleBinding"),
-                "roleRef": {"apiGroup": ROLES.group, "kind": "ClusterRole", "name": "metrics-reader"},
-                "subjects": [{"kind": "User", "name": "prometheus", "apiGroup": ROLES.group}],
-            }
-        )
+        server.apply_manifests(tmp_path / "roles.yaml")
+        for role, user in (("metrics-auth", "manager"), ("metrics-reader", "prometheus")):
+            admin.resource(BINDINGS).create(
+                {
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": "ClusterRoleBinding",
+                    "metadata": {"name": role},
+                    "roleRef": {"apiGroup": BINDINGS.group, "kind": "ClusterRole", "name": role},
+                    "subjects": [{"kind": "User", "name": user, "apiGroup": BINDINGS.group}],
+                }
+            )
         yield server
-
-
-def _named(gvr: GVR, kind: str) -> dict[str, object]:
-    return {"apiVersion": f"{gvr.group}/{gvr.version}", "kind": kind, "metadata": {"name": "metrics-reader"}}
 
 
 def reviews(server: FakeAPIServer) -> list[str]:
@@ -92,7 +95,7 @@ def reviews(server: FakeAPIServer) -> list[str]:
 
 
 def test_only_who_may_reads_the_metrics(guarded: FakeAPIServer, log: io.StringIO) -> None:
-    manager = Manager(guarded.client(), metrics_secure=True, **ON)
+    manager = Manager(guarded.client("manager"), metrics_secure=True, **ON)
     with running(manager):
         for header in (
             "",
@@ -120,7 +123,7 @@ def test_only_who_may_reads_the_metrics(guarded: FakeAPIServer, log: io.StringIO
 
 def test_answers_of_the_api_server_are_kept_for_a_while(guarded: FakeAPIServer) -> None:
     clock = FakeClock()
-    manager = Manager(guarded.client(), metrics_secure=True, clock=clock, **ON)
+    manager = Manager(guarded.client("manager"), metrics_secure=True, clock=clock, **ON)
     token, access = ["tokenreviews"], ["subjectaccessreviews"]
     with running(manager):
 
@@ -146,7 +149,7 @@ def test_answers_of_the_api_server_are_kept_for_a_while(guarded: FakeAPIServer) 
 
 
 def test_an_api_server_that_does_not_answer_lets_nobody_in(guarded: FakeAPIServer, log: io.StringIO) -> None:
-    manager = Manager(guarded.client(), metrics_secure=True, **ON)
+    manager = Manager(guarded.client("manager"), metrics_secure=True, **ON)
     with running(manager):
         for resource in ("tokenreviews", "subjectaccessreviews"):
             guarded.faults.add(resource=resource, status=403, message=f"{resource} scraper-token are forbidden")
@@ -164,7 +167,7 @@ def test_an_api_server_that_does_not_answer_lets_nobody_in(guarded: FakeAPIServe
 
 
 def test_a_review_is_asked_again_when_its_connection_breaks(guarded: FakeAPIServer) -> None:
-    manager = Manager(guarded.client(), metrics_secure=True, **ON)
+    manager = Manager(guarded.client("manager"), metrics_secure=True, **ON)
     with running(manager):
         guarded.faults.add(resource="tokenreviews", status=503, times=1)
         guarded.faults.add(resource="subjectaccessreviews", status=500, times=2)
