@@ -7,7 +7,7 @@ JOBS   ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check format bench soak lock clean generate
+.PHONY: help run demo test test-slow check format bench soak failover lock clean generate
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: $(STAMP) ## speed beside its peers in one run, and whether the goals are 
 
 soak: $(STAMP) ## half an hour of every kind of fault: does anything grow? (ARGS=--minutes=5)
 	@$(PY) -m tools.soak $(ARGS)
+
+failover: $(STAMP) ## kill -9 the leader a hundred times, and how long nobody leads (4 minutes)
+	@$(PY) -m tests.runtime.leaderelection.failover $(ARGS)
 
 lock: $(STAMP) ## resolve requirements.lock again from pyproject.toml
 	@$(PY) -m pip install --quiet uv

@@ -70,11 +70,13 @@ class Lookout:
             thread.join(_JOIN_TIMEOUT)
 
     def _hear_stop(self) -> None:
-        # Nobody can wait for two events, and the one of the caller is the one that may wait.
-        while not self._over.wait(_GLANCE):
+        # Nobody can wait for two events, and the caller's is the one that may wait. What wait() returns is not enough:
+        # a clock that others wait in for the same event may wake us.
+        while not self._over.is_set():
             if self._stop.is_set():
                 self.wake.set()
                 return
+            self._over.wait(_GLANCE)
 
     def _watch_lease(self) -> None:
         while not self._over.is_set():

@@ -1,49 +1,96 @@
-"""A leader whose process is killed, in real time."""
+"""Leaders whose process is killed, told to stop, or stopped and continued; in real time."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-import threading
-import time
+from itertools import groupby
 from pathlib import Path
 
+import pytest
+
+from runtime.client import Client
 from runtime.clock import SYSTEM
-from runtime.leaderelection import LEASES
 from runtime.testing import FakeAPIServer
-from tests.runtime.leaderelection.leaderelection_support import Campaign
+from tests.runtime.leaderelection.contender import BLANK, CONFIGMAPS, NAMESPACE, WORK
+from tests.runtime.leaderelection.failover import Contest, rounds
+from tests.runtime.leaderelection.leaderelection_support import Campaign, eventually
 
 ROOT = Path(__file__).resolve().parents[3]
-LEADER = """
+
+# It does not look at its stop event: it is the fence that ends it.
+WRITER = """
 import sys, threading
-from runtime.client import Client
+from runtime.client import Client, Conflict, NotLeading
 from runtime.leaderelection import LeaderElector, LeaseLock
+from tests.runtime.leaderelection.contender import CONFIGMAPS, NAMESPACE, WORK, written_by
+
+client = Client(sys.argv[1], user_agent="writer")
+refused = threading.Event()
 
 def work(stop):
-    print("leading", flush=True)
-    stop.wait()
+    works = client.fenced(elector.fence).resource(CONFIGMAPS, NAMESPACE)
+    while True:
+        try:
+            works.update(written_by(works.get(WORK).to_dict(), "writer"))
+        except Conflict:
+            pass
+        except NotLeading as error:
+            print(error, flush=True)
+            refused.set()
+            return
 
-LeaderElector(LeaseLock(Client(sys.argv[1]), "default", "test", "victim"), lease_duration=2, renew_deadline=1,
-              retry_period=0.2, on_started_leading=work, on_stopped_leading=lambda: None).run(threading.Event())
+elector = LeaderElector(LeaseLock(client, NAMESPACE, "test", "writer"), lease_duration=1, renew_deadline=0.6,
+                        retry_period=0.1, on_started_leading=work, on_stopped_leading=lambda: None)
+elector.run(threading.Event())
+refused.wait(60)
 """
 
 
-def test_the_standby_leads_within_the_lease_after_a_kill(server: FakeAPIServer, campaign: Campaign) -> None:
-    command = [sys.executable, "-c", LEADER, server.url]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as victim:
+def writers(server: FakeAPIServer) -> list[str]:
+    return [e.user_agent for e in server.requests.writes("configmaps") if e.name == WORK and e.code == 200]
+
+
+def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_goes_on(
+    server: FakeAPIServer, campaign: Campaign
+) -> None:
+    works = Client(server.url, user_agent="standby").resource(CONFIGMAPS, NAMESPACE)
+    works.create(BLANK)
+    with subprocess.Popen([sys.executable, "-c", WRITER, server.url], cwd=ROOT, stdout=subprocess.PIPE) as writer:
         try:
-            assert victim.stdout is not None
-            assert victim.stdout.readline() == "leading\n"
-            standby = campaign("standby", clock=SYSTEM, lease_duration=2, renew_deadline=1, retry_period=0.2)
-            threading.Event().wait(0.5)  # some renewals
-            assert not standby.elector.is_leader
+            eventually(lambda: writers(server).count("writer") > 3)
+            standby = campaign("standby", clock=SYSTEM, lease_duration=1, renew_deadline=0.6, retry_period=0.1)
+            writer.send_signal(signal.SIGSTOP)
+            standby.leads()
+            works.patch(WORK, {"data": {"by": "standby"}})
+            writer.send_signal(signal.SIGCONT)
+            assert writer.stdout is not None
+            assert b"not sent, because leadership has ended" in writer.stdout.readline()
+            assert writer.wait(30) == 0
         finally:
-            victim.kill()
-    killed_at = time.monotonic()
-    standby.leads()
-    # The last renewal was seen at most one retry (0.44 s) late; the rest is for a busy machine.
-    assert time.monotonic() - killed_at < 2 + 0.44 + 2
-    spec = server.client().resource(LEASES, namespace="default").get("test")["spec"]
-    assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("standby", 1)
-    standby.stop.set()
-    standby.ends()
+            writer.kill()
+    assert [agent for agent, _ in groupby(writers(server))] == ["writer", "standby"]
+
+
+def test_the_standby_works_once_the_lease_of_a_killed_leader_is_over() -> None:
+    """And no write is made twice, or by both."""
+    with FakeAPIServer() as server, Contest(server, lease_duration=1.0) as contest:
+        (taken,) = rounds(contest, 1, signal.SIGKILL, seed=0)
+        assert taken.since_lease >= 1.0  # not before the lease was over
+        assert contest.check_at_the_end() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_one_leader_after_the_other_ends(number: signal.Signals) -> None:
+    """``make failover`` does it a hundred times, and prints the figures."""
+    with FakeAPIServer() as server, Contest(server) as contest:
+        taken = rounds(contest, 10, number, seed=1)
+        assert len(contest.check()) == 11
+        contest.check_at_the_end()
+    released = [one.since_lease for one in taken]
+    if number is signal.SIGTERM:
+        assert min(released) < 1  # the lease of two seconds was given away
+    else:
+        assert min(released) >= 1.9  # and here waited out
