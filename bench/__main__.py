@@ -22,6 +22,7 @@ from bench.suites.memory import memory
 from bench.suites.metrics import metrics
 from bench.suites.queue import queue
 from bench.suites.read import read
+from bench.suites.reconcile import reconcile
 from bench.suites.startup import startup
 
 SUITES: dict[str, Suite] = {
@@ -30,6 +31,7 @@ SUITES: dict[str, Suite] = {
     "latency": latency,
     "queue": queue,
     "read": read,
+    "reconcile": reconcile,
     "startup": startup,
     "metrics": metrics,
     "apiserver": apiserver,

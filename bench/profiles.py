@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.rounds import Command, Replay, replay_server, run_process
 
-PROFILES = ("ingest", "events", "pods", "queue", "threads")
+PROFILES = ("ingest", "events", "pods", "queue", "threads", "reconcile")
 _PROFILED = {
     # kind, objects, events
     "ingest": ("silo", 50_000, 0),
@@ -25,6 +25,8 @@ def write_profile(name: str, folder: Path) -> str:
     if name in _SHAPES:
         shape = ("bench.queues", "Queue", _SHAPES[name], "--operations", "500000", "--profile", str(path))
         run_process(Command(shape))
+    elif name == "reconcile":
+        run_process(Command(("bench.reconciles", "ours", "--objects", "2000", "--profile", str(path))))
     else:
         kind, objects, events = _PROFILED[name]
         with replay_server(kind, objects, events) as server:

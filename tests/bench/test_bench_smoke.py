@@ -19,7 +19,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_suites() -> None:
     done = bench("--help")
     assert done.returncode == 0, done.stderr
-    assert "ingest,memory,latency,queue,read,startup,metrics,apiserver" in "".join(done.stdout.split())
+    assert "ingest,memory,latency,queue,read,reconcile,startup,metrics,apiserver" in "".join(done.stdout.split())
 
 
 def test_an_unknown_suite_is_refused() -> None:
@@ -59,6 +59,12 @@ def test_an_unknown_suite_is_refused() -> None:
             "read",
             ("dict of dicts", "runtime.informer"),
             ("reading one object, custom resource", "reading one object, pod"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "reconcile",
+            ("kubernetes.informer", "kopf", "runtime.manager"),
+            ("as fast as the server goes", "at 100 changes per second"),
             marks=pytest.mark.slow,
         ),
         pytest.param("startup", ("python -m cmd.controller",), ("spawn of an operator",), marks=pytest.mark.slow),
