@@ -10,7 +10,7 @@ from bench.rounds import Command, MeasurementFailed, Session
 from bench.suites import Outcome
 
 _LIMIT = 0.55  # ms
-_OBJECTS = 1_000
+_OBJECTS = 600
 _RATE = 100  # changes per second
 _BASE = "official"
 
