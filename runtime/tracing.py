@@ -91,6 +91,7 @@ def request_span(method: str, verb: str, what: str, host: str, path: str) -> Spa
     """The span of one call to the API server with all its repeats, if it is made within a span.
 
     :param what: the resource, and perhaps the object after a space.
+    :param host: of the server, perhaps with a port.
     :param path: may have a query, which is left out.
     """
     tracer = _tracer()
@@ -98,14 +99,17 @@ def request_span(method: str, verb: str, what: str, host: str, path: str) -> Spa
         return _NOTHING
     if not _api_attribute("get_current_span")().get_span_context().is_valid:
         return _NOTHING
+    address, _, port = host.rpartition(":")
     resource, _, name = what.partition("?")[0].partition(" ")
     attributes: _Attributes = {
         "verb": verb,
         "resource": resource,
         "http.request.method": method,
-        "server.address": host,
+        "server.address": address if port.isdecimal() else host,
         "url.path": path.partition("?")[0],
     }
+    if port.isdecimal():
+        attributes["server.port"] = int(port)
     if name:
         attributes["object"] = name
     return _Recorded(tracer, f"{verb} {resource}", "CLIENT", attributes, tracebacks=False)

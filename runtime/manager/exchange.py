@@ -153,7 +153,10 @@ class Connection:
         left = memoryview(head + body if with_body else head)
         deadline = time.monotonic() + _ANSWER_TIME
         while left:
-            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                raise TimeoutError("the peer does not take its answer")
+            self._sock.settimeout(seconds)
             left = left[self._sock.send(left) :]
 
     def _linger(self) -> None:

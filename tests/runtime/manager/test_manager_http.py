@@ -131,6 +131,19 @@ def test_a_head_that_comes_byte_by_byte_has_an_end(server: HttpServer, monkeypat
         assert eventually(drip).startswith(b"HTTP/1.1 408 ")
 
 
+def test_who_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "_ANSWER_TIME", 0.3)
+    server = HttpServer("x", "127.0.0.1:0", lambda _: Reply(200, "text/plain", b"x" * (32 << 20)))
+    server.start()
+    try:
+        with connect(server) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n" + CLOSE)
+            eventually(lambda: server._peers)
+            eventually(lambda: not server._peers)  # nobody has read a byte
+    finally:
+        server.stop()
+
+
 def test_a_silent_connection_is_closed(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "_IDLE_TIME", 0.1)
     with connect(server) as sock:

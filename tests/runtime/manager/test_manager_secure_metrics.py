@@ -174,6 +174,17 @@ def test_a_review_is_asked_again_when_its_connection_breaks(guarded: FakeAPIServ
         assert get(manager, "scraper-token").status == 200
 
 
+def test_a_standby_asks_and_answers_too(guarded: FakeAPIServer) -> None:
+    spec = {"holderIdentity": "another", "leaseDurationSeconds": 3600, "renewTime": "2999-01-01T00:00:00.000000Z"}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lease"}, "spec": spec}
+    guarded.client().resource(GVR("coordination.k8s.io", "v1", "leases"), "default").create(lease)
+    manager = Manager(guarded.client(), metrics_secure=True, leader_election=True, leader_election_id="lease", **ON)
+    with running(manager):
+        answer = get(manager, "scraper-token")
+    assert answer.status == 200
+    assert 'leader_election_master_status{name="lease"} 0.0' in answer.text
+
+
 def test_many_users_are_not_remembered_for_ever() -> None:
     from runtime.manager.access import _Answers
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
+import urllib.request
 from functools import partial
 
 import pytest
@@ -38,6 +40,21 @@ def test_metrics_are_served_under_the_known_names(server: FakeAPIServer) -> None
         "process_resident_memory_bytes ",
     ):
         assert line in text
+
+
+@pytest.mark.parametrize(
+    ("accepts", "compressed"),
+    [("gzip", True), ("br, GZIP;q=0.5", True), ("", False), ("gzip;q=0.0", False), ("identity;q=1, gzip; q=0", False)],
+)
+def test_metrics_are_compressed_for_who_wants_it(server: FakeAPIServer, accepts: str, compressed: bool) -> None:
+    manager = Manager(server.client(), **ON)
+    with running(manager):
+        address = eventually(lambda: manager.metrics_address)
+        request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept-Encoding": accepts})
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            body = reply.read()
+            assert (reply.headers["Content-Encoding"] == "gzip") is compressed
+    assert b"runtime_events_written_total 0.0" in (gzip.decompress(body) if compressed else body)
 
 
 def test_metrics_of_the_application_are_served_too(server: FakeAPIServer) -> None:
