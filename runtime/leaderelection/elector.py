@@ -306,6 +306,7 @@ class LeaderElector:
         return True
 
     def _read_and_take(self, give_up: float) -> bool:
+        """The slow path: look who holds it, and create, renew or take it over (L8)."""
         try:
             self._observe(self._lock.get(self._call_timeout(give_up)))
         except NotFound:
