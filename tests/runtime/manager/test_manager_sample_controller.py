@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -104,6 +105,20 @@ def test_a_foo_gets_its_deployment_a_status_and_an_event(sample: Sample) -> None
     eventually(lambda: sample.reasons() == ["Synced"])
 
 
+def test_its_events_are_those_of_upstream(sample: Sample) -> None:
+    """Normal and Synced for what was done, Warning and ErrResourceExists for what is somebody else's; on the Foo."""
+    first = sample.foos.create(foo("first"))
+    eventually(lambda: sample.reasons() == ["Synced"])
+    second = sample.foos.create(foo("second"))
+    eventually(lambda: "ErrResourceExists" in sample.reasons())
+    events = {event["reason"]: event for event in sample.events.list()}
+    for reason, kind, about in (("Synced", "Normal", first), ("ErrResourceExists", "Warning", second)):
+        event, regarding = events[reason], events[reason]["involvedObject"]
+        assert event["type"] == kind
+        assert (regarding["kind"], regarding["name"], regarding["uid"]) == ("Foo", about.name, about.uid)
+    assert "web-deployment" in events["ErrResourceExists"]["message"]
+
+
 def test_a_changed_foo_changes_its_deployment(sample: Sample) -> None:
     sample.foos.create(foo())
     eventually(lambda: replicas(sample.deployments) == 2)
@@ -159,6 +174,53 @@ def test_a_converged_foo_costs_no_write(sample: Sample) -> None:
     assert len(sample.server.requests.writes()) == 5  # ours
 
 
+def test_convergence_costs_what_it_must_and_no_more(sample: Sample) -> None:
+    """Per Foo one look before the creation, the Deployment, the status and the event; each once, however often the
+    events of our own writes bring the key back before the cache shows them."""
+    sample.server.requests.clear()
+    for number in range(5):
+        sample.foos.create(foo(f"web-{number}", deployment=f"deployment-{number}"))
+    eventually(lambda: sample.reasons() == ["Synced"] * 5)
+    eventually(lambda: all(item.get("status") for item in sample.foos.list()))
+    sample.settle()
+    sent = Counter(
+        f"{entry.verb} {entry.resource}/{entry.subresource}" if entry.subresource else f"{entry.verb} {entry.resource}"
+        for entry in sample.server.requests
+        if entry.resource and entry.verb not in ("list", "watch") and (entry.verb, entry.resource) != ("create", "foos")
+    )
+    assert sent == {"get deployments": 5, "patch deployments": 5, "patch foos/status": 5, "create events": 5}
+
+
+def test_a_resync_makes_no_request(server: FakeAPIServer, example: ModuleType) -> None:
+    """What is delivered again without a change is reconciled, and found to be right in the cache alone."""
+    server.apply_manifests(FOO_CRD)
+    with running(example.build(server.client(), resync_period=0.1, **OFF)) as run:
+        sample = Sample(server, run)
+        sample.foos.create(foo())
+        eventually(lambda: sample.reasons() == ["Synced"] and sample.foos.get("web").get("status"))
+        sample.settle()
+        before = sample.controller.stats.outcomes["success"].value
+        server.requests.clear()
+        eventually(lambda: sample.controller.stats.outcomes["success"].value >= before + 3)
+        assert [entry for entry in server.requests if entry.verb != "watch"] == []
+
+
+def test_a_deleted_foo_takes_its_deployment_with_it(example: ModuleType) -> None:
+    """By the garbage collector: the controller itself deletes nothing."""
+    with FakeAPIServer(garbage_collection_delay=0.05) as server:
+        server.apply_manifests(FOO_CRD)
+        with running(example.build(server.client(), **OFF)) as run:
+            sample = Sample(server, run)
+            sample.foos.create(foo())
+            eventually(lambda: sample.reasons() == ["Synced"] and sample.foos.get("web").get("status"))
+            sample.settle()
+            server.requests.clear()
+            sample.foos.delete("web")
+            eventually(lambda: replicas(sample.deployments) is None)
+            sample.settle()
+            assert [entry.verb for entry in server.requests.writes()] == ["delete"]  # ours
+
+
 def test_a_restarted_controller_writes_nothing_for_converged_objects(
     server: FakeAPIServer, example: ModuleType
 ) -> None:
@@ -196,6 +258,21 @@ def test_a_foreign_deployment_is_not_touched(sample: Sample) -> None:
     eventually(lambda: "ErrResourceExists" in sample.reasons())
     assert sample.deployments.get("web-deployment").resource_version == made.resource_version
     assert sample.controller.stats.errors.value > 0
+
+
+def test_a_name_that_becomes_free_is_taken(sample: Sample) -> None:
+    """Nobody tells the controller of the deletion of what is not its Foo's: it tries again by itself."""
+    sample.foos.create(foo("first"))
+    eventually(lambda: replicas(sample.deployments) == 2)
+    second = sample.foos.create(foo("second", replicas=4))
+    eventually(lambda: "ErrResourceExists" in sample.reasons())
+    sample.foos.patch("first", {"spec": {"deploymentName": "elsewhere"}})
+    eventually(lambda: replicas(sample.deployments, "elsewhere") == 2)
+    sample.deployments.delete("web-deployment")
+    eventually(lambda: replicas(sample.deployments) == 4)
+    owner = sample.deployments.get("web-deployment").controller_owner
+    assert owner is not None
+    assert owner.uid == second.uid
 
 
 def test_a_deployment_of_another_foo_is_not_touched(sample: Sample) -> None:
