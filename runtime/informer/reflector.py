@@ -27,6 +27,7 @@ from .state import Health, RelistReason
 DEFAULT_WATCH_TIMEOUT = 300.0
 _SHORT_WATCH = 1.0  # seconds below which a watch without events is suspicious (R19) ...
 _EARLY = 1.0  # seconds by which a watch may end before its time
+_REMINDER = 600.0  # seconds after which a failure that lasts is logged again
 _SHORT_WATCHES = 3  # ... and so many in a row with events: from there on it is one in that time
 
 WatchErrorHandler = Callable[[Exception], object]
@@ -108,6 +109,7 @@ class Reflector:
         self._stop = threading.Event()
         self._hurry = threading.Event()  # ends a wait after a failure; set with _stop, too
         self._told = ""  # the failure that was logged last, until a watch opens
+        self._remind_at = 0.0  # by then it is logged again, in seconds of failing
         self._streams_refused = ""  # why there was no watch-list the last time
         self._open_lock = threading.Lock()  # guards the next two
         self._feed: Feed | None = None
@@ -487,13 +489,14 @@ class Reflector:
         """Count it, and log it if it is news: what lasts is shown by ``sync_state`` and the metrics."""
         seconds = self._health.failed(error)
         text = str(error)
-        if text and text == self._told:
+        if text and text == self._told and seconds < self._remind_at:
             self._log.debug(what, error=text, failing_for=round(seconds, 1))
         elif isinstance(error, ClientError | BadLine):
             self._log.warning(what, error=text, failing_for=round(seconds, 1))
         else:
             self._log.exception(what, exc_info=error)
-        self._told = text
+        if text != self._told or seconds >= self._remind_at:
+            self._told, self._remind_at = text, seconds + _REMINDER
 
     def _tell(self, error: Exception) -> None:
         """Call the watch error handler (R26)."""

@@ -95,3 +95,22 @@ def test_a_failure_that_lasts_is_logged_once_and_again_when_it_changes(
     assert len([text for text in messages if "list or watch failed" in text and "403" in text]) == 1
     assert len([text for text in messages if "list or watch failed" in text and "500" in text]) == 1
     assert len([text for text in messages if "no watch-list here" in text]) == 1
+
+
+def test_a_failure_that_lasts_is_logged_again_after_ten_minutes(
+    script: Script, scripted: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Minutes:
+        def next(self) -> float:
+            return 60.0
+
+    clock = FakeClock()
+    script.then_list = status(403, "Forbidden")
+    scripted(clock=clock, backoff=Minutes, idle_timeout=None)
+    for tries in range(1, 12):
+        until(lambda n=tries: len(script.asked_lists) == n)  # type: ignore[misc]
+        clock.wait_for_waiters(timed=True)
+        told = [record for record in caplog.records if "list or watch failed" in record.getMessage()]
+        assert len(told) == (1 if tries <= 10 else 2)
+        clock.advance(60.0)
+    assert told[1].fields["failing_for"] == 600.0  # type: ignore[attr-defined]
