@@ -28,6 +28,7 @@ from runtime.testing.apiserver.present import accept
 from runtime.testing.apiserver.routing import Target, parse
 from runtime.testing.apiserver.store import Store, TooLarge
 from runtime.testing.apiserver.verbs import Verbs
+from runtime.testing.kinds.model import ConversionError
 from runtime.types import JSONObject
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class Handler:
             return verbs.serve(request, call.target, call.verb, user)
         except (errors.StatusError, errors.PlainError) as error:
             return refusal(error)
+        except ConversionError as error:  # QUIRK kept: without a reason
+            return refusal(errors.StatusError(500, "", str(error)))
         except TooLarge:  # QUIRK kept: what etcd says, and nothing else
             return refusal(errors.StatusError(500, "", "etcdserver: request is too large"))
         except Exception as error:

@@ -18,7 +18,7 @@ from runtime.testing.apiserver.log import Entry, ResourceLog, Stored
 from runtime.testing.apiserver.options import ListOptions
 from runtime.testing.apiserver.present import Presenter
 from runtime.testing.apiserver.selection import Selection
-from runtime.testing.kinds.model import Kind
+from runtime.testing.kinds.model import ConversionError, Kind
 
 _BATCH = 256  # initial events per write to the socket
 _POLL = 0.5  # seconds of real time until an idle watch looks whether its peer has gone, and at a clock that tests move
@@ -98,9 +98,11 @@ class Watch:
             self._send(stream, [self._error(self._start.refusal)])
             return
         with self._log.watched(self._shown_alike(stream)) as feed:
-            self._send_initial(stream)
             try:
+                self._send_initial(stream)
                 self._follow(stream, feed)
+            except ConversionError as error:
+                self._send(stream, [self._error(StatusError(500, "", str(error)))])
             except Lost:
                 # The real server cuts a watch that lags behind its buffer: the client resumes and gets its 410.
                 self._send(stream, [self._error(expired("too old resource version: history is lost"))])

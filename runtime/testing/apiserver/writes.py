@@ -22,7 +22,7 @@ from runtime.testing.apiserver.routing import Target
 from runtime.testing.apiserver.store import Changed, Exists, clone, object_key
 from runtime.testing.apiserver.write_options import WriteOptions, warning_headers
 from runtime.testing.kinds import errors as kind_errors
-from runtime.testing.kinds.model import DecodeError, FieldError, Kind
+from runtime.testing.kinds.model import ConversionError, DecodeError, FieldError, Kind
 from runtime.types import JSONObject
 
 _MAX_RETRIES = 50  # of a read-modify-write against other writers
@@ -281,13 +281,27 @@ def _begin(target: Target, obj: JSONObject, now: str) -> bool:
 
 
 def present(kind: Kind, stored: Stored) -> JSONObject:
-    """A private copy as read through ``kind``'s version."""
-    return {"apiVersion": kind.gvr.api_version, "kind": kind.kind, **stored.seen(kind).copy()}
+    """A private copy as read through ``kind``'s version. Raises 500 when no webhook converts it to that."""
+    try:
+        seen = stored.seen(kind)
+    except ConversionError as error:
+        raise _not_converted(error) from error
+    return {"apiVersion": kind.gvr.api_version, "kind": kind.kind, **seen.copy()}
 
 
 def to_storage(kind: Kind, obj: JSONObject) -> JSONObject:
-    """The form in which an object of this kind is stored; may change ``obj``."""
-    return kind.to_storage(obj) if kind.to_storage is not None else obj
+    """The form in which an object of this kind is stored; may change ``obj``. Raises 500 when no webhook converts it to
+    that."""
+    if kind.to_storage is None:
+        return obj
+    try:
+        return kind.to_storage(obj)
+    except ConversionError as error:
+        raise _not_converted(error) from error
+
+
+def _not_converted(error: ConversionError) -> errors.StatusError:
+    return errors.StatusError(500, "", str(error))
 
 
 def check_namespace_field(target: Target, obj: JSONObject) -> None:

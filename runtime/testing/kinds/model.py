@@ -31,6 +31,13 @@ class FieldError:
     warns: bool = False
 
 
+class ConversionError(Exception):
+    """An object could not be had in another version, for the webhook that converts it did not do what it was asked for.
+
+    Raised by :attr:`Kind.to_storage` and :attr:`Kind.from_storage`; the text is the real server's.
+    """
+
+
 class DecodeError(Exception):
     """The object does not fit its Go type (a text where a number belongs, a malformed time).
 

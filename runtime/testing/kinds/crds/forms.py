@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from runtime.testing.kinds.crds.defaulting import apply_defaults, drop_nulls, prune
 from runtime.testing.kinds.crds.schema import Node
+from runtime.testing.kinds.crds.webhook import ConversionWebhook
 from runtime.types import JSONObject
 
 
 @dataclass(frozen=True)
 class Forms:
-    """Conversion as the strategy None does it: another apiVersion, and no field that the schema of the version does not
-    know.
+    """Conversion by a webhook, or as the strategy None does it: another apiVersion. Fields that the schema of the
+    version does not know are dropped.
 
     :param nodes: the schemas of all versions, by name.
     :param storage: the version in which objects are stored from now on; they may have been stored in another.
@@ -22,6 +23,7 @@ class Forms:
     group: str
     nodes: Mapping[str, Node]
     storage: str
+    webhook: ConversionWebhook | None = None
 
     def writer(self, version: str) -> Callable[[JSONObject], JSONObject]:
         """To the stored form, from that of a version."""
@@ -48,7 +50,10 @@ class Forms:
         return read
 
     def _convert(self, obj: JSONObject, version: str) -> JSONObject:
-        obj["apiVersion"] = f"{self.group}/{version}"
+        api_version = f"{self.group}/{version}"
+        if self.webhook is not None and obj.get("apiVersion") != api_version:
+            obj = self.webhook.convert(obj, api_version)
+        obj["apiVersion"] = api_version
         _shape(self.nodes[version], obj)
         return obj
 

@@ -9,6 +9,7 @@ from runtime.testing.kinds.crds.behaviour import CustomBehaviour
 from runtime.testing.kinds.crds.forms import Forms
 from runtime.testing.kinds.crds.rules import compile_rules
 from runtime.testing.kinds.crds.schema import Node, compile_schema
+from runtime.testing.kinds.crds.webhook import webhook_of
 from runtime.testing.kinds.discovery import version_order
 from runtime.testing.kinds.model import Column, Kind, ScalePaths
 from runtime.testing.kinds.schemas import REF, resolve
@@ -23,13 +24,14 @@ _META = f"{REF}io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 def kinds_of(crd: JSONMapping, *, changed: bool = False) -> list[Kind]:
     """The kinds of all served versions. The CRD has passed validation.
 
-    Conversion between versions changes the apiVersion only, also for CRDs that name a webhook.
+    A webhook converts between versions if it is named by a URL; else this changes the apiVersion only.
 
     :param changed: objects may have been stored when the CRD was another.
     """
     versions = crd["spec"]["versions"]
     nodes = {each["name"]: compile_schema(_schema_of(each)) for each in versions}
-    forms = Forms(crd["spec"]["group"], nodes, next(each["name"] for each in versions if each.get("storage")))
+    storage = next(each["name"] for each in versions if each.get("storage"))
+    forms = Forms(crd["spec"]["group"], nodes, storage, webhook_of(crd["spec"].get("conversion")))
     if len(versions) == 1 and not changed:
         return [_kind(crd, versions[0], nodes[versions[0]["name"]], None)] if versions[0].get("served") else []
     return [_kind(crd, each, nodes[each["name"]], forms) for each in versions if each.get("served")]
@@ -111,8 +113,9 @@ def _columns(version: JSONMapping) -> tuple[Column, ...]:
 def _warning(spec: JSONMapping, version: JSONMapping, gvr: GVR) -> str:
     if version.get("deprecated"):
         return str(version.get("deprecationWarning") or _deprecation(spec, gvr))
-    if (spec.get("conversion") or {}).get("strategy") == "Webhook" and len(spec["versions"]) > 1:
-        return "this server calls no conversion webhook: versions differ in their apiVersion only"
+    conversion = spec.get("conversion") or {}
+    if conversion.get("strategy") == "Webhook" and webhook_of(conversion) is None and len(spec["versions"]) > 1:
+        return "this server reaches no conversion webhook of a Service: versions differ in their apiVersion only"
     return ""
 
 

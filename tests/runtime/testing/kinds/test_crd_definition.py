@@ -166,18 +166,19 @@ def test_every_served_version_is_a_kind_of_one_storage(sandbox: Sandbox, make_cr
     assert two.from_storage({"apiVersion": "example.com/v1", "kind": "Widget"})["apiVersion"] == "example.com/v2"
 
 
-def test_what_a_conversion_webhook_would_do_is_missed_aloud(sandbox: Sandbox, make_crd: JSONMaker) -> None:
+def test_what_the_webhook_of_a_service_would_do_is_missed_aloud(sandbox: Sandbox, make_crd: JSONMaker) -> None:
     crd = make_crd(OBJECT)
+    service = {"namespace": "default", "name": "converter"}
     crd["spec"]["conversion"] = {
         "strategy": "Webhook",
-        "webhook": {"clientConfig": {"url": "https://a.example.com/convert"}, "conversionReviewVersions": ["v1"]},
+        "webhook": {"clientConfig": {"service": service}, "conversionReviewVersions": ["v1"]},
     }
     crd["spec"]["versions"].append(
         {"name": "v2", "served": True, "storage": False, "schema": {"openAPIV3Schema": OBJECT}}
     )
     assert sandbox.define(crd).errors == []
 
-    assert "calls no conversion webhook" in sandbox.kind(GVR("example.com", "v2", "widgets")).warning
+    assert "reaches no conversion webhook of a Service" in sandbox.kind(GVR("example.com", "v2", "widgets")).warning
 
 
 def test_group_scope_and_kind_of_an_established_crd_stay(sandbox: Sandbox, make_crd: JSONMaker, submit: Submit) -> None:
