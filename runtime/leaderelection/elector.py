@@ -61,6 +61,7 @@ class LeaderElector:
       Lease from being released: the next leader then waits it out.
     - ``renew_deadline`` counts from sending the last renewal that succeeded, not from the next one after it, and a
       Lease found in other hands ends leadership at once.
+    - A Lease that is deleted under its leader is made anew by that leader, not taken by a standby that saw it held.
     - A standby tries at the moment the holder's term ends, if that is before its next regular try. It also watches the
       Lease, where it may (the verb ``watch``): it leads milliseconds after a release, and ``lease_duration`` after the
       last renewal of a leader that died, not up to 2.2 ``retry_period`` later.
@@ -136,8 +137,10 @@ class LeaderElector:
             raise RuntimeError(f"the elector of lease {self._lock} ran already: make a new one")
         self._announcer.start()
         try:
-            if self._acquire(stop):
-                self._lead(stop)
+            with Lookout(self._lock, stop, self._lease_duration, self._retry_period, self._clock) as lookout:
+                if self._acquire(stop, lookout):
+                    lookout.close()
+                    self._lead(stop)
         finally:
             self._announcer.stop()
             self._on_stopped_leading()
@@ -161,7 +164,7 @@ class LeaderElector:
         return self._renewed_at + self._writable - self._clock.monotonic()
 
     def keep_lease(self) -> None:
-        """Leave the Lease to run out at the end, and do not release it: something of ours goes on that would not end."""
+        """Leave the Lease to run out at the end, and do not release it: something of ours goes on."""
         self._release_on_cancel = False
 
     @property
@@ -193,16 +196,15 @@ class LeaderElector:
             expires_in=max(self._left(), 0.0) if self._leading else 0.0,
         )
 
-    def _acquire(self, stop: threading.Event) -> bool:
+    def _acquire(self, stop: threading.Event, lookout: Lookout) -> bool:
         self._log.info("waiting to become the leader")
-        with Lookout(self._lock, stop, self._lease_duration, self._retry_period, self._clock) as lookout:
-            while not stop.is_set():
-                won = self._try(self._clock.monotonic() + self._renew_deadline)
-                self._announcer.announce(self._observed.holder)
-                if won:
-                    return True
-                lookout.start()
-                self._await_chance(lookout, stop)
+        while not stop.is_set():
+            won = self._try(self._clock.monotonic() + self._renew_deadline)
+            self._announcer.announce(self._observed.holder)
+            if won:
+                return True
+            lookout.start()
+            self._await_chance(lookout, stop)
         return False
 
     def _await_chance(self, lookout: Lookout, stop: threading.Event) -> None:
@@ -310,17 +312,25 @@ class LeaderElector:
         try:
             self._observe(self._lock.get(self._call_timeout(give_up)))
         except NotFound:
+            # Whoever was seen to hold a Lease that was deleted since leads until its term is over, or makes it anew.
+            if self._held_by_another() and not self._leading:
+                return False
             self._write(self._lock.create, self._claim(transitions=0), give_up)
             return True
-        held_by = self._observed.holder
-        if held_by == self._lock.identity:
+        if self._observed.holder == self._lock.identity:
             self._write(self._lock.update, self._renewal(), give_up)
             return True
         # Whoever leads and finds another's name there has lost, and must not take over from itself.
-        if held_by and (self._leading or self._clock.monotonic() < self._observed_at + self._observed.duration):
+        if self._held_by_another() or (self._leading and self._observed.holder):
             return False
         self._write(self._lock.update, self._claim(self._observed.transitions + 1), give_up)
         return True
+
+    def _held_by_another(self) -> bool:
+        """Whether somebody else was seen to hold the Lease, and its term is not over."""
+        seen = self._observed
+        others = seen.holder not in ("", self._lock.identity)
+        return others and self._clock.monotonic() < self._observed_at + seen.duration
 
     def _write(self, write: Callable[[LeaseRecord, float], LeaseRecord], record: LeaseRecord, give_up: float) -> None:
         # Counted from before the request: others see the renewal later, so they wait longer than we lead.

@@ -90,11 +90,12 @@ class LeaseLock:
         return self._leases.bound(stop=stop).watch(field_selector=only_ours, idle_timeout=silence)
 
     def told(self, event: WatchEvent) -> LeaseRecord | None:
-        """What an event of :meth:`watch` says; None if that is no news: it is older than what was read or written."""
+        """What an event of :meth:`watch` says; None if that is no news: it is older than what was read or written, or
+        the Lease was deleted. Its holder leads all the same, until it finds that out."""
         known = self._lease
-        if event.type == "BOOKMARK" or (known is not None and not _newer(event.object, known)):
+        if event.type in ("BOOKMARK", "DELETED") or (known is not None and not _newer(event.object, known)):
             return None
-        return LeaseRecord() if event.type == "DELETED" else _record(event.object)
+        return _record(event.object)
 
     def update(self, record: LeaseRecord, timeout: float) -> LeaseRecord:
         """Replace the record of the Lease as it was last read or written; returns what is stored.

@@ -49,7 +49,7 @@ class Lookout:
                 self._threads[-1].start()
 
     def news(self) -> list[LeaseRecord]:
-        """What the Lease has said since the last call, oldest first; an empty record for one that was deleted."""
+        """What the Lease has said since the last call, oldest first."""
         self.wake.clear()
         records = []
         try:
@@ -58,14 +58,18 @@ class Lookout:
         except Empty:
             return records
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+    def close(self) -> None:
+        """End the watch. Returns at once; leaving the context waits for its threads."""
         self._over.set()
         with self._watch_lock:
             if self._watch is not None:
                 self._watch.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
         for thread in self._threads:
             thread.join(_JOIN_TIMEOUT)
 

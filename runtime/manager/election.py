@@ -71,13 +71,8 @@ class Election:
         self._thread = threading.Thread(target=self._run, args=(after,), name="leader-election", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout: float | None, *, release: bool = True) -> bool:
-        """End the election; waits at most ``timeout`` seconds.
-
-        :param release: give the lease away. Only where nothing of ours goes on (L12); or else others wait it out.
-        """
-        if not release:
-            self.elector.keep_lease()
+    def stop(self, timeout: float | None) -> bool:
+        """End the election and release the lease; waits at most ``timeout`` seconds."""
         self._stop.set()
         if self._thread is None:
             return True

@@ -190,6 +190,8 @@ class Lifecycle:
             _log.warning("cancelling what still runs", running=_describe(overdue))
         self._cancel.set()
         overdue = [unit for unit in overdue if not unit.join(deadlines.until_work_ends())]
+        if self._election is not None and self._led.join(lambda: 0.0):
+            self._election.elector.keep_lease()  # something of ours goes on: others wait it out (L12)
         self._led_ended.set()
         described = [_describe(overdue)] if overdue else []
         if not self._caches.shutdown(deadlines.until_caches_end()):
@@ -197,7 +199,7 @@ class Lifecycle:
         for server in reversed(self._servers):
             server.stop()
         if self._election is not None:
-            self._election.stop(deadlines.until_released(), release=not self._led.join(lambda: 0.0))
+            self._election.stop(deadlines.until_released())
         self._events.shutdown(deadlines.until_end())
         # Nobody is to be blamed who was given no time.
         return "; ".join(described) if self._grace > 0 else ""

@@ -39,13 +39,36 @@ def test_the_next_leads_at_once_when_the_lease_is_released(server: FakeAPIServer
     eventually(lambda: b.leaders == ["a", "b"])
 
 
-def test_and_when_it_is_deleted(server: FakeAPIServer, campaign: Campaign) -> None:
-    a = campaign("a", release_on_cancel=False)
+def test_a_lease_that_is_deleted_is_made_anew_by_its_leader(
+    server: FakeAPIServer, campaign: Campaign, clock: FakeClock
+) -> None:
+    """It does not know for up to a retry period, and goes on: nobody else may lead meanwhile."""
+    a = campaign("a", retry_period=6.0)
     a.leads()
     b = standby(server, campaign)
-    a.stop.set()
-    a.ends()
-    server.client().resource(LEASES, namespace="default").delete("test")
+    leases = server.client().resource(LEASES, namespace="default")
+    leases.delete("test")
+    for _ in range(2):  # its tries find no Lease
+        a.settle()
+        b.step(2.2)
+        assert not b.elector.is_leader
+    a.step(1.6)
+    assert leases.get("test")["spec"]["holderIdentity"] == "a"
+    assert a.working
+    assert not b.working
+
+
+def test_a_lease_that_is_deleted_after_its_leader_died_is_made_when_the_term_is_over(
+    server: FakeAPIServer, campaign: Campaign
+) -> None:
+    leases = server.client().resource(LEASES, namespace="default")
+    leases.create({"metadata": {"name": "test"}, "spec": {"holderIdentity": "dead", "leaseDurationSeconds": 15}})
+    b = standby(server, campaign)
+    leases.delete("test")
+    for _ in range(14):
+        b.step(1)
+    assert not b.working
+    b.step(1)
     b.leads()
 
 
@@ -143,7 +166,8 @@ def test_old_events_are_no_news(server: FakeAPIServer) -> None:
     assert lock.told(WatchEvent("BOOKMARK", leases.patch("test", {"spec": {"holderIdentity": "three"}}))) is None
     leases.delete("test")
     again = leases.create({"metadata": {"name": "test"}})
-    assert lock.told(WatchEvent("DELETED", again)) == LeaseRecord()
+    assert lock.told(WatchEvent("DELETED", again)) is None
+    assert lock.told(WatchEvent("ADDED", again)) == LeaseRecord()
 
 
 def test_a_standby_leaves_nothing_behind(server: FakeAPIServer, campaign: Campaign) -> None:
