@@ -32,7 +32,7 @@ _REFUSALS: Final = (403, 404)  # HTTP statuses: we may not list it, or the serve
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
-    """What of a resource is cached; see :meth:`runtime.manager.Manager.cache`. None: as the manager has it."""
+    """What of a resource is cached (K8); see :meth:`runtime.manager.Manager.cache`. None: as the manager has it."""
 
     namespaces: tuple[str, ...] | None = None
     label_selector: str | None = None
@@ -49,6 +49,9 @@ _MakeFactory = Callable[[str | None, CacheOptions], SharedInformerFactory]
 
 class Cache:
     """The objects of one resource, from all namespaces it is watched in. ``mgr.cache(gvr)`` makes it. Thread-safe.
+
+    There is one of it for all who read the resource, in whatever form (K3); what it gives out cannot be changed, and
+    needs no copy (K4).
 
     Handlers and indices may be added at any time, also before it is known where the resource is watched.
 
@@ -87,7 +90,7 @@ class Cache:
     def lister(self) -> Lister:
         """Reads over all its namespaces.
 
-        :raises CacheNotReady: it is not complete yet; says why.
+        :raises CacheNotReady: it is not complete yet; says why (K2).
         """
         informers = self._informers
         if informers is not None and all(informer.has_synced() for informer in informers.values()):
@@ -97,7 +100,7 @@ class Cache:
         raise CacheNotReady(f"the cache of {self.gvr} is not complete yet: {reasons}")
 
     def by_index(self, index_name: str, value: str) -> list[Unstructured]:
-        """The objects filed under ``value`` by an index of :meth:`add_indexers`, or ``"namespace"``.
+        """The objects filed under ``value`` by an index of :meth:`add_indexers`, or ``"namespace"`` (K5).
 
         :raises CacheNotReady: it is not complete yet; says why.
         :raises KeyError: there is no such index.

@@ -106,7 +106,7 @@ class Caches:
         return cache is None or cache.selects(obj)
 
     def lister(self, gvr: GVR) -> Lister:
-        """Reads over all namespaces that are watched.
+        """Reads over all namespaces that are watched; starts no watch (K1).
 
         :raises LookupError: nobody has declared the resource.
         :raises CacheNotReady: it is not complete yet; says why.
