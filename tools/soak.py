@@ -31,7 +31,9 @@ from tests.support.chaos.verdict import differences
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
-_ACT: Final = 0.05  # seconds between what users and vandals do
+_ACT: Final = 0.03  # seconds between what users and vandals do
+_GARDENS: Final = 20
+_SHORTEST: Final = 2.0  # seconds between samples, each of which takes half a second
 _RESTART: Final = 47.0  # seconds between restarts of the standby
 _DELETIONS: Final = 0.3  # each new object is a new entry in the caches of events, which are meant to fill up
 _CONVERGE: Final = 120.0
@@ -48,20 +50,23 @@ _BOUNDED: Final = frozenset({"_Recent._entries", "_Similar.messages"})
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    logging.getLogger().addHandler(logging.NullHandler())  # thousands of lines about faults
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)  # thousands of lines about faults
+    try:
+        return _soak(options)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _soak(options: argparse.Namespace) -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     print(f"soak of {options.minutes:g} minutes, seed {seed}", flush=True)
     leaked: list[bytes] = []
     with _server() as (process, kubeconfig), load_client(str(kubeconfig)) as client:
         soak = Soak(client, seed, process.pid)
-        samples = soak.run(options.minutes * 60, leak=lambda: leaked.append(bytes(options.leak)))
+        samples = soak.run(options.minutes * 60, leak=lambda: leaked.append(b"x" * options.leak))
         stuck = soak.converge()
-    grown = [
-        problem
-        for name in sorted(set().union(*samples))
-        if (problem := judge(name, [sample.get(name, 0.0) for sample in samples]))
-    ]
+    series = {name: [sample.get(name, 0.0) for sample in samples] for name in _names(samples)}
+    grown = [problem for name, values in sorted(series.items()) if (problem := judge(name, values))]
     problems = [*grown, *(f"not converged: {each}" for each in stuck), *soak.failures]
     report = _report(options.minutes, seed, samples, soak, problems)
     options.report.parent.mkdir(parents=True, exist_ok=True)
@@ -76,19 +81,19 @@ class Soak:
     def __init__(self, client: Client, seed: int, server: int) -> None:
         self._client = client
         self._server = server
-        self._storm = Storm(client, seed, deletions=_DELETIONS)
+        self._storm = Storm(client, seed, _GARDENS, _DELETIONS)
         self._operators = [Operator(client.url, number, lease={}) for number in range(2)]
         self.failures: list[str] = []
         self.restarts = 0
         self.hits: dict[str, int] = {}
 
     def run(self, seconds: float, leak: Callable[[], None]) -> list[dict[str, float]]:
-        """Thirty samples of what is held, or one a minute."""
+        """Samples of what is held: thirty, or one a minute if that makes more."""
         self._storm.prepare()
         for operator in self._operators:
             operator.start()
         self._storm.begin()
-        interval = min(60.0, seconds / 30)
+        interval = max(_SHORTEST, min(60.0, seconds / 30))
         began = time.monotonic()
         due, restart = interval, _RESTART
         samples: list[dict[str, float]] = []
