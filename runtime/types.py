@@ -52,10 +52,16 @@ class Result:
     :param requeue_after: seconds until the key is reconciled again; ``None`` or a value <= 0: only when
         something changes.
     :param priority: priority of that requeue; ``None`` keeps the key's own (rule C7 of client-go.md).
+    :raises TypeError: ``requeue_after`` is no number, a ``timedelta`` say.
     """
 
     requeue_after: float | None = None
     priority: int | None = None
+
+    def __post_init__(self) -> None:
+        after = self.requeue_after
+        if after is not None and not (isinstance(after, int | float) and after == after):
+            raise TypeError(f"requeue_after is a number of seconds, not {after!r}")
 
 
 class TerminalError(Exception):

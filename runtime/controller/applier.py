@@ -7,25 +7,27 @@ A converged object must cost no write. :class:`Applier` decides that from the ca
 2. Our entry in ``managedFields`` still owns every field of the wish. A field missing there means that somebody
    else has changed or removed it (drift): apply, with force, which takes it back.
 
-Both hold: what a request would do has been done already. Nothing is remembered that a restart could lose. Values
-are not compared on purpose: the server defaults and normalises them, admission plugins rewrite them, and a
-comparison would then write for ever.
+Both hold: what a request would do has been done already. What is remembered besides (:class:`SettledMemory`) only
+saves a closer look; a restart loses nothing. Values are not compared on purpose: the server defaults and normalises
+them, admission plugins rewrite them, and a comparison would then write for ever.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 import orjson
 
 from runtime.client import Invalid, NotFound, Unstructured
 from runtime.controller.owners import AlreadyOwnedError, OwnerError, set_controller_reference
 from runtime.controller.ownership import applied_fields, missing_field
+from runtime.controller.patches import without_nulls
 from runtime.logging import get_logger
 from runtime.types import GVR, JSONMapping, JSONObject
 
@@ -33,12 +35,13 @@ if TYPE_CHECKING:
     from runtime.client import Client, ResourceClient
     from runtime.informer import Lister
 
-__all__ = ["Applied", "Applier", "NotOurs", "merge_patch", "patch_status"]
+__all__ = ["Applied", "Applier", "NotOurs", "SettledMemory"]
 
 Action: TypeAlias = Literal["created", "updated", "unchanged", "terminating"]
+T = TypeVar("T")
 ListerOf: TypeAlias = Callable[[GVR], "Lister"]
 
-_REMEMBERED: Final = 4096  # objects of which we remember that the server keeps less than we ask for
+_REMEMBERED: Final = 16384  # objects; those beyond cost a closer look each time
 _log = get_logger(__name__)
 
 
@@ -68,18 +71,20 @@ class Applier:
     """Applies children on behalf of one field manager. Thread-safe.
 
     :param client: writes go through it; in a reconcile the bound client, which obeys stop and deadline.
-    :param lister_of: the cache of a resource. The informer must keep ``metadata.managedFields``.
-    :param field_manager: the name under which our fields are owned; keep it stable over releases.
+    :param lister_of: the cache of a resource. Without ``metadata.managedFields`` in it, each change that anybody makes
+        to a child costs a request that changes nothing.
+    :param field_manager: the name under which our fields are owned. Keep it stable over releases, and to yourself: what
+        another writer applies to the same child under this name takes our fields away, and ours takes its.
     """
 
     def __init__(
-        self, client: Client, lister_of: ListerOf, field_manager: str, lossy: SettledMemory | None = None
+        self, client: Client, lister_of: ListerOf, field_manager: str, memory: SettledMemory | None = None
     ) -> None:
         self._client = client
         self._lister_of = lister_of
         self.field_manager = field_manager
         self._annotation = applied_hash_annotation(field_manager)
-        self._lossy = lossy if lossy is not None else SettledMemory()
+        self._memory = memory if memory is not None else SettledMemory()
 
     def apply(
         self,
@@ -104,12 +109,16 @@ class Applier:
         """
         wish = self._wish(desired, owner)
         metadata = wish["metadata"]
+        digest = metadata["annotations"][self._annotation]
         live = self._live(gvr, metadata.get("namespace", ""), metadata["name"])
         if live is not None:
             if live.deletion_timestamp is not None:
                 return Applied(live, "terminating")
+            if self._memory.is_settled(live, digest):
+                return Applied(live, "unchanged")
             self._check_ours(live, wish, owner, adopt)
             if self._is_applied(live, wish):
+                self._memory.settle(live, digest)
                 return Applied(live, "unchanged")
         resource = self._client.resource(gvr, namespace=metadata.get("namespace") or None)
         try:
@@ -119,13 +128,14 @@ class Applier:
                 raise
             written = self._replace_lists(resource, wish)
         self._note_losses(gvr, written, wish)
+        self._memory.settle(written, digest)
         if live is None or written.uid != live.uid:
             return Applied(written, "created")
         return Applied(written, "unchanged" if written.resource_version == live.resource_version else "updated")
 
     def _wish(self, desired: JSONMapping, owner: Unstructured | None) -> JSONObject:
         """What is sent: the caller's object without nulls, with the owner and the hash of it all."""
-        wish: JSONObject = _without_nulls(desired)
+        wish: JSONObject = without_nulls(desired)
         metadata = wish.get("metadata")
         if not isinstance(metadata, dict) or not metadata.get("name"):
             raise ValueError(f"{wish.get('kind', 'object')} to apply has no metadata.name")
@@ -180,13 +190,13 @@ class Applier:
         try:
             fields = applied_fields({"metadata": metadata}, self.field_manager)
         except KeyError:
-            self._lossy.warn_once(
-                live.kind, "managedFields are missing in the cache, so every reconcile writes: keep them"
+            self._memory.warn_once(
+                live.kind, "managedFields are missing in the cache, so each change of one costs a request: keep them"
             )
             return False
         if fields is None:
             return False
-        return missing_field(fields, wish) is None or self._lossy.knows(live.uid, fields)
+        return missing_field(fields, wish) is None or self._memory.knows_losses(live.uid, fields)
 
     def _replace_lists(self, resource: ResourceClient, wish: JSONObject) -> Unstructured:
         """Apply where others' entries in a list stand in the way of ours.
@@ -213,67 +223,43 @@ class Applier:
         missing = None if fields is None else missing_field(fields, wish)
         if fields is None or missing is None:
             return
-        self._lossy.add(written.uid, fields)
-        self._lossy.warn_once(f"{gvr} {missing}", f"the server does not keep {missing} of {gvr}")
+        self._memory.add_losses(written.uid, fields)
+        self._memory.warn_once(f"{gvr} {missing}", f"the server does not keep {missing} of {gvr}")
 
 
 class SettledMemory:
-    """Objects of which the server keeps less than we apply, and the warnings given about it. Thread-safe.
+    """Of which objects we know that there is nothing to do, and the warnings given. Thread-safe.
 
-    In memory only: after a restart such an object is applied once more, which changes nothing.
+    In memory only: after a restart an object that we knew more about than it shows (its managedFields are not in the
+    cache, or the server keeps less than we apply) is applied once more, which changes nothing.
     """
 
     def __init__(self) -> None:
-        self._digests: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()  # guards the two below
+        self._settled: OrderedDict[str, tuple[str, str]] = OrderedDict()  # uid -> version, hash of the wish
+        self._lossy: OrderedDict[str, bytes] = OrderedDict()  # uid -> hash of the fields that are kept
         self._warned: set[str] = set()
 
-    def knows(self, uid: str, fields: JSONObject) -> bool:
-        """Whether exactly these fields were all the server kept after our last apply."""
-        return self._digests.get(uid) == _digest(fields)
+    def is_settled(self, obj: Unstructured, wish: str) -> bool:
+        """Whether nothing had to be done for this wish, when the object had this version."""
+        return self._settled.get(obj.uid) == (obj.resource_version, wish)
 
-    def add(self, uid: str, fields: JSONObject) -> None:
-        self._digests[uid] = _digest(fields)
-        while len(self._digests) > _REMEMBERED:
-            self._digests.popitem(last=False)
+    def settle(self, obj: Unstructured, wish: str) -> None:
+        with self._lock:
+            _remember(self._settled, obj.uid, (obj.resource_version, wish))
+
+    def knows_losses(self, uid: str, fields: JSONObject) -> bool:
+        """Whether exactly these fields were all the server kept after our last apply."""
+        return uid in self._lossy and self._lossy.get(uid) == _digest(fields)
+
+    def add_losses(self, uid: str, fields: JSONObject) -> None:
+        with self._lock:
+            _remember(self._lossy, uid, _digest(fields))
 
     def warn_once(self, key: str, message: str) -> None:
         if key not in self._warned:
             self._warned.add(key)
             _log.warning(message, about=key)
-
-
-def patch_status(client: Client, gvr: GVR, obj: Unstructured, status: JSONMapping) -> Unstructured:
-    """Bring ``obj.status`` to ``status`` by a merge patch of the differences; no request if there are none.
-
-    Fields that ``status`` lacks are removed. There is one writer of a status, its controller, so the patch asks for
-    no particular resourceVersion; a write computed from a stale cache is corrected by the next reconcile.
-
-    :returns: the object as stored now; ``obj`` itself if nothing had to be written.
-    :raises NotFound: the object is gone, or its kind has no status subresource.
-    """
-    patch = merge_patch(obj.get("status") or {}, status)
-    if not patch:
-        return obj
-    resource = client.resource(gvr, namespace=obj.namespace or None)
-    # The uid makes a patch meant for a deleted object miss the new one of its name.
-    body = {"metadata": {"uid": obj.uid}, "status": patch}
-    return resource.patch(obj.name, body, type="merge", subresource="status")
-
-
-def merge_patch(old: JSONMapping, new: JSONMapping) -> JSONObject:
-    """The JSON merge patch (RFC 7386) that turns ``old`` into ``new``; ``{}`` if they are equal."""
-    patch: JSONObject = {key: None for key in old if new.get(key) is None}
-    for key, value in new.items():
-        if value is None or (key in old and old[key] == value):
-            continue
-        before = old.get(key)
-        if isinstance(value, dict) and isinstance(before, dict):
-            inner = merge_patch(before, value)
-            if inner:
-                patch[key] = inner
-        else:
-            patch[key] = _without_nulls(value) if isinstance(value, dict) else value
-    return {key: value for key, value in patch.items() if value is not None or old.get(key) is not None}
 
 
 def applied_hash_annotation(field_manager: str) -> str:
@@ -282,16 +268,11 @@ def applied_hash_annotation(field_manager: str) -> str:
     return f"applied-hash/{name or 'manager'}"
 
 
-def _without_nulls(value: JSONMapping) -> JSONObject:
-    return {key: _clean(part) for key, part in value.items() if part is not None}
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, dict):
-        return _without_nulls(value)
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return value
+def _remember(memory: OrderedDict[str, T], uid: str, value: T) -> None:
+    memory[uid] = value
+    memory.move_to_end(uid)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
 
 
 def _was_applied(live: Unstructured, manager: str) -> bool:

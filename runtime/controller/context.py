@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TypeAlias
 
-from runtime.client import Client, Unstructured, Write
+from runtime.client import Client, NotFound, Unstructured, Write
 from runtime.clock import Clock
-from runtime.controller.applier import Applied, Applier, SettledMemory, patch_status
-from runtime.controller.environment import SharedCaches
+from runtime.controller.applier import Applied, Applier, SettledMemory
+from runtime.controller.environment import CacheNotReady, SharedCaches
+from runtime.controller.patches import patch_status
+from runtime.controller.upsert import Mutate, Upserted, create_or_patch, create_or_update
 from runtime.informer import Lister
 from runtime.logging import Logger
 from runtime.record import EventRecorder
@@ -136,9 +138,27 @@ class ReconcileContext:
         """Bring a child to ``desired``, without a request if it is there: see :meth:`Applier.apply`."""
         return self._applier.apply(gvr, desired, owner=owner, force=force, adopt=adopt)
 
+    def create_or_update(self, gvr: GVR, initial: JSONMapping, mutate: Mutate) -> Upserted:
+        """Create an object or replace it by what ``mutate`` makes of it, without a request if that is what the cache
+        shows: see :func:`create_or_update`."""
+        return create_or_update(self.client, gvr, initial, mutate, cached=self._cached(gvr, initial))
+
+    def create_or_patch(self, gvr: GVR, initial: JSONMapping, mutate: Mutate) -> Upserted:
+        """The same by patches, of object and status: see :func:`create_or_patch`."""
+        return create_or_patch(self.client, gvr, initial, mutate, cached=self._cached(gvr, initial))
+
     def patch_status(self, gvr: GVR, obj: Unstructured, status: JSONMapping) -> Unstructured:
         """Bring ``obj.status`` to ``status``, without a request if it is there: see :func:`patch_status`."""
         return patch_status(self.client, gvr, obj, status)
+
+    def _cached(self, gvr: GVR, initial: JSONMapping) -> Unstructured | None:
+        metadata = initial.get("metadata") or {}
+        try:
+            lister = self.lister(gvr)
+            namespace, name = metadata.get("namespace") or "", metadata.get("name") or ""
+            return lister.namespace(namespace).get(name) if namespace else lister.get(name)
+        except (NotFound, LookupError, CacheNotReady):
+            return None
 
 
 Reconciler: TypeAlias = Callable[[Request, ReconcileContext], Result | None]

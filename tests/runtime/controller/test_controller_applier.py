@@ -8,6 +8,8 @@ import pytest
 
 from runtime.client import ApiError, Client, Conflict, Invalid, NotFound, ResourceClient, Unstructured
 from runtime.controller import AlreadyOwnedError, Applied, Applier, NotOurs, merge_patch, patch_status
+from runtime.controller import applier as module
+from runtime.controller.applier import SettledMemory
 from runtime.controller.ownership import applied_fields, missing_field
 from runtime.testing import FakeAPIServer
 from runtime.types import GVR, JSONObject
@@ -307,14 +309,75 @@ def test_what_the_server_does_not_keep_is_not_applied_for_ever(
     assert bench.apply(service(), SERVICES).object["spec"]["selector"] == {"app": "web"}
 
 
-def test_a_cache_without_managed_fields_writes_and_warns(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_without_managed_fields_costs_a_request_for_each_change(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def requests() -> list[str]:
+        bench.cache.refresh()
+        stripped = bench.cache.objects[CONFIGMAPS, "child"].to_dict()
+        del stripped["metadata"]["managedFields"]
+        bench.cache.objects[CONFIGMAPS, "child"] = Unstructured(stripped)
+        bench.server.requests.clear()
+        bench.apply(configmap("child", a="1"), fresh=False)
+        return [entry.verb for entry in bench.server.requests]
+
     bench.apply(configmap("child", a="1"))
-    bench.cache.refresh()
-    stripped = bench.maps.get("child").to_dict()
-    del stripped["metadata"]["managedFields"]
-    bench.cache.objects[CONFIGMAPS, "child"] = Unstructured(stripped)
-    assert bench.apply(configmap("child", a="1"), fresh=False).action == "unchanged"
+    assert requests() == []
+    bench.maps.patch("child", {"data": {"theirs": "1"}})
+    assert requests() == ["patch"]
+    assert requests() == []
+    bench.applier = Applier(bench.client, bench.cache.of, "ours")  # as after a restart
+    assert requests() == ["patch"]
+    assert requests() == []
+    bench.maps.patch("child", {"data": {"a": "drifted"}})
+    assert requests() == ["patch"]
+    assert bench.maps.get("child")["data"]["a"] == "1"
     assert "managedFields are missing" in caplog.text
+
+
+def test_what_is_known_of_one_version_is_not_believed_of_another(bench: Bench) -> None:
+    """The memory that saves a look: drift, a new wish, an object made anew, and somebody who takes the object over."""
+    bench.apply(configmap("child", a="1"))
+    assert bench.requests_of(configmap("child", a="1")) == []
+    bench.maps.patch("child", {"data": {"a": "drifted"}})
+    assert bench.requests_of(configmap("child", a="1")) == ["patch"]
+    assert bench.requests_of(configmap("child", a="2")) == ["patch"]
+    assert bench.requests_of(configmap("child", a="1")) == ["patch"]
+    bench.maps.delete("child")
+    bench.maps.create(configmap("child", a="1"))
+    with pytest.raises(NotOurs):
+        bench.apply(configmap("child", a="1"))
+
+
+def test_what_is_remembered_of_objects_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    memory = SettledMemory()
+    for number in range(10):
+        obj = Unstructured({"metadata": {"name": "a", "uid": str(number), "resourceVersion": "1"}})
+        memory.settle(obj, "hash")
+        memory.add_losses(str(number), {"f:data": {}})
+        assert memory.is_settled(obj, "hash")
+        assert not memory.is_settled(obj, "other")
+    assert (len(memory._settled), len(memory._lossy)) == (3, 3)
+    assert memory.knows_losses("9", {"f:data": {}})
+    assert not memory.knows_losses("0", {"f:data": {}})
+
+
+def test_a_copy_of_our_object_is_not_taken_for_our_work(bench: Bench) -> None:
+    """``kubectl get -o yaml``, an edit, and ``kubectl create``: our hash and our entry in managedFields come along."""
+    bench.apply(configmap("child", a="1", b="1"))
+    copy = bench.maps.get("child").to_dict()
+    bench.maps.delete("child")
+    copy["data"]["a"] = "edited"
+    for field in ("uid", "resourceVersion", "creationTimestamp"):
+        del copy["metadata"][field]
+    bench.maps.create(copy, field_manager="kubectl-create")
+    bench.apply(configmap("child", a="1", b="1"))
+    assert bench.maps.get("child")["data"] == {"a": "1", "b": "1"}
+    assert bench.requests_of(configmap("child", a="1", b="1")) == []
+    other = copy | {"metadata": copy["metadata"] | {"name": "other"}}
+    bench.maps.create(other, field_manager="kubectl-create")
+    assert bench.apply(configmap("other", a="1", b="1"), adopt=True).changed
 
 
 def test_an_invalid_child_is_refused_with_its_field(bench: Bench) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.client import Client, Conflict, NotFound, ResourceClient, Unstructured
-from runtime.controller import ensure_finalizer, finalized, remove_finalizer
+from runtime.client import Client, Conflict, ConnectionFailed, NotFound, ResourceClient, Unstructured
+from runtime.controller import Finalizers, ensure_finalizer, finalized, remove_finalizer
 from runtime.testing import FakeAPIServer
 from runtime.types import GVR, Result
 from tests.support.managers import configmap
@@ -145,3 +145,111 @@ def test_removing_from_an_object_that_is_gone_is_fine(bench: Bench) -> None:
     bench.maps.patch("a", {"metadata": {"finalizers": None}})
     bench.maps.delete("a")
     remove_finalizer(bench.client, CONFIGMAPS, obj, OURS)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_killed_between_any_two_calls(bench: Bench, when: str, number: int) -> None:
+    """Whichever request of its life is the last of a process, before or after it takes effect: the next one goes on."""
+    bench.create()
+    client = Client(bench.server.url, user_agent="operator")
+    killed = bench.server.faults.add(verb="!get", resource="configmaps", user_agent="operator", nth=number, drop=when)
+    history: list[str] = []
+
+    def setup(_: Unstructured) -> None:
+        stored = bench.maps.get("a")
+        assert OURS in stored.finalizers or stored.deletion_timestamp is not None
+        history.append("setup")
+        client.resource(CONFIGMAPS, "default").patch("a", {"metadata": {"annotations": {"set": "up"}}})
+
+    def cleanup(_: Unstructured) -> None:
+        assert not bench.is_gone()
+        history.append("cleanup")
+        client.resource(CONFIGMAPS, "default").patch("a", {"metadata": {"annotations": {"set": None}}})
+
+    def live(times: int) -> None:
+        for _ in range(times):
+            if bench.is_gone():
+                return
+            try:
+                finalized(client, CONFIGMAPS, bench.maps.get("a"), OURS, setup=setup, cleanup=cleanup)
+            except ConnectionFailed:
+                history.append("killed")
+
+    live(3)
+    bench.maps.delete("a")
+    live(3)
+    assert bench.is_gone()
+    assert killed.hits == 1
+    assert history[-1] == "cleanup" or history[-2:] == ["cleanup", "killed"]
+    assert "setup" in history
+
+
+def test_what_is_being_deleted_is_not_set_up(bench: Bench) -> None:
+    """The cache does not show yet that it is."""
+    stale = bench.create(THEIRS)
+    bench.maps.delete("a")
+    with pytest.raises(Conflict):
+        finalized(bench.client, CONFIGMAPS, stale, OURS, setup=bench.called("setup"), cleanup=bench.called("cleanup"))
+    assert bench.calls == []
+    assert bench.maps.get("a").finalizers == [THEIRS]
+
+
+def test_several_finalizers_are_stored_and_removed_at_once(bench: Bench) -> None:
+    finalizers = Finalizers({OURS: bench.called("first"), "example.com/more": bench.called("second")})
+    bench.create(THEIRS)
+    bench.server.requests.clear()
+    finalizers.run(bench.client, CONFIGMAPS, bench.maps.get("a"), bench.called("setup"))
+    assert bench.maps.get("a").finalizers == [THEIRS, OURS, "example.com/more"]
+    bench.maps.delete("a")
+    finalizers.run(bench.client, CONFIGMAPS, bench.maps.get("a"), bench.called("setup"))
+    assert bench.calls == ["setup", "first", "second"]
+    assert bench.maps.get("a").finalizers == [THEIRS]
+    assert [entry.verb for entry in bench.server.requests].count("patch") == 2
+
+
+def test_of_several_those_that_fail_hold_up_the_deletion_alone(bench: Bench) -> None:
+    outcomes: dict[str, Result | Exception | None] = {}
+    called: list[str] = []
+
+    def step(name: str):  # type: ignore[no-untyped-def]
+        def cleanup(_: Unstructured) -> Result | None:
+            called.append(name)
+            outcome = outcomes.get(name)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        return cleanup
+
+    names = [f"example.com/{name}" for name in "abc"]
+    finalizers = Finalizers({name: step(name) for name in names})
+    bench.create(*names)
+    bench.maps.delete("a")
+
+    def run() -> Result | None:
+        called.clear()
+        return finalizers.run(bench.client, CONFIGMAPS, bench.maps.get("a"), bench.called("setup"))
+
+    outcomes |= {names[0]: RuntimeError("one"), names[1]: RuntimeError("two")}
+    with pytest.raises(ExceptionGroup, match="2 cleanups failed") as failed:
+        run()
+    assert list(map(str, failed.value.exceptions)) == ["one", "two"]
+    assert called == names
+    assert bench.maps.get("a").finalizers == names[:2]
+    outcomes |= {names[0]: RuntimeError("still one"), names[1]: Result(requeue_after=7)}
+    with pytest.raises(RuntimeError, match="still one"):
+        run()
+    assert called == names[:2]
+    outcomes |= {names[0]: Result(requeue_after=3)}
+    assert run() == Result(requeue_after=3)
+    assert bench.maps.get("a").finalizers == names[:2]
+    outcomes.clear()
+    assert run() is None
+    assert bench.is_gone()
+
+
+def test_a_finalizer_needs_a_domain(bench: Bench) -> None:
+    for name in ("plain", "", "/x", "example.com/"):
+        with pytest.raises(ValueError, match="no domain"):
+            Finalizers({name: bench.called("cleanup")})
