@@ -59,7 +59,7 @@ class Result:
     priority: int | None = None
 
     def __post_init__(self) -> None:
-        after = self.requeue_after
+        after: object = self.requeue_after
         if after is not None and not (isinstance(after, int | float) and after == after):
             raise TypeError(f"requeue_after is a number of seconds, not {after!r}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Final
 
 from runtime.client import Cancelled, ClientError, Conflict, NotLeading
@@ -180,4 +180,7 @@ def _told(context: ReconcileContext, span: Span) -> Mapping[str, object]:
 def _checked(result: object) -> Result | None:
     if result is None or isinstance(result, Result):
         return result
+    if isinstance(result, Coroutine):
+        result.close()  # else Python complains of it somewhere else
+        raise TypeError("reconcile is an async function: make it a plain one, which runs in a thread of its worker")
     raise TypeError(f"reconcile returned {result!r}: return None, or Result(requeue_after=...) to be called again")

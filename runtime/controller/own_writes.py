@@ -122,11 +122,11 @@ class OwnWrites:
         self._lock = threading.Lock()  # guards all below; stores are asked while it is held, and never take it
         self._written: dict[Request, _Written] = {}
         self._sweep_at = _FEW
-        self._closed = patience <= 0
+        self._closed = False
 
     def note(self, request: Request, write: Write) -> None:
         """Remember a write made while reconciling ``request``."""
-        if self._closed or write.subresource in _NOT_STORED:
+        if self._patience <= 0 or write.subresource in _NOT_STORED:
             return
         if self._cache((write.gvr, write.namespace)) is None:
             return

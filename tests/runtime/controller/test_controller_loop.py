@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -208,6 +210,36 @@ def test_what_is_no_result_is_an_error_that_says_so(server: FakeAPIServer, caplo
     assert "reconcile returned 30: return None, or Result(requeue_after=...)" in caplog.text
 
 
+def test_an_async_reconcile_is_refused_in_words(server: FakeAPIServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def reconcile(_: Request, __: ReconcileContext) -> None: ...
+
+    manager = Manager(server.client(), **OFF)
+    controller = manager.controller("test").for_(CONFIGMAPS).complete(reconcile)  # type: ignore[arg-type]
+    with running(manager):
+        create(server, "a")
+        eventually(lambda: controller.stats.panics.value >= 1)
+        eventually(lambda: "reconcile is an async function" in caplog.text)
+
+
+@pytest.mark.parametrize("after", [timedelta(seconds=5), "5", math.nan])
+def test_a_result_that_makes_no_sense_is_a_fault(after: Any) -> None:
+    with pytest.raises(TypeError, match="number of seconds"):
+        Result(requeue_after=after)
+    assert Result(requeue_after=5).requeue_after == 5
+
+
+@pytest.mark.parametrize("error", [KeyError("spec"), SystemExit(3)])
+def test_a_fault_may_end_the_manager(server: FakeAPIServer, error: BaseException) -> None:
+    """C8 with ``recover_panic=False``."""
+    manager, controller = make(server, Script(RuntimeError("the world"), error), recover_panic=False)
+    with running(manager) as run:
+        create(server, "a")
+        eventually(lambda: run.error)
+    assert run.error is error
+    assert any("controller test, reconciling default/a" in note for note in error.__notes__)
+    assert controller.stats.panics.value == 1
+
+
 def test_errors_are_logged_with_the_object_and_the_reconcile_id(
     server: FakeAPIServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,6 +279,57 @@ def test_a_reconcile_over_time_is_told_by_its_calls_and_counted(server: FakeAPIS
     assert len(seen) == 1
     assert controller.stats.timeouts.value == 1
     assert controller.stats.errors.value == 1
+
+
+def test_overtime_counts_also_if_it_ends_well(server: FakeAPIServer) -> None:
+    clock = FakeClock()
+    script = Script(lambda *_: clock.advance(10.0), lambda *_: clock.advance(9.9))
+    manager, controller = make(server, script, clock, reconcile_timeout=10.0)
+    with running(manager):
+        create(server, "a", "b")
+        eventually(lambda: controller.stats.outcomes["success"].value == 2)
+    assert controller.stats.timeouts.value == 1
+
+
+def test_a_deadline_that_passes_during_the_shutdown_is_not_counted(server: FakeAPIServer) -> None:
+    """C9: what was cancelled before its time was up did not run out of it."""
+    clock, entered = FakeClock(), threading.Event()
+
+    def cancelled(request: Request, ctx: ReconcileContext) -> None:
+        entered.set()
+        try:
+            while True:
+                ctx.client.resource(CONFIGMAPS, "default").get(request.name)
+                time.sleep(0.01)
+        finally:
+            clock.advance(20.0)
+
+    manager = Manager(server.client(), clock=clock, graceful_shutdown_timeout=2.0, **OFF)
+    builder = manager.controller("test").for_(CONFIGMAPS).with_options(reconcile_timeout=10.0)
+    controller = builder.complete(cancelled)
+    with running(manager) as run:
+        create(server, "a")
+        assert entered.wait(30)
+        assert run.end() is None
+    assert controller.stats.timeouts.value == 0
+    assert controller.stats.errors.value == 0
+
+
+def test_what_a_reconcile_does_not_use_is_not_made(server: FakeAPIServer) -> None:
+    """Ids, loggers and clients cost more than finding that there is nothing to do."""
+    used = []
+
+    def look(request: Request, ctx: ReconcileContext) -> None:
+        ctx.lister(CONFIGMAPS).get(request)
+        used.append(vars(ctx).copy())
+        assert ctx.client is ctx.client
+        assert ctx.reconcile_id == ctx.log.fields["reconcileID"]
+
+    manager, controller = make(server, Script(look))
+    with running(manager):
+        create(server, "a")
+        eventually(lambda: controller.stats.outcomes["success"].value == 1)
+    assert used == [{}]
 
 
 def test_without_a_timeout_there_is_no_deadline(server: FakeAPIServer) -> None:
