@@ -16,7 +16,7 @@ from runtime.types import JSONMapping, JSONObject
 
 _TIMEOUT: Final = 30  # seconds
 _KNOWN: Final = ("v1", "v1beta1")
-_NO_RESPONSE: Final = {"uid": "", "convertedObjects": None, "result": {"metadata": {}}}
+_NO_RESPONSE: Final[JSONObject] = {"uid": "", "convertedObjects": None, "result": {"metadata": {}}}
 _SAME: Final = ("name", "namespace", "uid")
 _CONVERTED: Final = ("labels", "annotations")
 

@@ -14,10 +14,10 @@ CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 INGRESSES = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
 INGRESS_CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
-CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-INGRESS = {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}
+CLAIM: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+INGRESS: dict[str, Any] = {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}
 CONTAINERS = [{"name": "c", "image": "i"}]
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any], str, str, dict[str, Any]]] = {
     "storage": (CLAIMS, CLAIM, "storageClassName", STORAGE_CLASSES, {"provisioner": "example.com/p"}),
     "ingress": (INGRESSES, INGRESS, "ingressClassName", INGRESS_CLASSES, {"spec": {"controller": "example.com/c"}}),
 }
