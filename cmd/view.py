@@ -146,14 +146,15 @@ def pod_row(pod: Unstructured) -> tuple[str, ...]:
 
 def event_line(event: Unstructured) -> str:
     about = event.get("involvedObject") or {}
-    count = int(event.get("count") or 1)
+    count = int((event.get("series") or event).get("count") or 1)
     times = f" (x{count})" if count > 1 else ""
     text = f"{about.get('kind')} {about.get('name')}: {event.get('reason')}: {event.get('message')}{times}"
     return f"{event_time(event).astimezone():%H:%M:%S}  {text}"
 
 
 def event_time(event: Unstructured) -> datetime:
-    text = event.get("lastTimestamp") or event.get("eventTime")
+    series = event.get("series") or {}
+    text = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
     when = datetime.fromisoformat(text) if text else event.creation_timestamp
     return when or datetime.fromtimestamp(0, UTC)
 

@@ -71,9 +71,10 @@ class Sink:
             if self._closed:
                 self._dropped["shutdown"] += 1
                 return
-            self._staff()
             match = self._correlator.find(occurrence)
             series = match.series
+            if series not in self._waiting:
+                self._staff()
             if series is None:
                 self._begin(match)
             elif self._is_outworn(series, match.occurrence) and self._can_tell(match.occurrence):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from cmd.view import Snapshot, cluster_row, event_line, new_lines, pod_row, render
+from cmd.view import Snapshot, cluster_row, event_line, event_time, new_lines, pod_row, render
 from runtime.client import Unstructured
 from runtime.types import JSONObject
 
@@ -95,6 +96,16 @@ def test_a_line_is_printed_when_it_is_new_and_when_it_changes() -> None:
     assert line.endswith("default/demo: ready")
     (line,) = new_lines(Snapshot([cluster(message="ready")], [], [event("up", 2)]), shown)
     assert line.endswith("Pod demo-sts-0: Started: up (x2)")
+
+
+def test_a_series_shows_its_count_and_when_it_was_last_seen() -> None:
+    raw = event("up").to_dict() | {"count": 0, "lastTimestamp": None, "eventTime": "2026-01-01T00:00:00.000000Z"}
+    (single,) = new_lines(Snapshot([], [], [Unstructured(raw)]), {})
+    assert single.endswith("Pod demo-sts-0: Started: up")
+    series = {"count": 7, "lastObservedTime": "2026-01-01T00:05:00.000000Z"}
+    (line,) = new_lines(Snapshot([], [], [Unstructured(raw | {"series": series})]), {})
+    assert line.endswith("Pod demo-sts-0: Started: up (x7)")
+    assert event_time(Unstructured(raw | {"series": series})) == datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
 
 
 def test_an_event_has_its_local_time() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from runtime.client import Client, Unstructured
+import threading
+from datetime import datetime
+
+from runtime.client import Unstructured
 from runtime.record import CorrelatorOptions, EventBroadcaster
 from runtime.record.apis import WhichAPI
 from runtime.testing import FakeAPIServer, FakeClock
+from runtime.testing.apiserver.faults import Fault
 from runtime.types import GVR, JSONObject
 from tests.support.managers import CONFIGMAPS, configmap
 from tests.support.waiting import eventually
 
 CORE = GVR("", "v1", "events")
+SINK = "event-sink"
 EVENTS = GVR("events.k8s.io", "v1", "events")
 
 
@@ -28,12 +33,12 @@ class Bench:
         server: FakeAPIServer,
         api: WhichAPI = "auto",
         options: CorrelatorOptions | None = None,
-        client: Client | None = None,
+        start: datetime | None = None,
     ) -> None:
         self.server = server
         self.client = server.client()
-        self.clock = FakeClock()
-        self.broadcaster = EventBroadcaster(client or self.client, api=api, options=options, clock=self.clock)
+        self.clock = FakeClock() if start is None else FakeClock(start)
+        self.broadcaster = EventBroadcaster(self.client, api=api, options=options, clock=self.clock)
         self.recorder = self.broadcaster.new_recorder("tester")
         self.obj = self.client.resource(CONFIGMAPS, "default").apply(configmap("a"), field_manager="test")
 
@@ -54,6 +59,15 @@ class Bench:
         self.settle()
         self.clock.advance(seconds)
 
+    def paused(self, fault: Fault) -> None:
+        """Wait until that fault has struck, and what it struck waits for its next try."""
+        eventually(lambda: fault.hits, "the fault strikes")
+        self.idle()  # who was struck is at work until then
+
+    def idle(self) -> None:
+        """Wait until all workers have nothing to do, or have not noticed yet."""
+        eventually(lambda: len(sinks()) == sum(name.startswith(SINK) for name in self.clock.waiting_threads()))
+
     def events(self) -> list[Unstructured]:
         return list(self.client.resource(CORE, "default").list())
 
@@ -69,6 +83,11 @@ class Bench:
 
     def flush(self) -> None:
         assert self.broadcaster.shutdown(30)
+
+
+def sinks() -> list[threading.Thread]:
+    """The workers of all broadcasters."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith(SINK)]
 
 
 def object_reference(name: str) -> JSONObject:

@@ -106,8 +106,7 @@ def test_what_cannot_be_told_in_the_end_is_told_later(series: Bench) -> None:
         series.told()
     fault = series.server.faults.add(resource="events", status=500, times=1)
     series.advance(6 * MINUTE)
-    eventually(lambda: fault.hits)
-    series.clock.wait_for_waiters(1, timed=True)
+    series.paused(fault)
     assert series.counts() == [2]
     series.say()
     series.clock.advance(10)

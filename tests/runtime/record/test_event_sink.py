@@ -13,7 +13,7 @@ from runtime.client import Client, Unstructured
 from runtime.record import EventBroadcaster, FakeRecorder, RecordedEvent
 from runtime.record.sink import MAX_QUEUED, MAX_WORKERS
 from runtime.testing import FakeAPIServer, FakeClock
-from tests.runtime.record.record_support import Bench, object_reference
+from tests.runtime.record.record_support import Bench, object_reference, sinks
 from tests.support.waiting import eventually
 
 
@@ -36,16 +36,12 @@ class Unreachable:
         self.obj = Unstructured({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "namespace": "d"}})
 
 
-def sinks() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("event-sink")]
-
-
 def test_an_unreachable_server_is_tried_twelve_times(caplog: pytest.LogCaptureFixture) -> None:
     gone = Unreachable()
     gone.recorder.event(gone.obj, "Normal", "Created", "made it")
     gone.recorder.event(gone.obj, "Normal", "Created", "made it")
     for _ in range(11):
-        gone.clock.wait_for_waiters(1, timeout=30, timed=True)
+        gone.clock.wait_for_waiters(1, timeout=30, timed=True)  # there is one worker, and one event
         assert gone.broadcaster.dropped == {}
         assert gone.broadcaster.queued == 1
         gone.clock.advance(10)
@@ -57,12 +53,12 @@ def test_an_unreachable_server_is_tried_twelve_times(caplog: pytest.LogCaptureFi
 
 def test_an_event_that_waits_does_not_hold_up_the_others(bench: Bench) -> None:
     """QUIRK E8: client-go's would wait up to two minutes behind it."""
-    bench.server.faults.add(resource="events", drop="before", times=1)
+    struck = bench.server.faults.add(resource="events", drop="before", times=1)
     bench.say(reason="First")
-    bench.clock.wait_for_waiters(1, timed=True)
+    bench.paused(struck)
     bench.say(reason="Second")
     eventually(lambda: [event["reason"] for event in bench.events()] == ["Second"])
-    assert bench.broadcaster.queued == 1
+    eventually(lambda: bench.broadcaster.queued == 1)
     bench.flush()
     assert sorted(event["reason"] for event in bench.events()) == ["First", "Second"]
 
@@ -76,7 +72,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_others(bench: Bench) -> None:
         eventually(lambda number=number: stalled.hits == number)  # type: ignore[misc]
     bench.say()
     eventually(lambda: bench.counts() == [1])
-    assert bench.broadcaster.queued == MAX_WORKERS - 1
+    eventually(lambda: bench.broadcaster.queued == MAX_WORKERS - 1)
     assert len(sinks()) == MAX_WORKERS
     bench.server.faults.clear()
     bench.flush()
@@ -87,13 +83,14 @@ def test_workers_are_started_as_they_are_needed(bench: Bench) -> None:
     assert sinks() == []
     for number in range(5):
         bench.told(reason=f"Reason{number}")
+        bench.idle()
     assert len(sinks()) == 1
 
 
 def test_a_server_that_asks_for_patience_gets_it(bench: Bench) -> None:
     struck = bench.server.faults.add(resource="events", status=429, retry_after=60, times=1)
     bench.say()
-    bench.clock.wait_for_waiters(1, timed=True)
+    bench.paused(struck)
     bench.clock.advance(59)
     bench.say(reason="Other")  # whoever looks after this one would see that the first is due
     eventually(lambda: [event["reason"] for event in bench.events()] == ["Other"])
@@ -213,7 +210,7 @@ def test_shutdown_tries_what_has_failed_once_more_and_does_not_wait(bench: Bench
     """E9."""
     struck = bench.server.faults.add(resource="events", drop="before")
     bench.say()
-    bench.clock.wait_for_waiters(1, timed=True)
+    bench.paused(struck)
     assert bench.broadcaster.shutdown(30)
     assert struck.hits == 2
     assert bench.broadcaster.dropped == {"shutdown": 1}
