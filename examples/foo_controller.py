@@ -1,13 +1,9 @@
-"""A controller for your own resource, on one page: each Foo gets the Deployment that its spec names.
+"""A controller for your own resource: each Foo gets the Deployment that its spec names (upstream's sample-controller).
 
-Upstream's sample-controller in Python. Try it without Kubernetes::
+Try it without Kubernetes, or without the URL against the cluster of your kubeconfig (and ``kubectl apply`` the CRD)::
 
     python -m runtime.testing --port 8001 --crds examples/foo_crd.yaml &
     python -m examples.foo_controller http://127.0.0.1:8001
-
-or against the cluster of your kubeconfig, after ``kubectl apply -f examples/foo_crd.yaml``::
-
-    python -m examples.foo_controller
 """
 
 import sys
@@ -31,6 +27,7 @@ def reconcile(request: Request, ctx: ReconcileContext) -> None:
     name, labels = foo["spec"]["deploymentName"], {"app": "nginx", "controller": foo.name}
     if not name:
         raise TerminalError(f"{foo.key}: spec.deploymentName must not be empty")
+    pod = {"containers": [{"name": "nginx", "image": "nginx:latest"}]}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -38,10 +35,7 @@ def reconcile(request: Request, ctx: ReconcileContext) -> None:
         "spec": {
             "replicas": foo["spec"]["replicas"],
             "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "nginx", "image": "nginx:latest"}]},
-            },
+            "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
     try:

@@ -87,7 +87,7 @@ def test_others_stay_and_so_does_the_order() -> None:
     ],
 )
 def test_what_the_server_would_refuse_is_refused(wrong: dict[str, Any], said: str) -> None:
-    right = {"type": "Ready", "status": "True", "reason": "R", "message": "", "now": NOON}
+    right: dict[str, Any] = {"type": "Ready", "status": "True", "reason": "R", "message": "", "now": NOON}
     with pytest.raises(ValueError, match=said):
         set_condition([], **(right | wrong))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from runtime.client import Client, Conflict, ConnectionFailed, NotFound, ResourceClient, Unstructured
@@ -149,7 +151,7 @@ def test_removing_from_an_object_that_is_gone_is_fine(bench: Bench) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_killed_between_any_two_calls(bench: Bench, when: str, number: int) -> None:
+def test_killed_between_any_two_calls(bench: Bench, when: Literal["before", "after"], number: int) -> None:
     """Whichever request of its life is the last of a process, before or after it takes effect: the next one goes on."""
     bench.create()
     client = Client(bench.server.url, user_agent="operator")

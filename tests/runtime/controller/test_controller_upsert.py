@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -162,7 +162,9 @@ def test_what_the_server_takes_back_is_no_change(bench: Bench, upsert: Upsert) -
 
 @BOTH
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_write_whose_answer_is_lost_is_not_done_twice(bench: Bench, upsert: Upsert, when: str) -> None:
+def test_a_write_whose_answer_is_lost_is_not_done_twice(
+    bench: Bench, upsert: Upsert, when: Literal["before", "after"]
+) -> None:
     for verb in ("create", "update", "patch"):
         bench.server.faults.add(verb=verb, resource="configmaps", drop=when, times=1)
     for wanted in ("1", "2"):

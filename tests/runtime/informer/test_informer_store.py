@@ -391,7 +391,8 @@ def test_who_gave_up_is_not_called(store: Indexer) -> None:
     store.delete("ns/a")
     store.bookmark("100")
     assert called == list(range(0, 20, 2))
-    assert store._waiters.heap == store._waiters.looking == []
+    assert not store._waiters.heap
+    assert not store._waiters.looking
     for notice in notices:
         assert notice is not None
         store.forget(notice)  # those that were called, too
@@ -399,7 +400,7 @@ def test_who_gave_up_is_not_called(store: Indexer) -> None:
 
 def test_many_who_give_up_leave_nothing_behind(store: Indexer) -> None:
     for number in range(1000):
-        notice = store.when_reached(str(10_000 + number), list)
+        notice = store.when_reached(str(10_000 + number), lambda: None)
         assert notice is not None
         store.forget(notice)
     assert len(store._waiters.heap) <= 1
