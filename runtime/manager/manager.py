@@ -67,6 +67,8 @@ class Manager:
     :param graceful_shutdown_timeout: seconds that running reconciles and runnables get to end; 0: none, below 0: for
         ever (M3).
     :param resync_period: seconds between redeliveries of the whole cache to the controllers; 0.0 never.
+    :param events: who takes the events of recorders, with other numbers or the API of one's choice; shut down at the
+        end, as the manager's own is.
     :param registry: a prometheus_client registry to share with the application's metrics; it has the manager's while
         that runs, be ``/metrics`` on or off.
     :param name: of the informers' series; only one manager of a process publishes those of a name (I24).
@@ -93,6 +95,7 @@ class Manager:
         namespaces: Iterable[str] | None = None,
         graceful_shutdown_timeout: float = 30.0,
         resync_period: float = 0.0,
+        events: EventBroadcaster | None = None,
         registry: CollectorRegistry | None = None,
         name: str = "manager",
         clock: Clock | None = None,
@@ -105,7 +108,7 @@ class Manager:
         self._cancel = Interrupt()
         self._kinds = DiscoveredKinds(client.bound(stop=self._cancel))
         self._caches = Caches(client, self._kinds, _namespaces(namespaces), resync_period, self.clock, name=name)
-        self._events = EventBroadcaster(client, clock=self.clock)
+        self._events = events or EventBroadcaster(client, clock=self.clock)
         self._controllers: dict[str, Controller] = {}
         self._names_lock = threading.Lock()  # guards _controllers and _reserved
         self._reserved: set[str] = set()
@@ -218,7 +221,10 @@ class Manager:
         return self._caches.informers(GVR(*gvr))
 
     def recorder(self, name: str) -> EventRecorder:
-        """A recorder of events from the component ``name``."""
+        """A recorder of events from the component ``name``.
+
+        :raises ValueError: the API server would refuse that name.
+        """
         return self._events.new_recorder(name)
 
     def add_runnable(self, name: str, fn: RunnableFn, *, needs_leader_election: bool = True) -> None:

@@ -22,6 +22,7 @@ from runtime.leaderelection import LEASES
 from runtime.manager import BadOption, Manager, ManagerError, ShutdownTimeout
 from runtime.manager.group import Group
 from runtime.manager.units import FunctionUnit
+from runtime.record import CorrelatorOptions, EventBroadcaster
 from runtime.testing import FakeAPIServer
 from runtime.types import Request
 from tests.support.managers import CONFIGMAPS, OFF, ON, SECRETS, Running, configmap, eventually, http, running
@@ -441,6 +442,20 @@ def test_events_recorded_last_are_written(server: FakeAPIServer) -> None:
         time.sleep(0.05)
         run.end()
     assert [e["reason"] for e in server.client().resource(EVENTS, "default").list()] == ["Stopping"]
+
+
+def test_events_go_to_a_broadcaster_of_ones_own(server: FakeAPIServer) -> None:
+    obj = server.client().resource(CONFIGMAPS, "default").create(configmap("a"))
+    broadcaster = EventBroadcaster(server.client(), api="core", options=CorrelatorOptions(burst=1))
+    manager = Manager(server.client(), events=broadcaster, **OFF)
+    recorder = manager.recorder("test")
+    with running(manager):
+        recorder.event(obj, "Normal", "One", "x")
+        recorder.event(obj, "Normal", "Two", "x")
+    (event,) = server.client().resource(EVENTS, "default").list()
+    assert event["count"] == 1
+    recorder.event(obj, "Normal", "Late", "x")
+    assert broadcaster.dropped == {"spam": 1, "shutdown": 1}
 
 
 EVENTS = CONFIGMAPS._replace(resource="events")
