@@ -19,7 +19,7 @@ from typing import Final
 from runtime.client import NotFound
 from runtime.controller.connections import Connections
 from runtime.controller.context import Reconciler
-from runtime.controller.environment import CacheSyncTimeout, Environment
+from runtime.controller.environment import CacheNotReady, CacheSyncTimeout, Environment
 from runtime.controller.execution import Execution
 from runtime.controller.firstpass import FirstPass
 from runtime.controller.sources import EnqueueHandler, Source
@@ -187,6 +187,12 @@ class Controller:
                 main.start()
 
     def _run(self) -> None:
+        try:
+            self._bring_up()
+        except BaseException as error:  # a fault of ours: a controller must not be missing without a word
+            self._env.fail(f"controller {self.name}", error)
+
+    def _bring_up(self) -> None:
         self._connections = connections = Connections(self.name, self.sources, self._handler, self._env, self._log)
         if not self._wait_for_sync(connections):
             return
@@ -242,7 +248,10 @@ class Controller:
         """
         if self._reconciled is None or len(self.queue) < _TRIM_FROM:
             return  # where map functions alone make the keys, nobody but them knows what they stand for
-        lister = self._env.caches.lister(self._reconciled)
+        try:
+            lister = self._env.caches.lister(self._reconciled)
+        except CacheNotReady:
+            return  # an optional resource, without which we work
 
         def is_there(request: Request) -> bool:
             try:
@@ -250,6 +259,8 @@ class Controller:
             except NotFound:
                 self.first_pass.finished(request)
                 return False
+            except LookupError:
+                return True  # in a namespace that is not watched: who named it will see
             return True
 
         self.queue.retain(is_there)

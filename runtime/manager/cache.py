@@ -66,7 +66,8 @@ class Cache:
         self._selector = LabelSelector.parse(None)
         self._informers: dict[str, SharedIndexInformer] | None = None  # by namespace, "": all; None: not made yet
         self._factories: list[SharedInformerFactory] = []
-        self._lister: Lister | None = None
+        self._lister: Lister | None = None  # with the informers
+        self._complete = False  # they have all synced; written without the lock
         self._registrations: list[CacheRegistration] = []  # made before the informers
         self._indexers: dict[str, IndexFunc] = {}  # likewise
         self._why = Lack(str(gvr), "not started yet", 0)  # there are no informers
@@ -92,12 +93,14 @@ class Cache:
 
         :raises CacheNotReady: it is not complete yet; says why (K2).
         """
-        informers = self._informers
-        if informers is not None and all(informer.has_synced() for informer in informers.values()):
-            assert self._lister is not None
-            return self._lister
-        reasons = "; ".join(f"{lack.where}: {lack.why}" for lack in self.lacks())
-        raise CacheNotReady(f"the cache of {self.gvr} is not complete yet: {reasons}")
+        if not self._complete:  # what was complete once stays so
+            lacks = self.lacks()
+            if lacks:
+                reasons = "; ".join(f"{lack.where}: {lack.why}" for lack in lacks)
+                raise CacheNotReady(f"the cache of {self.gvr} is not complete yet: {reasons}")
+            self._complete = True
+        assert self._lister is not None
+        return self._lister
 
     def by_index(self, index_name: str, value: str) -> list[Unstructured]:
         """The objects filed under ``value`` by an index of :meth:`add_indexers`, or ``"namespace"`` (K5).
@@ -110,7 +113,7 @@ class Cache:
 
     def has_synced(self) -> bool:
         """Whether it holds a complete state, be it old. That handlers have heard of it says their registration."""
-        return self._informers is not None and not self.lacks()
+        return self._complete or not self.lacks()
 
     def informers(self) -> Mapping[str, SharedIndexInformer]:
         """By namespace, ``""`` for all of them; empty while it is not known where the resource is watched."""

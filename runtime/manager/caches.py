@@ -267,8 +267,10 @@ class Caches:
             return
         try:
             served = self._kinds.is_served(cache.gvr)
-        except ClientError:
+        except Exception as error:
             failing.failed(wait=True)
+            if not isinstance(error, ClientError) and failing.is_news(str(error)):  # a fault of ours
+                _log.error("cannot look for a resource, trying again", resource=str(cache.gvr), exc_info=error)
             return
         if served:
             for informer in cache.informers().values():

@@ -8,6 +8,7 @@ import pytest
 
 from runtime.client import Unstructured
 from runtime.controller import CacheSyncTimeout, ExternalSource, ReconcileContext
+from runtime.controller.connections import Connections
 from runtime.informer import wait_for_cache_sync
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer, FakeClock
@@ -183,3 +184,20 @@ def test_a_timeout_that_makes_no_sense_is_refused(server: FakeAPIServer) -> None
     builder = Manager(server.client(), **OFF).controller("test")
     with pytest.raises(ValueError, match="controller test: cache_sync_timeout must be above 0 seconds, not 0"):
         builder.with_options(cache_sync_timeout=0)
+
+
+def test_a_fault_that_ends_a_controller_ends_the_manager(
+    server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller must not be missing without a word."""
+
+    def broken(_: Connections) -> bool:
+        raise AssertionError("a fault of ours")
+
+    monkeypatch.setattr(Connections, "advance", broken)
+    manager = Manager(server.client(), **OFF)
+    manager.controller("test").for_(CONFIGMAPS).complete(lambda *_: None)
+    with running(manager, wait=False) as run:
+        run.thread.join(20)
+        assert isinstance(run.error, AssertionError)
+        assert "controller test" in run.error.__notes__[0]

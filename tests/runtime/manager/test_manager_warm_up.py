@@ -13,7 +13,7 @@ from runtime.controller import controller as module
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer
 from runtime.types import Request
-from tests.support.managers import CONFIGMAPS, OFF, ON, SECRETS, configmap, eventually, http, running
+from tests.support.managers import CONFIGMAPS, FOOS, OFF, ON, SECRETS, configmap, eventually, http, running
 
 ELECTED: dict[str, Any] = {
     "leader_election": True,
@@ -158,3 +158,25 @@ def test_a_standby_forgets_what_is_gone(server: FakeAPIServer, monkeypatch: pyte
         one.end()
         eventually(lambda: controller.first_pass.has_synced() and len(seen) == 2)
     assert sorted(seen) == ["new-3", "old-2"]
+
+
+def test_a_standby_without_its_optional_resource_keeps_what_it_cannot_judge(
+    server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TRIM_PERIOD", 0.02)
+    monkeypatch.setattr(module, "_TRIM_FROM", 1)
+    create(server, "a")
+    first, _ = make(server, lambda *_: None)
+    seen: list[str] = []
+    second = Manager(server.client(), **(OFF | ELECTED))
+    second.cache(FOOS, required=False)
+    builder = second.controller("foos").for_(FOOS).watches(CONFIGMAPS)
+    controller = builder.complete(lambda request, _: seen.append(request.name))
+    with running(first) as one, running(second, wait=False):
+        eventually(lambda: len(controller.queue) == 1 and controller.waiting_for() == {})
+        looks = threading.Event()
+        retain = controller.queue.retain
+        monkeypatch.setattr(controller.queue, "retain", lambda keep: (looks.set(), retain(keep)))
+        assert not looks.wait(0.2)
+        one.end()
+        eventually(lambda: seen == ["a"])
