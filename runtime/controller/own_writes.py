@@ -7,8 +7,8 @@ reaches what was written has it ready again.
 
 What is waited for, of resources that are cached:
 
-- a write that was answered: its version. Of several to a resource the highest counts; what lies outside the selection
-  of the cache is passed with the next bookmark.
+- a write that was answered: its version. Of several to a resource the highest counts. What the label selector of the
+  cache leaves out is not waited for; what its field selector does, is passed with the next bookmark.
 - a deletion that took effect at once, which has no version: that this object, told by its uid, is gone. (One that the
   cache has not seen at all, and that was not made by this key, counts as gone.)
 - a write whose answer was lost, an eviction, the deletion of a collection: nothing tells a version. If the key runs
@@ -221,7 +221,9 @@ class OwnWrites:
     def _note(self, request: Request, write: Write) -> None:
         written = self._written.setdefault(request, _Written())
         place = write.gvr, write.namespace
-        if is_comparable(write.resource_version):
+        if self._is_left_out(write, place) and place not in written.versions:
+            pass  # no event will tell of it
+        elif is_comparable(write.resource_version):
             _raise(written.versions, place, write.resource_version)
         elif write.verb == "delete" and write.failure is None and (uid := write.uid):
             written.deleted[place, write.name] = uid
@@ -230,6 +232,11 @@ class OwnWrites:
         # else: a server whose versions are no numbers, and there is nothing to compare
         if not (written.versions or written.deleted or written.unknown):
             del self._written[request]
+
+    def _is_left_out(self, write: Write, place: _Place) -> bool:
+        """Whether the cache neither shows what was written, nor has it to lose because of that."""
+        obj = write.object
+        return obj is not None and not self._caches.selects(write.gvr, obj) and not self._cached(place, obj.name)
 
     def _first_unseen(self, written: _Written) -> _Unseen | None:
         """Forgets what has been seen. Versions first: what is created and deleted must come before it can be gone."""

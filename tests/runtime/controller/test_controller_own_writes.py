@@ -412,6 +412,35 @@ def test_writes_in_a_namespace_that_is_not_watched_are_not_waited_for(server: Fa
     assert controller.stats.own_write_timeouts.value == 0
 
 
+def test_what_the_cache_does_not_select_is_waited_for_only_if_it_was_there(server: FakeAPIServer) -> None:
+    """No event tells a cache of what its labels leave out, and a bookmark may take a minute."""
+    seen: list[list[str]] = []
+
+    def reconcile(_: Request, ctx: ReconcileContext) -> None:
+        seen.append([obj.name for obj in ctx.lister(SECRETS).list()])
+        secrets = ctx.client.resource(SECRETS, "default")
+        if len(seen) == 1:
+            secrets.create(secret("outside"))
+        elif len(seen) == 2:
+            secrets.patch("inside", {"metadata": {"labels": {"of": None}}})
+
+    client = server.client()
+    maps, secrets = client.resource(CONFIGMAPS, "default"), client.resource(SECRETS, "default")
+    manager = Manager(client, **OFF)
+    manager.cache(SECRETS, label_selector="of=a")
+    controller = manager.controller("selects").for_(CONFIGMAPS).owns(SECRETS).complete(reconcile)
+    secrets.create(secret("inside", labels={"of": "a"}))
+    with running(manager):
+        maps.create(configmap("a"))
+        for run in (1, 2):
+            eventually(lambda: len(seen) == run)  # noqa: B023
+            eventually(lambda: controller.queue.stats().processing == 0)
+            maps.patch("a", {"data": {"run": str(run)}})
+        eventually(lambda: len(seen) == 3)
+    assert seen == [["inside"], ["inside"], []]
+    assert controller.stats.own_write_timeouts.value == 0
+
+
 def test_a_scale_and_an_eviction_are_waited_for(server: FakeAPIServer) -> None:
     """Their answers are no Deployment and no Pod."""
     client = server.client()
