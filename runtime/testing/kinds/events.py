@@ -20,8 +20,10 @@ _TO_NEW = {core: new for new, core in _NAMES.items()}
 _MAX_NOTE = 1024  # bytes, whatever the message says
 _MAX_SHORT = 128
 # What an update through events.k8s.io/v1 may not change.
-_IMMUTABLE = ("involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "type")
-_IMMUTABLE += ("eventTime", "action", "related", "reportingComponent", "reportingInstance")
+_IMMUTABLE = (
+    *("involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "type"),
+    *("eventTime", "action", "related", "reportingComponent", "reportingInstance"),
+)
 
 
 def to_core(obj: JSONObject) -> JSONObject:

@@ -119,6 +119,17 @@ class Say:
     type: str
 
 
+def tell_what_failed(broadcaster: EventBroadcaster, clock: FakeClock) -> None:
+    """Let time pass until all is told."""
+
+    def is_told() -> bool:
+        if broadcaster.queued:
+            clock.advance(10)
+        return not broadcaster.queued
+
+    eventually(is_told)
+
+
 SAYINGS = st.builds(
     Say,
     about=st.integers(0, 2),
@@ -171,7 +182,7 @@ def test_what_was_recorded_is_on_the_server_or_counted(server: FakeAPIServer, ap
                     server.faults.add(resource="events", probability=0.5, times=3, **step)
             else:
                 server.faults.clear()
-                eventually(lambda: broadcaster.queued == 0 or clock.advance(60))  # what failed is tried again
+                tell_what_failed(broadcaster, clock)
         server.faults.clear()
         assert broadcaster.shutdown(30)
         found = list(stored.list())
