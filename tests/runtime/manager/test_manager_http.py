@@ -192,7 +192,8 @@ def test_those_being_answered_do_not_give_way(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_end_lets_an_answer_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "_CLOSE_TIMEOUT", 30.0)
+    monkeypatch.setattr(servers, "_CLOSE_TIMEOUT", 60.0)
+    monkeypatch.setattr(exchange, "_IDLE_TIME", 600.0)
     asked, go_on = threading.Event(), threading.Event()
 
     def slow(_request: Request) -> Reply:

@@ -9,26 +9,35 @@ import shutil
 import socket
 import ssl
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from runtime.client import Client
 from runtime.logging import configure, reset
 from runtime.manager import BadOption, Manager
+from runtime.manager.access import ReviewedAccess, _Answers
+from runtime.manager.exchange import Request
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.tls.certs import Authority
 from runtime.types import GVR
 from tests.support.managers import ON, eventually, running
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
-TOKENS = (
-    "admin-token,admin,1,system:masters\nmanager-token,manager,2\nscraper-token,prometheus,3\njane-token,jane,4,dev\n"
-)
+TOKENS = """\
+admin-token,admin,1,system:masters
+manager-token,manager,2
+scraper-token,prometheus,3
+group-token,agent,4,"other,scrapers"
+jane-token,jane,5,dev
+"""
 BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
 
 
@@ -76,14 +85,18 @@ def guarded(tmp_path: Path) -> Iterator[FakeAPIServer]:
     (tmp_path / "roles.yaml").write_text(roles)
     with FakeAPIServer(token_auth_file=tokens, authorization_mode="RBAC") as server, server.client() as admin:
         server.apply_manifests(tmp_path / "roles.yaml")
-        for role, user in (("metrics-auth", "manager"), ("metrics-reader", "prometheus")):
+        for role, kind, name in (
+            ("metrics-auth", "User", "manager"),
+            ("metrics-reader", "User", "prometheus"),
+            ("metrics-reader", "Group", "scrapers"),
+        ):
             admin.resource(BINDINGS).create(
                 {
                     "apiVersion": "rbac.authorization.k8s.io/v1",
                     "kind": "ClusterRoleBinding",
-                    "metadata": {"name": role},
+                    "metadata": {"name": name},
                     "roleRef": {"apiGroup": BINDINGS.group, "kind": "ClusterRole", "name": role},
-                    "subjects": [{"kind": "User", "name": user, "apiGroup": BINDINGS.group}],
+                    "subjects": [{"kind": kind, "name": name, "apiGroup": BINDINGS.group}],
                 }
             )
         yield server
@@ -117,6 +130,7 @@ def test_only_who_may_reads_the_metrics(guarded: FakeAPIServer, log: io.StringIO
         assert allowed.status == 200
         assert "runtime_events_written_total 0.0" in allowed.text
         assert get(manager, header="bearer   scraper-token").status == 200
+        assert get(manager, "group-token").status == 200
     assert '"event":"serving"' in log.getvalue()
     assert "-token" not in log.getvalue()
 
@@ -158,10 +172,16 @@ def test_an_api_server_that_does_not_answer_lets_nobody_in(guarded: FakeAPIServe
                 assert (answer.status, "forbidden" in answer.text) == (500, False)
             guarded.faults.clear()
         assert get(manager, "scraper-token").status == 200
+        guarded.faults.add(resource="tokenreviews", status=403, message="still forbidden")
+        assert get(manager, "jane-token").status == 500
+        guarded.faults.clear()
+        assert get(manager, "scraper-token").status == 200
+        guarded.faults.add(resource="tokenreviews", status=403, message="still forbidden")
+        assert get(manager, "jane-token").status == 500
     told = [
         line["error"] for line in map(json.loads, log.getvalue().splitlines()) if "metrics are refused" in line["event"]
     ]
-    assert len(told) == 2
+    assert len(told) == 4  # once for each trouble, and again after it had gone
     assert "... are forbidden" in told[0]
     assert "scraper-token" not in log.getvalue()
 
@@ -172,6 +192,50 @@ def test_a_review_is_asked_again_when_its_connection_breaks(guarded: FakeAPIServ
         guarded.faults.add(resource="tokenreviews", status=503, times=1)
         guarded.faults.add(resource="subjectaccessreviews", status=500, times=2)
         assert get(manager, "scraper-token").status == 200
+
+
+@pytest.mark.parametrize(
+    ("token", "access"),
+    [
+        ({"authenticated": False, "user": {"username": "prometheus"}}, {"allowed": True}),
+        ({"authenticated": "true", "user": {"username": "prometheus"}}, {"allowed": True}),
+        ({"authenticated": True, "user": {"username": ""}}, {"allowed": True}),
+        ({"authenticated": True}, {"allowed": True}),
+        ({}, {"allowed": True}),
+        (None, {"allowed": True}),
+        ({"authenticated": True, "user": {"username": "prometheus"}}, {"allowed": True, "denied": True}),
+        ({"authenticated": True, "user": {"username": "prometheus"}}, {"allowed": "true"}),
+        ({"authenticated": True, "user": {"username": "prometheus"}}, {"allowed": False}),
+        ({"authenticated": True, "user": {"username": "prometheus"}}, {}),
+        ({"authenticated": True, "user": {"username": "prometheus"}}, None),
+    ],
+)
+def test_only_a_clear_yes_is_one(token: object, access: object) -> None:
+    """Answers that no API server should give, and proxies or webhooks might."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps({"kind": "Review", "status": token if "tokenreviews" in self.path else access}).encode()
+            self.send_response(201)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="test-reviews")
+    thread.start()
+    try:
+        with Client(f"http://127.0.0.1:{server.server_port}") as client:
+            refusal = ReviewedAccess(client, FakeClock()).refuse(Request("/metrics", {"authorization": "Bearer x"}))
+        assert refusal is not None
+        assert refusal.status in (401, 403)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_a_standby_asks_and_answers_too(guarded: FakeAPIServer) -> None:
@@ -186,8 +250,6 @@ def test_a_standby_asks_and_answers_too(guarded: FakeAPIServer) -> None:
 
 
 def test_many_users_are_not_remembered_for_ever() -> None:
-    from runtime.manager.access import _Answers
-
     answers: _Answers[int, int] = _Answers(FakeClock().monotonic)
     for number in range(5000):
         answers.put(number, number, 60.0)
