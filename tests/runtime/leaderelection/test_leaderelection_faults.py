@@ -83,9 +83,11 @@ class HangingLock(LeaseLock):
         self.free = threading.Event()
         self.free.set()
         self.hangs = False
+        self.sends_first = False
 
     def update(self, record: LeaseRecord, timeout: float) -> LeaseRecord:
-        self._hang()
+        if not self.sends_first:
+            self._hang()
         try:
             return super().update(record, timeout)
         finally:
@@ -181,11 +183,12 @@ class Storm:
                 victim = {"user_agent": self.chance.choice(self.present).identity} if self.chance.random() < 0.5 else {}
                 self.server.faults.add(**{"resource": "leases", **victim, **fault})
             case 3:
-                free = self.chance.choice(self.present).lock.free
-                if free.is_set():
-                    free.clear()
-                else:
-                    free.set()
+                lock = self.chance.choice(self.present).lock
+                if lock.free.is_set():
+                    lock.sends_first = self.chance.random() < 0.5
+                    lock.free.clear()
+                elif self.chance.random() < 0.4:  # long enough for another to lead
+                    lock.free.set()
 
     def calm(self) -> None:
         self.server.faults.clear()

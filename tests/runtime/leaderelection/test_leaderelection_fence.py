@@ -100,6 +100,32 @@ def test_the_fence_is_open_until_shortly_before_the_lease_ends(campaign: Campaig
     assert a.elector.fence() == 0
 
 
+def test_the_time_that_a_renewal_takes_is_not_added(server: FakeAPIServer, clock: FakeClock) -> None:
+    """Others may have seen it right after it was sent, and count from then."""
+
+    class LateLock(LeaseLock):
+        def create(self, record: LeaseRecord, timeout: float) -> LeaseRecord:
+            stored = super().create(record, timeout)
+            clock.advance(3)
+            return stored
+
+    led, end, left = threading.Event(), threading.Event(), list[float]()
+
+    def work(stop: threading.Event) -> None:
+        left.append(elector.fence())
+        led.set()
+
+    lock = LateLock(Client(server.url), "default", "test", "a")
+    elector = LeaderElector(lock, on_started_leading=work, on_stopped_leading=lambda: None, clock=clock)
+    thread = threading.Thread(target=elector.run, args=(end,), name="leader", daemon=True)
+    thread.start()
+    assert led.wait(30)
+    end.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert left == [11]
+
+
 @pytest.mark.parametrize(("lease", "renew", "left"), [(15, 10, 14), (60, 15, 59), (2, 1, 1.5), (1.2, 1, 1.1)])
 def test_the_margin_is_a_second_or_half_of_what_there_is(
     lease: float, renew: float, left: float, campaign: Campaign
