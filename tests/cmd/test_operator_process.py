@@ -325,7 +325,9 @@ def test_it_waits_for_a_server_that_is_not_there_yet(tmp_path: Path, operators: 
     with server_process(tmp_path, port) as server, client_of(server.kubeconfig) as client:
         create_cluster(client)
         wait_children(client)
-        assert operator.line("watching again")["failed_for"] > 0
+        again = operator.line("watching again")
+        assert again is not None
+        assert again["failed_for"] > 0
         assert operator.end() == 0
     assert "Traceback" not in operator.text
 

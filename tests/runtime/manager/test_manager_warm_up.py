@@ -176,7 +176,12 @@ def test_a_standby_without_its_optional_resource_keeps_what_it_cannot_judge(
         eventually(lambda: len(controller.queue) == 1 and controller.waiting_for() == {})
         looks = threading.Event()
         retain = controller.queue.retain
-        monkeypatch.setattr(controller.queue, "retain", lambda keep: (looks.set(), retain(keep)))
+
+        def look(keep: Callable[[Request], bool]) -> None:
+            looks.set()
+            retain(keep)
+
+        monkeypatch.setattr(controller.queue, "retain", look)
         assert not looks.wait(0.2)
         one.end()
         eventually(lambda: seen == ["a"])

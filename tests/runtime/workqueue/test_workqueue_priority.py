@@ -67,7 +67,7 @@ def test_an_interrupted_look_forgets_nothing_it_has_not_judged(q: PriorityQueue[
     def judge(item: Any) -> bool:
         if item == "b":
             raise KeyboardInterrupt
-        return item != "a"
+        return bool(item != "a")
 
     with pytest.raises(KeyboardInterrupt):
         q.retain(judge)
