@@ -93,7 +93,7 @@ def check_creatable(context: Context, kind: Kind, name: str) -> None:
         return
     crd = context.store.get(CRDS, "", f"{kind.gvr.resource}.{kind.gvr.group}")
     if crd is None:
-        raise errors.no_such_group()
+        raise errors.not_found(kind, name)
     if crd.deleting:
         raise errors.forbidden(kind, name, "create not allowed while custom resource definition is terminating")
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.testing.apiserver import StatusError, fieldset, ownership
+from runtime.testing.apiserver import FakeAPIServer, StatusError, fieldset, ownership
 from runtime.testing.apiserver.lastapplied import ANNOTATION as LAST_APPLIED
 from runtime.testing.apiserver.typed import compare, field_paths, merge, remove, type_of
+from runtime.testing.clock import FakeClock
 from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.types import GVR
 from tests.runtime.testing.apiserver.apiserver_helpers import (
@@ -467,6 +468,20 @@ def test_null_is_an_empty_text_in_a_map_and_no_field_in_a_struct(api: Http) -> N
     assert made.body["data"] == {"k": "", "l": "1"}
     assert "immutable" not in made.body
     assert api.apply(f"{CONFIGMAPS}/n", config).body == made.body
+
+
+def test_applying_the_same_later_changes_nothing_either() -> None:
+    """Not even where what is stored of it is less than was said."""
+    clock = FakeClock()
+    with FakeAPIServer(clock=clock) as server:
+        api = Http(server)
+        config = {**configmap("n", l="1"), "immutable": None}
+        made = api.apply(f"{CONFIGMAPS}/n", config).body
+        clock.advance(60.0)
+        assert api.apply(f"{CONFIGMAPS}/n", config).body == made
+        other = api.apply(f"{CONFIGMAPS}/n", configmap("n", l="1"), "other").body
+        assert other["metadata"]["resourceVersion"] != made["metadata"]["resourceVersion"]
+        api.close()
 
 
 def test_null_stays_where_a_custom_resource_may_have_it(api: Http, widgets: str) -> None:

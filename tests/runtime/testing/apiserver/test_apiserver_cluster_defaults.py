@@ -69,6 +69,7 @@ def test_a_pod_gets_the_topology_of_its_node(api: Http) -> None:
     binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
     assert api.post(f"{PODS}/p/binding", binding).status == 201
     assert api.get(f"{PODS}/p").body["metadata"]["labels"] == {zone: "z", region: "r", "app": "a"}
-    direct = api.made(PODS, "d", spec={"containers": CONTAINERS, "nodeName": "n"})
+    mine = {"labels": {zone: "mine"}}
+    direct = api.made(PODS, "d", metadata=mine, spec={"containers": CONTAINERS, "nodeName": "n"})
     assert direct["metadata"]["labels"] == {zone: "z", region: "r"}
     assert "labels" not in api.made(PODS, "e", spec={"containers": CONTAINERS, "nodeName": "unknown"})["metadata"]

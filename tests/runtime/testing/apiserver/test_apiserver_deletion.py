@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver import FakeAPIServer, StatusError
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.crds import check_creatable
 from runtime.testing.apiserver.namespaces import deletion_conditions
+from runtime.testing.apiserver.store import Store
 from runtime.testing.clock import FakeClock
+from runtime.testing.kinds.registry import DefaultRegistry
 from runtime.types import GVR
 from tests.runtime.testing.apiserver.apiserver_helpers import (
     CONFIGMAPS,
@@ -246,6 +250,29 @@ def test_a_crd_that_somebody_keeps_has_no_objects_and_gets_none(api: Http, widge
     assert api.merge(path, {"metadata": {"finalizers": None}}).status == 200
     assert (api.get(path).status, api.get(widgets).status) == (404, 404)
     assert api.post(CRDS, WIDGET_CRD).status == 201, "its names are free again"
+
+
+def test_a_crd_that_was_never_served_says_so_when_it_is_kept(api: Http, widgets: str) -> None:
+    other = {**WIDGET_CRD, "metadata": {"name": "gadgets.example.com", "finalizers": ["example.com/keep"]}}
+    other["spec"] = {**WIDGET_CRD["spec"], "names": {"plural": "gadgets", "kind": "Widget"}}
+    assert api.post(CRDS, other).status == 201
+    path = f"{CRDS}/gadgets.example.com"
+    api.delete(path)
+    eventually(lambda: api.get(path).body["metadata"]["finalizers"] == ["example.com/keep"])
+    (reason,) = (each["reason"] for each in api.get(path).body["status"]["conditions"] if each["type"] == "Terminating")
+    assert reason == "NeverEstablished"
+
+
+def test_an_object_whose_crd_has_gone_meanwhile_is_not_stored() -> None:
+    registry = DefaultRegistry()
+    crd = {**WIDGET_CRD, "metadata": {"name": "widgets.example.com", "uid": "u"}}
+    while (status := registry.install_crd(crd)) != crd.get("status"):
+        crd = {**crd, "status": status}
+    kind = registry.lookup(GVR("example.com", "v1", "widgets"))
+    assert kind is not None
+    with pytest.raises(StatusError) as refused:
+        check_creatable(Context(Store(), registry), kind, "a")
+    assert refused.value.code == 404
 
 
 def test_nothing_is_deleted_in_all_namespaces_at_once(api: Http, widgets: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
+import http.client
 import json
 import time
 from collections.abc import Iterator
@@ -203,6 +205,17 @@ def test_a_version_that_does_not_come_is_waited_for_for_three_seconds() -> None:
                 time.sleep(0.01)
             error = waiting.result().body
             assert error.get("object", error)["details"]["retryAfterSeconds"] == 1
+
+
+def test_who_waits_for_a_version_does_not_hold_up_the_end_of_the_server() -> None:
+    with futures.ThreadPoolExecutor(1) as pool:
+        server = FakeAPIServer(clock=FakeClock()).start()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as waiting:
+            waiting.request("GET", f"{CONFIGMAPS}?resourceVersion=99")
+            api = Http(server)
+            api.get(CONFIGMAPS)
+            pool.submit(server.stop).result(60)
+            api.close()
 
 
 def _read(server: FakeAPIServer, path: str) -> Answer:

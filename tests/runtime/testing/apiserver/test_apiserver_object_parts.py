@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -157,11 +158,14 @@ def test_times_that_the_server_writes_are_those_of_its_clock() -> None:
         api = Http(server)
         made = api.made("/apis/resource.k8s.io/v1/resourceslices", "s", spec=spec)
         api.made(REQUESTS, "r", spec={"request": "Zm9v", "signerName": "example.com/s", "usages": ["client auth"]})
-        approved = api.merge(
-            f"{REQUESTS}/r/approval", {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
-        )
+        change = {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+        approved = api.merge(f"{REQUESTS}/r/approval", change).body
+        clock.advance(60.0)
+        again = api.merge(f"{REQUESTS}/r/approval", change).body
         api.close()
-    now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    later = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = (clock.now() - timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert made["spec"]["devices"][0]["taints"][0]["timeAdded"] == now
-    (condition,) = approved.body["status"]["conditions"]
-    assert (condition["lastUpdateTime"], condition["lastTransitionTime"]) == (now, now)
+    for body, updated in ((approved, now), (again, later)):
+        (condition,) = body["status"]["conditions"]
+        assert (condition["lastUpdateTime"], condition["lastTransitionTime"]) == (updated, now)

@@ -274,6 +274,15 @@ def test_what_does_not_compile(rule: str, why: str) -> None:
     assert str(caught.value).startswith("ERROR: <input>:1:")
 
 
+@pytest.mark.parametrize("length", range(2, 18))
+def test_each_term_of_a_chain_counts(length: int) -> None:
+    for place in range(length):
+        terms = [f"self.n {'==' if at == place else '!='} 7" for at in range(length)]
+        assert _worth(" || ".join(terms)) is True
+        terms = [f"self.n {'!=' if at == place else '=='} 7" for at in range(length)]
+        assert _worth(" && ".join(terms)) is False
+
+
 @pytest.mark.parametrize(
     "rule",
     [

@@ -258,3 +258,11 @@ def test_what_a_role_gives_is_judged_before_its_version_and_its_fields(admin: Ca
     assert jane.put(path, role("strong", rule("get", "", "pods"), {"verbs": []})).status == 422
     body = jane.put(path, role("strong", too_much)).body  # which names no namespace
     assert body["details"] == {"name": "strong", "group": GROUP, "kind": "roles"}
+
+
+def test_a_role_that_does_not_say_its_namespace_is_judged_in_that_of_its_path(admin: Caller, call: Call) -> None:
+    made(admin.post(ROLES, role("janes", WRITER, rule("get", "", "pods"))))
+    made(admin.post(BINDINGS, binding("janes", "janes", person("jane"))))
+    jane = call("jane")
+    made(jane.post(ROLES, role("mine", rule("get", "", "pods"))))
+    assert jane.put(f"{ROLES}/mine", role("mine", rule("get", "", "pods"), labels={"a": "b"})).status == 200
