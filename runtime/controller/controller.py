@@ -47,8 +47,9 @@ class Options:
     :ivar rate_limiter: back-off of failed keys, for this controller alone; ``None``: the default one.
     :ivar needs_leader_election: run only while leading, where the manager elects.
     :ivar field_manager: name for server-side apply; ``""``: the controller's name.
-    :ivar own_writes_timeout: seconds that a key is parked at most until the caches show what its last reconcile wrote;
-        0: its reconciles may see caches that are older than their own writes.
+    :ivar own_writes_timeout: seconds that a key is parked at most until caches that have their watch show what its last
+        reconcile wrote. The default is longer than a dead watch goes unnoticed and bookmarks are apart. 0: its
+        reconciles may see caches that are older than their own writes.
     :ivar recover_panic: go on after a fault of the reconcile (``KeyError``, ``TypeError`` ...) with the next key, and
         try this one again; False: the manager ends with that error (C8).
     :ivar warm_up: where the manager elects: watch and fill the queue already while another leads (C12), so that taking
@@ -62,7 +63,7 @@ class Options:
     rate_limiter: RateLimiter | None = None
     needs_leader_election: bool = True
     field_manager: str = ""
-    own_writes_timeout: float = 10.0
+    own_writes_timeout: float = 120.0
     recover_panic: bool = True
     warm_up: bool = True
     cache_sync_timeout: float | None = None

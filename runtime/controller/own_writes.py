@@ -11,9 +11,12 @@ What is waited for, of resources that are cached:
   cache leaves out is not waited for; what its field selector does, is passed with the next bookmark.
 - a deletion that took effect at once, which has no version: that this object, told by its uid, is gone. (One that the
   cache has not seen at all, and that was not made by this key, counts as gone.)
-- a write whose answer was lost, an eviction, the deletion of a collection: nothing tells a version. If the key runs
-  again within a minute, the server is asked for that object, or for all where the name is unknown: the version that is
-  there, or the absence, is what is waited for. That holds the write if it has taken effect by then.
+- a write whose answer was lost, an eviction, the deletion of a collection: nothing tells a version. When the key runs
+  again, the server is asked for that object, or for all where the name is unknown: the version that is there, or the
+  absence, is what is waited for. That holds the write if it has taken effect by then.
+
+The wait ends when it makes no sense any more, and not before, since what runs on a stale cache makes the second
+child: there is no deadline while the cache has no watch, or the server cannot be asked, for that is a question of time.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from runtime.client import Client, ClientError, Unstructured, Write
+from runtime.client import ApiError, Client, ClientError, Unstructured, Write
 from runtime.controller.environment import SharedCaches
 from runtime.informer import Indexer, SharedIndexInformer
 from runtime.informer.versions import Notice, is_comparable, is_older
@@ -36,9 +39,10 @@ from runtime.workqueue import PriorityQueue
 
 __all__ = ["OwnWrites"]
 
-_UNKNOWN_FOR: Final = 60.0  # seconds after which a write of unknown version is taken for seen: servers give up before
+_UNKNOWN_FOR: Final = 3600.0  # seconds for which a key that has not run again is told apart from one that never will
 _ASK_FOR: Final = 2.0  # seconds
-_ASK_AGAIN: Final = 0.5  # seconds before a server that could not tell a version is asked again
+_ASK_AGAIN: Final = 1.0  # seconds before a server that does not answer is asked again
+_LOOK_AGAIN: Final = 5.0  # seconds between looks whether a cache is still without its watch
 _FEW: Final = 64  # keys of which it is not worth to find out what has been seen meanwhile
 _NOT_STORED: Final = frozenset({"token"})  # subresources whose creation changes no object
 
@@ -91,17 +95,18 @@ class _Written:
     unknown: dict[tuple[_Place, str], float] = field(default_factory=dict)  # place, name -> when it was written
     parked_at: float | None = None  # when the key had to wait first
     notice: tuple[Indexer, Notice] | None = None
+    complained: bool = False
 
 
 class OwnWrites:
     """What was written for each key and has not been seen in the caches yet. Thread-safe.
 
-    All time is real time: the network is, even where a test owns the clock.
+    Patience is in real time: the network is, even where a test owns the clock, which the queue then looks again by.
 
     :param client: asks for versions that no answer told.
     :param primary: the resource whose objects the keys are, if it is one: whose object is written by another key waits
         for that, too.
-    :param patience: seconds a key waits at most; 0: never, and nothing is remembered.
+    :param patience: seconds a key waits for a cache that has its watch; 0: never, and nothing is remembered.
     """
 
     def __init__(
@@ -155,8 +160,8 @@ class OwnWrites:
                     return True
                 left = self._left(written)
             if isinstance(unseen, _Unknown):
-                if not self._find_out(written, unseen, left):
-                    self._queue.park(request, min(left, _ASK_AGAIN))
+                if not self._find_out(request, written, unseen):
+                    self._queue.park(request, _ASK_AGAIN)
                     return False
             elif self._park(request, written, unseen, left):
                 return False
@@ -184,7 +189,7 @@ class OwnWrites:
         with self._lock:
             _forget_notice(written)
             written.notice = informer.indexer, notice
-        self._queue.park(request, left)
+        self._queue.park(request, left if left > 0 else _LOOK_AGAIN)
         if notice.reached:  # perhaps before it was parked
             wake()
         return True
@@ -194,19 +199,23 @@ class OwnWrites:
         informer = self._caches.cached(*place)
         return informer if informer is not None and informer.has_synced() and not informer.is_stopped else None
 
-    def _find_out(self, written: _Written, unknown: _Unknown, left: float) -> bool:
-        """Look at the server for what there is to wait for. False: it does not tell."""
+    def _find_out(self, request: Request, written: _Written, unknown: _Unknown) -> bool:
+        """Look at the server for what there is to wait for. False: it does not answer."""
         place, name = unknown.place, unknown.name
         resource = self._client.resource(place[0], place[1] or None)
         which = f"metadata.name={name}" if name else None  # no get: who has a cache may list
         with self._lock:
             cached = self._cached(place, name)
         try:
-            pages = resource.pages(field_selector=which, timeout=min(left, _ASK_FOR))
+            pages = resource.pages(field_selector=which, timeout=_ASK_FOR)
             listed = {obj.uid: obj.resource_version for page in pages for obj in page}
         except ClientError as error:
-            _log.warning("cannot find out what our own writes came to", resource=str(place[0]), error=str(error))
-            return False
+            refused = isinstance(error, ApiError) and not error.retryable
+            self._complain(request, written, unknown, str(error), refused)
+            if refused:
+                with self._lock:
+                    written.unknown.pop((place, name), None)
+            return refused
         with self._lock:
             if written.unknown.get((place, name)) == unknown.written_at:
                 del written.unknown[place, name]
@@ -250,7 +259,7 @@ class OwnWrites:
                 return _Deleted(place, name, uid)
             del written.deleted[place, name]
         for (place, name), at in list(written.unknown.items()):
-            if self._cache(place) is not None and time.monotonic() - at < _UNKNOWN_FOR:
+            if self._cache(place) is not None:
                 return _Unknown(place, name, at)
             del written.unknown[place, name]
         return None
@@ -274,18 +283,27 @@ class OwnWrites:
         return written.parked_at + self._patience - now
 
     def _gives_up(self, request: Request, written: _Written, unseen: _Unseen) -> bool:
-        if self._left(written) > 0:
+        if self._left(written) > 0 or isinstance(unseen, _Unknown):
             return False
-        self._stats.own_write_timeouts.add()
+        cache = self._cache(unseen.place)
+        given_up = cache is None or cache.sync_state.connected
+        self._complain(request, written, unseen, "" if given_up else "the cache has lost its watch", given_up)
+        return given_up
+
+    def _complain(self, request: Request, written: _Written, unseen: _Unseen, why: str, given_up: bool) -> None:
+        if given_up:
+            self._stats.own_write_timeouts.add()
+        elif written.complained:
+            return
+        written.complained = True
         _log.warning(
-            "the cache does not show our own writes, going on without",
+            "the cache does not show our own writes, " + ("going on without" if given_up else "waiting on"),
             controller=self._stats.controller,
             request=str(request),
             resource=str(unseen.place[0]),
             missing=str(unseen),
-            waited=self._patience,
+            **({"error": why} if why else {}),
         )
-        return True
 
     def _forget(self, request: Request) -> None:
         written = self._written.pop(request, None)
@@ -297,7 +315,9 @@ class OwnWrites:
 
     def _sweep(self) -> None:
         """Forget the keys all of whose writes have been seen: most of them do not run again, some are gone."""
+        old = time.monotonic() - _UNKNOWN_FOR
         for request, written in list(self._written.items()):
+            written.unknown = {what: at for what, at in written.unknown.items() if at > old}
             if written.parked_at is None and self._first_unseen(written) is None:
                 self._forget(request)
         self._sweep_at = max(_FEW, 2 * len(self._written))
