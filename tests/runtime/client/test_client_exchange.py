@@ -6,14 +6,13 @@ import contextlib
 import gzip
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import urllib3
 
-from runtime.client import Client, ConnectionFailed, RequestTimeout, ServerTimeout
+from runtime.client import Cancelled, Client, ConnectionFailed, Interrupt, RequestTimeout, ServerTimeout
 from runtime.client._exchange import Exchanges
 from runtime.client._http import Response
 from runtime.types import GVR
@@ -34,7 +33,8 @@ class RawServer:
     def __init__(self) -> None:
         self.requests: list[tuple[int, bytes]] = []
         self.script: list[tuple[tuple[bytes, ...], bool]] = []
-        self.hold = threading.Event()
+        self.pause = 0.0005  # seconds between pieces, so that they are read one by one
+        self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, name="raw-server")]
@@ -48,7 +48,7 @@ class RawServer:
         self.script.append((pieces, close))
 
     def stop(self) -> None:
-        self.hold.set()
+        self._over.set()
         for sock in [self._listener, *self._sockets]:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -74,7 +74,7 @@ class RawServer:
                 for piece in pieces:
                     sock.sendall(piece)
                     if len(pieces) > 1:
-                        time.sleep(0.0005)  # so that they are read one by one; it matters not if they are not
+                        self._over.wait(self.pause)
                 if close:
                     sock.shutdown(socket.SHUT_RDWR)
                     return
@@ -277,6 +277,7 @@ def test_an_error_status_is_an_error(raw: RawServer, client: Client) -> None:
 
 def test_the_answer_to_a_request_that_was_not_read_whole_is_heard() -> None:
     """A server that refuses a large body says so, and closes, before it has read it."""
+    answers: list[bytes] = []
     ours, theirs = socket.socketpair()
     with ours, theirs, urllib3.PoolManager() as manager:
         theirs.shutdown(socket.SHUT_RD)
@@ -287,14 +288,81 @@ def test_the_answer_to_a_request_that_was_not_read_whole_is_heard() -> None:
 
         def remaining() -> float:
             """Asked first when the connection was found to be well, and before anything is sent."""
-            with contextlib.suppress(BrokenPipeError):
-                theirs.sendall(b"HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\n{}")
+            if not answers:
+                answers.append(b"HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\n{}")
+                theirs.sendall(answers[0])
             return 10.0
 
         answer = Exchanges("http://a").exchange(manager, "POST", PATH, {}, b"x", remaining)
         assert answer is not None
         assert (answer.status, answer.body) == (413, b"{}")
         assert connection.sock is None, "not used again"
+
+
+def test_an_answer_that_drips_ends_in_time_all_the_same(raw: RawServer, client: Client) -> None:
+    raw.answer(PLAIN[:60], *(PLAIN[60 + i : 61 + i] for i in range(len(PLAIN) - 60)))
+    raw.pause = 0.01
+    with pytest.raises(RequestTimeout):
+        client.request("GET", PATH, timeout=0.2)
+
+
+def test_a_request_that_nobody_reads_ends_in_time() -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                _request(sock)
+                sock.sendall(PLAIN)
+                over.wait()
+
+        thread = threading.Thread(target=serve, name="raw-deaf")
+        thread.start()
+        with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=600) as client:
+            client.request("GET", PATH)
+            with pytest.raises(RequestTimeout) as raised:
+                client.request("POST", PATH, body=b"x" * (32 << 20), timeout=0.2)
+            assert raised.value.ambiguous
+        over.set()
+        thread.join()
+
+
+def test_an_interrupt_ends_what_waits_for_an_answer(raw: RawServer, client: Client) -> None:
+    stop = Interrupt()
+    raw.answer(HEAD)
+    timer = threading.Timer(0.1, stop.set)
+    timer.start()
+    with pytest.raises(Cancelled, match="cut off") as raised:
+        client.bound(stop=stop).request("POST", PATH, timeout=600)
+    timer.join()
+    assert raised.value.ambiguous
+    raw.answer(PLAIN)
+    assert client.request("GET", PATH).body == BODY
+    assert connections(raw) == [1, 1, 2]
+
+
+def test_requests_to_a_proxy_are_left_to_urllib3(raw: RawServer) -> None:
+    """It wants the whole URL."""
+    with urllib3.ProxyManager(raw.url) as manager:
+        raw.answer(PLAIN)
+        assert manager.request("GET", "http://far.invalid/a").data == BODY
+        assert raw.requests[0][1].startswith(b"GET http://far.invalid/a ")
+        assert Exchanges("http://far.invalid").exchange(manager, "GET", "/a", {}, None, lambda: 1.0) is None
+        assert len(raw.requests) == 1
+
+
+def test_a_pool_that_was_closed_is_followed_by_another(raw: RawServer) -> None:
+    exchanges = Exchanges(raw.url)
+    with urllib3.PoolManager() as manager:
+        for _ in range(2):
+            raw.answer(PLAIN)
+            raw.answer(PLAIN)
+            manager.request("GET", raw.url + "/a")
+            answer = exchanges.exchange(manager, "GET", "/a", {}, None, lambda: 10.0)
+            assert answer is not None
+            manager.connection_from_url(raw.url).close()
+            manager.clear()
 
 
 @pytest.mark.parametrize(

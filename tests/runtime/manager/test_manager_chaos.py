@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from runtime.client import ClientError
+from runtime.client import Client, ClientError
 from runtime.testing import FakeAPIServer
 from runtime.testing.apiserver.audit import AuditEntry
-from tests.support.chaos.garden import GARDENS, NAMESPACE
+from tests.support.chaos.garden import BEDS, GARDENS, KEYS, NAMESPACE
 from tests.support.chaos.operators import SHORT_LEASE, USER_AGENT, Operator
 from tests.support.chaos.storm import Storm
 from tests.support.chaos.verdict import differences
@@ -96,8 +96,10 @@ def settles(server: FakeAPIServer, storm: Storm) -> None:
 
 def steady_state_costs_nothing(server: FakeAPIServer, operators: list[Operator]) -> None:
     """Decision 10: reconciles of what has converged send no request, not even a read."""
-    (acting,) = [operator.controller for operator in operators if operator.leads]
+    (leader,) = [operator for operator in operators if operator.leads]
+    acting = leader.controller
     with server.client() as client:
+        eventually(lambda: shows_all(leader, client), "the caches to have caught up", timeout=60)
         gardens = client.resource(GARDENS, NAMESPACE)
         names = [garden.name for garden in gardens.list()]
         before = acting.stats.outcomes["success"].value
@@ -108,6 +110,15 @@ def steady_state_costs_nothing(server: FakeAPIServer, operators: list[Operator])
     # Lists and watches are the caches', and those of a standby may still come back.
     sent = [told(entry) for entry in of_operators(server.requests) if entry.verb not in ("list", "watch")]
     assert not sent, f"reconciles of what has converged sent {sent}"
+
+
+def shows_all(operator: Operator, client: Client) -> bool:
+    """Whether its caches hold what the server has: not so while a watch that was cut waits for its next try."""
+    return all(
+        {obj.key: obj.resource_version for obj in operator.manager.informer(gvr).indexer.list()}
+        == {obj.key: obj.resource_version for obj in client.resource(gvr).list()}
+        for gvr in (GARDENS, BEDS, KEYS)
+    )
 
 
 def of_operators(entries: Iterable[AuditEntry]) -> list[AuditEntry]:
