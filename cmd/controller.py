@@ -61,6 +61,7 @@ def build_manager(client: Client, options: Options) -> Manager:
         metrics_cert_dir=options.metrics_cert_dir,
         metrics_authorization=options.metrics_authorization,
         health_probe_bind_address=options.health_probe_bind_address,
+        max_cache_age=options.max_cache_age,
         leader_election=options.leader_elect,
         leader_election_id=options.leader_election_id,
         leader_election_namespace=options.leader_election_namespace or "",

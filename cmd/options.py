@@ -54,6 +54,7 @@ class Options:
     metrics_cert_dir: Path | None
     metrics_authorization: bool | None
     health_probe_bind_address: str
+    max_cache_age: float | None
     graceful_shutdown_timeout: float
     log_level: str
     logger_level: Mapping[str, str]
@@ -191,6 +192,12 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="ask the API server who may read the metrics (default: with --metrics-secure)",
+    )
+    group.add_argument(
+        "--max-cache-age",
+        metavar="SECONDS",
+        type=_seconds,
+        help="fail /readyz while the API server has told nothing of a cache for longer (default: never)",
     )
     group.add_argument(
         "--graceful-shutdown-timeout",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,15 +24,16 @@ _KEY: Final = "tls.key"
 _log = get_logger(__name__)
 
 
-class _Certificate:
+class _Certificate(ABC):
     """One context, made anew as the certificate changes. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the context, and what it was made of
         self._context: ssl.SSLContext | None = None
 
+    @abstractmethod
     def current(self) -> ssl.SSLContext:
-        raise NotImplementedError
+        """What the next connection is served with."""
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         return self.current().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)

@@ -42,6 +42,7 @@ def test_every_flag_has_its_variable() -> None:
         "METRICS_CERT_DIR": "/certs",
         "METRICS_AUTHORIZATION": "no",
         "HEALTH_PROBE_BIND_ADDRESS": ":2",
+        "MAX_CACHE_AGE": "5m",
         "GRACEFUL_SHUTDOWN_TIMEOUT": "1m30s",
         "LOG_LEVEL": "debug",
         "LOGGER_LEVEL": "runtime.client=debug, urllib3=info",
@@ -69,6 +70,7 @@ def test_every_flag_has_its_variable() -> None:
     assert options.no_sample is True
     assert (options.metrics_secure, options.metrics_cert_dir) == (True, Path("/certs"))
     assert options.metrics_authorization is False
+    assert options.max_cache_age == 300
     assert options.logger_level == {"runtime.client": "debug", "urllib3": "info"}
 
 

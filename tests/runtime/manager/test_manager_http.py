@@ -154,6 +154,7 @@ def test_who_asks_nothing_gives_way(server: HttpServer, monkeypatch: pytest.Monk
     monkeypatch.setattr(servers, "_MOST_CONNECTIONS", 3)
     first, *others = [connect(server) for _ in range(3)]
     try:
+        eventually(lambda: len(server._peers) == 3)
         assert ask(server, b"GET /hello HTTP/1.1\r\n" + CLOSE).endswith(b"hello")
         assert read_all(first) == b""
         for other in others:
@@ -203,15 +204,19 @@ def test_the_end_lets_an_answer_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
     server = HttpServer("x", "127.0.0.1:0", slow)
     server.start()
+    stopper = threading.Thread(target=server.stop, name="test-stopper")
     with connect(server) as sock, connect(server) as idle:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert asked.wait(30)
-        stopper = threading.Thread(target=server.stop, name="test-stopper")
-        stopper.start()
-        assert read_all(idle) == b""  # nothing to wait for
-        go_on.set()
-        assert read_all(sock).endswith(b"late")
-        stopper.join(30)
+        try:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert asked.wait(30)
+            eventually(lambda: len(server._peers) == 2)  # the second one, too, is through
+            stopper.start()
+            assert read_all(idle) == b""  # nothing to wait for
+            go_on.set()
+            assert read_all(sock).endswith(b"late")
+        finally:
+            go_on.set()
+            stopper.join(30)
     assert server.address is None
 
 

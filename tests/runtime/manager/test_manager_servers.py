@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import socket
 import threading
 import urllib.request
 from functools import partial
+from typing import Any
+from urllib.error import URLError
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
@@ -234,7 +238,7 @@ def test_checks_of_your_own(server: FakeAPIServer) -> None:
 @pytest.mark.parametrize(
     ("address", "parsed"),
     [
-        (":8080", ("0.0.0.0", 8080)),
+        (":8080", ("", 8080)),
         ("127.0.0.1:0", ("127.0.0.1", 0)),
         ("[::1]:80", ("::1", 80)),
         ("localhost:1", ("localhost", 1)),
@@ -248,6 +252,38 @@ def test_addresses(address: str, parsed: tuple[str, int]) -> None:
 def test_malformed_addresses_are_refused(address: str) -> None:
     with pytest.raises(ValueError, match="my_option"):
         parse_address("my_option", address)
+
+
+def test_without_a_host_all_of_the_machine_is_listened_on() -> None:
+    server = HttpServer("x", ":0", health_routes({"healthz": HealthChecks()}))
+    server.start()
+    try:
+        port = str(server.address).rpartition(":")[2]
+        assert http(f"127.0.0.1:{port}", "/healthz") == (200, "ok")
+        if socket.has_dualstack_ipv6():
+            assert server.address == f"[::]:{port}"
+            with contextlib.suppress(URLError):  # a machine may have IPv6, but no address
+                assert http(f"[::1]:{port}", "/healthz") == (200, "ok")
+    finally:
+        server.stop()
+
+
+def test_where_ipv6_is_switched_off_ipv4_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = socket.create_server
+
+    def switched_off(*args: Any, dualstack_ipv6: bool = False, **kwargs: Any) -> socket.socket:
+        if dualstack_ipv6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: True)
+    monkeypatch.setattr(socket, "create_server", switched_off)
+    server = HttpServer("x", ":0", health_routes({"healthz": HealthChecks()}))
+    server.start()
+    try:
+        assert str(server.address).startswith("0.0.0.0:")
+    finally:
+        server.stop()
 
 
 def test_ipv6() -> None:
