@@ -39,7 +39,7 @@ class DiscoveredKinds:
         self._served: dict[tuple[str, str], _Served] = {}
 
     def get(self, gvr: GVR) -> Kind:
-        """What it was when it was last served.
+        """What it is, from memory if it was served when the server was last asked.
 
         :raises NotFound: the server does not serve it now; it is asked again, but not within a second.
         :raises ClientError: it cannot be asked.

@@ -225,6 +225,36 @@ def test_nobody_waits_for_an_optional_resource_that_is_refused(
         assert refused["message"] in http(address, "/readyz?verbose")[1]
 
 
+def test_what_had_its_chance_holds_up_nobody_again(server: FakeAPIServer) -> None:
+    """Else each try to list it would make the program unready for a moment."""
+    refusal = server.faults.add(resource="secrets", status=403)
+    manager = Manager(server.client(), **OFF)
+    cache = manager.cache(SECRETS, required=False)
+    with running(manager):
+        eventually(lambda: cache.lacks() and not cache.blockers())
+        assert cache.is_excused()
+        server.faults.add(resource="secrets", status=500)
+        server.faults.remove(refusal)
+        eventually(lambda: [lack for lack in cache.lacks() if lack.status == 500])
+        assert cache.blockers() == []
+        assert cache.is_excused()
+        server.faults.clear()
+        eventually(cache.has_synced)
+        assert not cache.is_excused()
+
+
+def test_an_optional_resource_is_waited_for_where_one_namespace_says_nothing(server: FakeAPIServer) -> None:
+    server.faults.add(resource="secrets", namespace="one", status=403)
+    server.faults.add(resource="secrets", namespace="two", status=500)
+    manager = Manager(server.client(), namespaces=["one", "two"], **OFF)
+    cache = manager.cache(SECRETS, required=False)
+    with running(manager):
+        eventually(lambda: sorted(lack.status for lack in cache.lacks()) == [403, 500])
+        assert len(cache.blockers()) == 2
+        assert not cache.is_excused()
+        assert not manager.wait_for_cache_sync(0)
+
+
 def test_an_optional_resource_has_its_chance_first(server: FakeAPIServer) -> None:
     """Any other failure than a refusal says nothing of the resource, and has to be waited out."""
     server.client().resource(CONFIGMAPS, "default").create(configmap("a"))

@@ -179,6 +179,8 @@ def test_a_kind_that_comes_back_may_be_another_one(server: FakeAPIServer) -> Non
     crds = server.client().resource(CRDS)
     crds.delete(manifest["metadata"]["name"])
     eventually(lambda: not known.is_served(FOOS))
+    with pytest.raises(NotFound):
+        known.get(FOOS)
     manifest["spec"]["scope"] = "Cluster"
     eventually(lambda: not crds.list())
     crds.create(manifest)
