@@ -36,12 +36,12 @@ def elector(manager: Manager) -> LeaderElector:
 
 @contextmanager
 def as_if_stopped(manager: Manager) -> Iterator[None]:
-    """Its last renewal is longer ago than its lease lasts, as after a SIGSTOP, and it has not noticed yet."""
-    elector(manager)._renewed_at -= 1000.0
+    """Its lease has run out, as after a SIGSTOP, and its election has not noticed yet."""
+    elector(manager)._writable -= 1000.0
     try:
         yield
     finally:
-        elector(manager)._renewed_at += 1000.0
+        elector(manager)._writable += 1000.0
 
 
 def holder(server: FakeAPIServer) -> str:
