@@ -40,7 +40,7 @@ from urllib3.exceptions import (
 from runtime.client import errors
 from runtime.client._chunked import BadGzip, Gunzip, is_gzip, set_read_timeout
 from runtime.client._exchange import Answer, Exchanges
-from runtime.client._interrupt import Interrupt, ended_by, looking_before_sending
+from runtime.client._interrupt import Interrupt, LookingBeforeSending, ended_by
 from runtime.client.errors import (
     Cancelled,
     ClientError,
@@ -298,7 +298,7 @@ class _Call:
         headers.update(connection.headers)
         headers.update(request.headers)
         try:
-            with looking_before_sending(self._allowed) if self._fences else _UNLOOKED:
+            with LookingBeforeSending(self._allowed) if self._fences else _UNLOOKED:
                 if not self._stream and request.collect is io.BytesIO:
                     answer = sender.exchanges.exchange(
                         connection.pool, request.method, request.path, headers, request.body, self._left
@@ -383,7 +383,7 @@ class _Call:
 
         :raises NotLeading: it may not.
         """
-        left = min(fence() for fence in self._fences)
+        left = min([fence() for fence in self._fences])
         if left <= 0:
             self._stats.refuse()
             raise NotLeading(f"{self._request.target}: not sent, because leadership has ended")

@@ -78,18 +78,23 @@ def ended_by(stops: Iterable[threading.Event]) -> Iterator[None]:
         thread.interrupts, thread.sockets = outer_interrupts, outer_sockets
 
 
-@contextlib.contextmanager
-def looking_before_sending(look: Callable[[], object]) -> Iterator[None]:
+class LookingBeforeSending:
     """Requests sent in this block, in this thread, call ``look`` before each part that is written to the socket.
 
     Between the decision to send and the sending lie the connect, the handshake, and whatever else stops a process.
     What ``look`` raises ends the request, and its connection: a server acts on no request that is not complete.
     """
-    outer, _this_thread.look = _this_thread.look, look
-    try:
-        yield
-    finally:
-        _this_thread.look = outer
+
+    __slots__ = ("_look", "_outer")
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self._look = look
+
+    def __enter__(self) -> None:
+        self._outer, _this_thread.look = _this_thread.look, self._look
+
+    def __exit__(self, *_: object) -> None:
+        _this_thread.look = self._outer
 
 
 def interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
@@ -142,7 +147,7 @@ def _look_before(connection: HTTPConnection) -> None:
 
 
 def look_before_sending() -> None:
-    """What sends over a connection that is open calls this first; see :func:`looking_before_sending`."""
+    """What sends over a connection that is open calls this first; see :class:`LookingBeforeSending`."""
     look = _this_thread.look
     if look is not None:
         look()
