@@ -103,11 +103,11 @@ class Execution:
             try:
                 result = _checked(self._reconcile(request, context))
             except BaseException as error:  # also SystemExit: one object's trouble must not cost the others the worker
-                self._ended(context, started)
+                seconds = self._ended(context, started)
                 span.failed(error)
                 outcome = self._failed(request, error, context)
             else:
-                self._ended(context, started)
+                seconds = self._ended(context, started)
                 outcome = self._succeeded(request, result or _DONE)
             if span.recorded:
                 span.set("reconcileID", context.reconcile_id)
@@ -115,9 +115,12 @@ class Execution:
                 queued = self._queue.waited(request)
                 if queued is not None:
                     span.set("queue_seconds", queued)
+            if self._surroundings.log.is_enabled("debug"):  # else its reconcileID need not be made
+                context.log.debug("reconciled", result=outcome, seconds=round(seconds, 6))
         return True
 
-    def _ended(self, context: ReconcileContext, started: float) -> None:
+    def _ended(self, context: ReconcileContext, started: float) -> float:
+        """How many seconds it took."""
         del self._running[threading.get_ident()]
         ended = self._env.clock.monotonic()
         self._stats.active.add(-1)
@@ -125,6 +128,7 @@ class Execution:
         # Of its own deadline, not of the shutdown that came first (C9).
         if context.deadline is not None and ended >= context.deadline and not self._env.cancel.is_set():
             self._stats.timeouts.add()
+        return ended - started
 
     def _succeeded(self, request: Request, result: Result) -> str:
         self._queue.forget(request)

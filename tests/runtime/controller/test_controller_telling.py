@@ -93,6 +93,8 @@ def test_every_line_of_a_reconcile_says_of_which(
     expected = {"controller": "maps", "namespace": "default", "name": "a", "reconcileID": ids[0]}
     events = [line["event"] for line in log() if told(line) == expected and line["level"] != "debug"]
     assert events == ["mine", "deep within", "of another library", "reconcile failed, trying again"]
+    (ended,) = [line for line in log() if told(line) == expected and line["event"] == "reconciled"]
+    assert (ended["level"], ended["result"], ended["seconds"] >= 0) == ("debug", "error", True)
     (started,) = [line for line in log() if line["event"] == "controller started"]
     assert set(told(started).values()) == {"maps", None}
 
