@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from runtime.client import ClientError, NotFound
+from runtime.client import Cancelled, ClientError, NotFound
 from runtime.controller.environment import Environment, SyncedHandler, WatchedCache
 from runtime.controller.sources import EnqueueHandler, Source
 from runtime.logging import Logger
@@ -58,6 +58,8 @@ class Connections:
         try:
             handler = self._handler(link.source)
             link.handler = link.cache.add_event_handler(handler, inline=True, name=self._name)
+        except Cancelled:
+            return  # the manager ends
         except Exception as error:
             news, link.failure = str(error) != link.failure, str(error)
             link.retry_later(absent=isinstance(error, NotFound))

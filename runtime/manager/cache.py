@@ -14,7 +14,6 @@ from runtime.informer import (
     EventHandler,
     IndexFunc,
     Lister,
-    NamespaceLister,
     Registration,
     SharedIndexInformer,
     SharedInformerFactory,
@@ -22,10 +21,11 @@ from runtime.informer import (
 )
 from runtime.informer.projection import FieldPath, Transform
 from runtime.manager.errors import BadOption
+from runtime.manager.listers import MultiNamespaceLister
 from runtime.selectors import FieldSelector, LabelSelector
-from runtime.types import GVR, Request
+from runtime.types import GVR
 
-__all__ = ["Cache", "CacheOptions", "CacheRegistration", "MultiNamespaceLister"]
+__all__ = ["Cache", "CacheOptions", "CacheRegistration"]
 
 _REFUSALS: Final = (403, 404)  # HTTP statuses: we may not list it, or the server does not have it
 
@@ -332,33 +332,3 @@ def _check(gvr: GVR, options: CacheOptions) -> None:
         projection(options.projection or ())
     except (TypeError, ValueError) as error:
         raise BadOption(f"cache of {gvr}: {error}") from error
-
-
-class MultiNamespaceLister(Lister):
-    """Several caches of one resource, one per namespace, read as one."""
-
-    def __init__(self, by_namespace: Mapping[str, Lister], gvr: GVR) -> None:
-        self._by_namespace = dict(by_namespace)
-        self._gvr = gvr
-
-    def get(self, name: str | Request, namespace: str = "") -> Unstructured:
-        """:raises LookupError: that namespace is not watched."""
-        if isinstance(name, Request):
-            namespace, name = name
-        elif not namespace and "/" in name:
-            namespace, _, name = name.partition("/")
-        return self._of(namespace).get(name, namespace)
-
-    def list(self, selector: str | LabelSelector | None = None) -> list[Unstructured]:
-        return [obj for lister in self._by_namespace.values() for obj in lister.list(selector)]
-
-    def namespace(self, namespace: str) -> NamespaceLister:
-        """:raises LookupError: that namespace is not watched."""
-        return self._of(namespace).namespace(namespace)
-
-    def _of(self, namespace: str) -> Lister:
-        lister = self._by_namespace.get(namespace)
-        if lister is None:
-            watched = ", ".join(self._by_namespace)
-            raise LookupError(f"{self._gvr} in namespace {namespace!r} is not cached: watched are {watched}")
-        return lister

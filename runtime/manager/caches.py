@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.client import ApiError, Client, ClientError, Unstructured
+from runtime.client import ApiError, Cancelled, Client, ClientError, Unstructured
 from runtime.clock import Clock
 from runtime.controller.environment import Lack
 from runtime.informer import Lister, SharedIndexInformer, SharedInformerFactory
@@ -243,6 +243,8 @@ class Caches:
             return
         try:
             self._create(cache)
+        except Cancelled:
+            return  # the manager ends
         except Exception as error:
             status = error.status if isinstance(error, ApiError) else 0
             cache.unresolved(str(error), status)

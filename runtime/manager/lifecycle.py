@@ -37,6 +37,7 @@ class Lifecycle:
     """Starts, watches and stops the parts of a manager. All waiting is in real time: threads and sockets are real.
 
     :param grace: seconds; see ``graceful_shutdown_timeout`` of the manager.
+    :param ending: set when the end begins.
     :param cancel: set when running reconciles must end now.
     """
 
@@ -46,6 +47,7 @@ class Lifecycle:
         caches: Caches,
         servers: Sequence[HttpServer],
         events: EventBroadcaster,
+        ending: threading.Event,
         cancel: threading.Event,
         grace: float,
     ) -> None:
@@ -60,7 +62,7 @@ class Lifecycle:
         self._led = Group("leader")
         self._led_ended = threading.Event()
         self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._stopping = ending
         self._state_lock = threading.Lock()  # guards the next two
         self._error: BaseException | None = None
         self._began = False

@@ -105,8 +105,8 @@ class Manager:
         self.registry = Registry(registry)
         self.healthz = HealthChecks()
         self.readyz = HealthChecks()
-        self._cancel = Interrupt()
-        self._kinds = DiscoveredKinds(client.bound(stop=self._cancel))
+        self._cancel, ending = Interrupt(), Interrupt()
+        self._kinds = DiscoveredKinds(client.bound(stop=ending))  # who begins something asks it, and only then
         self._caches = Caches(client, self._kinds, _namespaces(namespaces), resync_period, self.clock, name=name)
         self._events = events or EventBroadcaster(client, clock=self.clock)
         self._controllers: dict[str, Controller] = {}
@@ -126,6 +126,7 @@ class Manager:
             caches=self._caches,
             servers=[server for server in (self._health_server, self._metrics_server) if server is not None],
             events=self._events,
+            ending=ending,
             cancel=self._cancel,
             grace=graceful_shutdown_timeout,
         )

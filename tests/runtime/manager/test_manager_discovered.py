@@ -168,6 +168,19 @@ def test_a_server_that_cannot_tell_what_it_serves_is_asked_again(server: FakeAPI
         eventually(lambda: controller.working)
 
 
+@pytest.mark.parametrize("namespaces", NAMESPACES, ids=["all", "two namespaces"])
+def test_a_server_that_never_answers_does_not_keep_the_manager(
+    server: FakeAPIServer, namespaces: list[str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is it worth a line that a question was cut off by the end."""
+    silent = server.faults.add(delay=600, path="/apis/samplecontroller.example.com/v1alpha1")
+    manager, _ = make(server, [], namespaces=namespaces)
+    with running(manager, wait=False) as run:
+        eventually(lambda: silent.hits)
+        assert run.end() is None
+    assert not [record for record in caplog.records if "cannot" in record.getMessage()]
+
+
 def test_a_kind_that_comes_back_may_be_another_one(server: FakeAPIServer) -> None:
     known = DiscoveredKinds(server.client())
     with pytest.raises(NotFound, match="install its CustomResourceDefinition"):
