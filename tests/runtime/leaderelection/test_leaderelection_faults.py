@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import signal
 import threading
 import time
 from datetime import datetime, timedelta
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +60,18 @@ WAITING: list[dict[str, Any]] = [
     {"restart": 1.0, "times": 1},
     {"verb": "update", "delay": 2.5},
 ]
+
+
+FAULTS = Path(__file__).parents[3] / "docs" / "faults.md"
+
+
+def test_every_fault_there_is_is_among_them() -> None:
+    chapter = FAULTS.read_text().partition("## What happens")[2].partition("## The whole server")[0]
+    words = {
+        word for line in re.findall(r"^\| (`.+?`) \|", chapter, re.MULTILINE) for word in re.findall(r"`(\w+)`", line)
+    }
+    assert len(words) > 12
+    assert words <= {word for fault in SUDDEN + WAITING for word in fault}
 
 
 class ShiftedClock:

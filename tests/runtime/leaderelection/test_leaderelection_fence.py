@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -296,3 +297,6 @@ def test_time_in_which_the_machine_sleeps_counts() -> None:
                 lock, on_started_leading=lambda stop: None, on_stopped_leading=lambda: None, clock=given
             )
             assert elector._clock is BOOT
+    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    before = time.clock_gettime(kind)
+    assert before <= BOOT.monotonic() <= time.clock_gettime(kind)

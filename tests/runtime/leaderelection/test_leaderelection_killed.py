@@ -94,3 +94,20 @@ def test_one_leader_after_the_other_ends(number: signal.Signals) -> None:
         assert min(released) < 1  # the lease of two seconds was given away
     else:
         assert min(released) >= 1.9  # and here waited out
+
+
+@pytest.mark.slow
+def test_a_manager_that_was_stopped_for_longer_than_its_lease_ends_with_an_error() -> None:
+    with FakeAPIServer() as server, Contest(server, lease_duration=1.0) as contest:
+        stopped = contest.join()
+        contest.leads(stopped)
+        standby = contest.join()
+        contest.stands_by(standby)
+        contest.signal(stopped, signal.SIGSTOP)
+        contest.leads(standby)
+        contest.signal(stopped, signal.SIGCONT)
+        assert contest.wait(stopped) == 1  # for whoever runs it to start it anew
+        contest.signal(standby, signal.SIGTERM)
+        assert contest.wait(standby) == 0
+        assert contest.check() == [stopped, standby]
+        contest.check_at_the_end()
