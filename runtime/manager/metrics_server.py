@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from runtime.client import Client
 from runtime.clock import Clock
-from runtime.manager.access import ReviewedAccess
-from runtime.manager.certificates import FileCertificate, SelfSignedCertificate
 from runtime.manager.errors import BadOption
 from runtime.manager.routes import metrics_routes
 from runtime.manager.servers import HttpServer, Tls
@@ -17,6 +15,8 @@ from runtime.metrics.registry import Registry
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+    from runtime.manager.certificates import FileCertificate
 
 __all__ = ["metrics_server"]
 
@@ -41,14 +41,21 @@ def metrics_server(
                 raise BadOption(f"{option} needs metrics_secure: without TLS everybody on the way reads the tokens")
     if address in ("0", ""):
         return None
-    access = ReviewedAccess(client, clock) if secure and authorization is not False else None
-    tls: Tls | None = None
-    if cert_dir is not None:
+    option = "metrics_bind_address"
+    if not secure:
+        return HttpServer(option, address, metrics_routes(registry))
+    # Most programs start without these.
+    from runtime.manager.access import ReviewedAccess
+    from runtime.manager.certificates import FileCertificate, SelfSignedCertificate
+
+    access = ReviewedAccess(client, clock) if authorization is not False else None
+    tls: Tls
+    if cert_dir is None:
+        tls = SelfSignedCertificate()
+    else:
         tls = certificate = FileCertificate(cert_dir)
         registry.add_source(lambda: _certificate_metrics(certificate))
-    elif secure:
-        tls = SelfSignedCertificate()
-    return HttpServer("metrics_bind_address", address, metrics_routes(registry, access), tls)
+    return HttpServer(option, address, metrics_routes(registry, access), tls)
 
 
 def _certificate_metrics(certificate: FileCertificate) -> Iterable[Metric]:
