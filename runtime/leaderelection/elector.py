@@ -219,7 +219,7 @@ class LeaderElector:
             for record in lookout.news():
                 self._observe(record)
                 self._announcer.announce(record.holder)
-            if not self._observed.holder:
+            if self._observed.holder in ("", self._lock.identity):  # free; or ours, by a write whose answer was lost
                 return
 
     def _lead(self, stop: threading.Event) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -282,10 +283,15 @@ class Manager:
         leads, and once another might, whatever hinders us from noticing. See :meth:`Client.fenced`.
 
         Controllers that need the election have it as ``ctx.client``; take it for runnables that do. Without election it
-        is :attr:`client`.
+        is :attr:`client`. Clients of other clusters: ``other.fenced(mgr.fence)``.
         """
+        return self.client if self._lifecycle.election is None else self.client.fenced(self.fence)
+
+    def fence(self) -> float:
+        """Seconds for which this manager may still do what only the leader may, 0 or less: it may not; without election
+        infinite. From any thread. For :meth:`Client.fenced`, and for whatever else must not be done by two."""
         election = self._lifecycle.election
-        return self.client if election is None else self.client.fenced(election.elector.fence)
+        return math.inf if election is None else election.elector.fence()
 
     def wait_for_cache_sync(self, timeout: float | None = None) -> bool:
         """Wait until every declared cache is complete; False when ``timeout`` seconds pass or the manager stops."""

@@ -92,6 +92,16 @@ def test_the_term_of_a_leader_that_died_counts_from_its_last_renewal(
     b.leads()
 
 
+def test_a_takeover_whose_answer_was_lost_is_seen(server: FakeAPIServer, campaign: Campaign) -> None:
+    a = campaign("a")
+    a.leads()
+    b = standby(server, campaign)
+    server.faults.add(verb="update", user_agent="b", resource="leases", drop="after", times=1)
+    a.stop.set()
+    a.ends()
+    b.leads()  # no time has passed
+
+
 def test_who_leads_is_told_without_waiting_for_a_try(server: FakeAPIServer, campaign: Campaign) -> None:
     leases = server.client().resource(LEASES, namespace="default")
     leases.create({"metadata": {"name": "test"}, "spec": {"holderIdentity": "one", "leaseDurationSeconds": 15}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -113,6 +114,20 @@ def test_the_client_of_a_leader_is_closed_before_it_leads_and_after_it_has(serve
 def test_without_election_it_is_the_client(server: FakeAPIServer) -> None:
     manager = Manager(server.client(), **OFF)
     assert manager.leader_client is manager.client
+    assert manager.fence() == math.inf
+
+
+def test_a_client_of_another_cluster_can_be_fenced_too(server: FakeAPIServer) -> None:
+    with FakeAPIServer() as there:
+        manager = make(server, **PATIENT)
+        other = there.client().fenced(manager.fence).resource(CONFIGMAPS, "default")
+        with pytest.raises(NotLeading):
+            other.create(configmap("too-early"))
+        with running(manager):
+            eventually(lambda: manager.fence() > 0)
+            other.create(configmap("leading"))
+        with pytest.raises(NotLeading):
+            other.create(configmap("too-late"))
 
 
 def test_a_runnable_that_is_refused_ends_the_manager_as_a_lost_lease_does(server: FakeAPIServer) -> None:
