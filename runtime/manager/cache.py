@@ -239,13 +239,8 @@ class Cache:
             informers = {scope: factory.informer(self.gvr) for scope, factory in factories.items()}
             for informer in informers.values():
                 informer.add_indexers(self._indexers)
-            try:
-                for registration in self._registrations:
-                    registration.join(informers.values())
-            except BaseException:
-                for registration in self._registrations:
-                    registration.leave()
-                raise
+            for registration in self._registrations:
+                registration.join(informers.values())  # if one cannot, these informers are given up; see there
             listers = {scope: informer.lister for scope, informer in informers.items()}
             self._lister = listers[""] if "" in listers else MultiNamespaceLister(listers, self.gvr)
             self._factories = list(factories.values())
@@ -298,7 +293,7 @@ class CacheRegistration:
     # What the cache calls
 
     def join(self, informers: Iterable[SharedIndexInformer]) -> None:
-        """Add the handler to all of them, or to none if that fails for one."""
+        """Add the handler to all of them, or to none if that fails for one. The last call counts."""
         added: list[tuple[SharedIndexInformer, Registration]] = []
         try:
             for informer in informers:

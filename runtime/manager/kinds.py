@@ -18,7 +18,7 @@ _FRESH: Final = 0.9  # seconds for which an answer of the server is believed: wh
 
 
 class _Served(NamedTuple):
-    """What one group version has, and when the server said so, in real time."""
+    """What one group version has, and when that answer came, in real time."""
 
     at: float
     kinds: Mapping[GVR, Kind]
@@ -34,9 +34,10 @@ class DiscoveredKinds:
     def __init__(self, client: Client) -> None:
         # Not the one that the client's relatives share: what this client is bound to must end these calls too.
         self._discovery = Discovery(client)
-        self._lock = threading.Lock()  # guards the next two; not held while the server is asked
+        self._lock = threading.Lock()  # guards the next one
+        self._asking: dict[tuple[str, str], threading.Lock] = {}  # by group version; who asks holds it, the others wait
+        self._served: dict[tuple[str, str], _Served] = {}  # each under its lock, as are its resources in the next one
         self._known: dict[GVR, Kind] = {}
-        self._served: dict[tuple[str, str], _Served] = {}
 
     def get(self, gvr: GVR) -> Kind:
         """What it is, from memory if it was served when the server was last asked.
@@ -44,10 +45,7 @@ class DiscoveredKinds:
         :raises NotFound: the server does not serve it now; it is asked again, but not within a second.
         :raises ClientError: it cannot be asked.
         """
-        with self._lock:
-            known = self._known.get(gvr)
-        if known is None:
-            known = self._look(gvr)
+        known = self._known.get(gvr) or self._look(gvr)
         if known is None:
             raise _not_served(gvr)
         return known
@@ -60,14 +58,14 @@ class DiscoveredKinds:
         return self._look(gvr) is not None
 
     def _look(self, gvr: GVR) -> Kind | None:
-        version = (gvr.group, gvr.version)
+        version, began = (gvr.group, gvr.version), time.monotonic()
         with self._lock:
+            asking = self._asking.setdefault(version, threading.Lock())
+        with asking:
             served = self._served.get(version)
-        if served is None or time.monotonic() - served.at >= _FRESH:
-            served = self._ask(*version)
-        kind = served.kinds.get(gvr)
-        with self._lock:
-            self._served[version] = served
+            if served is None or (served.at < began and time.monotonic() - served.at >= _FRESH):
+                served = self._served[version] = self._ask(*version)
+            kind = served.kinds.get(gvr)
             if kind is None:
                 self._known.pop(gvr, None)  # what comes back may be another one
             else:
@@ -75,10 +73,9 @@ class DiscoveredKinds:
         return kind
 
     def _ask(self, group: str, version: str) -> _Served:
-        asked_at = time.monotonic()
         self._discovery.invalidate()
         resources = self._discovery.resources(group, version)
-        return _Served(asked_at, {each.gvr: Kind(each.kind, each.namespaced) for each in resources})
+        return _Served(time.monotonic(), {each.gvr: Kind(each.kind, each.namespaced) for each in resources})
 
 
 def _not_served(gvr: GVR) -> ApiError:

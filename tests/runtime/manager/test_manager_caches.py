@@ -75,6 +75,14 @@ def test_selectors_transform_and_projection_are_of_one_resource(filled: FakeAPIS
     assert seen == ["one/web"]
 
 
+def test_a_cache_tells_what_its_label_selector_leaves_out(server: FakeAPIServer) -> None:
+    manager = Manager(server.client(), **OFF)
+    cache = manager.cache(CONFIGMAPS, label_selector="app=web")
+    assert cache.selects(Unstructured(labelled("a", app="web")))
+    assert not cache.selects(Unstructured(labelled("a", app="db")))
+    assert manager.cache(SECRETS).selects(Unstructured(labelled("a")))
+
+
 def test_a_resource_may_have_namespaces_of_its_own(filled: FakeAPIServer) -> None:
     """K7: its own before the manager's; cluster-scoped ones as a whole."""
     manager = Manager(filled.client(), namespaces=["one", "two"], **OFF)

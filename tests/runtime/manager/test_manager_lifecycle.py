@@ -20,6 +20,7 @@ from runtime.controller import ReconcileContext
 from runtime.informer import ResourceEventHandler
 from runtime.leaderelection import LEASES
 from runtime.manager import BadOption, Manager, ManagerError, ShutdownTimeout
+from runtime.manager.caches import Caches
 from runtime.manager.group import Group
 from runtime.manager.units import FunctionUnit
 from runtime.record import CorrelatorOptions, EventBroadcaster
@@ -148,6 +149,26 @@ def test_runnables_start_when_the_caches_are_complete(server: FakeAPIServer) -> 
         assert seen == []
         server.faults.clear()
         eventually(lambda: seen == [1])
+
+
+def test_it_is_not_ready_before_all_has_started(server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers come first (M1): a probe may be faster than we are."""
+    release = threading.Event()
+    start = Caches.start
+
+    def held(caches: Caches) -> None:
+        release.wait(20)
+        start(caches)
+
+    monkeypatch.setattr(Caches, "start", held)
+    manager = Manager(server.client(), **ON)
+    with running(manager, wait=False):
+        address = eventually(lambda: manager.health_address)
+        status, text = http(address, "/readyz")
+        assert status == 500
+        assert "not started yet" in text
+        release.set()
+        eventually(lambda: http(address, "/readyz") == (200, "ok"))
 
 
 def test_who_is_stopped_while_the_caches_fill_runs_nothing(server: FakeAPIServer) -> None:
