@@ -160,7 +160,8 @@ def invalid(group: str, kind: str, name: str, errors: Iterable[FieldError]) -> S
 
 
 def invalid_object(kind: Kind, name: str, errors: Iterable[FieldError]) -> StatusError:
-    return invalid(kind.gvr.group, kind.kind, name, errors)
+    # QUIRK kept: events are those of the core group, whatever group they are sent to.
+    return invalid(kind.storage_key[0], kind.kind, name, errors)
 
 
 def invalid_options(kind: str, errors: Iterable[FieldError]) -> StatusError:

@@ -13,6 +13,7 @@ import orjson
 from runtime.testing.apiserver.errors import StatusError, bad_request
 from runtime.testing.apiserver.log import Stored
 from runtime.testing.apiserver.selection import Selection
+from runtime.testing.kinds.gosyntax import syntax_error
 
 _FORMAT = "meta.k8s.io/v1"
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*")
@@ -50,10 +51,11 @@ class Token:
         """Raises 400."""
         if not _BASE64.fullmatch(text) or len(text) % 4 == 1:
             raise bad_request(f"{_INVALID}illegal base64 data")
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         try:
-            found = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            found = orjson.loads(decoded)
         except ValueError as error:
-            raise bad_request(f"{_INVALID}{error}") from None
+            raise bad_request(f"{_INVALID}{syntax_error(decoded) or error}") from None
         fields = found if isinstance(found, dict) else {}
         if fields.get("v") != _FORMAT:
             raise bad_request(f"{_INVALID}server does not recognize this encoded version {fields.get('v', '')}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from runtime.selectors import EQUALS, FieldSelector, LabelSelector, SelectorError
 from runtime.testing.apiserver.errors import bad_request, quote
 from runtime.testing.apiserver.log import Stored
+from runtime.testing.apiserver.selectorerrors import field_selector_error, label_selector_error
 from runtime.testing.kinds.model import Kind
 
 _NAME, _NAMESPACE = "metadata.name", "metadata.namespace"
@@ -23,9 +24,12 @@ class Selection:
         self.texts = (label_selector, field_selector, name)  # selections of one kind with equal ones select the same
         try:
             self._labels = LabelSelector.parse(label_selector)
-            self._fields = FieldSelector.parse(field_selector)
         except SelectorError as error:
-            raise bad_request(f"unable to parse requirement: {error}") from None
+            raise bad_request(label_selector_error(label_selector) or str(error)) from None
+        try:
+            self._fields = FieldSelector.parse(field_selector)
+        except SelectorError:
+            raise bad_request(field_selector_error(field_selector)) from None
         self._check_fields()
         if name:
             if self._fields.empty:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import orjson
 
 
+class Structs(list[dict[str, object]]):
+    """Go structs, whose fields have an order of their own."""
+
+
 def quoted(text: str) -> str:
     """A text as Go's ``%q`` prints it."""
     return orjson.dumps(text).decode()
 
 
 def value(given: object) -> str:
-    """A value as the messages of field errors print it: JSON with sorted keys."""
+    """A value as the messages of field errors print it: JSON with sorted keys, but for :class:`Structs`."""
     if isinstance(given, float) and given.is_integer() and abs(given) < 1e21:
         return str(int(given))
-    return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode()
+    sort = 0 if isinstance(given, Structs) else orjson.OPT_SORT_KEYS
+    return orjson.dumps(given, option=sort).decode()
 
 
 def type_name(given: object) -> str:

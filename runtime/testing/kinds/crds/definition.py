@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runtime.testing.kinds import errors, names
+from runtime.testing.kinds import errors, gojson, names
 from runtime.testing.kinds.crds.approval import approval_problems
 from runtime.testing.kinds.crds.conversion import conversion_problems
 from runtime.testing.kinds.crds.decoding import decode_schemas
@@ -281,9 +281,9 @@ def _label_list_problems(given: JSONMapping, name: str, path: str) -> list[Field
     return found
 
 
-def _shown(versions: list[JSONObject]) -> list[JSONObject]:
+def _shown(versions: list[JSONObject]) -> gojson.Structs:
     """The versions as Go prints them: with the names of its fields, and without what they have in common."""
-    return [
+    return gojson.Structs(
         {
             "Name": each.get("name") or "",
             "Served": bool(each.get("served")),
@@ -296,7 +296,7 @@ def _shown(versions: list[JSONObject]) -> list[JSONObject]:
             "SelectableFields": None,
         }
         for each in versions
-    ]
+    )
 
 
 def _stored_version_problems(obj: JSONMapping, spec: JSONMapping) -> list[FieldError]:
