@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 _ELECTING = 4  # each so-many-th seed has a second replica, and an election between them
 _RESTARTING = 3  # and in each so-many-th the operators are restarted in the middle of it
-_LONGEST_STORM = 30.0
+_LONGEST_STORM = 45.0
 _QUIET = 0.4  # seconds without a write
 
 

@@ -183,12 +183,12 @@ class Storm:
 
 
 def _more(fault: dict[str, Any]) -> dict[str, Any]:
-    """The same, four times as often."""
+    """The same, often enough to strike within seconds."""
     often = dict(fault)
     if "every" in often:
-        often["every"] //= 4
+        often["every"] //= 3
     if "probability" in often:
-        often["probability"] = min(0.5, often["probability"] * 4)
+        often["probability"] = min(0.4, often["probability"] * 8)
     if "at" in often:
         often["at"] = {"probability": 0.2}  # each watch draws anew, and most have few events
     return often
