@@ -75,10 +75,12 @@ def test_json_patch_operations(operation: dict[str, Any], result: dict[str, Any]
         {"op": "add", "path": "", "value": {}},
     ],
 )
-def test_json_patch_operations_that_do_not_fit(operation: dict[str, Any]) -> None:
-    with pytest.raises(StatusError) as caught:
+def test_json_patch_operations_that_do_not_fit(operation: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "runtime.testing.apiserver"), pytest.raises(StatusError) as caught:
         patch_json.apply(DOCUMENT, [operation])
     assert caught.value.code == 422
+    assert caught.value.message == "the server rejected our request due to an error in our request"
+    assert caplog.messages[0].startswith("a JSON patch was refused: ")
 
 
 def test_a_json_patch_is_done_as_a_whole_or_not_at_all(api: Http) -> None:
