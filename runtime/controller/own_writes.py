@@ -318,7 +318,7 @@ class OwnWrites:
         old = time.monotonic() - _UNKNOWN_FOR
         for request, written in list(self._written.items()):
             written.unknown = {what: at for what, at in written.unknown.items() if at > old}
-            if written.parked_at is None and self._first_unseen(written) is None:
+            if self._first_unseen(written) is None:
                 self._forget(request)
         self._sweep_at = max(_FEW, 2 * len(self._written))
 

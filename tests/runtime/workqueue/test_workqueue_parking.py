@@ -95,6 +95,7 @@ def test_what_was_added_before_parking_is_not_handed_out_meanwhile(q: PriorityQu
     q.add("a")
     q.park("a", 10.0)
     assert take(q) is None
+    assert q.stats().depth == 0
     q.unpark("a")
     assert take(q) == "a"
     q.add_after("a", 1.0)
