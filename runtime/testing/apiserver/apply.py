@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime.testing.apiserver import errors, ownership
+from runtime.testing.apiserver.codec import json_type
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.kubeyaml import parse_yaml
@@ -22,8 +23,11 @@ def apply_body(request: Request, target: Target) -> JSONObject:
         config = parse_yaml(request.body)
     except ValueError as error:
         raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from None
+    if config is None:
+        config = {}
     if not isinstance(config, dict):
-        raise errors.bad_request("error decoding YAML: the applied configuration must be an object")
+        why = f"json: cannot unmarshal {json_type(config)} into Go value of type map[string]interface {{}}"
+        raise errors.bad_request(f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}")
     _check_type(config, target)
     metadata = config.setdefault("metadata", {})
     if not isinstance(metadata, dict):

@@ -24,7 +24,8 @@ from runtime.testing.kinds.model import FieldError, Kind
 from runtime.types import JSONObject
 
 _ACCEPTED = (JSON, YAML, PROTOBUF)
-_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+# The type that Go reads first of whatever is sent.
+TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 # What the real server calls the sets of types that it can decode, by group where it is not the common one.
 _SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 _OWN_SCHEMES = {
@@ -62,12 +63,12 @@ def decode_object(request: Request, kind: Kind, *, also: str = "") -> JSONObject
     if obj is None:
         obj = {}  # null leaves a Go value as it was
     if not isinstance(obj, dict):
-        raise _no_type(what, request.body, f"{_json_type(obj)} into Go value of type {_TYPE_META}")
+        raise _no_type(what, request.body, f"{json_type(obj)} into Go value of type {TYPE_META}")
     if also and obj.get("apiVersion") == also:
         obj["apiVersion"] = kind.gvr.api_version
     for name in ("apiVersion", "kind"):
         if obj.get(name) is not None and not isinstance(obj[name], str):
-            raise _no_type(what, request.body, f"{_json_type(obj[name])} into Go struct field .{name} of type string")
+            raise _no_type(what, request.body, f"{json_type(obj[name])} into Go struct field .{name} of type string")
     if str(obj.get("apiVersion") or "").count("/") > 1:
         raise bad_request(f"{what}: unexpected GroupVersion string: {obj['apiVersion']} ({_summary(request.body)})")
     if kind.custom and not (obj.get("apiVersion") and obj.get("kind")):
@@ -153,7 +154,7 @@ def _fill_type(obj: JSONObject, kind: Kind) -> None:
     elif not isinstance(obj["metadata"], dict):
         raise bad_request(
             f'{kind.kind} in version "{kind.gvr.version}" cannot be handled as a {kind.kind}: json: cannot unmarshal '
-            f"{_json_type(obj['metadata'])} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
+            f"{json_type(obj['metadata'])} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
         )
 
 
@@ -201,7 +202,8 @@ def _walk(value: object, path: str, found: dict[str, None]) -> None:
             _walk(child, f"{path}[{index}]", found)
 
 
-def _json_type(value: object) -> str:
+def json_type(value: object) -> str:
+    """What Go calls the type of a JSON value."""
     names = {list: "array", str: "string", int: "number", float: "number", bool: "bool", type(None): "null"}
     if isinstance(value, datetime.date):
         return "string"

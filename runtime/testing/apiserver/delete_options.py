@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.testing.apiserver import errors
-from runtime.testing.apiserver.codec import decode, media_type
+from runtime.testing.apiserver.codec import TYPE_META, decode, json_type, media_type
 from runtime.testing.apiserver.http import Request
 from runtime.testing.apiserver.options import boolean, integer
 from runtime.testing.kinds import errors as kind_errors
@@ -55,7 +55,8 @@ def _decoded(request: Request) -> JSONObject:
     if body is None:
         return {}
     if not isinstance(body, dict):
-        raise errors.bad_request("couldn't get version/kind; json parse error: the body must be an object")
+        why = f"json: cannot unmarshal {json_type(body)} into Go value of type {TYPE_META}"
+        raise errors.bad_request(f"couldn't get version/kind; json parse error: {why}")
     kind = body.get("kind") or "DeleteOptions"
     if kind != "DeleteOptions":
         raise errors.bad_request(f"decoded object of kind {errors.quote(kind)} cannot be converted to DeleteOptions")

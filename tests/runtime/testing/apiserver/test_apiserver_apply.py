@@ -184,6 +184,8 @@ def test_an_apply_with_a_version_needs_that_version(api: Http) -> None:
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, 400, "invalid object type"),
         ({"metadata": {"name": "a"}}, 400, "invalid object type"),
         (b"not: [yaml", 400, "error decoding YAML"),
+        (b"[]", 400, "cannot unmarshal array into Go value of type map[string]interface {}"),
+        (b"null", 400, "invalid object type: /, Kind="),
         (
             {**configmap(), "metadata": {"name": "a", "managedFields": [{"manager": "x"}]}},
             400,

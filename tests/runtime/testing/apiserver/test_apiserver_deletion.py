@@ -362,6 +362,9 @@ def test_a_deletion_without_a_body_takes_its_preconditions_from_the_query(api: H
 def test_a_body_of_another_type_is_no_delete_options(api: Http) -> None:
     api.made(CONFIGMAPS, "a")
     assert api("DELETE", f"{CONFIGMAPS}/a", b"{}", content_type="text/plain").status == 415
+    refused = api.delete(f"{CONFIGMAPS}/a", [])
+    assert refused.status == 400
+    assert "json parse error: json: cannot unmarshal array into Go value of type struct {" in refused.body["message"]
 
 
 def test_who_asks_for_cascading_deletion_the_old_way_is_told_when_it_goes_on(api: Http) -> None:
