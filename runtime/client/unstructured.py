@@ -487,5 +487,8 @@ def _as_text(value: object) -> str:
 
 
 def excerpt(raw: bytes) -> str:
-    """The beginning of what is not what it should be, for an error's text."""
+    """What is not what it should be, for an error's text: its beginning (a proxy's page says who wrote it), but nothing
+    of what may be an object: errors are logged, and it may be a Secret."""
+    if raw.lstrip()[:1] in (b"{", b"["):
+        return f"{len(raw)} bytes that begin as JSON"
     return repr(raw[:80]) + ("..." if len(raw) > 80 else "")

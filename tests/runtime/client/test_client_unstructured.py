@@ -333,3 +333,20 @@ def test_an_item_of_a_list_gets_the_kind_it_does_not_say(item: Any, shown: Any) 
             k: v for k, v in item.items() if k not in ("kind", "apiVersion")
         }
         assert obj.raw.count(b'"spec"') <= 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'{"data":{"password":"c2VjcmV0"}', b' [{"data":"c2VjcmV0"', b"[" * 100_000 + b"c2VjcmV0"],
+    ids=["cut", "list", "deep"],
+)
+def test_what_may_be_a_secret_is_not_quoted(raw: bytes) -> None:
+    for read in (Unstructured.from_bytes, decode_line):
+        with pytest.raises(ValueError, match=f"{len(raw)} bytes that begin as JSON") as caught:
+            read(raw)
+        assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_what_is_no_json_is_quoted() -> None:
+    with pytest.raises(ValueError, match="<html>the proxy at x"):
+        Unstructured.from_bytes(b"<html>the proxy at x is tired")
