@@ -197,7 +197,7 @@ class OwnWrites:
     def _cache(self, place: _Place) -> SharedIndexInformer | None:
         """Whose progress tells what has been seen; None: nobody reads it from a cache."""
         informer = self._caches.cached(*place)
-        return informer if informer is not None and informer.has_synced() and not informer.is_stopped else None
+        return informer if informer is not None and informer.has_synced() and not informer.indexer.closed else None
 
     def _find_out(self, request: Request, written: _Written, unknown: _Unknown) -> bool:
         """Look at the server for what there is to wait for. False: it does not answer."""
@@ -208,7 +208,7 @@ class OwnWrites:
             cached = self._cached(place, name)
         try:
             pages = resource.pages(field_selector=which, timeout=_ASK_FOR)
-            listed = {obj.uid: obj.resource_version for page in pages for obj in page}
+            listed = {obj.uid: obj for page in pages for obj in page}
         except ClientError as error:
             refused = isinstance(error, ApiError) and not error.retryable
             self._complain(request, written, unknown, str(error), refused)
@@ -219,8 +219,11 @@ class OwnWrites:
         with self._lock:
             if written.unknown.get((place, name)) == unknown.written_at:
                 del written.unknown[place, name]
-            for version in filter(is_comparable, listed.values()):
-                _raise(written.versions, place, version)
+            known = {obj.uid for obj in cached}
+            for obj in listed.values():
+                told = obj.uid in known or self._caches.selects(place[0], obj)
+                if told and is_comparable(obj.resource_version):
+                    _raise(written.versions, place, obj.resource_version)
             # The list is newer than the cache was: what it lacks is gone.
             written.deleted.update({(place, obj.name): obj.uid for obj in cached if obj.uid not in listed})
         return True

@@ -363,6 +363,33 @@ def test_what_is_remembered_of_objects_is_bounded(bench: Bench, monkeypatch: pyt
     assert not memory.knows_losses("0", {"f:data": {}})
 
 
+def test_a_webhook_that_rewrites_our_value_is_not_fought(bench: Bench) -> None:
+    """What a mutating webhook makes of a field stays ours by managedFields: to apply again would go on for ever."""
+    bench.apply(configmap("child", a="1"))
+    bench.cache.refresh()
+    rewritten = bench.cache.objects[CONFIGMAPS, "child"].to_dict()
+    rewritten["data"]["a"] = "rewritten"
+    rewritten["metadata"]["resourceVersion"] += "0"
+    bench.cache.objects[CONFIGMAPS, "child"] = Unstructured(rewritten)
+    bench.server.requests.clear()
+    assert bench.apply(configmap("child", a="1"), fresh=False).action == "unchanged"
+    assert len(bench.server.requests) == 0
+
+
+def test_a_webhook_that_takes_our_hash_away_is_not_fought(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = ResourceClient.apply
+
+    def with_webhook(self: ResourceClient, obj: JSONObject, **options: Any) -> Unstructured:
+        written = apply(self, obj, **options)
+        gone = dict.fromkeys(written.annotations)
+        return self.patch("child", {"metadata": {"annotations": gone}}, field_manager="webhook")
+
+    monkeypatch.setattr(ResourceClient, "apply", with_webhook)
+    bench.apply(configmap("child", a="1"))
+    for _ in range(3):
+        assert bench.requests_of(configmap("child", a="1")) == []
+
+
 def test_a_copy_of_our_object_is_not_taken_for_our_work(bench: Bench) -> None:
     """``kubectl get -o yaml``, an edit, and ``kubectl create``: our hash and our entry in managedFields come along."""
     bench.apply(configmap("child", a="1", b="1"))

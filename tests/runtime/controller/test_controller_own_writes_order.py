@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.client import Unstructured, Write
+from runtime.client import RequestTimeout, Unstructured, Write
 from runtime.controller import own_writes as module
 from runtime.controller.own_writes import OwnWrites
 from runtime.informer import Indexer
@@ -36,7 +36,6 @@ class Informer:
     def __init__(self) -> None:
         self.indexer = Indexer()
         self.indexer.bookmark("1")
-        self.is_stopped = False
 
     def has_synced(self) -> bool:
         return True
@@ -168,6 +167,17 @@ def test_what_leaves_the_selection_before_the_cache_has_seen_it_is_waited_for(be
     assert bench.runs()
 
 
+def test_of_what_the_server_shows_only_what_the_cache_selects_is_waited_for(bench: Bench) -> None:
+    secrets = bench.client.resource(SECRETS, "default")
+    inside = secrets.create({"metadata": {"generateName": "in-"}})
+    secrets.create({"metadata": {"generateName": "out-", "labels": {"out": "yes"}}})
+    lost = RequestTimeout("create secrets: no answer in time")
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=lost))
+    assert not bench.runs()
+    bench.store.put(inside)
+    assert bench.runs()
+
+
 def test_a_token_is_no_change_of_its_account(bench: Bench) -> None:
     bench.own.note(KEY, Write("create", SECRETS, "default", "account", "token", None))
     assert len(bench.own) == 0
@@ -183,7 +193,6 @@ def test_a_version_that_is_no_number_is_not_waited_for(bench: Bench) -> None:
 def test_a_cache_that_ends_is_not_waited_for(bench: Bench) -> None:
     bench.own.note(KEY, wrote(20))
     assert not bench.runs()
-    bench.caches.by_gvr[SECRETS].is_stopped = True
     bench.store.close()
     assert bench.runs()
 
