@@ -14,23 +14,16 @@ import pytest
 import yaml
 
 from runtime.client import NotFound
-from runtime.controller import CacheNotReady, Controller, connections
-from runtime.manager import Manager, caches, kinds
+from runtime.controller import CacheNotReady, Controller
+from runtime.manager import Manager, kinds
 from runtime.manager.kinds import DiscoveredKinds
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import GVR, JSONObject
 from tests.support.managers import CONFIGMAPS, FOO_CRD, FOOS, OFF, ON, SECRETS, eventually, http, running
 
 CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+pytestmark = pytest.mark.usefixtures("quick_looks")
 NAMESPACES = [None, ["default", "one"]]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four looks in the time of one, so that the tests take no longer than they must."""
-    monkeypatch.setattr(caches, "_LOOK", 0.25)
-    monkeypatch.setattr(kinds, "_FRESH", 0.2)
-    monkeypatch.setattr(connections, "_RETRY_ABSENT", 0.25)
 
 
 def foo(name: str) -> JSONObject:
