@@ -93,12 +93,7 @@ class Cache:
 
         :raises CacheNotReady: it is not complete yet; says why (K2).
         """
-        if not self._complete:  # what was complete once stays so
-            lacks = self.lacks()
-            if lacks:
-                reasons = "; ".join(f"{lack.where}: {lack.why}" for lack in lacks)
-                raise CacheNotReady(f"the cache of {self.gvr} is not complete yet: {reasons}")
-            self._complete = True
+        self._check_complete()
         assert self._lister is not None
         return self._lister
 
@@ -108,7 +103,7 @@ class Cache:
         :raises CacheNotReady: it is not complete yet; says why.
         :raises KeyError: there is no such index.
         """
-        self.lister  # noqa: B018  # raises
+        self._check_complete()
         return [obj for informer in self.informers().values() for obj in informer.indexer.by_index(index_name, value)]
 
     def has_synced(self) -> bool:
@@ -122,6 +117,15 @@ class Cache:
     def selects(self, obj: Unstructured) -> bool:
         """False if the label selector leaves this object out. What a field selector says, only the server knows."""
         return self._selector.empty or self._selector.matches(obj.labels)
+
+    def _check_complete(self) -> None:
+        if self._complete:  # what was so once stays so
+            return
+        lacks = self.lacks()
+        if lacks:
+            reasons = "; ".join(f"{lack.where}: {lack.why}" for lack in lacks)
+            raise CacheNotReady(f"the cache of {self.gvr} is not complete yet: {reasons}")
+        self._complete = True
 
     # What keeps it
 

@@ -33,7 +33,8 @@ class Caches:
     cluster-scoped one always as a whole (K7). Only where there are namespaces need the server be asked which it is.
 
     A resource that the server does not serve is watched within about a second of when it does: for each such group
-    version the server is asked once a second, however many wait for it, and not once nothing is missing.
+    version the server is asked once a second, however many wait for it, and not once nothing is missing. One that
+    we may not list is tried every ten seconds.
 
     :param namespaces: empty: all.
     :param resync_period: seconds between redeliveries of the whole cache to handlers; 0.0 never.
@@ -231,8 +232,12 @@ class Caches:
                     return
                 if not cache.informers():
                     self._resolve(cache)
-                elif any(informer.refused == 404 for informer in cache.informers().values()):
+                    continue
+                refused = {informer.refused for informer in cache.informers().values()}
+                if 404 in refused:
                     self._look_for(cache)
+                elif 403 in refused:
+                    self._ask_again(cache)
                 else:
                     self._failing.pop(cache.gvr, None)
             self._declared.wait(_LOOK)
@@ -275,10 +280,22 @@ class Caches:
                 _log.error("cannot look for a resource, trying again", resource=str(cache.gvr), exc_info=error)
             return
         if served:
-            for informer in cache.informers().values():
-                if informer.refused == 404:
-                    informer.hurry()
+            _hurry(cache, 404)
             failing.failed(wait=True)  # in case its list does not agree with discovery
+
+    def _ask_again(self, cache: Cache) -> None:
+        """We may not list it. That is often granted a moment after the program has started: the reflector's back-off
+        would have it known up to a minute later."""
+        failing = self._failing.setdefault(cache.gvr, _Failing(pause=_PAUSE_MAX, due=time.monotonic() + _PAUSE_MAX))
+        if failing.is_due():
+            _hurry(cache, 403)
+            failing.failed(wait=True)
+
+
+def _hurry(cache: Cache, refused: int) -> None:
+    for informer in cache.informers().values():
+        if informer.refused == refused:
+            informer.hurry()
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from runtime.testing import FakeAPIServer
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four looks at what is missing in the time of one, so that tests take no longer than they must."""
     monkeypatch.setattr(caches, "_LOOK", 0.25)
+    monkeypatch.setattr(caches, "_PAUSE_MAX", 2.5)
     monkeypatch.setattr(kinds, "_FRESH", 0.2)
     monkeypatch.setattr(connections, "_RETRY_ABSENT", 0.25)
 

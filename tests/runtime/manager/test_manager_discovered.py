@@ -15,7 +15,7 @@ import yaml
 
 from runtime.client import NotFound
 from runtime.controller import CacheNotReady, Controller
-from runtime.manager import Manager, kinds
+from runtime.manager import Manager, caches, kinds
 from runtime.manager.kinds import DiscoveredKinds
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import GVR, JSONObject
@@ -167,6 +167,22 @@ def test_a_version_that_is_served_again(server: FakeAPIServer, tmp_path: Path) -
         serve(ours=True)
         eventually(lambda: "second" in seen)
         assert {obj.name for obj in manager.cache(FOOS).lister.list()} == {"first", "second"}
+
+
+def test_what_we_may_not_list_is_tried_now_and_then(server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions are often granted just after the program has started, and nobody tells us."""
+    monkeypatch.setattr(caches, "_PAUSE_MAX", 0.4)
+    server.apply_manifests(FOO_CRD)
+    denied = server.faults.add(resource="foos", status=403)
+    began = time.monotonic()
+    manager, controller = make(server, [])
+    with running(manager, wait=False):
+        eventually(lambda: denied.hits >= 2 * 2)
+        # Each try is a watch and a list; the first at the beginning.
+        hits = denied.hits
+        assert hits // 2 <= 1 + (time.monotonic() - began) / (0.4 * 0.9)
+        server.faults.clear()
+        eventually(lambda: controller.working)
 
 
 def test_discovery_that_disagrees_with_the_list_is_not_hammered(server: FakeAPIServer) -> None:
