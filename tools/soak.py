@@ -81,10 +81,12 @@ class Soak:
     def __init__(self, client: Client, seed: int, server: int) -> None:
         self._client = client
         self._server = server
-        self._storm = Storm(client, seed, _GARDENS, _DELETIONS)
+        self._storm = Storm(client, seed, _GARDENS, _DELETIONS, even=True)
         self._operators = [Operator(client.url, number, lease={}) for number in range(2)]
         self.failures: list[str] = []
         self.restarts = 0
+        self.acts = 0
+        self.lost = 0
         self.hits: dict[str, int] = {}
 
     def run(self, seconds: float, leak: Callable[[], None]) -> list[dict[str, float]]:
@@ -99,6 +101,7 @@ class Soak:
         samples: list[dict[str, float]] = []
         while len(samples) < seconds / interval:
             self._storm.act()
+            self.acts += 1
             leak()
             if time.monotonic() - began >= due:
                 due += interval
@@ -134,6 +137,7 @@ class Soak:
             operator.restart()
         for operator in self._operators:
             operator.end()
+            self.lost += operator.lost_leases
             self.failures += [f"a manager ended with {error!r}" for error in operator.failures]
         return found
 
@@ -181,7 +185,10 @@ def _report(
         if len({sample.get(name, 0) for sample in samples}) > 1
     ]
     verdict = "flat" if not problems else "NOT FLAT\n\n" + "\n".join(f"- {problem}" for problem in problems)
-    done = f"{sum(soak.hits.values()):,} faults struck, {soak.restarts} restarts of a replica"
+    done = (
+        f"{sum(soak.hits.values()):,} faults struck, {soak.restarts} restarts of a standby, {soak.lost} lost leases, "
+        f"{soak.acts:,} changes by users and vandals"
+    )
     return (
         f"# Soak\n\n{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:g} minutes, seed {seed}, {done}: **{verdict}**\n\n"
         "| held, where it changed | first | after a third | last | most |\n| --- | --: | --: | --: | --: |\n"
