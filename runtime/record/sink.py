@@ -71,10 +71,10 @@ class Sink:
             if self._closed:
                 self._dropped["shutdown"] += 1
                 return
+            if not self._workers:
+                self._staff()
             match = self._correlator.find(occurrence)
             series = match.series
-            if series not in self._waiting:
-                self._staff()
             if series is None:
                 self._begin(match)
             elif self._is_outworn(series, match.occurrence) and self._can_tell(match.occurrence):
@@ -127,8 +127,11 @@ class Sink:
             self._abandon.set()
             self._join(_LAST_CALL)
         with self._lock:
-            for series in list(self._waiting):
+            lost = list(self._waiting)
+            for series in lost:
                 self._lose(series, "shutdown")
+        if lost:
+            _log.warning("events dropped at the end, the API server did not take them", events=len(lost), in_time=ended)
         return ended
 
     def _join(self, timeout: float | None) -> bool:
@@ -227,7 +230,7 @@ class Sink:
         self._correlator.forget(series)
 
     def _staff(self) -> None:
-        """See to it that somebody has time for what is queued."""
+        """See to it that somebody has time for what is queued, or falls due: one more than are at work."""
         if self._busy == len(self._workers) < MAX_WORKERS:
             worker = threading.Thread(target=self._work, name=f"event-sink-{len(self._workers)}", daemon=True)
             worker.start()
@@ -257,17 +260,15 @@ class Sink:
                     return
                 self._waiting.add(series)
             self._busy += 1
-            if len(self._queue):
-                self._staff()
-            last_try = self._closed
+            self._staff()
         try:
-            while self._attempt(series, last_try):
+            while self._attempt(series):
                 pass
         finally:
             with self._lock:
                 self._busy -= 1
 
-    def _attempt(self, series: Series, last_try: bool) -> bool:
+    def _attempt(self, series: Series) -> bool:
         """Write once. True: try again at once."""
         with self._lock:
             told, api, maybe_told = series.to_tell(), series.api, series.maybe_told
@@ -276,14 +277,14 @@ class Sink:
         except AlreadyExists as error:
             series.tries += 1
             if series.told or series.tries >= MAX_TRIES:
-                self._failed(series, told, error, last_try)
+                self._failed(series, told, error)
                 return False
             with self._lock:
                 self._correlator.rename(series)
             return True
         except Exception as error:
             series.tries += 1
-            self._failed(series, told, error, last_try)
+            self._failed(series, told, error)
             return False
         with self._lock:
             self._was_told(series, told, written_to)
@@ -303,15 +304,13 @@ class Sink:
         else:
             self._rest(series)
 
-    def _failed(self, series: Series, told: Told, error: Exception, last_try: bool) -> None:
+    def _failed(self, series: Series, told: Told, error: Exception) -> None:
         if isinstance(error, Cancelled):
             cause, tell = "shutdown", _log.debug
         elif not isinstance(error, ClientError):  # a fault of ours must not end the thread
             cause, tell = "rejected", _log.error
         elif not _may_pass(error):
             cause, tell = "rejected", _log.debug if is_terminating(error) else _log.warning
-        elif last_try:
-            cause, tell = "shutdown", _log.warning
         elif series.tries < MAX_TRIES:
             with self._lock:
                 self._try_again(series, told, error)
@@ -326,10 +325,10 @@ class Sink:
     def _try_again(self, series: Series, told: Told, error: ClientError) -> None:
         if error.ambiguous and not series.maybe_told:
             series.maybe_told = told.count
-        if not self._closed:  # else it is queued again already
-            pause = RETRY_PAUSE * random.random() if series.tries == 1 else RETRY_PAUSE  # noqa: S311
-            asked = error.retry_after if isinstance(error, ApiError) else None
-            self._queue.add_after(series, max(pause, asked or 0.0))
+        pause = RETRY_PAUSE * random.random() if series.tries == 1 else RETRY_PAUSE  # noqa: S311
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        # After shutdown the queue takes nothing: this was the last try, or the last one is queued already.
+        self._queue.add_after(series, max(pause, asked or 0.0))
 
 
 def _may_pass(error: ClientError) -> bool:

@@ -73,6 +73,9 @@ def test_similar_events_are_combined_and_tell_the_latest_message(core: Bench) ->
         core.told(f"message {number}", "Noise")
     assert core.counts() == [1] * 9 + [6]
     assert "(combined from similar events): message 14" in core.messages()
+    core.advance(500)
+    core.told("message 15", "Noise")
+    assert core.counts() == [1] * 9 + [7]
 
 
 def test_a_flood_of_reasons_is_cut_off_and_counted(core: Bench) -> None:

@@ -111,6 +111,46 @@ def test_a_create_that_took_effect_is_not_told_twice(bench: Bench) -> None:
     bench.flush()
 
 
+def test_a_lost_answer_makes_no_second_event(bench: Bench) -> None:
+    lost = bench.server.faults.add(resource="events", verb="create", drop="after", times=1)
+    bench.say()
+    bench.paused(lost)
+    bench.clock.advance(10)
+    bench.settle()
+    assert bench.counts() == [1]
+    assert bench.broadcaster.dropped == {}
+    assert bench.writes() == ["create", "create"]
+    bench.flush()
+
+
+def test_the_first_create_counts_where_the_answers_to_several_are_lost(bench: Bench) -> None:
+    lost = bench.server.faults.add(resource="events", verb="create", drop="after", times=1)
+    bench.say()
+    bench.paused(lost)
+    bench.say()
+    lost = bench.server.faults.add(resource="events", verb="create", drop="before", times=1)
+    bench.clock.advance(10)
+    bench.paused(lost)
+    bench.clock.advance(10)
+    bench.settle()
+    assert bench.counts() == [2]
+    bench.flush()
+
+
+def test_a_create_that_was_refused_has_not_taken_effect(bench: Bench) -> None:
+    """So the event of that name is somebody else's."""
+    other = EventBroadcaster(bench.client, host="other", clock=bench.clock)
+    other.new_recorder("tester").event(bench.obj, "Normal", "Synced", "all is well")
+    assert other.shutdown(30)
+    refused = bench.server.faults.add(resource="events", verb="create", status=429, times=1)
+    bench.say()
+    bench.paused(refused)
+    bench.clock.advance(10)
+    bench.settle()
+    assert bench.counts() == [1, 1]
+    bench.flush()
+
+
 @dataclass(frozen=True)
 class Say:
     about: int

@@ -79,12 +79,25 @@ def test_a_request_that_hangs_does_not_hold_up_the_others(bench: Bench) -> None:
     assert bench.broadcaster.dropped == {}
 
 
+def test_a_request_that_hangs_does_not_hold_up_what_is_tried_again(bench: Bench) -> None:
+    struck = bench.server.faults.add(resource="events", drop="before", times=1)
+    bench.say()
+    bench.paused(struck)
+    stalled = bench.server.faults.add(resource="events", namespace="kube-system", stall=True)
+    bench.recorder.event({**object_reference("p"), "namespace": "kube-system"}, "Normal", "Hanging", "x")
+    eventually(lambda: stalled.hits)
+    bench.clock.advance(10)
+    eventually(lambda: bench.counts() == [1])
+    bench.server.faults.clear()
+    bench.flush()
+
+
 def test_workers_are_started_as_they_are_needed(bench: Bench) -> None:
     assert sinks() == []
     for number in range(5):
         bench.told(reason=f"Reason{number}")
         bench.idle()
-    assert len(sinks()) == 1
+    assert len(sinks()) == 2  # one at work, and one for what comes or falls due meanwhile
 
 
 def test_a_server_that_asks_for_patience_gets_it(bench: Bench) -> None:
@@ -225,6 +238,30 @@ def test_shutdown_tells_what_came_while_a_request_is_on_its_way(bench: Bench, fa
     bench.flush()
     assert bench.counts() == [2]
     assert bench.broadcaster.dropped == {}
+
+
+def test_shutdown_tells_what_came_while_a_count_is_on_its_way(bench: Bench) -> None:
+    bench.told()
+    struck = bench.server.faults.add(resource="events", verb="patch", delay=0.2, times=1)
+    bench.say()
+    eventually(lambda: struck.hits)
+    bench.say()
+    bench.flush()
+    assert bench.counts() == [3]
+    assert bench.broadcaster.dropped == {}
+
+
+def test_failures_of_long_ago_are_not_counted(core: Bench) -> None:
+    """Twelve in a row are too many, not twelve in a life."""
+    core.told()
+    for _ in range(12):
+        struck = core.server.faults.add(resource="events", verb="patch", drop="before", times=1)
+        core.say()
+        core.paused(struck)
+        core.clock.advance(10)
+        core.settle()
+    assert core.counts() == [13]
+    assert core.broadcaster.dropped == {}
 
 
 def test_shutdown_keeps_its_time_where_the_server_hangs(bench: Bench) -> None:
