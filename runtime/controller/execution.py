@@ -187,4 +187,6 @@ def _checked(result: object) -> Result | None:
     if isinstance(result, Coroutine):
         result.close()  # else Python complains of it somewhere else
         raise TypeError("reconcile is an async function: make it a plain one, which runs in a thread of its worker")
-    raise TypeError(f"reconcile returned {result!r}: return None, or Result(requeue_after=...) to be called again")
+    # Not the value: it may be an object, and that a Secret.
+    what = type(result).__name__
+    raise TypeError(f"reconcile returned a {what}: return None, or Result(requeue_after=...) to be called again")

@@ -202,12 +202,13 @@ def test_a_fault_of_the_program_costs_no_worker(server: FakeAPIServer, error: Ba
 
 
 def test_what_is_no_result_is_an_error_that_says_so(server: FakeAPIServer, caplog: pytest.LogCaptureFixture) -> None:
-    script = Script(lambda *_: 30)
+    script = Script(lambda *_: {"data": {"password": "c2VjcmV0"}})
     manager, controller = make(server, script, rate_limiter=ItemExponentialFailureRateLimiter(0.001, 0.001))
     with running(manager):
         create(server, "a")
         eventually(lambda: controller.stats.outcomes["success"].value == 1)
-    assert "reconcile returned 30: return None, or Result(requeue_after=...)" in caplog.text
+    assert "reconcile returned a dict: return None, or Result(requeue_after=...)" in caplog.text
+    assert "c2VjcmV0" not in caplog.text
 
 
 def test_an_async_reconcile_is_refused_in_words(server: FakeAPIServer, caplog: pytest.LogCaptureFixture) -> None:
