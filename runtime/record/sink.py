@@ -233,7 +233,12 @@ class Sink:
         """See to it that somebody has time for what is queued, or falls due: one more than are at work."""
         if self._busy == len(self._workers) < MAX_WORKERS:
             worker = threading.Thread(target=self._work, name=f"event-sink-{len(self._workers)}", daemon=True)
-            worker.start()
+            try:
+                worker.start()
+            except RuntimeError:  # the machine, or an interpreter that ends, has no thread for us
+                if not self._workers:
+                    raise
+                return  # those there are do it all
             self._workers.append(worker)
 
     # In the workers.

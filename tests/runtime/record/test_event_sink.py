@@ -100,6 +100,29 @@ def test_workers_are_started_as_they_are_needed(bench: Bench) -> None:
     assert len(sinks()) == 2  # one at work, and one for what comes or falls due meanwhile
 
 
+def test_where_there_are_no_more_threads_those_there_are_do_it_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.told()
+    bench.idle()
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("event-sink"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for number in range(20):
+        bench.say(reason=f"Reason{number}")
+    bench.flush()
+    assert len(bench.events()) == 21
+    starved = Bench(bench.server)
+    starved.say()
+    assert starved.broadcaster.dropped == {"invalid": 1}
+    assert starved.broadcaster.shutdown(1)
+
+
 def test_a_server_that_asks_for_patience_gets_it(bench: Bench) -> None:
     struck = bench.server.faults.add(resource="events", status=429, retry_after=60, times=1)
     bench.say()
