@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import LocationParseError, ProtocolError
+from urllib3.exceptions import ClosedPoolError, LocationParseError, ProtocolError
 
 from runtime.client._chunked import Gunzip, chunk_size
 from runtime.client._interrupt import look_before_sending, wait_on
@@ -105,7 +105,10 @@ class Exchanges:
         pool = self._pool(manager)
         if head is None or pool is None:
             return None
-        connection: Any = pool._get_conn()  # looks whether it is still connected
+        try:
+            connection: Any = pool._get_conn()  # looks whether it is still connected
+        except ClosedPoolError:  # this very moment
+            return None
         sock = connection.sock
         if sock is None:
             pool._put_conn(connection)
@@ -177,10 +180,12 @@ class _Reader:
         while status < 200:
             status, minor, headers = self._head()
         connection = headers.word("connection")
-        keep = connection != "close" if minor else connection == "keep-alive"
+        keep = "close" not in connection if minor else "keep-alive" in connection
         if status in _NO_BODY:
             body = b""
-        elif headers.word("transfer-encoding") == "chunked":
+        elif coding := headers.word("transfer-encoding"):
+            if coding != "chunked":
+                raise ProtocolError(f"the answer is in the coding {coding[:40]!r}, which nobody asked for")
             body = self._chunked()
         elif "content-length" in headers:
             body = self._take(_length(headers["content-length"]))
