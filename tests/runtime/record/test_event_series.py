@@ -156,6 +156,16 @@ def test_the_note_of_a_combined_event_is_renewed(series: Bench) -> None:
     }
 
 
+def test_a_combined_event_whose_note_repeats_goes_on(server: FakeAPIServer) -> None:
+    bench = Bench(server, "events", CorrelatorOptions(max_similar=1))
+    bench.told("one")
+    for _ in range(3):
+        bench.advance(5 * MINUTE)
+        bench.told("one")
+    bench.flush()
+    assert bench.counts() == [4]
+
+
 def test_no_note_is_renewed_over_the_budget(server: FakeAPIServer) -> None:
     bench = Bench(server, "events", CorrelatorOptions(max_similar=1, burst=1, refill_seconds=3600))
     bench.told("one")
