@@ -86,7 +86,8 @@ def ensure_finalizer(client: Client, gvr: GVR, obj: Unstructured, finalizer: str
 
     :returns: the object as stored; ``obj`` itself, without a request, if nothing had to be written.
     :raises NotFound: the object is gone.
-    :raises Conflict: others kept changing it, it is being deleted, or another object has its name now; try again later.
+    :raises Conflict: others kept changing it, it is being deleted by now, or another has its name; try again later.
+    :raises Invalid: ``obj`` shows that it is being deleted: it takes no finalizers any more.
     """
     return _add(client, gvr, obj, [finalizer])
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from runtime.client import Client, Conflict, ConnectionFailed, NotFound, ResourceClient, Unstructured
+from runtime.client import Client, Conflict, ConnectionFailed, Invalid, NotFound, ResourceClient, Unstructured
 from runtime.controller import Finalizers, ensure_finalizer, finalized, remove_finalizer
 from runtime.testing import FakeAPIServer
 from runtime.types import GVR, Result
@@ -194,6 +194,8 @@ def test_what_is_being_deleted_is_not_set_up(bench: Bench) -> None:
     with pytest.raises(Conflict):
         finalized(bench.client, CONFIGMAPS, stale, OURS, setup=bench.called("setup"), cleanup=bench.called("cleanup"))
     assert bench.calls == []
+    with pytest.raises(Invalid):
+        ensure_finalizer(bench.client, CONFIGMAPS, bench.maps.get("a"), OURS)
     assert bench.maps.get("a").finalizers == [THEIRS]
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from runtime.client import Client, NotFound
 from runtime.controller import Change, Controller, ReconcileContext, label_changed, not_
+from runtime.controller import own_writes as module
 from runtime.informer import ResourceEventHandler
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer
@@ -154,7 +155,7 @@ def test_never_a_second_child(server: FakeAPIServer) -> None:
     with lag(server, rate_limiter=ItemExponentialFailureRateLimiter(0.001, 0.05)) as lagging:
 
         @given(_STEPS, st.booleans())
-        @settings(max_examples=10, deadline=None, phases=[Phase.generate])  # each try of shrinking takes a while
+        @settings(max_examples=8, deadline=None, phases=[Phase.generate])  # each try of shrinking takes a while
         def check(steps: list[str], held: bool) -> None:
             name = f"n{next(numbers)}"
             if held:
@@ -274,8 +275,11 @@ def test_a_write_whose_answer_was_lost_is_looked_for(server: FakeAPIServer, took
         assert lagging.controller.stats.own_write_timeouts.value == 0
 
 
-def test_a_server_that_does_not_answer_is_asked_again(server: FakeAPIServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_does_not_answer_is_asked_again(
+    server: FakeAPIServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However long that takes: without it the reconcile could only do harm."""
+    monkeypatch.setattr(module, "_ASK_AGAIN", 0.1)
     options: dict[str, Any] = {"own_writes_timeout": 0.05}
     with lag(server, rate_limiter=ItemExponentialFailureRateLimiter(0.001, 0.01), **options) as lagging:
         lagging.hold()
