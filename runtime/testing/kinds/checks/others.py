@@ -74,10 +74,10 @@ def _check_size(obj: JSONMapping, path: str, *, texts: str = "", encoded: str = 
 
 def validate_config_map(obj: JSONObject, old: JSONObject | None) -> list[FieldError]:
     found = _check_keys(obj, "data")
-    binary = obj.get("binaryData")
-    for key in (obj.get("data") or ()) if binary else ():
-        if key in binary:
-            found.append(errors.invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
+    data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+    if not binary.keys().isdisjoint(data):
+        twice = "duplicate of key present in binaryData"
+        found += [errors.invalid(f"data[{key}]", key, twice) for key in data if key in binary]
     found += _check_keys(obj, "binaryData")
     found += _check_size(obj, "", texts="data", encoded="binaryData")
     return found + _check_frozen(obj, old, ("data", "binaryData"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -220,6 +222,29 @@ def test_history_that_is_lost_is_lost_though_its_blocks_are_there() -> None:
         for index in (10, 20):
             with pytest.raises(Lost):
                 feed.take(index, encode, at_once=True)
+
+
+def test_who_waits_for_a_change_is_woken_by_it(log: ResourceLog) -> None:
+    """Whether it comes before, while, or after he begins to wait."""
+    seen: queue.SimpleQueue[int] = queue.SimpleQueue()
+    count = 300
+
+    def wait() -> None:
+        stop = threading.Event()
+        for index in range(count):
+            log.wait(index, 60, stop)
+            seen.put(log.end)
+            log.wait(index, 60, stop)  # no longer
+        stop.set()
+        log.wait(count, 60, stop)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    for number in range(count):
+        add(log, number)
+        assert seen.get(timeout=30) == number + 1
+    waiting.join(30)
+    assert not waiting.is_alive()
 
 
 def test_what_is_not_shown_is_passed_over(log: ResourceLog, feed: Feed) -> None:

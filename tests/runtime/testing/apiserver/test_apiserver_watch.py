@@ -550,6 +550,36 @@ def test_watches_of_one_collection_in_other_forms_get_theirs(api: Http, watch: W
         assert "data" not in shown[one]
 
 
+def test_watches_of_one_object_each_get_their_own(api: Http, watch: Watch) -> None:
+    names = ("a", "b")
+    watchers = [watch(f"/api/v1/watch/namespaces/default/configmaps/{name}?resourceVersion=0") for name in names]
+    for name in names:
+        api.made(CONFIGMAPS, name)
+    for each, name in zip(watchers, names, strict=True):
+        each.wait(1)
+        api.merge(f"{CONFIGMAPS}/{name}", {"data": {"k": "v"}})
+        each.wait(2)
+        assert each.brief == [("ADDED", name), ("MODIFIED", name)]
+
+
+def test_a_watch_that_is_not_chunked_gets_plain_lines_beside_those_that_are(
+    server: FakeAPIServer, api: Http, watch: Watch
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as old:
+        old.sendall(f"GET {CONFIGMAPS}?watch=1 HTTP/1.0\r\n\r\n".encode())
+        chunked = [watch(f"{CONFIGMAPS}?watch=1") for _ in range(2)]
+        eventually(lambda: server.store.log(("", "configmaps")).watches == 3)
+        lines = old.makefile("rb")
+        while lines.readline() != b"\r\n":
+            pass
+        for name in ("a", "b"):
+            made = api.made(CONFIGMAPS, name)
+            assert json.loads(lines.readline()) == {"type": "ADDED", "object": made}
+        for each in chunked:
+            each.wait(2)
+            assert each.brief == [("ADDED", "a"), ("ADDED", "b")]
+
+
 def test_twenty_watches_of_a_burst_miss_nothing(server: FakeAPIServer, watch: Watch) -> None:
     """More than is shared or sent at once, and faster than they read."""
     watchers = [watch(f"{CONFIGMAPS}?watch=1&labelSelector={'app' if i % 4 == 0 else ''}") for i in range(20)]

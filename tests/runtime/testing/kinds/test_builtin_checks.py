@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runtime.testing.kinds import names
 from tests.runtime.testing.kinds.kinds_helpers import JSON, Sandbox
 
 POD_SPEC = {"containers": [{"name": "main", "image": "a:1"}]}
@@ -24,6 +25,20 @@ def container(**fields: Any) -> JSON:
 
 def binding(*subjects: JSON, kind: str = "ClusterRole") -> JSON:
     return {"roleRef": {"kind": kind, "name": "r"}, "subjects": list(subjects)}
+
+
+@pytest.mark.parametrize(
+    ("name", "problems"),
+    [
+        ("k" * 63, []),
+        ("k" * 64, ["name part must be no more than 63 characters"]),
+        (f"{'a' * 200}.b/{'K' * 63}", []),
+        (f"a/{'k' * 64}", ["name part must be no more than 63 characters"]),
+        ("/k", ["prefix part must be non-empty"]),
+    ],
+)
+def test_how_long_the_parts_of_a_qualified_name_may_be(name: str, problems: list[str]) -> None:
+    assert names.bad_qualified_name(name) == problems
 
 
 @pytest.mark.parametrize(
@@ -103,6 +118,12 @@ def binding(*subjects: JSON, kind: str = "ClusterRole") -> JSON:
         ("services", {"spec": {"type": "ExternalName"}}, [(REQUIRED, "spec.externalName")]),
         ("leases", {"spec": {"leaseDurationSeconds": 0}}, [(INVALID, "spec.leaseDurationSeconds")]),
         ("configmaps", {"data": {"a/b": ""}}, [(INVALID, "data[a/b]")]),
+        ("configmaps", {"data": {"ok": "", "..": ""}}, [(INVALID, "data[..]")]),
+        ("configmaps", {"data": {"k" * 254: ""}}, [(INVALID, f"data[{'k' * 254}]")]),
+        ("configmaps", {"data": {"k": "\u20ac" * 349_526}}, [("FieldValueTooLong", "")]),  # 1 MiB and 2 bytes
+        ("configmaps", {"data": {"k": "\u20ac" * 349_525, "l": "x"}}, []),
+        ("configmaps", {"data": {"k": "x" * 524_288}, "binaryData": {"l": "A" * 699_052}}, [("FieldValueTooLong", "")]),
+        ("secrets", {"data": {"k": "A" * 1_398_108}}, [("FieldValueTooLong", "data")]),
         ("configmaps", {"data": {"k": "v"}, "binaryData": {"k": "AA=="}}, [(INVALID, "data[k]")]),
         (
             "secrets",

@@ -144,6 +144,15 @@ def test_unknown_fields_are_dropped_and_named(sandbox: Sandbox) -> None:
     assert "x" not in written.obj["spec"]["containers"][0]
 
 
+def test_unknown_fields_in_maps_are_dropped_and_named(sandbox: Sandbox) -> None:
+    device = {"name": "d", "attributes": {"a": {"int": 1, "x": 1}}, "capacity": {"c": {"value": "1", "y": 2}}}
+    spec = {"driver": "d", "pool": {"name": "p"}, "devices": [device]}
+    written = sandbox.write("resourceslices", {"spec": spec})
+
+    assert written.unknown == ["spec.devices[0].attributes.a.x", "spec.devices[0].capacity.c.y"]
+    assert written.obj["spec"]["devices"][0]["attributes"] == {"a": {"int": 1}}
+
+
 @pytest.mark.parametrize(
     ("text", "canonical"),
     [
