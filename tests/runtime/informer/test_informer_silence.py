@@ -139,7 +139,7 @@ def test_a_server_restarted_with_lower_versions_is_noticed(watch_list: bool, rec
             assert factory.wait_for_cache_sync(15)[CONFIGMAPS]
             until(lambda: informer.sync_state.connected)
             first.stop()
-            with FakeAPIServer(first.port) as second:
+            with FakeAPIServer(first.port, future_version_wait=0.0) as second:
                 assert second.store.version < int(informer.last_sync_resource_version)
                 until(lambda: informer.indexer.list_keys() == [])
                 # The second is the list at the version that was seen, before it is asked for the newest.
