@@ -30,7 +30,11 @@ def routes(bench: Bench) -> list[tuple[str, str, int]]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "runtime.record" and record.levelno >= logging.WARNING
+    ]
 
 
 def test_events_go_where_discovery_has_them_and_it_is_asked_once(auto: Bench) -> None:
