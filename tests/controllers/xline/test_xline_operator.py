@@ -11,6 +11,7 @@ from controllers.xline import names as known
 from controllers.xline import reconciler
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Invalid, ResourceClient
+from runtime.types import GVR
 from tests.controllers.xline.xline_world import CHILDREN, NAMESPACE, World
 from tests.support.etcd_process import wait_for
 
@@ -228,7 +229,9 @@ def test_a_foreign_object_of_the_same_name_is_never_overwritten(world: World) ->
 
 def test_an_object_of_another_controller_is_never_overwritten(world: World) -> None:
     budgets = world.client.resource(known.BUDGETS, namespace=NAMESPACE)
-    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u", "controller": True}
+    # One that exists: else the garbage collector takes the budget away.
+    other = world.client.resource(GVR("", "v1", "configmaps"), namespace=NAMESPACE).create({"metadata": {"name": "x"}})
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": other.uid, "controller": True}
     foreign = budgets.create(
         {"metadata": {"name": "demo-pdb", "ownerReferences": [owner]}, "spec": {"maxUnavailable": 9}}
     )
