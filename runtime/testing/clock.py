@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,11 +13,43 @@ _EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 @dataclass(eq=False, slots=True)
 class _Waiter:
     """One thread that is blocked in this clock. ``deadline``: nanoseconds since the start, ``None`` if only
-    a notify ends its wait."""
+    a notify ends its wait. ``alone``: what it waits on if nobody else may be woken with it."""
 
     condition: threading.Condition
     deadline: int | None
     thread: str
+    alone: threading.Lock | None = None
+
+    def wait(self) -> None:
+        """Until a notify of the condition, which the caller holds, or :meth:`wake`."""
+        if self.alone is None:
+            self.condition.wait()
+            return
+        waiters = _waiters_of(self.condition)
+        self.alone.acquire()
+        waiters.append(self.alone)
+        self.condition.release()
+        try:
+            self.alone.acquire()
+        finally:
+            self.condition.acquire()
+            if self.alone in waiters:  # interrupted
+                waiters.remove(self.alone)
+
+    def wake(self) -> None:
+        with self.condition:
+            if self.alone is None:
+                self.condition.notify_all()
+            elif self.alone in _waiters_of(self.condition):
+                _waiters_of(self.condition).remove(self.alone)
+                self.alone.release()
+
+
+def _waiters_of(condition: threading.Condition) -> deque[threading.Lock]:
+    """What a notify releases. Private, as the condition of an Event is, but the same in every Python this project
+    supports."""
+    found: deque[threading.Lock] = condition._waiters  # type: ignore[attr-defined]
+    return found
 
 
 class FakeClock:
@@ -65,8 +98,7 @@ class FakeClock:
             # Gone at once, so that nobody takes them for still waiting before they had a chance to run.
             self._waiters = [w for w in self._waiters if w not in due]
         for waiter in due:
-            with waiter.condition:
-                waiter.condition.notify_all()
+            waiter.wake()
 
     def wait(self, condition: threading.Condition, timeout: float | None = None) -> bool:
         if timeout is not None:
@@ -83,7 +115,8 @@ class FakeClock:
         condition: threading.Condition = event._cond  # type: ignore[attr-defined]
         with condition:
             while not event.is_set():
-                if not self._block(condition, deadline):
+                # Alone, for who waits for the event without the clock takes any notify for the event.
+                if not self._block(condition, deadline, threading.Lock()):
                     return event.is_set()
         return True
 
@@ -135,9 +168,9 @@ class FakeClock:
                 self._elapsed_ns += 1
         return self._elapsed_ns + max(round(timeout * 1e9), 0)
 
-    def _block(self, condition: threading.Condition, deadline: int | None) -> bool:
+    def _block(self, condition: threading.Condition, deadline: int | None, alone: threading.Lock | None = None) -> bool:
         """Wait for a notify of ``condition`` (held by the caller); False once the deadline has come."""
-        waiter = _Waiter(condition, deadline, threading.current_thread().name)
+        waiter = _Waiter(condition, deadline, threading.current_thread().name, alone)
         with self._waiters_changed:
             if deadline is not None and deadline <= self._elapsed_ns:
                 return False
@@ -145,7 +178,7 @@ class FakeClock:
             self._waiters_changed.notify_all()
         try:
             # An advance from here on needs the condition's lock, which this wait gives up: none is missed.
-            condition.wait()
+            waiter.wait()
         finally:
             with self._waiters_changed:
                 if waiter in self._waiters:

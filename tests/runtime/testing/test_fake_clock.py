@@ -11,6 +11,7 @@ import pytest
 
 from runtime.clock import SYSTEM, Clock
 from runtime.testing import FakeClock
+from tests.support.waiting import eventually
 
 Start = Callable[[Callable[[], object]], list[object]]
 
@@ -208,3 +209,29 @@ def test_the_system_clock_waits_for_real() -> None:
     SYSTEM.sleep(0.01)
     SYSTEM.sleep(-1)
     assert SYSTEM.monotonic() - before >= 0.03
+
+
+def test_an_advance_wakes_nobody_who_waits_for_the_same_event_without_the_clock(clock: FakeClock, start: Start) -> None:
+    """Such a one takes whatever wakes him for the event."""
+    event = threading.Event()
+    plain = start(lambda: (event.wait(60), event.is_set()))
+    timed = start(lambda: clock.wait_event(event, 5.0))
+    waiting = event._cond._waiters  # type: ignore[attr-defined]
+    eventually(lambda: len(waiting) == 2)
+    clock.advance(10.0)
+    eventually(lambda: timed == [False])
+    assert len(waiting) == 1
+    event.set()
+    eventually(lambda: plain == [(True, True)])
+
+
+def test_an_event_and_an_advance_at_once_end_a_wait_once(clock: FakeClock, start: Start) -> None:
+    for _ in range(50):
+        event = threading.Event()
+        waits = [start(lambda event=event: clock.wait_event(event, 1.0)) for _ in range(3)]  # type: ignore[misc]
+        clock.wait_for_waiters(3)
+        setter = start(event.set)
+        clock.advance(1.0)
+        eventually(lambda waits=waits, setter=setter: all(waits) and setter == [None])  # type: ignore[misc]
+        assert clock.waiters == 0
+        assert not event._cond._waiters  # type: ignore[attr-defined]
