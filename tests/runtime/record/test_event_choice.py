@@ -13,7 +13,7 @@ from runtime.record import EventBroadcaster
 from runtime.record.apis import ASK_AGAIN
 from runtime.testing import FakeAPIServer
 from runtime.types import GVR, JSONObject
-from tests.runtime.record.record_support import CORE, Bench, object_reference
+from tests.runtime.record.record_support import CORE, Bench, object_reference, sinks
 from tests.support.waiting import eventually
 
 DISCOVERY = "/apis/events.k8s.io/v1"
@@ -80,6 +80,7 @@ def test_recording_does_not_wait_for_discovery_and_nor_does_the_end(auto: Bench)
     eventually(lambda: stalled.hits)
     auto.say(reason="Two")
     assert not auto.broadcaster.shutdown(0.1)
+    assert sinks() == []
     assert auto.broadcaster.dropped == {"shutdown": 2}
 
 
