@@ -24,6 +24,7 @@ _LISTS: Final = ["list", "watch"]
 _VANDAL: Final = "vandal"
 
 FAULTS: Final[dict[str, dict[str, Any]]] = {
+    "stale": {"verb": _LISTS, "probability": 0.2, "stale": 5},
     "stuck": {"verb": _CALLS, "every": 31, "stall": 0.4},
     "compacted": {"verb": _CALLS, "every": 23, "compact": True},
     "paused": {"verb": _CALLS, "every": 37, "pause": 0.1},
@@ -32,7 +33,7 @@ FAULTS: Final[dict[str, dict[str, Any]]] = {
     "unauthorized": {"verb": _CALLS, "probability": 0.02, "status": 401},
     "forbidden": {"verb": _WRITES, "probability": 0.03, "status": 403},
     "conflict": {"verb": ["update", "patch"], "probability": 0.03, "status": 409, "reason": "Conflict"},
-    "gone": {"verb": _LISTS, "probability": 0.2, "status": 410, "reason": "Expired"},
+    "gone": {"verb": _LISTS, "probability": 0.08, "status": 410, "reason": "Expired"},
     "busy": {"verb": _CALLS, "probability": 0.03, "status": 429},
     "busy-again": {"verb": _CALLS, "probability": 0.03, "status": 429, "retry_after": 0},
     "broken": {"verb": [*_CALLS, "watch"], "probability": 0.03, "status": 500},
@@ -43,17 +44,16 @@ FAULTS: Final[dict[str, dict[str, Any]]] = {
     "reset-before": {"verb": _CALLS, "probability": 0.03, "reset": "before"},
     "reset-after": {"verb": _CALLS, "probability": 0.03, "reset": "after"},
     "cut-answer": {"verb": _CALLS, "probability": 0.02, "truncate": True},
-    "stale": {"verb": _LISTS, "probability": 0.3, "stale": 5},
     "skewed": {"verb": _CALLS, "probability": 0.02, "skew": 45.0},
     "event-lost": {"verb": "watch", "at": {"probability": 0.02}, "lose": True},
     "event-twice": {"verb": "watch", "at": {"probability": 0.05}, "duplicate": 2},
     "event-late": {"verb": "watch", "at": {"probability": 0.03}, "delay": [0.0, 0.1]},
     "event-stuck": {"verb": "watch", "at": {"probability": 0.03}, "stall": 0.3},
-    "event-cut": {"verb": "watch", "at": {"probability": 0.02}, "truncate": True},
-    "event-dropped": {"verb": "watch", "at": {"probability": 0.02}, "drop": "before"},
-    "event-reset": {"verb": "watch", "at": {"probability": 0.02}, "reset": "after"},
-    "event-end": {"verb": "watch", "at": {"probability": 0.02}, "end": "after"},
-    "event-error": {"verb": "watch", "at": {"probability": 0.02}, "status": 410, "reason": "Expired"},
+    "event-cut": {"verb": "watch", "at": {"probability": 0.01}, "truncate": True},
+    "event-dropped": {"verb": "watch", "at": {"probability": 0.01}, "drop": "before"},
+    "event-reset": {"verb": "watch", "at": {"probability": 0.01}, "reset": "after"},
+    "event-end": {"verb": "watch", "at": {"probability": 0.01}, "end": "after"},
+    "event-error": {"verb": "watch", "at": {"probability": 0.01}, "status": 410, "reason": "Expired"},
 }
 """By name. They strike the operators only: users must be able to say what they want."""
 
