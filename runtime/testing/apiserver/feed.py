@@ -60,7 +60,8 @@ class Feed:
         self._blocks: dict[int, Block] = {}  # by the absolute index of their first entry, in order of their making
         self._starts: list[int] = []  # the same, sorted
         self._bytes = 0
-        self._next_at = float("-inf")  # when the next block should be made
+        self._told = 0  # the absolute index up to which blocks have been made; those that come behind delay nobody
+        self._next_at = float("-inf")  # when the next block after it should be made
 
     def take(self, index: int, encode: Callable[[Entry], bytes], *, at_once: bool) -> Block | None:
         """The block that begins at this absolute index of the log; None if there is nothing (yet) that should be sent.
@@ -81,7 +82,7 @@ class Feed:
 
     def pause(self, index: int) -> float:
         """Seconds until the block that begins there should be made: others may join it."""
-        if self._log.end - index >= _EVENTS:
+        if index < self._told or self._log.end - index >= _EVENTS:
             return 0.0
         return self._next_at - self._monotonic()
 
@@ -100,8 +101,10 @@ class Feed:
             if size >= _BYTES:
                 break
         made = Block(index + len(parts), entries[len(parts) - 1].version, b"".join(parts))
-        pause = _GATHER * self._log.watches * max(1.0, len(parts) / _BUSY)
-        self._next_at = self._monotonic() + min(pause, _GATHER_MOST)
+        if made.end > self._told:
+            self._told = made.end
+            pause = _GATHER * self._log.watches * max(1.0, len(parts) / _BUSY)
+            self._next_at = self._monotonic() + min(pause, _GATHER_MOST)
         if self.watches > 1:
             self._keep(index, made)
         return made

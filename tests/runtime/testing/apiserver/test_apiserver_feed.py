@@ -166,6 +166,25 @@ def test_many_changes_are_not_gathered_any_longer(log: ResourceLog) -> None:
         assert index == 3 * 512
 
 
+def test_who_comes_behind_neither_waits_nor_delays_the_others(log: ResourceLog) -> None:
+    clock, encode = Clock(), Encoder()
+    with ExitStack() as watches:
+        for _ in range(100):
+            watches.enter_context(log.watched("shown"))
+        feed = Feed(log, clock)
+        feed.watches = 1  # so that nothing is kept
+        add(log, *range(1000))
+        assert take(feed, 900, encode).end == 1000
+        for index in (0, 512, 950, 0):
+            behind = feed.take(index, encode, at_once=False)
+            assert behind is not None
+            assert behind.end == min(index + 512, 1000)
+            clock.now += 0.015
+        add(log, 1000)
+        newest = feed.take(1000, encode, at_once=False)
+        assert newest == Block(1001, 1000, b"1000 ")
+
+
 def test_what_was_made_waits_for_nobody(log: ResourceLog) -> None:
     """The time to gather is over for a block that is there."""
     clock, encode = Clock(), Encoder()
