@@ -93,6 +93,14 @@ def test_the_tenth_distinct_message_is_combined_and_the_next_join_it() -> None:
     assert eleventh.series.first.message == tenth.occurrence.message
 
 
+def test_messages_that_are_known_stay_apart_from_the_combined() -> None:
+    """E4: of ten only one is forgotten, so that memory is bounded."""
+    bench = Bench()
+    for number in range(10):
+        bench.see(f"message {number}")
+    assert not all(bench.see(f"message {number}").combined for number in range(10))
+
+
 def test_a_combined_message_is_not_longer_than_the_server_takes() -> None:
     bench = Bench(CorrelatorOptions(max_similar=1))
     message = bench.see("x" * 1024).occurrence.message
