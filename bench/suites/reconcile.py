@@ -17,7 +17,8 @@ _BASE = "official"
 
 def reconcile(session: Session) -> Outcome:
     objects = session.size(_OBJECTS)
-    tables, checks = [], []
+    tables: list[Table] = []
+    checks: list[Check] = []
     for rate, how in ((0, "as fast as the server goes"), (_RATE, f"at {_RATE} changes per second")):
         commands = {
             peer: Command(
@@ -45,9 +46,9 @@ def reconcile(session: Session) -> Outcome:
                 "more to do. One worker; the server is a FakeAPIServer in another process.",
             )
         )
-        checks.append(
-            Check(f"reconcile with one status write, {how}", "ms CPU", figure(measured["ours"], _cost), _LIMIT)
-        )
+        if not rate:
+            reached = figure(measured["ours"], _cost)
+            checks.append(Check("reconcile that writes one status", "ms CPU", reached, _LIMIT))
     return Outcome(tables, checks)
 
 

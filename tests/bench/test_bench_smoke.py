@@ -64,7 +64,7 @@ def test_an_unknown_suite_is_refused() -> None:
         pytest.param(
             "reconcile",
             ("kubernetes.informer", "kopf", "runtime.manager"),
-            ("as fast as the server goes", "at 100 changes per second"),
+            ("reconcile that writes one status", "as fast as the server goes", "at 100 changes per second"),
             marks=pytest.mark.slow,
         ),
         pytest.param("startup", ("python -m cmd.controller",), ("spawn of an operator",), marks=pytest.mark.slow),
