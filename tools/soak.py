@@ -35,14 +35,14 @@ _ACT: Final = 0.03  # seconds between what users and vandals do
 _GARDENS: Final = 20
 _SHORTEST: Final = 2.0  # seconds between samples, each of which takes half a second
 _RESTART: Final = 47.0  # seconds between restarts of the standby
-_DELETIONS: Final = 0.3  # each new object is a new entry in the caches of events, which are meant to fill up
+_DELETIONS: Final = 0.05  # each new object is a new entry in the caches of events, which fill up for hours
 _CONVERGE: Final = 120.0
 _SHOWN: Final = ("RSS, MiB", "threads", "file descriptors", "objects in the gc")
 
 # What a gauge may have grown by over the last two thirds, judged by the slope that half of all pairs of samples exceed:
 # a share of its size, or this much.
 _SHARE: Final = {"RSS, MiB": 0.02, "objects in the gc": 0.02}
-_LEAST: Final = {"RSS, MiB": 3.0, "objects in the gc": 5_000.0, "threads": 1.0, "file descriptors": 3.0}
+_LEAST: Final = {"RSS, MiB": 3.0, "objects in the gc": 3_000.0, "threads": 1.0, "file descriptors": 3.0}
 _OF_CONTAINERS: Final = (0.05, 30.0)
 # The caches of events forget what was not used for longest (E3 to E6), and may fill up until then.
 _BOUNDED: Final = frozenset({"_Recent._entries", "_Similar.messages"})
