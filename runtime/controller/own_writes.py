@@ -17,6 +17,8 @@ What is waited for, of resources that are cached:
 
 The wait ends when it makes no sense any more, and not before, since what runs on a stale cache makes the second
 child: there is no deadline while the cache has no watch, or the server cannot be asked, for that is a question of time.
+It begins anew when that is over, for the cache has to catch up first. A cache that is not complete yet cannot be read
+either, and is waited for from when it is: its list may have been made before the write.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from runtime.client import ApiError, Client, ClientError, Unstructured, Write
+from runtime.client import ApiError, Client, ClientError, Expired, Unstructured, Write
 from runtime.controller.environment import SharedCaches
 from runtime.informer import Indexer, SharedIndexInformer
 from runtime.informer.versions import Notice, is_comparable, is_older
@@ -40,10 +42,13 @@ from runtime.workqueue import PriorityQueue
 __all__ = ["OwnWrites"]
 
 _UNKNOWN_FOR: Final = 3600.0  # seconds for which a key that has not run again is told apart from one that never will
-_ASK_FOR: Final = 2.0  # seconds
+_ASK_FOR: Final = 2.0  # seconds for an answer, doubling with each that does not come
+_MOST_DOUBLINGS: Final = 3
 _ASK_AGAIN: Final = 1.0  # seconds before a server that does not answer is asked again
-_LOOK_AGAIN: Final = 5.0  # seconds between looks whether a cache is still without its watch
+_LOOK_AGAIN: Final = 10.0  # seconds between looks whether a cache that is waited for has its watch
 _FEW: Final = 64  # keys of which it is not worth to find out what has been seen meanwhile
+_NOT_SERVED: Final = 404  # HTTP status
+_REFUSALS: Final = (403, _NOT_SERVED)
 _NOT_STORED: Final = frozenset({"token"})  # subresources whose creation changes no object
 
 _log = get_logger("runtime.controller")
@@ -94,8 +99,15 @@ class _Written:
     deleted: dict[tuple[_Place, str], str] = field(default_factory=dict)  # place, name -> uid
     unknown: dict[tuple[_Place, str], float] = field(default_factory=dict)  # place, name -> when it was written
     parked_at: float | None = None  # when the key had to wait first
+    patient_since: float = 0.0  # when that, or the last outage that was noticed since, was
+    unanswered: int = 0  # questions to the server
     notice: tuple[Indexer, Notice] | None = None
     complained: bool = False
+    gave_up: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not (self.versions or self.deleted or self.unknown)
 
 
 class OwnWrites:
@@ -133,7 +145,7 @@ class OwnWrites:
         """Remember a write made while reconciling ``request``."""
         if self._patience <= 0 or write.subresource in _NOT_STORED:
             return
-        if self._cache((write.gvr, write.namespace)) is None:
+        if self._informer((write.gvr, write.namespace)) is None:
             return
         with self._lock:
             if self._closed:
@@ -155,10 +167,13 @@ class OwnWrites:
             with self._lock:
                 written = self._written.get(request)
                 unseen = None if written is None else self._first_unseen(written)
-                if written is None or unseen is None or self._gives_up(request, written, unseen):
-                    self._forget(request)
+                if written is None or unseen is None:
+                    self._admitted(request, written)
                     return True
-                left = self._left(written)
+                left = self._left(request, written, unseen)
+                if left <= 0:
+                    self._give_up(request, written, unseen)
+                    continue
             if isinstance(unseen, _Unknown):
                 if not self._find_out(request, written, unseen):
                     self._queue.park(request, _ASK_AGAIN)
@@ -189,15 +204,22 @@ class OwnWrites:
         with self._lock:
             _forget_notice(written)
             written.notice = informer.indexer, notice
-        self._queue.park(request, left if left > 0 else _LOOK_AGAIN)
+        self._queue.park(request, min(left, _LOOK_AGAIN))
         if notice.reached:  # perhaps before it was parked
             wake()
         return True
 
-    def _cache(self, place: _Place) -> SharedIndexInformer | None:
-        """Whose progress tells what has been seen; None: nobody reads it from a cache."""
+    def _informer(self, place: _Place) -> SharedIndexInformer | None:
+        """Whose progress tells what has been seen; None: nobody reads it from a cache, nor soon will."""
         informer = self._caches.cached(*place)
-        return informer if informer is not None and informer.has_synced() and not informer.indexer.closed else None
+        if informer is None or informer.indexer.closed:
+            return None
+        return None if not informer.has_synced() and informer.sync_state.refused in _REFUSALS else informer
+
+    def _cache(self, place: _Place) -> SharedIndexInformer | None:
+        """The same; None also as long as it is not complete."""
+        informer = self._informer(place)
+        return informer if informer is not None and informer.has_synced() else None
 
     def _find_out(self, request: Request, written: _Written, unknown: _Unknown) -> bool:
         """Look at the server for what there is to wait for. False: it does not answer."""
@@ -207,16 +229,19 @@ class OwnWrites:
         with self._lock:
             cached = self._cached(place, name)
         try:
-            pages = resource.pages(field_selector=which, timeout=_ASK_FOR)
+            pages = resource.pages(field_selector=which, timeout=_ASK_FOR * 2**written.unanswered)
             listed = {obj.uid: obj for page in pages for obj in page}
         except ClientError as error:
-            refused = isinstance(error, ApiError) and not error.retryable
-            self._complain(request, written, unknown, str(error), refused)
-            if refused:
-                with self._lock:
-                    written.unknown.pop((place, name), None)
+            written.unanswered = min(written.unanswered + 1, _MOST_DOUBLINGS)
+            refused = isinstance(error, ApiError) and not error.retryable and not isinstance(error, Expired)
+            with self._lock:
+                if refused:
+                    self._give_up(request, written, unknown, str(error))
+                else:
+                    self._complain(request, written, unknown, str(error))
             return refused
         with self._lock:
+            written.unanswered = 0
             if written.unknown.get((place, name)) == unknown.written_at:
                 del written.unknown[place, name]
             known = {obj.uid for obj in cached}
@@ -242,7 +267,7 @@ class OwnWrites:
         elif write.failure is not None or write.object is None:
             written.unknown[place, write.name] = time.monotonic()
         # else: a server whose versions are no numbers, and there is nothing to compare
-        if not (written.versions or written.deleted or written.unknown):
+        if written.empty:
             del self._written[request]
 
     def _is_left_out(self, write: Write, place: _Place) -> bool:
@@ -251,20 +276,26 @@ class OwnWrites:
         return obj is not None and not self._caches.selects(write.gvr, obj) and not self._cached(place, obj.name)
 
     def _first_unseen(self, written: _Written) -> _Unseen | None:
-        """Forgets what has been seen. Versions first: what is created and deleted must come before it can be gone."""
+        """Forgets what has been seen, and passes by what nobody can read yet.
+
+        Versions first: what is created and deleted must come before it can be gone.
+        """
         for place, version in list(written.versions.items()):
             cache = self._cache(place)
             if cache is not None and not cache.indexer.has_reached(version):
                 return _Version(place, version)
-            del written.versions[place]
+            if cache is not None or self._informer(place) is None:
+                del written.versions[place]
         for (place, name), uid in list(written.deleted.items()):
             if any(obj.uid == uid for obj in self._cached(place, name)):
                 return _Deleted(place, name, uid)
-            del written.deleted[place, name]
+            if self._cache(place) is not None or self._informer(place) is None:
+                del written.deleted[place, name]
         for (place, name), at in list(written.unknown.items()):
             if self._cache(place) is not None:
                 return _Unknown(place, name, at)
-            del written.unknown[place, name]
+            if self._informer(place) is None:
+                del written.unknown[place, name]
         return None
 
     def _cached(self, place: _Place, name: str) -> list[Unstructured]:
@@ -277,36 +308,51 @@ class OwnWrites:
         obj = cache.indexer.find(place[1], name)
         return [] if obj is None else [obj]
 
-    def _left(self, written: _Written) -> float:
+    def _left(self, request: Request, written: _Written, unseen: _Unseen) -> float:
         """Seconds until we go on without."""
         now = time.monotonic()
         if written.parked_at is None:
-            written.parked_at = now
+            written.parked_at = written.patient_since = now
             self._stats.own_write_waits.add()
-        return written.parked_at + self._patience - now
+        elif isinstance(unseen, _Unknown):
+            written.patient_since = now
+        elif self._has_lost_its_watch(unseen.place):
+            written.patient_since = now
+            if now - written.parked_at >= self._patience:
+                self._complain(request, written, unseen, "the cache has lost its watch")
+        return written.patient_since + self._patience - now
 
-    def _gives_up(self, request: Request, written: _Written, unseen: _Unseen) -> bool:
-        if self._left(written) > 0 or isinstance(unseen, _Unknown):
+    def _has_lost_its_watch(self, place: _Place) -> bool:
+        """And may get it again."""
+        cache = self._cache(place)
+        if cache is None:
             return False
-        cache = self._cache(unseen.place)
-        given_up = cache is None or cache.sync_state.connected
-        self._complain(request, written, unseen, "" if given_up else "the cache has lost its watch", given_up)
-        return given_up
+        state = cache.sync_state
+        return not state.connected and state.refused != _NOT_SERVED
 
-    def _complain(self, request: Request, written: _Written, unseen: _Unseen, why: str, given_up: bool) -> None:
-        if given_up:
-            self._stats.own_write_timeouts.add()
-        elif written.complained:
+    def _give_up(self, request: Request, written: _Written, unseen: _Unseen, why: str = "") -> None:
+        written.gave_up = True
+        _tell(self._stats.controller, request, unseen, "going on without", why)
+        if isinstance(unseen, _Version):
+            written.versions.pop(unseen.place, None)
+        elif isinstance(unseen, _Deleted):
+            written.deleted.pop((unseen.place, unseen.name), None)
+        else:
+            written.unknown.pop((unseen.place, unseen.name), None)
+
+    def _complain(self, request: Request, written: _Written, unseen: _Unseen, why: str) -> None:
+        if not written.complained:
+            written.complained = True
+            _tell(self._stats.controller, request, unseen, "waiting on", why)
+
+    def _admitted(self, request: Request, written: _Written | None) -> None:
+        if written is None:
             return
-        written.complained = True
-        _log.warning(
-            "the cache does not show our own writes, " + ("going on without" if given_up else "waiting on"),
-            controller=self._stats.controller,
-            request=str(request),
-            resource=str(unseen.place[0]),
-            missing=str(unseen),
-            **({"error": why} if why else {}),
-        )
+        if written.gave_up:
+            self._stats.own_write_timeouts.add()
+        self._forget(request)
+        if not written.empty:
+            self._written[request] = _Written(written.versions, written.deleted, written.unknown)
 
     def _forget(self, request: Request) -> None:
         written = self._written.pop(request, None)
@@ -321,9 +367,20 @@ class OwnWrites:
         old = time.monotonic() - _UNKNOWN_FOR
         for request, written in list(self._written.items()):
             written.unknown = {what: at for what, at in written.unknown.items() if at > old}
-            if self._first_unseen(written) is None:
+            if self._first_unseen(written) is None and written.empty:
                 self._forget(request)
         self._sweep_at = max(_FEW, 2 * len(self._written))
+
+
+def _tell(controller: str, request: Request, unseen: _Unseen, outcome: str, why: str) -> None:
+    _log.warning(
+        f"the cache does not show our own writes, {outcome}",
+        controller=controller,
+        request=str(request),
+        resource=str(unseen.place[0]),
+        missing=str(unseen),
+        **({"error": why} if why else {}),
+    )
 
 
 def _forget_notice(written: _Written) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue as stdlib_queue
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from runtime.client import RequestTimeout, Unstructured, Write
 from runtime.controller import own_writes as module
 from runtime.controller.own_writes import OwnWrites
-from runtime.informer import Indexer
+from runtime.informer import Indexer, SyncState
 from runtime.metrics import ReconcileStats
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import GVR, Request
@@ -19,6 +20,7 @@ from runtime.workqueue import PriorityQueue
 from tests.support.managers import CONFIGMAPS, SECRETS
 
 KEY = Request("default", "a")
+PATIENCE = 1000.0
 
 
 def obj(name: str, version: int, uid: str = "u", **labels: str) -> Unstructured:
@@ -36,9 +38,10 @@ class Informer:
     def __init__(self) -> None:
         self.indexer = Indexer()
         self.indexer.bookmark("1")
+        self.sync_state = SyncState(synced=True, connected=True)
 
     def has_synced(self) -> bool:
-        return True
+        return self.sync_state.synced
 
 
 class Caches:
@@ -71,9 +74,9 @@ class Bench:
         self.caches = Caches()
         self.store = self.caches.by_gvr[SECRETS].indexer
         self.client = server.client()
-        stats = ReconcileStats("test", 1)
+        self.stats = ReconcileStats("test", 1)
         caches: Any = self.caches
-        self.own = OwnWrites(caches, self.queue, self.client, stats, primary, 1000.0)
+        self.own = OwnWrites(caches, self.queue, self.client, self.stats, primary, PATIENCE)
         self.queue.add(KEY)
 
     def runs(self, key: Request = KEY) -> bool:
@@ -225,3 +228,130 @@ def test_keys_that_never_run_again_are_forgotten(bench: Bench, monkeypatch: pyte
     for number in range(200, 600):
         note(number)
     assert len(bench.own) <= 400
+
+
+class Time:
+    """The real time that patience is measured in, told by the test."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.now = 0.0
+        self._clock = bench.clock
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+        self._clock.advance(seconds)
+
+
+@pytest.fixture
+def time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time(bench)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic))
+    return time
+
+
+def test_patience_is_for_a_cache_that_has_its_watch(bench: Bench, time: Time) -> None:
+    """It has just got it again, and not caught up yet: to go on now would be to make the second child."""
+    bench.own.note(KEY, wrote(20))
+    informer = bench.caches.by_gvr[SECRETS]
+    informer.sync_state = SyncState(synced=True, connected=False)
+    for _ in range(500):
+        assert not bench.runs()
+        time.pass_(10.0)
+    informer.sync_state = SyncState(synced=True, connected=True)
+    for _ in range(97):
+        assert not bench.runs()
+        time.pass_(10.0)
+    assert bench.stats.own_write_timeouts.value == 0
+    time.pass_(40.0)
+    assert bench.runs()
+    assert bench.stats.own_write_timeouts.value == 1
+
+
+def test_an_outage_that_begins_and_ends_during_the_wait_is_noticed(bench: Bench, time: Time) -> None:
+    bench.own.note(KEY, wrote(20))
+    informer = bench.caches.by_gvr[SECRETS]
+    assert not bench.runs()
+    time.pass_(20.0)
+    informer.sync_state = SyncState(synced=True, connected=False)
+    for _ in range(20):
+        bench.runs()
+        time.pass_(PATIENCE / 20 - 1.0)
+    informer.sync_state = SyncState(synced=True, connected=True)
+    time.pass_(0.5)
+    assert not bench.runs()
+    time.pass_(PATIENCE / 2)
+    assert not bench.runs()
+
+
+def test_a_cache_that_never_shows_it_gives_up_no_other(bench: Bench, time: Time) -> None:
+    bench.own.note(KEY, wrote(20))
+    bench.own.note(KEY, wrote(20, gvr=CONFIGMAPS))
+    maps = bench.caches.by_gvr[CONFIGMAPS]
+    maps.sync_state = SyncState(synced=True, connected=False)
+    for _ in range(3):
+        assert not bench.runs()
+        time.pass_(PATIENCE)
+    assert not bench.runs()
+    maps.indexer.bookmark("20")
+    assert bench.runs()
+    assert bench.stats.own_write_timeouts.value == 1
+
+
+def test_a_resource_that_is_not_served_any_more_is_not_waited_for_without_end(bench: Bench, time: Time) -> None:
+    bench.own.note(KEY, wrote(20))
+    bench.caches.by_gvr[SECRETS].sync_state = SyncState(synced=True, connected=False, refused=404)
+    assert not bench.runs()
+    time.pass_(PATIENCE)
+    assert bench.runs()
+
+
+def test_what_was_written_before_its_cache_is_complete_is_waited_for_then(bench: Bench) -> None:
+    """Its list may have been made before the write."""
+    informer = bench.caches.by_gvr[SECRETS]
+    informer.sync_state = SyncState()
+    bench.own.note(KEY, wrote(20))
+    assert bench.runs(), "there is nothing to be read from it yet"
+    informer.sync_state = SyncState(synced=True, connected=True)
+    assert not bench.runs()
+    bench.store.bookmark("20")
+    assert bench.runs()
+    assert len(bench.own) == 0
+
+
+def test_a_cache_that_is_refused_is_not_remembered_for(bench: Bench) -> None:
+    informer = bench.caches.by_gvr[SECRETS]
+    informer.sync_state = SyncState(refused=403)
+    for number in range(200):
+        bench.own.note(Request("default", f"k{number}"), wrote(20))
+    assert len(bench.own) <= 129
+
+
+def test_a_server_that_answers_slowly_is_given_more_time(
+    bench: Bench, server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the key would wait for ever."""
+    monkeypatch.setattr(module, "_ASK_FOR", 0.05)
+    server.faults.add(verb="list", resource="secrets", delay=0.3)
+    lost = RequestTimeout("create secrets: no answer in time")
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=lost))
+    for _ in range(8):
+        if bench.runs():
+            return
+        bench.clock.advance(10.0)
+    raise AssertionError("the server is never given the time it needs")
+
+
+def test_pages_that_expire_while_the_server_is_asked_are_no_refusal(bench: Bench, server: FakeAPIServer) -> None:
+    server.faults.add(verb="list", resource="secrets", status=410, times=1)
+    secrets = bench.client.resource(SECRETS, "default")
+    child = secrets.create({"metadata": {"generateName": "of-"}})
+    lost = RequestTimeout("create secrets: no answer in time")
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=lost))
+    assert not bench.runs()
+    bench.clock.advance(10.0)
+    assert not bench.runs()
+    bench.store.put(child)
+    assert bench.runs()
