@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -33,6 +34,8 @@ _REVIEW_TIMEOUT: Final = 10.0  # seconds
 _TRIES: Final = 3  # of a review, which changes nothing: it may be asked again when its connection broke
 _RETRY_PAUSE: Final = 0.25  # seconds
 _LONGEST_TOKEN: Final = 8192  # characters
+# However it was written: who may get what is below a path may not get the path.
+_PATH: Final = "/metrics"
 
 _UNAUTHORIZED: Final = Reply(401, TEXT, b"Unauthorized\n", (("WWW-Authenticate", "Bearer"),))
 
@@ -65,7 +68,7 @@ class ReviewedAccess:
         # One review at a time: who floods us with tokens does not flood the API server.
         self._asking = threading.Lock()
         self._users: _Answers[bytes, _User | None] = _Answers(clock.monotonic)  # by digest: tokens are not kept
-        self._decisions: _Answers[tuple[_User, str], bool] = _Answers(clock.monotonic)
+        self._decisions: _Answers[_User, bool] = _Answers(clock.monotonic)
         self._complaint = ""
 
     def refuse(self, request: Request) -> Reply | None:
@@ -77,8 +80,8 @@ class ReviewedAccess:
             user = self._user(token)
             if user is None:
                 return _UNAUTHORIZED
-            if not self._allowed(user, request.path):
-                return Reply(403, TEXT, f"{user.name} may not get {request.path}\n".encode())
+            if not self._allowed(user):
+                return Reply(403, TEXT, f"{user.name} may not get {_PATH}\n".encode())
         except _Unanswered as error:
             self._complain(str(error).replace(token, "..."))
             return Reply(500, TEXT, b"it cannot be found out who may read this, see the log\n")
@@ -89,7 +92,7 @@ class ReviewedAccess:
         digest = hashlib.sha256(token.encode()).digest()
         found = self._users.get(digest)
         if found is None:
-            with self._asking:
+            with self._turn():
                 found = self._users.get(digest)
                 if found is None:
                     status = self._review(_TOKEN_REVIEWS, "TokenReview", {"token": token})
@@ -97,24 +100,33 @@ class ReviewedAccess:
                     found = self._users.put(digest, user, _KNOWN_TIME)
         return found.value
 
-    def _allowed(self, user: _User, path: str) -> bool:
-        key = user, path
-        found = self._decisions.get(key)
+    def _allowed(self, user: _User) -> bool:
+        found = self._decisions.get(user)
         if found is None:
-            with self._asking:
-                found = self._decisions.get(key)
+            with self._turn():
+                found = self._decisions.get(user)
                 if found is None:
-                    allowed = self._may_get(user, path)
-                    found = self._decisions.put(key, allowed, _ALLOWED_TIME if allowed else _DENIED_TIME)
+                    allowed = self._may_get(user)
+                    found = self._decisions.put(user, allowed, _ALLOWED_TIME if allowed else _DENIED_TIME)
         return found.value
 
-    def _may_get(self, user: _User, path: str) -> bool:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """:raises _Unanswered: the reviews of others take too long."""
+        if not self._asking.acquire(timeout=_REVIEW_TIMEOUT):
+            raise _Unanswered(f"no answer to earlier reviews within {_REVIEW_TIMEOUT:g} s")
+        try:
+            yield
+        finally:
+            self._asking.release()
+
+    def _may_get(self, user: _User) -> bool:
         spec: JSONObject = {
             "user": user.name,
             "uid": user.uid,
             "groups": list(user.groups),
             "extra": {key: list(values) for key, values in user.extra},
-            "nonResourceAttributes": {"path": path, "verb": "get"},
+            "nonResourceAttributes": {"path": _PATH, "verb": "get"},
         }
         status = self._review(_ACCESS_REVIEWS, "SubjectAccessReview", spec)
         return status.get("allowed") is True and status.get("denied") is not True

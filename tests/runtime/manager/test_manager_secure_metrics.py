@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import re
@@ -22,12 +23,12 @@ import pytest
 
 from runtime.client import Client
 from runtime.logging import configure, reset
-from runtime.manager import BadOption, Manager
+from runtime.manager import BadOption, Manager, access
 from runtime.manager.access import ReviewedAccess, _Answers
 from runtime.manager.exchange import Request
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.tls.certs import Authority
-from runtime.types import GVR
+from runtime.types import GVR, JSONObject
 from tests.support.managers import ON, eventually, running
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
@@ -39,6 +40,7 @@ group-token,agent,4,"other,scrapers"
 jane-token,jane,5,dev
 """
 BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
+ROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles")
 
 
 class Answer(NamedTuple):
@@ -90,16 +92,18 @@ def guarded(tmp_path: Path) -> Iterator[FakeAPIServer]:
             ("metrics-reader", "User", "prometheus"),
             ("metrics-reader", "Group", "scrapers"),
         ):
-            admin.resource(BINDINGS).create(
-                {
-                    "apiVersion": "rbac.authorization.k8s.io/v1",
-                    "kind": "ClusterRoleBinding",
-                    "metadata": {"name": name},
-                    "roleRef": {"apiGroup": BINDINGS.group, "kind": "ClusterRole", "name": role},
-                    "subjects": [{"kind": kind, "name": name, "apiGroup": BINDINGS.group}],
-                }
-            )
+            admin.resource(BINDINGS).create(binding(role, kind, name))
         yield server
+
+
+def binding(role: str, kind: str, name: str) -> JSONObject:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"{role}-{name}"},
+        "roleRef": {"apiGroup": BINDINGS.group, "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": kind, "name": name, "apiGroup": BINDINGS.group}],
+    }
 
 
 def reviews(server: FakeAPIServer) -> list[str]:
@@ -133,6 +137,93 @@ def test_only_who_may_reads_the_metrics(guarded: FakeAPIServer, log: io.StringIO
         assert get(manager, "group-token").status == 200
     assert '"event":"serving"' in log.getvalue()
     assert "-token" not in log.getvalue()
+
+
+def ask(manager: Manager, *requests: str) -> list[tuple[int, str]]:
+    """Status and body of each request, one after the other on one connection that is kept while it can be."""
+    host, port = address_of(manager).rsplit(":", 1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    answers = []
+    with socket.create_connection((host, int(port)), timeout=30) as plain, context.wrap_socket(plain) as sock:
+        for request in requests:
+            line, *headers = request.split("\n")
+            sock.sendall("\r\n".join([line, "Host: x", *headers, "", ""]).encode())
+            reply = http.client.HTTPResponse(sock, method=line.split(" ")[0])
+            reply.begin()
+            answers.append((reply.status, reply.read().decode()))
+    return answers
+
+
+def test_each_request_of_a_connection_shows_its_own_token(guarded: FakeAPIServer) -> None:
+    manager = Manager(guarded.client("manager"), metrics_secure=True, **ON)
+    get_it = "GET /metrics HTTP/1.1"
+    with running(manager):
+        answers = ask(
+            manager,
+            f"{get_it}\nAuthorization: Bearer scraper-token",
+            get_it,
+            f"{get_it}\nAuthorization: Bearer jane-token",
+            f"{get_it}\nAuthorization: Bearer group-token",
+            f"{get_it}\nAuthorization: Bearer wrong-token",
+            f"{get_it}\nAuthorization: Bearer scraper-token\nAuthorization: Bearer jane-token",
+            f"{get_it}\nAuthorization: Bearer scraper-token",
+        )
+    assert [status for status, _ in answers] == [200, 401, 403, 200, 401, 401, 200]
+    assert [status for status, text in answers if "runtime_" in text] == [200, 200, 200]
+
+
+def test_no_way_of_asking_gets_around_the_reviews(guarded: FakeAPIServer) -> None:
+    """Whatever leads to the page needs the permission for the page; jane has it for what is below."""
+    with guarded.client() as admin:
+        admin.resource(ROLES).create(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": "below"},
+                "rules": [{"nonResourceURLs": ["/metrics/*"], "verbs": ["get"]}],
+            }
+        )
+        admin.resource(BINDINGS).create(binding("below", "User", "jane"))
+    no, denied, hidden, yes = (401, False), (403, False), (200, False), (200, True)
+    gone, method = (404, False), (405, False)
+    expected = {
+        "GET /metrics HTTP/1.0": [no, denied, yes],
+        "HEAD /metrics HTTP/1.1": [no, denied, hidden],
+        "POST /metrics HTTP/1.1": [method] * 3,
+        "GET /metrics?x=/healthz HTTP/1.1": [no, denied, yes],
+        "GET /metrics#x HTTP/1.1": [no, denied, yes],
+        "GET /metrics/ HTTP/1.1": [no, denied, yes],
+        "GET /metrics%2F HTTP/1.1": [no, denied, yes],
+        "GET /%6detrics HTTP/1.1": [no, denied, yes],
+        "GET http://x/metrics HTTP/1.1": [no, denied, yes],
+        "GET /metr\tics HTTP/1.1": [no, denied, yes],
+        "GET //metrics HTTP/1.1": [gone] * 3,
+        "GET /./metrics HTTP/1.1": [gone] * 3,
+        "GET /healthz/../metrics HTTP/1.1": [gone] * 3,
+        "GET /metrics;x HTTP/1.1": [gone] * 3,
+        "GET /METRICS HTTP/1.1": [gone] * 3,
+    }
+    found: dict[str, list[tuple[int, bool]]] = {}
+    manager = Manager(guarded.client("manager"), metrics_secure=True, **ON)
+    with running(manager):
+        for line in expected:
+            for header in ("", "Authorization: Bearer jane-token", "Authorization: Bearer scraper-token"):
+                ((status, text),) = ask(manager, f"{line}\n{header}".strip())
+                found.setdefault(line, []).append((status, "runtime_" in text))
+    assert found == expected
+
+
+def test_who_waits_for_the_reviews_of_others_waits_no_longer_than_for_one(
+    guarded: FakeAPIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_REVIEW_TIMEOUT", 0.5)
+    reviewed = ReviewedAccess(guarded.client("manager"), FakeClock())
+    with reviewed._asking:  # a review that is not answered
+        refusal = reviewed.refuse(Request("/metrics", {"authorization": "Bearer scraper-token"}))
+    assert refusal is not None
+    assert refusal.status == 500
+    assert reviewed.refuse(Request("/metrics", {"authorization": "Bearer scraper-token"})) is None
 
 
 def test_answers_of_the_api_server_are_kept_for_a_while(guarded: FakeAPIServer) -> None:
