@@ -4,7 +4,8 @@ Rules, all of them here:
 
 - ``timeout`` bounds the whole call, repeats and waits included. A bound client's deadline bounds it further.
 - 429 and 503 with Retry-After are repeated after that wait for every verb (the server refused before acting); other
-  5xx with Retry-After only for reads. At most :data:`MAX_RETRIES` times, and never if the wait does not fit.
+  5xx with Retry-After only for reads. At most :data:`MAX_RETRIES` times, and never if the wait does not fit. A version
+  that is yet to come is not asked for again: the server has waited for it, and may have been restored to older ones.
 - A read whose connection broke is repeated once: a kept-alive one may have been dropped long ago. A write never is: it
   may have taken effect, which only the caller can find out. Nor is what could not connect: waiting is for the caller.
   Nor is a read whose answer was handed on while it came, from where that began.
@@ -408,7 +409,7 @@ class _Call:
                 self._retrying("401")
                 return
         refused = raw.status in (429, 503) or (raw.status >= 500 and self._read)
-        if not refused or retry_after is None or self._retries >= MAX_RETRIES:
+        if not refused or error.version_too_large or retry_after is None or self._retries >= MAX_RETRIES:
             raise error
         if self._clock.monotonic() + retry_after >= self._ends:
             raise error

@@ -20,6 +20,8 @@ import orjson
 
 from runtime.types import JSONObject
 
+_TOO_LARGE = "Too large resource version"
+
 
 class ConfigError(Exception):
     """A client cannot be made of this configuration. The message says which file, context or field, and what to do."""
@@ -148,6 +150,14 @@ class ApiError(ClientError):
     def causes(self) -> tuple[Cause, ...]:
         """The single faults of an Invalid object, each with its field."""
         return self.details.causes
+
+    @property
+    def version_too_large(self) -> bool:
+        """The version asked for is yet to come, told in any of three spellings (R7). Another replica may have it; where
+        the server was restored from a backup it never comes: ask for the newest."""
+        if any(cause.reason == "ResourceVersionTooLarge" or cause.message == _TOO_LARGE for cause in self.causes):
+            return True
+        return self.reason == "Timeout" and _TOO_LARGE in self.message
 
     @property
     def continue_token(self) -> str:

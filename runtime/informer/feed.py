@@ -24,7 +24,6 @@ from .state import Health
 _ERROR = "ERROR"
 _OBJECT_EVENTS = frozenset((ADDED, MODIFIED, DELETED))
 _END_OF_INITIAL_EVENTS = "k8s.io/initial-events-end"
-_TOO_LARGE = "Too large resource version"
 
 
 class _Shape(NamedTuple):
@@ -168,14 +167,8 @@ def ends_initial_events(event: Event) -> bool:
 
 
 def is_stale_version(error: BaseException) -> bool:
-    """The version asked for is gone (R8), or not there yet in any of three spellings (R7): ask for the newest."""
-    if isinstance(error, Expired):
-        return True
-    if not isinstance(error, ApiError):
-        return False
-    if any(cause.reason == "ResourceVersionTooLarge" or cause.message == _TOO_LARGE for cause in error.causes):
-        return True
-    return error.reason == "Timeout" and _TOO_LARGE in error.message
+    """The version asked for is gone (R8), or not there yet (R7): ask for the newest."""
+    return isinstance(error, Expired) or (isinstance(error, ApiError) and error.version_too_large)
 
 
 def is_overload(error: BaseException) -> bool:

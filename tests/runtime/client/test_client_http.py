@@ -125,6 +125,22 @@ def test_other_server_errors_are_repeated_for_reads_only(
     assert [r.method for r in scripted.requests] == ["GET", "GET", "PUT"]
 
 
+def test_a_version_that_is_yet_to_come_is_not_asked_for_again(
+    scripted: ScriptedServer, patient: ResourceClient, clock: PatientClock, kit: type[Kit]
+) -> None:
+    """The real server waits three seconds before each such answer; restored from a backup, it might never say other."""
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    scripted.default = kit.failure(504, "Timeout", headers={"Retry-After": "1"}, causes=[cause], retryAfterSeconds=1)
+    with pytest.raises(c.ServerTimeout) as e:
+        patient.list(resource_version="9")
+    assert e.value.version_too_large
+    assert e.value.retryable
+    with pytest.raises(c.ServerTimeout):
+        patient.watch_raw(resource_version="9", send_initial_events=True)
+    assert clock.waits == []
+    assert len(scripted.requests) == 2
+
+
 def test_a_wait_for_retry_after_ends_when_the_caller_stops(scripted: ScriptedServer, kit: type[Kit]) -> None:
     clock, stop = FakeClock(), threading.Event()
     refused = threading.Event()

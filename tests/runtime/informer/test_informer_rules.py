@@ -141,7 +141,7 @@ def too_large(message: str, reason: str, cause: dict[str, str] | None = None) ->
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 504, "reason": reason, "message": message,
         "details": {"causes": [cause] if cause else []},
     }  # fmt: skip
-    return lambda handler: handler.answer(504, body)
+    return lambda handler: handler.answer(504, body, {"Retry-After": "1"})
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def too_large(message: str, reason: str, cause: dict[str, str] | None = None) ->
     ids=["by its reason", "1.17", "before 1.17"],
 )
 def test_a_version_from_the_future_is_told_in_three_ways(script: Script, scripted: Make, refusal: Act) -> None:
-    """R7, R6: the newest is asked for at once."""
+    """R7, R6: the newest is asked for at once, and never mind Retry-After."""
     script.lists += [refusal, listing(10, obj("a", 1))]
     synced(scripted(clock=FakeClock(), backoff=None))
     assert [ask.query.get("resourceVersion") for ask in script.asked_lists] == ["0", None]
@@ -162,7 +162,7 @@ def test_a_version_from_the_future_is_told_in_three_ways(script: Script, scripte
 
 def test_another_timeout_is_no_version_from_the_future(script: Script, scripted: Make) -> None:
     """R7."""
-    script.lists += [too_large("the request timed out", "Timeout"), listing(10, obj("a", 1))]
+    script.lists += [status(504, "Timeout", "the request timed out"), listing(10, obj("a", 1))]
     synced(scripted())
     assert [ask.query.get("resourceVersion") for ask in script.asked_lists] == ["0", "0"]
 
