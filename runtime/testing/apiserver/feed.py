@@ -87,16 +87,24 @@ class Feed:
         return self._next_at - self._monotonic()
 
     def _make(self, index: int, encode: Callable[[Entry], bytes]) -> Block:
-        # Who began within a block of the others goes on with the next of theirs.
+        # Who began within a block of the others goes on with the next of theirs, made or not yet: else they would
+        # overtake each other for ever, and neither gather nor share anything.
         following = bisect_right(self._starts, index)
         most = self._starts[following] - index if following < len(self._starts) else _EVENTS
+        if index < self._told:
+            most = min(most, self._told - index)
         entries = self._log.slice(index, min(most, _EVENTS))
         if entries is None:
             raise Lost
         parts: list[bytes] = []
         size = 0
         for entry in entries:
-            parts.append(encode(entry))
+            try:
+                parts.append(encode(entry))
+            except Exception:
+                if not parts:
+                    raise
+                break  # what comes before it is told first
             size += len(parts[-1])
             if size >= _BYTES:
                 break

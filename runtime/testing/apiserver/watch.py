@@ -127,6 +127,8 @@ class Watch:
                 index, reached = block.end, max(reached, block.version)
                 if block.data:
                     stream.send_framed(block.data) if stream.chunked else stream.send(block.data)
+                elif stream.peer_gone():  # who is shown nothing of what changes all the time is never idle
+                    return
             if over or due:
                 self._bookmark(stream, index, reached)
                 bookmark_at = self._next_bookmark()

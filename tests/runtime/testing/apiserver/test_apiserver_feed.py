@@ -185,6 +185,25 @@ def test_who_comes_behind_neither_waits_nor_delays_the_others(log: ResourceLog) 
         assert newest == Block(1001, 1000, b"1000 ")
 
 
+def test_who_begins_within_what_has_been_told_falls_into_step(log: ResourceLog) -> None:
+    """Two watches that overtake each other would never gather, and never share a block."""
+    clock, encode = Clock(), Encoder()
+    with log.watched("shown"):
+        feed = Feed(log, clock)
+        feed.watches = 1
+        add(log, *range(10))
+        assert take(feed, 0, encode).end == 10
+        feed.watches = 2
+        add(log, *range(10, 20))
+        behind = feed.take(7, encode, at_once=False)
+        assert behind == Block(10, 9, b"7 8 9 ")
+        assert feed.take(10, encode, at_once=False) is None, "it waits as the other does"
+        clock.now += 1
+        both = feed.take(10, encode, at_once=False)
+        assert both == Block(20, 19, b" ".join(b"%d" % each for each in range(10, 20)) + b" ")
+        assert feed.take(10, encode, at_once=False) is both
+
+
 def test_what_was_made_waits_for_nobody(log: ResourceLog) -> None:
     """The time to gather is over for a block that is there."""
     clock, encode = Clock(), Encoder()
@@ -279,3 +298,19 @@ def test_an_event_that_cannot_be_encoded_holds_up_nobody(log: ResourceLog, feed:
     with pytest.raises(ZeroDivisionError):
         feed.take(0, broken, at_once=True)
     assert take(feed, 0, Encoder()).data == b"1 "
+
+
+def test_what_comes_before_an_event_that_cannot_be_encoded_is_told(log: ResourceLog, feed: Feed) -> None:
+    encode = Encoder()
+
+    def third_broken(entry: Entry) -> bytes:
+        return encode(entry) if entry.version != 3 else broken(entry)
+
+    def broken(entry: Entry) -> bytes:
+        raise ZeroDivisionError(entry.version)
+
+    add(log, 1, 2, 3, 4)
+    block = feed.take(0, third_broken, at_once=True)
+    assert block == Block(2, 2, b"1 2 ")
+    with pytest.raises(ZeroDivisionError):
+        feed.take(2, third_broken, at_once=True)

@@ -6,6 +6,7 @@ import gc
 import http.client
 import json
 import random
+import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -345,6 +346,29 @@ def test_a_watcher_that_is_gone_is_noticed(server: FakeAPIServer) -> None:
         assert sock.recv(100)
         assert server.connections == 1
     eventually(lambda: server.connections == 0)
+
+
+@pytest.mark.parametrize("query", ["namespaces/other/configmaps?watch=1", "configmaps?watch=1&labelSelector=a"])
+def test_a_watcher_that_is_gone_is_noticed_though_what_it_is_not_shown_changes_all_the_time(
+    server: FakeAPIServer, query: str
+) -> None:
+    stop = threading.Event()
+
+    def change() -> None:
+        while not stop.wait(0.002):
+            server.store.create(("", "configmaps"), "default", secrets.token_hex(8), {"metadata": {}})
+
+    changing = threading.Thread(target=change, daemon=True)
+    changing.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+            sock.sendall(f"GET /api/v1/{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert sock.recv(100)
+            assert server.connections == 1
+        eventually(lambda: server.connections == 0)
+    finally:
+        stop.set()
+        changing.join(30)
 
 
 def test_every_watcher_sees_every_change_once_and_in_order(server: FakeAPIServer, api: Http, watch: Watch) -> None:
