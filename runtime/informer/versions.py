@@ -95,12 +95,12 @@ class Waiters:
     Guarded by the lock of its owner.
 
     :ivar heap: by version, the first one first; empty if nobody waits, though some may have given up.
-    :ivar looking: by what they look for.
+    :ivar looking: with what each looks for.
     """
 
     def __init__(self) -> None:
         self.heap: list[tuple[_Order, int, Waiter]] = []
-        self.looking: list[tuple[Callable[[], bool], Waiter]] = []
+        self.looking: dict[Waiter, Callable[[], bool]] = {}
         self._numbers = itertools.count()
         self._left_behind = 0  # entries of the heap that gave up
 
@@ -110,16 +110,14 @@ class Waiters:
 
     def look_for(self, condition: Callable[[], bool], waiter: Waiter) -> None:
         """Have ``condition`` looked at whenever a version comes."""
-        self.looking.append((condition, waiter))
+        self.looking[waiter] = condition
 
     def remove(self, waiter: Waiter) -> None:
         """Forget one that gives up; no effect on one that was woken."""
         if waiter.reached or waiter.gave_up:
             return
         waiter.gave_up = True
-        looking = [entry for entry in self.looking if entry[1] is not waiter]
-        if len(looking) < len(self.looking):
-            self.looking = looking
+        if self.looking.pop(waiter, None) is not None:
             return
         # Many may give up at a time, when a watch is lost: each sweep must pay for itself.
         self._left_behind += 1
@@ -131,9 +129,8 @@ class Waiters:
     def reach(self, version: str) -> None:
         """Wake those whose version this is, or is past, and those who find what they look for."""
         if self.looking:
-            found = [waiter for condition, waiter in self.looking if condition()]
-            self.looking = [entry for entry in self.looking if entry[1] not in found]
-            for waiter in found:
+            for waiter in [waiter for waiter, condition in self.looking.items() if condition()]:
+                del self.looking[waiter]
                 waiter.reached = True
                 waiter.wake()
         if not is_comparable(version):
@@ -149,6 +146,6 @@ class Waiters:
 
     def wake_all(self) -> None:
         """Have all look again, reached or not."""
-        for waiter in [entry[2] for entry in self.heap] + [entry[1] for entry in self.looking]:
+        for waiter in [entry[2] for entry in self.heap] + [*self.looking]:
             if not waiter.gave_up:
                 waiter.wake()

@@ -62,29 +62,13 @@ class PriorityQueue(RateLimitingQueue[T]):
 
         :param seconds: it comes back after so long in any case.
         """
-        with self._lock:
-            self._take_in()
-            handed_out = self._processing.get(item)
-            if handed_out is None:
-                self._log_stray(item)
-                return
-            priority = self._running_priorities.pop(item, 0)
-            if item in self._again or item in self._delayed:  # which end here: it comes back sooner, or soon after
-                priority = max(priority, self._priorities.pop(item, 0))
-            if priority:
-                self._priorities[item] = priority
-            self._delays.cancel(item)
-            self._parked[item] = handed_out
-            self._given_back += 1
-            self._again.pop(item, None)
-            self._finish(item, None)
-            if self._closed or seconds <= 0:
-                self._unpark(item)
-            else:
-                due = self._monotonic() + seconds
-                self._delays.put(item, due)
-                if due < self._sleepers.next_watch:
-                    self._sleepers.wake_one()
+        try:
+            with self._lock:
+                self._take_in()
+                self._park(item, seconds)
+        except BaseException:
+            self._repair()
+            raise
 
     def unpark(self, item: T) -> None:
         """Have ``item`` ready again if it is parked; no effect otherwise. Waits for no lock, as :meth:`add`."""
@@ -109,6 +93,29 @@ class PriorityQueue(RateLimitingQueue[T]):
         elif priority:
             self._priorities[item] = priority
         return 0.0 if ready else delay
+
+    def _park(self, item: T, seconds: float) -> None:
+        handed_out = self._processing.get(item)
+        if handed_out is None:
+            self._log_stray(item)
+            return
+        priority = self._running_priorities.pop(item, 0)
+        if item in self._again or item in self._delayed:  # which end here: it comes back sooner, or soon after
+            priority = max(priority, self._priorities.pop(item, 0))
+        if priority:
+            self._priorities[item] = priority
+        self._delays.cancel(item)
+        self._parked[item] = handed_out
+        self._given_back += 1
+        self._again.pop(item, None)
+        self._finish(item, None)
+        if self._closed or seconds <= 0:
+            self._unpark(item)
+        else:
+            due = self._monotonic() + seconds
+            self._delays.put(item, due)
+            if due < self._sleepers.next_watch:
+                self._sleepers.wake_one()
 
     def _unpark(self, item: T) -> None:
         since = self._parked[item]

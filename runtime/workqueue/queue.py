@@ -526,6 +526,8 @@ class Queue(Generic[T]):
                 if added not in self._processing:
                     self._queued.setdefault(added, self._again[added])
                     self._again.pop(added)
+            for parked in self._parked.keys() - self._delayed.keys():  # nothing else would bring it back
+                self._delays.put(parked, self._monotonic())
             self._suspected = self._suspected or True
             self._arrange()
             self._sleepers.wake_all()
