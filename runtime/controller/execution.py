@@ -145,6 +145,8 @@ class Execution:
         log = context.log
         if isinstance(error, NotLeading) or (isinstance(error, Cancelled) and self._env.cancel.is_set()):
             log.info("reconcile was cancelled by the shutdown", error=str(error))
+            # Ignored once the queue is closed. A fence may open again before anybody has noticed that it was closed.
+            self._queue.add_rate_limited(request)
             return "cancelled"
         self._stats.errors.add()
         self._stats.outcomes["error"].add()

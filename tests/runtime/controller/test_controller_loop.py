@@ -316,6 +316,21 @@ def test_a_deadline_that_passes_during_the_shutdown_is_not_counted(server: FakeA
     assert controller.stats.errors.value == 0
 
 
+def test_a_write_refused_by_a_fence_that_opens_again_is_tried_again(server: FakeAPIServer) -> None:
+    """A process that was stopped for long may read the answer to its renewal after a worker has met the closed fence."""
+    create(server, "a")
+    closed = [True, True]
+    manager = Manager(server.client().fenced(lambda: -1.0 if closed and closed.pop() else 60.0), **OFF)
+
+    def write(request: Request, ctx: ReconcileContext) -> None:
+        ctx.client.resource(CONFIGMAPS, "default").patch(request.name, {"data": {"x": "1"}})
+
+    controller = manager.controller("test").for_(CONFIGMAPS).complete(write)
+    with running(manager):
+        eventually(lambda: controller.stats.outcomes["success"].value)
+    assert controller.stats.errors.value == 0
+
+
 def test_what_a_reconcile_does_not_use_is_not_made(server: FakeAPIServer) -> None:
     """Ids, loggers and clients cost more than finding that there is nothing to do."""
     used = []
