@@ -44,7 +44,7 @@ _SHOWN: Final = ("RSS, MiB", "threads", "file descriptors", "objects in the gc")
 _SHARE: Final = {"RSS, MiB": 0.02, "objects in the gc": 0.02}
 _LEAST: Final = {"RSS, MiB": 4.0, "objects in the gc": 3_000.0, "threads": 1.0, "file descriptors": 3.0}
 _OF_CONTAINERS: Final = (0.05, 30.0)
-# The caches of events (4,096 entries, E3 to E6) and of what was applied (16,384) forget the oldest ones, and may fill up
+# The caches of events (4,096 entries, E3 to E6) and of what was applied (16,384) forget the oldest, and may fill up
 # until then; so the memory may grow by what they take.
 _BOUNDED: Final = frozenset({"_Recent._entries", "_Similar.messages", "SettledMemory._settled"})
 
