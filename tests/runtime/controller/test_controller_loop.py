@@ -317,7 +317,7 @@ def test_a_deadline_that_passes_during_the_shutdown_is_not_counted(server: FakeA
 
 
 def test_a_write_refused_by_a_fence_that_opens_again_is_tried_again(server: FakeAPIServer) -> None:
-    """A process that was stopped for long may read the answer to its renewal after a worker has met the closed fence."""
+    """A process that was stopped for long may read the answer to its renewal after a worker has met a closed fence."""
     create(server, "a")
     closed = [True, True]
     manager = Manager(server.client().fenced(lambda: -1.0 if closed and closed.pop() else 60.0), **OFF)
