@@ -19,6 +19,7 @@ Path: TypeAlias = tuple[str, ...]
 Paths: TypeAlias = frozenset[Path]
 
 EMPTY: Paths = frozenset()
+_REMEMBERED = 500  # paths of a set at most: 256 of the longest would be hundreds of megabytes
 
 
 def field_element(name: str) -> str:
@@ -37,10 +38,13 @@ def _compact(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-@lru_cache(maxsize=256)
 def encode(paths: Paths) -> JSONObject:
     """As ``fieldsV1``: a tree in which ``.`` marks an inner node that is itself a member. Not to be changed: objects
     that are made one like the other share it."""
+    return _remembered(paths) if len(paths) <= _REMEMBERED else _encode(paths)
+
+
+def _encode(paths: Paths) -> JSONObject:
     tree: JSONObject = {}
     members = set(paths)
     for path in sorted(members):
@@ -49,6 +53,9 @@ def encode(paths: Paths) -> JSONObject:
             node = node.setdefault(element, {})
     _mark(tree, (), members)
     return tree
+
+
+_remembered = lru_cache(maxsize=256)(_encode)
 
 
 def _mark(node: JSONObject, path: Path, members: set[Path]) -> None:

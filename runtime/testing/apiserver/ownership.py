@@ -13,7 +13,7 @@ from typing import Any
 from runtime.testing.apiserver import fieldset
 from runtime.testing.apiserver.errors import StatusError, bad_request, quote
 from runtime.testing.apiserver.fieldset import EMPTY, Path, Paths
-from runtime.testing.apiserver.shapes import Shape, shape_of
+from runtime.testing.apiserver.shapes import Shape, shape_of, size_of
 from runtime.testing.apiserver.typed import (
     Type,
     compare,
@@ -105,13 +105,16 @@ class Ownership:
         """What :meth:`_take_over` comes to where there was nothing, and nobody else: it is the same for every object of
         the same shape."""
         empty = _empty(kind)
-        like = (kind, self.subresource, shape_of(obj, empty))
+        shape = shape_of(obj, empty)
+        like = (kind, self.subresource, shape)
         fields = _NEW.get(like)
         if fields is None:
             paths = _owned(compare(empty, obj, type_of(kind)).changed, kind, self.subresource)
-            if len(_NEW) >= _NEW_KEPT:
-                _NEW.clear()
-            fields = _NEW[like] = fieldset.encode(paths)
+            fields = fieldset.encode(paths)
+            if size_of(shape) <= _NEW_LARGEST:
+                if len(_NEW) >= _NEW_KEPT:
+                    _NEW.clear()
+                _NEW[like] = fields
         if fields:
             me = Manager(self.manager, UPDATE, kind.gvr.api_version, self.subresource)
             obj["metadata"]["managedFields"] = [_encoded(me, now, fields)]
@@ -267,6 +270,7 @@ _EMPTY_KEPT = 1000
 # The fields of a new object, encoded, by kind, subresource and shape.
 _NEW: dict[tuple[Kind, str, Shape], JSONObject] = {}
 _NEW_KEPT = 256
+_NEW_LARGEST = 16 * 1024  # bytes of a shape: 256 objects of the largest kind would be hundreds of megabytes
 
 
 def _cap(managed: Managed) -> None:

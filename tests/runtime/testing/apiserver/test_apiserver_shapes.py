@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -95,3 +97,24 @@ def test_a_new_object_owns_what_it_differs_in(gvr: GVR, draw: Callable[[random.R
                 assert found == {path for path in changed if path[0] in parts}, orjson.dumps(drawn)
                 assert all((manager.name, manager.subresource) == ("me", subresource) for manager in managed)
                 assert all(entry.time == "now" for entry in managed.values())
+
+
+def test_what_large_objects_own_is_not_remembered() -> None:
+    """Lists are part of a shape, names are, and an object may have a megabyte of them."""
+    with FakeAPIServer() as server:
+        kind = server.registry.lookup(GVR("", "v1", "configmaps"))
+        assert kind is not None
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for number in range(20):
+                finalizers = {"finalizers": [f"example.com/f{number}-{each}" for each in range(1000)]}
+                data = {f"key-{number}-{each}": "v" for each in range(1000)}
+                for given in ({"metadata": finalizers}, {"metadata": {}, "data": data}):
+                    Ownership("me").record(kind, None, given, "now")
+                    assert given["metadata"]["managedFields"]
+            gc.collect()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept < 1024 * 1024

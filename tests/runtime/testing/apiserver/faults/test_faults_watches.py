@@ -251,6 +251,30 @@ def test_only_watches_that_fit_are_struck(server: FakeAPIServer, api: Http, watc
     assert struck.brief == [], "what is lost is not doubled"
 
 
+def test_a_burst_that_all_are_sent_alike_is_struck_for_those_alone_who_fit(
+    server: FakeAPIServer, api: Http, watch: Watch
+) -> None:
+    """Watches of one collection share the bytes of their events, and none of their faults."""
+    for times, fault in {1: {"at": {"every": 2}, "lose": True}, 2: {"at": 3, "duplicate": True}}.items():
+        server.faults.add(verb="watch", query={"timeoutSeconds": f"60{times}"}, **fault)
+    server.faults.add(verb="watch", query={"timeoutSeconds": "603"}, at=7, truncate=True)
+    server.faults.add(verb="watch", query={"timeoutSeconds": "604"}, at=9, delay=0.05)
+    struck = [watch(f"{CONFIGMAPS}?watch=1&timeoutSeconds=60{number}") for number in range(5)]
+    eventually(lambda: server.store.log(("", "configmaps")).watches == 5)
+    server.pause()  # those behind the first come at once
+    for name in (names := [f"n{number:02}" for number in range(30)]):
+        server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}})
+    server.resume()
+    wanted = [names, names[::2], [*names[:3], *names[2:]], names[:6], names]
+    for watching, expected in zip(struck, wanted, strict=True):
+        watching.wait(len(expected), 30)
+    make(api, "last")
+    eventually(lambda: all(each.ended or each.brief[-1][1] == "last" for each in struck), timeout=30)
+    for watching, expected in zip(struck, wanted, strict=True):
+        assert [name for _, name in watching.brief] == [*expected, *([] if watching.ended else ["last"])]
+    assert [each.ended for each in struck] == [False, False, False, True, False]
+
+
 def test_tables_are_known_by_their_rows(server: FakeAPIServer, api: Http, watch: Watch) -> None:
     table = watch(f"{CONFIGMAPS}?watch=1", TABLE)
     server.faults.add(verb="watch", at={"name": "b"}, lose=True)
