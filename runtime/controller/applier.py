@@ -116,7 +116,7 @@ class Applier:
                 return Applied(live, "terminating")
             if self._memory.is_settled(live, digest):
                 return Applied(live, "unchanged")
-            self._check_ours(live, wish, owner, adopt)
+            self._check_ours(gvr, live, wish, owner, adopt)
             if self._is_applied(live, wish):
                 self._memory.settle(live, digest)
                 return Applied(live, "unchanged")
@@ -162,7 +162,9 @@ class Applier:
         except NotFound:
             return None
 
-    def _check_ours(self, live: Unstructured, wish: JSONObject, owner: Unstructured | None, adopt: bool) -> None:
+    def _check_ours(
+        self, gvr: GVR, live: Unstructured, wish: JSONObject, owner: Unstructured | None, adopt: bool
+    ) -> None:
         holder = live.controller_owner
         if holder is not None and owner is not None:
             if holder.uid == owner.uid:
@@ -175,12 +177,25 @@ class Applier:
                 f"{_name(live)} still belongs to a former {owner.kind} {owner.name} (uid {holder.uid}) and is "
                 "about to be garbage-collected; it is made again after that"
             )
-        if not adopt and not _was_applied(live, self.field_manager):
+        if not adopt and not self._was_applied(gvr, live):
             whose = f"{owner.kind} {owner.name}" if owner is not None else f"ours ({wish['metadata']['name']})"
             raise NotOurs(
                 f"{_name(live)} exists and was not made by {self.field_manager}: delete it or rename {whose}, "
                 "so that it is not overwritten"
             )
+
+    def _was_applied(self, gvr: GVR, live: Unstructured) -> bool:
+        """Whether we have ever applied it, or there is nothing to be taken over any more."""
+        try:
+            try:
+                return applied_fields(live.to_dict(), self.field_manager) is not None
+            except KeyError:  # the cache does without managedFields: the server has them
+                whole = self._client.resource(gvr, namespace=live.namespace or None).get(live.name)
+                return applied_fields(whole.to_dict(), self.field_manager) is not None
+        except KeyError:
+            return False
+        except NotFound:
+            return True
 
     def _is_applied(self, live: Unstructured, wish: JSONObject) -> bool:
         metadata = live.get("metadata", {})
@@ -273,13 +288,6 @@ def _remember(memory: OrderedDict[str, T], uid: str, value: T) -> None:
     memory.move_to_end(uid)
     if len(memory) > _REMEMBERED:
         memory.popitem(last=False)
-
-
-def _was_applied(live: Unstructured, manager: str) -> bool:
-    try:
-        return applied_fields(live.to_dict(), manager) is not None
-    except KeyError:
-        return False
 
 
 def _name(obj: Unstructured) -> str:

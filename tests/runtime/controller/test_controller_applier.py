@@ -335,6 +335,34 @@ def test_a_cache_without_managed_fields_costs_a_request_for_each_change(
     assert "managedFields are missing" in caplog.text
 
 
+def test_whose_an_object_is_says_the_server_where_the_cache_has_no_managed_fields(bench: Bench) -> None:
+    """With a transform that drops them, or a projection. A child without owner is told by nothing else."""
+
+    def apply(name: str) -> Applied:
+        bench.cache.refresh()
+        for (gvr, key), obj in bench.cache.objects.items():
+            stripped = obj.to_dict()
+            stripped["metadata"].pop("managedFields", None)
+            bench.cache.objects[gvr, key] = Unstructured(stripped)
+        return bench.apply(configmap(name, a="1"), fresh=False, owner=None)
+
+    assert apply("child").action == "created"
+    bench.maps.create(configmap("theirs", a="1"))
+    bench.applier = Applier(bench.client, bench.cache.of, "ours")  # as after a restart
+    assert apply("child").action == "unchanged"
+    bench.maps.patch("child", {"data": {"a": "drifted"}})
+    assert apply("child").action == "updated"
+    with pytest.raises(NotOurs, match="theirs"):
+        apply("theirs")
+    bench.cache.refresh()
+    bench.maps.delete("child")
+    stripped = bench.cache.objects[CONFIGMAPS, "child"].to_dict()
+    del stripped["metadata"]["managedFields"]
+    bench.cache.objects[CONFIGMAPS, "child"] = Unstructured(stripped | {"data": {"a": "x"}})
+    bench.applier = Applier(bench.client, bench.cache.of, "ours")
+    assert bench.apply(configmap("child", a="1"), fresh=False, owner=None).action == "created"
+
+
 def test_what_is_known_of_one_version_is_not_believed_of_another(bench: Bench) -> None:
     """The memory that saves a look: drift, a new wish, an object made anew, and somebody who takes the object over."""
     bench.apply(configmap("child", a="1"))
