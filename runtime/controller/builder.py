@@ -134,7 +134,7 @@ class ControllerBuilder:
         self._completed = True
         controller = self._register(self._name, self._sources, reconcile, self._options)
         for source in self._external:
-            source.attach(controller.queue)
+            source.attach(controller.enqueue)
         return controller
 
     def _add(

@@ -109,8 +109,9 @@ class Controller:
             self.name, self.queue, reconcile, options, env, self.stats, self._stop, self._reconciled
         )
         self._connections: Connections | None = None
+        self._named: set[Request] = set()  # keys of a standby that somebody named, see _trim
         self._state_lock = threading.Lock()  # guards the next two
-        self._threads: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []  # each one runs, or did
         self._started = False
         self._working = False
 
@@ -145,6 +146,15 @@ class Controller:
         self.queue.shut_down()
         self._execution.close()
         self.first_pass.give_up()
+
+    def enqueue(self, request: Request, priority: int = 0, after: float = 0.0) -> None:
+        """Have ``request`` reconciled, be there an object of that name or not. From any thread; never blocks.
+
+        :param after: seconds to wait; a change of the object meanwhile does not wait.
+        """
+        if not self._working:
+            self._named.add(request)  # before it is in the queue, from where it might be dropped
+        self.queue.add(request, priority, after)
 
     def join(self, timeout: float | None) -> bool:
         """Wait, after :meth:`stop`, until running reconciles have returned.
@@ -184,8 +194,8 @@ class Controller:
         with self._state_lock:
             if not self._threads and not self._stop.is_set():
                 main = threading.Thread(target=self._run, name=f"controller-{self.name}", daemon=True)
-                self._threads.append(main)
                 main.start()
+                self._threads.append(main)  # not before: it may be that it cannot be started
 
     def _run(self) -> None:
         try:
@@ -207,7 +217,8 @@ class Controller:
 
     def _handler(self, source: Source) -> EnqueueHandler:
         mapper = source.mapper(self._env.kinds.get)
-        return EnqueueHandler(self.queue.add, mapper, source.predicates, self._log, self.first_pass.expect)
+        enqueue = self.enqueue if source.role == "watches" else self.queue.add
+        return EnqueueHandler(enqueue, mapper, source.predicates, self._log, self.first_pass.expect)
 
     def _wait_for_sync(self, connections: Connections) -> bool:
         """False when stopped meanwhile, or when it took longer than it may."""
@@ -235,26 +246,30 @@ class Controller:
                 threading.Thread(target=self._work, name=f"controller-{self.name}-worker-{number}", daemon=True)
                 for number in range(self.options.workers)
             ]
-            self._threads += workers
             self._working = True
             for worker in workers:
                 worker.start()
+                self._threads.append(worker)
+        self._named.clear()
         self._log.info("controller started", workers=self.options.workers)
         return True
 
     def _trim(self) -> None:
         """Forget the keys of objects that have gone while another instance leads: it has reconciled them.
 
-        Else the queue of a standby would hold a key for each object there ever was.
+        Else the queue of a standby would hold a key for each object there ever was. What map functions and external
+        sources have named stays: nobody but them knows whether it stands for an object.
         """
         if self._reconciled is None or len(self.queue) < _TRIM_FROM:
-            return  # where map functions alone make the keys, nobody but them knows what they stand for
+            return
         try:
             lister = self._env.caches.lister(self._reconciled)
         except CacheNotReady:
             return  # an optional resource, without which we work
 
         def is_there(request: Request) -> bool:
+            if request in self._named:
+                return True
             try:
                 lister.get(request)
             except NotFound:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.controller import Controller, ReconcileContext
+from runtime.controller import Controller, ExternalSource, ReconcileContext
 from runtime.controller import controller as module
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer
@@ -158,6 +158,33 @@ def test_a_standby_forgets_what_is_gone(server: FakeAPIServer, monkeypatch: pyte
         one.end()
         eventually(lambda: controller.first_pass.has_synced() and len(seen) == 2)
     assert sorted(seen) == ["new-3", "old-2"]
+
+
+def test_a_standby_keeps_what_was_named(server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a map function or from elsewhere: no list that a new leader makes would bring it, and there need be no object
+    of that name."""
+    monkeypatch.setattr(module, "_TRIM_PERIOD", 0.02)
+    monkeypatch.setattr(module, "_TRIM_FROM", 1)
+    create(server, "gone")
+    server.client().resource(SECRETS, "default").create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "parent"}}
+    )
+    first, _ = make(server, lambda *_: None)
+    seen: list[str] = []
+    alarms = ExternalSource()
+    second = Manager(server.client(), **(OFF | ELECTED))
+    builder = second.controller("maps").for_(CONFIGMAPS).watches_source(alarms)
+    builder = builder.watches(SECRETS, lambda secret: [Request("default", f"of-{secret.name}")])
+    controller = builder.complete(lambda request, _: seen.append(request.name))
+    alarms.enqueue(Request("default", "alarm"))
+    with running(first) as one, running(second, wait=False):
+        eventually(lambda: len(controller.queue) == 3)
+        alarms.enqueue(Request("default", "alarm-2"))
+        server.client().resource(CONFIGMAPS, "default").delete("gone")
+        eventually(lambda: len(controller.queue) == 3)
+        one.end()
+        eventually(lambda: sorted(seen) == ["alarm", "alarm-2", "of-parent"])
+        eventually(controller.first_pass.has_synced)
 
 
 def test_a_standby_without_its_optional_resource_keeps_what_it_cannot_judge(
