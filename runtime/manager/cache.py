@@ -10,6 +10,7 @@ from typing import Final
 from runtime.client import Unstructured
 from runtime.controller.environment import CacheNotReady, Lack
 from runtime.informer import (
+    NAMESPACE_INDEX,
     BufferPolicy,
     EventHandler,
     IndexFunc,
@@ -207,7 +208,7 @@ class Cache:
         with self._lock:
             informers = self._informers
             if informers is None:
-                taken = self._indexers.keys() & indexers.keys()
+                taken = {NAMESPACE_INDEX, *self._indexers} & indexers.keys()
                 if taken:
                     raise ValueError(f"{self.gvr} has an index {sorted(taken)[0]!r} already: names are unique")
                 self._indexers.update(indexers)

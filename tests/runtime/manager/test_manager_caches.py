@@ -132,6 +132,8 @@ def test_handlers_and_indices_over_many_namespaces(filled: FakeAPIServer) -> Non
     cache.add_indexers({"by-app": lambda obj: [obj.labels.get("app", "")]})
     with pytest.raises(ValueError, match="by-app"):
         cache.add_indexers({"by-app": lambda _: []})
+    with pytest.raises(ValueError, match="namespace"):  # and not later, when nobody is there to be told
+        cache.add_indexers({"namespace": lambda _: []})
     first = cache.add_event_handler(ResourceEventHandler(on_add=lambda obj, _: early.add(obj.key)))
     with pytest.raises(CacheNotReady, match="not started yet"):
         cache.by_index("by-app", "web")
