@@ -12,7 +12,7 @@ from tests.runtime.testing.apiserver.apiserver_helpers import CRDS, WIDGET_CRD, 
 
 @pytest.fixture
 def server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer(namespace_deletion_delay=0.0, future_version_wait=0.0) as running:
+    with FakeAPIServer(namespace_deletion_delay=0.0) as running:
         yield running
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent import futures
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.testing import FakeClock
-from runtime.testing.apiserver import FakeAPIServer
+from runtime.testing.apiserver import FakeAPIServer, freshness
+from runtime.testing.apiserver.context import Context
+from runtime.testing.apiserver.errors import StatusError
 from runtime.testing.apiserver.store import Store
+from runtime.testing.kinds.registry import DefaultRegistry
 from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, CRDS, WIDGET_CRD, Answer, Http, widget
 
 
@@ -142,7 +146,6 @@ def test_pages_of_a_selection_count_nothing(api: Http) -> None:
         ("resourceVersionMatch=Exact", 422),
         ("resourceVersion=0&resourceVersionMatch=Exact", 422),
         ("resourceVersion=1&resourceVersionMatch=Nearly", 422),
-        ("resourceVersion=99999999", 504),
         ("labelSelector=a%20b", 400),
         ("labelSelector=a%20in%20(", 400),
         ("fieldSelector=nonsense", 400),
@@ -164,17 +167,17 @@ def test_all_that_is_wrong_with_the_options_is_told_in_order(api: Http) -> None:
     ]
 
 
-def test_a_version_of_the_future_says_when_to_come_again(api: Http) -> None:
-    for path in (CONFIGMAPS, f"{CONFIGMAPS}/a"):
-        answer = api.get(f"{path}?resourceVersion=99999999")
+@pytest.mark.parametrize("path", [CONFIGMAPS, f"{CONFIGMAPS}/a"])
+def test_a_version_of_the_future_says_when_to_come_again(path: str) -> None:
+    with FakeAPIServer(future_version_wait=0.0) as server:
+        answer = _read(server, f"{path}?resourceVersion=99999999")
         assert answer.status == 504
         assert answer.headers["retry-after"] == ["1"]
         assert answer.body["details"]["retryAfterSeconds"] == 1
 
 
 def test_a_version_that_is_about_to_come_is_waited_for() -> None:
-    clock = FakeClock()
-    with FakeAPIServer(clock=clock) as server, futures.ThreadPoolExecutor(3) as pool:
+    with FakeAPIServer(future_version_wait=60.0) as server, futures.ThreadPoolExecutor(3) as pool:
         soon = server.store.version + 2
         paths = (
             f"{CONFIGMAPS}?resourceVersion={soon}",
@@ -193,23 +196,47 @@ def test_a_version_that_is_about_to_come_is_waited_for() -> None:
         api.close()
 
 
-def test_a_version_that_does_not_come_is_waited_for_for_three_seconds() -> None:
+class TickingClock(FakeClock):
+    """Half a second passes whenever somebody looks at it."""
+
+    def monotonic(self) -> float:
+        self.advance(0.5)
+        return super().monotonic()
+
+
+def test_a_version_that_does_not_come_is_waited_for_for_three_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = TickingClock()
+    monkeypatch.setattr(freshness, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: None))
+    with pytest.raises(StatusError) as refusal:
+        freshness.wait_for(Context(Store(), DefaultRegistry(), clock), 99)
+    assert refusal.value.code == 504
+    assert clock.monotonic() == 4.0  # began at 0.5, ended at 3.5
+
+
+def test_time_that_stands_still_does_not_make_a_read_hang() -> None:
+    with FakeAPIServer(clock=FakeClock(), future_version_wait=0.05) as server:
+        assert _read(server, f"{CONFIGMAPS}?resourceVersion=99").status == 504
+
+
+def test_time_that_is_moved_ends_the_wait_for_a_version() -> None:
     clock = FakeClock()
-    with FakeAPIServer(clock=clock) as server, futures.ThreadPoolExecutor(1) as pool:
+    with FakeAPIServer(clock=clock, future_version_wait=600.0) as server, futures.ThreadPoolExecutor(1) as pool:
         version = server.store.version + 1
         watch = f"{CONFIGMAPS}?watch=1&sendInitialEvents=1&resourceVersionMatch=NotOlderThan&resourceVersion={version}"
         for path in (f"{CONFIGMAPS}?resourceVersion={version}", watch):
             waiting = pool.submit(_read, server, path)
             while not waiting.done():  # it may not have looked at the clock yet
-                clock.advance(1.0)
+                clock.advance(200.0)
                 time.sleep(0.01)
-            error = waiting.result().body
-            assert error.get("object", error)["details"]["retryAfterSeconds"] == 1
+            body = waiting.result().body
+            assert body.get("type") == ("ERROR" if path == watch else None)
+            error = body.get("object", body)
+            assert (error["code"], error["details"]["retryAfterSeconds"]) == (504, 1)
 
 
 def test_who_waits_for_a_version_does_not_hold_up_the_end_of_the_server() -> None:
     with futures.ThreadPoolExecutor(1) as pool:
-        server = FakeAPIServer(clock=FakeClock()).start()
+        server = FakeAPIServer(future_version_wait=600.0).start()
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as waiting:
             waiting.request("GET", f"{CONFIGMAPS}?resourceVersion=99")
             api = Http(server)

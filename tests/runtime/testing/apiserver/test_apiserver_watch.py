@@ -109,13 +109,6 @@ def test_a_watch_from_what_is_no_version_is_an_error_without_reason(api: Http) -
     assert "reason" not in answer.body
 
 
-def test_watch_list_of_a_version_that_has_not_come_is_refused(api: Http, watch: Watch) -> None:
-    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=99999"
-    (event,) = watch(f"{CONFIGMAPS}?{query}").wait_end()
-    assert event["type"] == "ERROR"
-    assert event["object"]["code"] == 504
-
-
 def test_a_selector_makes_objects_come_and_go(api: Http, watch: Watch) -> None:
     since = version(api)
     watching = watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}&labelSelector=app%3Dx")
