@@ -255,8 +255,8 @@ def test_a_burst_that_all_are_sent_alike_is_struck_for_those_alone_who_fit(
     server: FakeAPIServer, api: Http, watch: Watch
 ) -> None:
     """Watches of one collection share the bytes of their events, and none of their faults."""
-    for times, fault in {1: {"at": {"every": 2}, "lose": True}, 2: {"at": 3, "duplicate": True}}.items():
-        server.faults.add(verb="watch", query={"timeoutSeconds": f"60{times}"}, **fault)
+    server.faults.add(verb="watch", query={"timeoutSeconds": "601"}, at={"every": 2}, lose=True)
+    server.faults.add(verb="watch", query={"timeoutSeconds": "602"}, at=3, duplicate=True)
     server.faults.add(verb="watch", query={"timeoutSeconds": "603"}, at=7, truncate=True)
     server.faults.add(verb="watch", query={"timeoutSeconds": "604"}, at=9, delay=0.05)
     struck = [watch(f"{CONFIGMAPS}?watch=1&timeoutSeconds=60{number}") for number in range(5)]
