@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from runtime.manager import exchange, servers
+from runtime.manager.certificates import SelfSignedCertificate
 from runtime.manager.exchange import Reply, Request
 from runtime.manager.servers import HttpServer
 from tests.support.waiting import eventually
@@ -66,7 +68,7 @@ def test_get_and_head_of_a_page(server: HttpServer) -> None:
 def test_a_connection_is_kept_and_may_be_used_ahead(server: HttpServer) -> None:
     request = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
     with connect(server) as sock:
-        sock.sendall(request + b"\r\n" + request + b"GET /elsewhere HTTP/1.1\r\n" + CLOSE)
+        sock.sendall(b"\r\n" + request + b"\r\n" + request + b"GET /elsewhere HTTP/1.1\r\n" + CLOSE)
         answered = read_all(sock)
     assert re.findall(rb"HTTP/1.1 (\d+) ", answered) == [b"200", b"200", b"404"]
 
@@ -82,6 +84,11 @@ def test_only_reading_is_served(server: HttpServer, method: str) -> None:
     )
     assert answered.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
     assert b"\r\nAllow: GET, HEAD\r\n" in answered
+
+
+def test_an_answer_is_not_lost_with_a_body_that_nobody_reads(server: HttpServer) -> None:
+    answered = ask(server, b"GET /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n" + b"x" * 500000)
+    assert answered.endswith(b"\r\nConnection: close\r\n\r\nhello")
 
 
 @pytest.mark.parametrize("header", [b"Content-Length: 60", b"Transfer-Encoding: chunked"])
@@ -241,3 +248,76 @@ def test_a_server_without_descriptors_goes_on(server: HttpServer, monkeypatch: p
     server.stop()
     other.join(30)
     assert not other.is_alive()
+
+
+def test_the_end_does_not_wait_for_an_answer_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_CLOSE_TIMEOUT", 0.1)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hanging(_request: Request) -> Reply:
+        asked.set()
+        go_on.wait(60)
+        return Reply(200, "text/plain", b"late")
+
+    server = HttpServer("x", "127.0.0.1:0", hanging)
+    server.start()
+    with connect(server) as sock:
+        try:
+            sock.sendall(b"GET / HTTP/1.1\r\n" + CLOSE)
+            assert asked.wait(30)
+            server.stop()
+            assert read_all(sock) == b""
+            assert not go_on.is_set()
+        finally:
+            go_on.set()
+    eventually(lambda: not server._peers)
+
+
+def test_each_newcomer_sends_another_one_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while those sent away are still on their way out."""
+    monkeypatch.setattr(servers, "_MOST_CONNECTIONS", 3)
+    server = HttpServer("x", "127.0.0.1:0", route)
+    pairs = [socket.socketpair() for _ in range(3)]
+    try:
+        for ours, theirs in pairs:
+            theirs.settimeout(0)
+            server._peers[servers._Peer(ours)] = threading.current_thread()
+        for gone in range(1, 4):
+            assert server._has_room()
+            assert [is_cut(theirs) for _, theirs in pairs] == [True] * gone + [False] * (3 - gone)
+        assert not server._has_room()
+    finally:
+        for pair in pairs:
+            for sock in pair:
+                sock.close()
+
+
+def is_cut(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"])
+def test_a_handshake_that_goes_no_further_has_an_end(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "HEAD_TIME", 0.2)
+    server = HttpServer("x", "127.0.0.1:0", route, SelfSignedCertificate())
+    server.start()
+    try:
+        with connect(server) as sock:
+            sock.sendall(sent)
+            assert read_all(sock) == b""
+    finally:
+        server.stop()
+
+
+def test_the_end_cuts_handshakes_off() -> None:
+    server = HttpServer("x", "127.0.0.1:0", route, SelfSignedCertificate())
+    server.start()
+    with connect(server) as silent, connect(server) as begun:
+        begun.sendall(b"\x16")
+        eventually(lambda: sum(isinstance(peer.sock, ssl.SSLSocket) for peer in list(server._peers)) == 2)
+        server.stop()
+        assert read_all(silent) == b""
+        assert not server._peers

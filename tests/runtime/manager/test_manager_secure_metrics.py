@@ -10,24 +10,20 @@ import shutil
 import socket
 import ssl
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from runtime.client import Client
 from runtime.logging import configure, reset
-from runtime.manager import BadOption, Manager, access
-from runtime.manager.access import ReviewedAccess, _Answers
-from runtime.manager.exchange import Request
+from runtime.manager import BadOption, Manager
+from runtime.manager.certificates import SelfSignedCertificate
 from runtime.testing import FakeAPIServer, FakeClock
-from runtime.tls.certs import Authority
+from runtime.tls.certs import LIFETIME, Authority
 from runtime.types import GVR, JSONObject
 from tests.support.managers import ON, eventually, running
 
@@ -165,7 +161,7 @@ def test_each_request_of_a_connection_shows_its_own_token(guarded: FakeAPIServer
             get_it,
             f"{get_it}\nAuthorization: Bearer jane-token",
             f"{get_it}\nAuthorization: Bearer group-token",
-            f"{get_it}\nAuthorization: Bearer wrong-token",
+            f"{get_it}\nAuthorization: Bearer scraper-token2",
             f"{get_it}\nAuthorization: Bearer scraper-token\nAuthorization: Bearer jane-token",
             f"{get_it}\nAuthorization: Bearer scraper-token",
         )
@@ -212,18 +208,6 @@ def test_no_way_of_asking_gets_around_the_reviews(guarded: FakeAPIServer) -> Non
                 ((status, text),) = ask(manager, f"{line}\n{header}".strip())
                 found.setdefault(line, []).append((status, "runtime_" in text))
     assert found == expected
-
-
-def test_who_waits_for_the_reviews_of_others_waits_no_longer_than_for_one(
-    guarded: FakeAPIServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(access, "_REVIEW_TIMEOUT", 0.5)
-    reviewed = ReviewedAccess(guarded.client("manager"), FakeClock())
-    with reviewed._asking:  # a review that is not answered
-        refusal = reviewed.refuse(Request("/metrics", {"authorization": "Bearer scraper-token"}))
-    assert refusal is not None
-    assert refusal.status == 500
-    assert reviewed.refuse(Request("/metrics", {"authorization": "Bearer scraper-token"})) is None
 
 
 def test_answers_of_the_api_server_are_kept_for_a_while(guarded: FakeAPIServer) -> None:
@@ -285,50 +269,6 @@ def test_a_review_is_asked_again_when_its_connection_breaks(guarded: FakeAPIServ
         assert get(manager, "scraper-token").status == 200
 
 
-@pytest.mark.parametrize(
-    ("token", "access"),
-    [
-        ({"authenticated": False, "user": {"username": "prometheus"}}, {"allowed": True}),
-        ({"authenticated": "true", "user": {"username": "prometheus"}}, {"allowed": True}),
-        ({"authenticated": True, "user": {"username": ""}}, {"allowed": True}),
-        ({"authenticated": True}, {"allowed": True}),
-        ({}, {"allowed": True}),
-        (None, {"allowed": True}),
-        ({"authenticated": True, "user": {"username": "prometheus"}}, {"allowed": True, "denied": True}),
-        ({"authenticated": True, "user": {"username": "prometheus"}}, {"allowed": "true"}),
-        ({"authenticated": True, "user": {"username": "prometheus"}}, {"allowed": False}),
-        ({"authenticated": True, "user": {"username": "prometheus"}}, {}),
-        ({"authenticated": True, "user": {"username": "prometheus"}}, None),
-    ],
-)
-def test_only_a_clear_yes_is_one(token: object, access: object) -> None:
-    """Answers that no API server should give, and proxies or webhooks might."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = json.dumps({"kind": "Review", "status": token if "tokenreviews" in self.path else access}).encode()
-            self.send_response(201)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="test-reviews")
-    thread.start()
-    try:
-        with Client(f"http://127.0.0.1:{server.server_port}") as client:
-            refusal = ReviewedAccess(client, FakeClock()).refuse(Request("/metrics", {"authorization": "Bearer x"}))
-        assert refusal is not None
-        assert refusal.status in (401, 403)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_a_standby_asks_and_answers_too(guarded: FakeAPIServer) -> None:
     spec = {"holderIdentity": "another", "leaseDurationSeconds": 3600, "renewTime": "2999-01-01T00:00:00.000000Z"}
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lease"}, "spec": spec}
@@ -338,14 +278,6 @@ def test_a_standby_asks_and_answers_too(guarded: FakeAPIServer) -> None:
         answer = get(manager, "scraper-token")
     assert answer.status == 200
     assert 'leader_election_master_status{name="lease"} 0.0' in answer.text
-
-
-def test_many_users_are_not_remembered_for_ever() -> None:
-    answers: _Answers[int, int] = _Answers(FakeClock().monotonic)
-    for number in range(5000):
-        answers.put(number, number, 60.0)
-    kept = [number for number in range(5000) if answers.get(number)]
-    assert kept == list(range(5000 - 1024, 5000))
 
 
 def write_pair(directory: Path, authority: Authority, name: str) -> None:
@@ -390,6 +322,15 @@ def test_without_files_a_certificate_is_made() -> None:
             with socket.create_connection((host, int(port)), timeout=30) as plain:
                 plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert b"HTTP request to an HTTPS server" in plain.recv(4096)
+
+
+def test_a_certificate_of_our_own_making_is_renewed_half_way_to_its_end() -> None:
+    certificate = SelfSignedCertificate()
+    first = certificate.current()
+    certificate._made -= LIFETIME.total_seconds() / 2 - 60
+    assert certificate.current() is first
+    certificate._made -= 120
+    assert certificate.current() is not first
 
 
 @pytest.mark.parametrize("what", ["missing", "nonsense", "another key", "encrypted"])
