@@ -238,7 +238,8 @@ class LeaderElector:
             self._work.stop.set()
             self._leading = False
             self._over.set()
-            guard.join()
+            if guard.ident is not None:  # it may be that it could not be started
+                guard.join()
             self._record_event("stopped leading")
             self._release()
 

@@ -158,7 +158,11 @@ class Caches:
         self._stop.set()
         self._declared.set()
         end = threading.Thread(target=self._end, name="manager-caches-end", daemon=True)
-        end.start()
+        try:
+            end.start()
+        except RuntimeError:  # there are no threads to be had
+            self._end()
+            return True
         end.join(timeout)
         return not end.is_alive()
 

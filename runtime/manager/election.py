@@ -68,8 +68,9 @@ class Election:
 
     def start(self, after: Callable[[threading.Event], bool]) -> None:
         """Begin once ``after(stop)`` has returned True. Returns at once."""
-        self._thread = threading.Thread(target=self._run, args=(after,), name="leader-election", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(after,), name="leader-election", daemon=True)
+        thread.start()
+        self._thread = thread  # not before: it may be that it cannot be started
 
     def stop(self, timeout: float | None) -> bool:
         """End the election and release the lease; waits at most ``timeout`` seconds."""

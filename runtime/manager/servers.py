@@ -77,8 +77,9 @@ class HttpServer:
                 f'choose another address, or "0" to switch this server off'
             ) from error
         self._listener = listener
-        self._thread = threading.Thread(target=self._accept, args=(listener,), name=f"http-{self.name}", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._accept, args=(listener,), name=f"http-{self.name}", daemon=True)
+        thread.start()
+        self._thread = thread  # not before: it may be that it cannot be started
 
     @property
     def address(self) -> str | None:

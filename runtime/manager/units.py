@@ -58,8 +58,9 @@ class FunctionUnit:
         """Nothing: who knows what the function does."""
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=f"runnable-{self.name}", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name=f"runnable-{self.name}", daemon=True)
+        thread.start()
+        self._thread = thread  # not before: it may be that it cannot be started
 
     def stop(self) -> None:
         self._stop.set()

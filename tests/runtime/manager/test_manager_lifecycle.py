@@ -281,6 +281,41 @@ def test_units_that_cannot_start_fail_the_group_and_keep_nobody_waiting() -> Non
         group.add(third)
 
 
+@pytest.mark.parametrize(
+    "which",
+    [
+        *("http-", "informer/configmaps", "manager-caches", "runnable-", "controller-maps", "controller-maps-worker-1"),
+        *("leader-election", "leader-guard"),
+    ],
+)
+def test_a_thread_that_cannot_be_started_ends_it_in_order(
+    server: FakeAPIServer, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """A machine that is out of threads must not keep our lease held, nor what we could start running: the fixture that
+    looks for threads judges. There are none for the end either."""
+    start = threading.Thread.start
+    out_of_threads = threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith(which):
+            out_of_threads.set()
+        if thread.name.startswith(which) or (out_of_threads.is_set() and thread.name == "manager-caches-end"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    manager = Manager(server.client(), leader_election=True, leader_election_id="lease", **ON)
+    manager.controller("maps").for_(CONFIGMAPS).with_options(workers=2).complete(nothing)
+    manager.add_runnable("waiting", lambda stop: stop.wait(), needs_leader_election=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        run = Running(manager)
+        run.thread.start()
+        eventually(lambda: run.error)
+        assert "can't start new thread" in str(run.end())
+    if which != "leader-guard":  # whose lease runs out
+        assert not any(lease["spec"]["holderIdentity"] for lease in server.client().resource(LEASES, "default").list())
+
+
 def test_a_group_that_is_stopped_first_starts_nothing() -> None:
     """M5: who is elected while shutting down begins nothing."""
     ran = threading.Event()
