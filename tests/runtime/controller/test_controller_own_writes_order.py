@@ -21,6 +21,7 @@ from tests.support.managers import CONFIGMAPS, SECRETS
 
 KEY = Request("default", "a")
 PATIENCE = 1000.0
+LOST = RequestTimeout("create secrets: no answer in time")
 
 
 def obj(name: str, version: int, uid: str = "u", **labels: str) -> Unstructured:
@@ -174,8 +175,7 @@ def test_of_what_the_server_shows_only_what_the_cache_selects_is_waited_for(benc
     secrets = bench.client.resource(SECRETS, "default")
     inside = secrets.create({"metadata": {"generateName": "in-"}})
     secrets.create({"metadata": {"generateName": "out-", "labels": {"out": "yes"}}})
-    lost = RequestTimeout("create secrets: no answer in time")
-    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=lost))
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
     assert not bench.runs()
     bench.store.put(inside)
     assert bench.runs()
@@ -321,6 +321,56 @@ def test_what_was_written_before_its_cache_is_complete_is_waited_for_then(bench:
     assert len(bench.own) == 0
 
 
+def test_what_was_deleted_before_its_cache_is_complete_is_waited_for_then(bench: Bench) -> None:
+    informer = bench.caches.by_gvr[SECRETS]
+    informer.sync_state = SyncState()
+    bench.own.note(KEY, Write("delete", SECRETS, "default", "gone", "", None, "", "g"))
+    assert bench.runs()
+    bench.store.put(obj("gone", 2, uid="g"))
+    informer.sync_state = SyncState(synced=True, connected=True)
+    assert not bench.runs()
+    bench.store.delete(obj("gone", 21, uid="g"))
+    assert bench.runs()
+
+
+def test_what_was_lost_before_its_cache_is_complete_is_asked_for_then(bench: Bench) -> None:
+    informer = bench.caches.by_gvr[SECRETS]
+    informer.sync_state = SyncState()
+    child = bench.client.resource(SECRETS, "default").create({"metadata": {"generateName": "of-"}})
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
+    assert bench.runs()
+    informer.sync_state = SyncState(synced=True, connected=True)
+    assert not bench.runs()
+    bench.store.put(child)
+    assert bench.runs()
+
+
+def test_what_waits_for_a_cache_to_be_complete_is_remembered_however_many_keys_write(bench: Bench) -> None:
+    informer = bench.caches.by_gvr[CONFIGMAPS]
+    informer.sync_state = SyncState()
+    bench.own.note(KEY, wrote(20, gvr=CONFIGMAPS))
+    for number in range(200):
+        bench.own.note(Request("default", f"k{number}"), wrote(1))
+    assert len(bench.own) <= 129
+    informer.sync_state = SyncState(synced=True, connected=True)
+    assert not bench.runs()
+
+
+def test_patience_begins_when_the_server_has_answered(bench: Bench, server: FakeAPIServer, time: Time) -> None:
+    child = bench.client.resource(SECRETS, "default").create({"metadata": {"generateName": "of-"}})
+    server.faults.add(verb="list", resource="secrets", status=500, times=3)
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
+    for _ in range(3):
+        assert not bench.runs()
+        time.pass_(PATIENCE)
+    for _ in range(2):
+        assert not bench.runs(), "it has told the version now, which the cache gets its time to reach"
+        time.pass_(PATIENCE / 2)
+    bench.store.put(child)
+    assert bench.runs()
+    assert bench.stats.own_write_timeouts.value == 0
+
+
 def test_a_cache_that_is_refused_is_not_remembered_for(bench: Bench) -> None:
     informer = bench.caches.by_gvr[SECRETS]
     informer.sync_state = SyncState(refused=403)
@@ -335,8 +385,7 @@ def test_a_server_that_answers_slowly_is_given_more_time(
     """Else the key would wait for ever."""
     monkeypatch.setattr(module, "_ASK_FOR", 0.05)
     server.faults.add(verb="list", resource="secrets", delay=0.3)
-    lost = RequestTimeout("create secrets: no answer in time")
-    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=lost))
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
     for _ in range(8):
         if bench.runs():
             return
@@ -348,8 +397,7 @@ def test_pages_that_expire_while_the_server_is_asked_are_no_refusal(bench: Bench
     server.faults.add(verb="list", resource="secrets", status=410, times=1)
     secrets = bench.client.resource(SECRETS, "default")
     child = secrets.create({"metadata": {"generateName": "of-"}})
-    lost = RequestTimeout("create secrets: no answer in time")
-    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=lost))
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
     assert not bench.runs()
     bench.clock.advance(10.0)
     assert not bench.runs()
