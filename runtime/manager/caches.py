@@ -12,6 +12,7 @@ from runtime.client import ApiError, Cancelled, Client, ClientError, Unstructure
 from runtime.clock import Clock
 from runtime.controller.environment import Lack
 from runtime.informer import Lister, SharedIndexInformer, SharedInformerFactory
+from runtime.informer.projection import Transform
 from runtime.logging import get_logger
 from runtime.manager.cache import Cache, CacheOptions
 from runtime.manager.errors import BadOption
@@ -38,6 +39,7 @@ class Caches:
 
     :param namespaces: empty: all.
     :param resync_period: seconds between redeliveries of the whole cache to handlers; 0.0 never.
+    :param transform: of the resources that have none of their own.
     :param name: of the informers in the metrics; where namespaces are watched, each adds its own behind a slash.
     """
 
@@ -49,12 +51,14 @@ class Caches:
         resync_period: float,
         clock: Clock,
         *,
+        transform: Transform | None = None,
         name: str = "",
     ) -> None:
         self._client = client
         self._kinds = kinds
         self._namespaces = tuple(dict.fromkeys(namespaces))
         self._resync_period = resync_period
+        self._transform = transform
         self._clock = clock
         self._name = name
         self._lock = threading.Lock()  # guards the next two
@@ -218,7 +222,7 @@ class Caches:
             self._client,
             resync_period=self._resync_period if resync is None else resync,
             namespace=namespace,
-            transform=options.transform,
+            transform=options.transform or self._transform,
             label_selector=options.label_selector,
             field_selector=options.field_selector,
             projection=options.projection,

@@ -50,7 +50,7 @@ _log = get_logger("runtime.manager")
 class Manager:
     """Runs controllers over one shared cache. Constructing it starts nothing and sends nothing.
 
-    :param client: for everything; the manager does not close it.
+    :param client: for everything; always asks the server, never a cache. The manager does not close it.
     :param metrics_bind_address: where ``/metrics`` is served; ``":0"`` takes a free port, ``"0"`` switches it off.
     :param metrics_secure: serve metrics by HTTPS, and only to those whom the API server knows by their bearer token
         (TokenReview) and allows to ``get /metrics`` (SubjectAccessReview).
@@ -68,6 +68,8 @@ class Manager:
     :param graceful_shutdown_timeout: seconds that running reconciles and runnables get to end; 0: none, below 0: for
         ever (M3).
     :param resync_period: seconds between redeliveries of the whole cache to the controllers; 0.0 never.
+    :param transform: changes each object, a dict, before it is cached: of all resources to which :meth:`cache` gives no
+        other one (K8).
     :param events: who takes the events of recorders, with other numbers or the API of one's choice; shut down at the
         end, as the manager's own is.
     :param registry: a prometheus_client registry to share with the application's metrics; it has the manager's while
@@ -96,6 +98,7 @@ class Manager:
         namespaces: Iterable[str] | None = None,
         graceful_shutdown_timeout: float = 30.0,
         resync_period: float = 0.0,
+        transform: Transform | None = None,
         events: EventBroadcaster | None = None,
         registry: CollectorRegistry | None = None,
         name: str = "manager",
@@ -108,7 +111,9 @@ class Manager:
         self.readyz = HealthChecks()
         self._cancel, ending = Interrupt(), Interrupt()
         self._kinds = DiscoveredKinds(client.bound(stop=ending))  # who begins something asks it, and only then
-        self._caches = Caches(client, self._kinds, _namespaces(namespaces), resync_period, self.clock, name=name)
+        self._caches = Caches(
+            client, self._kinds, _namespaces(namespaces), resync_period, self.clock, transform=transform, name=name
+        )
         self._events = events or EventBroadcaster(client, clock=self.clock)
         self._controllers: dict[str, Controller] = {}
         self._names_lock = threading.Lock()  # guards _controllers and _reserved
@@ -184,7 +189,8 @@ class Manager:
         :param namespaces: to watch this resource in, instead of the manager's (K7); for namespaced resources only.
         :param label_selector: cache only what matches, as ``"app=web,tier in (a,b)"``.
         :param field_selector: likewise, as ``"spec.nodeName=n1"``.
-        :param transform: changes each object, a dict, before it is cached.
+        :param transform: changes each object, a dict, before it is cached; instead of the manager's. It has to leave
+            labels and ownerReferences to those who select and own by them.
         :param projection: cache only these fields, as ``["spec.replicas", "status"]``, besides the metadata that
             identifies an object.
         :param resync_period: seconds, instead of the manager's.

@@ -83,6 +83,30 @@ def test_selectors_transform_and_projection_are_of_one_resource(filled: FakeAPIS
     assert seen == ["one/web"]
 
 
+def test_a_transform_for_all_resources_but_those_that_have_their_own(filled: FakeAPIServer) -> None:
+    """K8. A projection comes on top of it."""
+
+    def slim(obj: JSONObject) -> JSONObject:
+        del obj["metadata"]["managedFields"]
+        return obj
+
+    filled.client().resource(SECRETS, "one").create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"}}
+    )
+    manager = Manager(filled.client(), transform=slim, **OFF)
+    manager.cache(NAMESPACES, transform=lambda obj: obj)
+    manager.cache(CONFIGMAPS, projection=["data.key", "metadata.managedFields"])
+    manager.controller("test").for_(CONFIGMAPS).watches(SECRETS).watches(NAMESPACES).complete(nothing)
+    with running(manager):
+        (secret,) = manager.cache(SECRETS).lister.list()
+        assert "managedFields" not in secret["metadata"]
+        assert secret["data"]["a"]
+        web = manager.cache(CONFIGMAPS).lister.get("one/web")
+        assert "managedFields" not in web["metadata"]
+        assert web["data"] == {"key": "value"}
+        assert manager.cache(NAMESPACES).lister.get("one")["metadata"]["managedFields"]
+
+
 def test_a_cache_tells_what_its_label_selector_leaves_out(server: FakeAPIServer) -> None:
     manager = Manager(server.client(), **OFF)
     cache = manager.cache(CONFIGMAPS, label_selector="app=web")
