@@ -13,21 +13,25 @@ import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import ClosedPoolError, LocationParseError, ProtocolError
+from urllib3.util import Url, parse_url
 
 from runtime.client._chunked import Gunzip, chunk_size
-from runtime.client._interrupt import look_before_sending, wait_on
+from runtime.client._interrupt import look_before_sending, wait_no_more, wait_on
 
 __all__ = ["Answer", "Exchanges", "Headers"]
 
 _READ: Final = 1 << 16
 _LONGEST_HEAD: Final = 1 << 17
-_PLAIN: Final = re.compile(r"[!-~]+", re.ASCII)  # what a request line may hold as it is
-_FIELD: Final = re.compile(r"[!#-'*+.^-z|~0-9A-Z-]+: [\t -~\x80-\xff]*")  # and a field of its head
+_PART: Final = 1 << 14  # bytes sent at a time: a TLS record, for each of which a socket's timeout counts anew
+_METHOD: Final = re.compile(r"[A-Z]+")
+_HOST: Final = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+_SAFE: Final = "[A-Za-z0-9._~!$&'()*+,;=:@/?-]*"
+_PLAIN: Final = re.compile(f"/{_SAFE}(?:%[0-9A-Fa-f]{{2}}{_SAFE})*")  # what urllib3 leaves as it is
+_FIELD: Final = re.compile(r"[!#-'*+.^-z|~0-9A-Z-]+: [\t -~\x80-\xff]*")  # a field of a head
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |$)")
 _NO_BODY: Final = (204, 304)
 _FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"})
@@ -78,11 +82,14 @@ class Exchanges:
     """With the server at ``base_url``. Safe for use from many threads."""
 
     def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
+        try:
+            url = parse_url(base_url)
+        except LocationParseError:
+            url = Url()
         self._base_url = base_url
-        self._prefix = parts.path
-        self._host = parts.netloc.rpartition("@")[2]
-        self._proxied = parts.scheme == "http"  # by a proxy, if there is one: requests to it look otherwise
+        self._prefix = url.path or ""
+        self._host = _host(url)
+        self._proxied = url.scheme == "http"  # by a proxy, if there is one: requests to it look otherwise
         self._pools: weakref.WeakKeyDictionary[urllib3.PoolManager, HTTPConnectionPool] = weakref.WeakKeyDictionary()
 
     def exchange(
@@ -102,8 +109,10 @@ class Exchanges:
         :raises HTTPError: the answer makes no sense.
         """
         head = self._head(method, path, headers, body)
+        if head is None:
+            return None
         pool = self._pool(manager)
-        if head is None or pool is None:
+        if pool is None:
             return None
         try:
             connection: Any = pool._get_conn()  # looks whether it is still connected
@@ -115,14 +124,13 @@ class Exchanges:
             return None
         keep = False
         try:
-            sock.settimeout(remaining())
-            look_before_sending()
-            whole = _send(sock, head if body is None else head + body)
             wait_on(sock)
+            whole = _send(sock, head if body is None else head + body, remaining)
             answer, reusable = _Reader(sock.recv, sock.settimeout, remaining).answer()
             keep = whole and reusable
             return answer
         finally:
+            wait_no_more(sock)
             if not keep:
                 connection.close()
             pool._put_conn(connection)
@@ -130,17 +138,15 @@ class Exchanges:
     def _pool(self, manager: urllib3.PoolManager) -> HTTPConnectionPool | None:
         pool = self._pools.get(manager)
         if pool is None or pool.pool is None:  # new, or closed
-            try:
-                pool = manager.connection_from_url(self._base_url)
-            except LocationParseError:
-                return None
-            self._pools[manager] = pool
+            pool = self._pools[manager] = manager.connection_from_url(self._base_url)
         return None if self._proxied and pool.proxy is not None else pool
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes | None:
         target = self._prefix + path
-        # urllib3 takes dots and what is not ASCII out of a path, and refuses line ends.
-        if method == "HEAD" or "/." in target or _PLAIN.fullmatch(target) is None:
+        # urllib3 takes dots out of a path, quotes much, and refuses line ends.
+        if method == "HEAD" or _METHOD.fullmatch(method) is None or not self._host:
+            return None
+        if "/." in target or _PLAIN.fullmatch(target) is None:
             return None
         names = {name.lower() for name in headers}
         fields = [f"{name}: {value}" for name, value in headers.items()]
@@ -154,10 +160,23 @@ class Exchanges:
         return "\r\n".join(lines).encode("latin-1")
 
 
-def _send(sock: Any, data: bytes) -> bool:
+def _host(url: Url) -> str:
+    """As urllib3 says it to the server; empty if that is better left to it."""
+    host = url.host or ""
+    if _HOST.fullmatch(host) is None:  # an IPv6 zone, for one
+        return ""
+    usual = {"http": 80, "https": 443}.get(url.scheme or "")
+    return host if url.port in (None, usual) else f"{host}:{url.port}"
+
+
+def _send(sock: Any, data: bytes, remaining: Remaining) -> bool:
     """Whether all was sent. A server may answer, and close, before it has read it all."""
+    parts = memoryview(data)
     try:
-        sock.sendall(data)
+        for at in range(0, len(parts), _PART):
+            sock.settimeout(remaining())
+            look_before_sending()
+            sock.sendall(parts[at : at + _PART])
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True
@@ -178,6 +197,8 @@ class _Reader:
         """And whether the connection may be used again."""
         status, minor, headers = self._head()
         while status < 200:
+            if status == 101:
+                raise ProtocolError("the server speaks another protocol from now on, which nobody asked for")
             status, minor, headers = self._head()
         connection = headers.word("connection")
         keep = "close" not in connection if minor else "keep-alive" in connection
@@ -187,6 +208,8 @@ class _Reader:
             if coding != "chunked":
                 raise ProtocolError(f"the answer is in the coding {coding[:40]!r}, which nobody asked for")
             body = self._chunked()
+            # Some proxy in between may have read another end (RFC 9112, 6.1).
+            keep = keep and minor == 1 and "content-length" not in headers
         elif "content-length" in headers:
             body = self._take(_length(headers["content-length"]))
         else:
@@ -204,9 +227,13 @@ class _Reader:
             begin = max(0, len(buffer) - 3)
             if len(buffer) > _LONGEST_HEAD:
                 raise ProtocolError("the head of the answer does not end")
+            if b"\n\n" in buffer:
+                raise ProtocolError("the lines of the answer's head do not end in CR LF")
             if not self._more():
                 raise _gone() if not buffer else ProtocolError("the connection ended within the head of the answer")
         first, *lines = bytes(buffer[:end]).split(b"\r\n")
+        if not buffer.count(b"\r", 0, end) == buffer.count(b"\n", 0, end) == len(lines) or buffer.find(0, 0, end) >= 0:
+            raise ProtocolError("there is a line end within a field of the answer's head")
         del buffer[: end + 4]
         found = _STATUS.match(first)
         if found is None:
@@ -218,7 +245,8 @@ class _Reader:
         try:
             while size := chunk_size(self._line()):
                 parts.append(self._take(size))
-                self._take(2)
+                if self._take(2) != b"\r\n":
+                    raise ProtocolError("a chunk of the answer is longer than it says")
         except ValueError as e:
             raise ProtocolError(str(e)) from None
         while self._line():  # trailers
@@ -260,7 +288,7 @@ class _Reader:
 
 
 def _length(text: str) -> int:
-    if not text.isdigit() or not text.isascii():
+    if not text.isdigit() or not text.isascii() or len(text) > 18:
         raise ProtocolError(f"the length of the answer is {text[:40]!r}")
     return int(text)
 

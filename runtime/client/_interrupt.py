@@ -6,12 +6,15 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
+
+if TYPE_CHECKING:
+    from urllib3._base_connection import BaseHTTPConnection
 
 
 class Interrupt(threading.Event):
@@ -133,9 +136,17 @@ class _Https(HTTPSConnection):
 class _HttpPool(HTTPConnectionPool):
     ConnectionCls = _Http
 
+    def _put_conn(self, conn: BaseHTTPConnection | None) -> None:
+        wait_no_more(getattr(conn, "sock", None))
+        super()._put_conn(conn)
+
 
 class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
+
+    def _put_conn(self, conn: BaseHTTPConnection | None) -> None:
+        wait_no_more(getattr(conn, "sock", None))
+        super()._put_conn(conn)
 
 
 def _look_before(connection: HTTPConnection) -> None:
@@ -160,6 +171,16 @@ def wait_on(sock: object) -> None:
         _this_thread.sockets = (*_this_thread.sockets, sock)
         for interrupt in interrupts:
             interrupt.add(sock)
+
+
+def wait_no_more(sock: object) -> None:
+    """It has its answer. To be called before the connection is given back: the next call over it is not ours to end,
+    while this one may go on, and wait to be repeated."""
+    thread = _this_thread
+    if sock is not None and sock in thread.sockets:
+        thread.sockets = tuple(other for other in thread.sockets if other is not sock)
+        for interrupt in thread.interrupts:
+            interrupt.discard(sock)
 
 
 def _cut(sock: socket.socket) -> None:

@@ -115,12 +115,13 @@ class Client:
         :param path: absolute, already quoted; may hold a query of its own.
         :param body: bytes as they are, or a dict as JSON.
         :raises ApiError: for every status >= 400.
+        :raises ValueError: the path is not absolute, and would lead to another host.
         """
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = encode(body)
             sent.setdefault("Content-Type", "application/json")
-        return self._send(HttpRequest(Target(method, path), method, path, query or {}, sent, body), timeout)
+        return self._send(_any(method, path, query, sent, body), timeout)
 
     def stream(
         self,
@@ -133,8 +134,7 @@ class Client:
         idle_timeout: float | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """:meth:`request` with the body still on the wire (``kubectl logs -f``); close what is answered."""
-        request = HttpRequest(Target(method, path), method, path, query or {}, headers or {})
-        return self._open(request, timeout=timeout, idle_timeout=idle_timeout)
+        return self._open(_any(method, path, query, headers), timeout=timeout, idle_timeout=idle_timeout)
 
     def bound(self, stop: threading.Event | None = None, deadline: float | None = None) -> Client:
         """A client of the same connections whose calls obey a stop event and a deadline.
@@ -234,6 +234,19 @@ class Client:
     def _wrote(self, write: Write) -> None:
         for observer in self._observers:
             observer(write)
+
+
+def _any(
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None,
+    headers: Mapping[str, str] | None,
+    body: bytes | None = None,
+) -> HttpRequest:
+    if not path.startswith("/"):
+        raise ValueError(f"the path {path!r} does not begin with '/'")
+    method = method.upper()
+    return HttpRequest(Target(method, path), method, path, query or {}, headers or {}, body)
 
 
 def _with_query(request: HttpRequest) -> HttpRequest:

@@ -12,27 +12,32 @@ from typing import Any
 import pytest
 import urllib3
 
-from runtime.client import Cancelled, Client, ConnectionFailed, Interrupt, RequestTimeout, ServerTimeout
-from runtime.client._exchange import Exchanges
+from runtime.client import Cancelled, Client, ConnectionFailed, Interrupt, NotLeading, RequestTimeout, ServerTimeout
+from runtime.client._exchange import Exchanges, _send
 from runtime.client._http import Response
+from runtime.client._interrupt import LookingBeforeSending
+from runtime.testing import FakeClock
 from runtime.types import GVR
+from tests.support.waiting import eventually
 
 PATH = "/api/v1/namespaces/default/configmaps/a"
 BODY = b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default"}}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 PLAIN = HEAD + BODY
 
 
 class RawServer:
     """Answers each request with the next of the scripted bytes, in the pieces given; then it may close.
+    An event among them is waited for.
 
     :ivar requests: as they came, each with the number of its connection.
     """
 
     def __init__(self) -> None:
         self.requests: list[tuple[int, bytes]] = []
-        self.script: list[tuple[tuple[bytes, ...], bool]] = []
+        self.script: list[tuple[tuple[bytes | threading.Event, ...], bool]] = []
         self.pause = 0.0005  # seconds between pieces, so that they are read one by one
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -44,7 +49,7 @@ class RawServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def answer(self, *pieces: bytes, close: bool = False) -> None:
+    def answer(self, *pieces: bytes | threading.Event, close: bool = False) -> None:
         self.script.append((pieces, close))
 
     def stop(self) -> None:
@@ -72,6 +77,9 @@ class RawServer:
                 self.requests.append((number, request))
                 pieces, close = self.script.pop(0)
                 for piece in pieces:
+                    if isinstance(piece, threading.Event):
+                        piece.wait(30)
+                        continue
                     sock.sendall(piece)
                     if len(pieces) > 1:
                         self._over.wait(self.pause)
@@ -163,6 +171,8 @@ def test_it_is_what_urllib3_would_say(raw: RawServer, method: str, body: bytes |
         (PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"\r\n\r\n", b"\r\nConnection: Keep-Alive\r\n\r\n", 1), True),
         (PLAIN + b"HTTP/1.1 500 Oops\r\n\r\n", False),
         (PLAIN.replace(b"Content-Length", b"content-LENGTH"), True),
+        (HEAD.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + CHUNKS, False),
+        (CHUNKED.replace(b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK\r\nConnection: keep-alive") + CHUNKS, False),
     ],
 )
 def test_an_answer_is_read_whole_however_it_comes(raw: RawServer, client: Client, answer: bytes, reused: bool) -> None:
@@ -217,12 +227,18 @@ def test_fields_of_a_head_are_found_in_any_case(raw: RawServer, client: Client) 
         CHUNKED + b"5\r\nabc",
         CHUNKED + b"5\r\nabcde\r\n",
         CHUNKED + b"-5\r\nabcde\r\n0\r\n\r\n",
+        CHUNKED + b"4\r\nabcde\r\n0\r\n\r\n",
         CHUNKED + b"0\r\nTrailer: x\r\n",
         CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
         b"HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\rb\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + PLAIN,
         b"HTTP/1.1 200 OK\r\nno field\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 30_000,
     ],
@@ -237,6 +253,13 @@ def test_a_broken_answer_fails_and_its_connection_is_not_used_again(
     raw.answer(PLAIN)
     assert client.request("GET", PATH).body == BODY
     assert connections(raw) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("answer", [PLAIN.replace(b"\r\n", b"\n"), b"HTTP/1.1 101 Switching Protocols\r\n\r\n"])
+def test_what_is_no_answer_is_not_waited_for(raw: RawServer, client: Client, answer: bytes) -> None:
+    raw.answer(answer)
+    with pytest.raises(ConnectionFailed):
+        client.request("POST", PATH, timeout=600)
 
 
 def test_a_read_whose_connection_broke_is_repeated_once(raw: RawServer, client: Client) -> None:
@@ -308,26 +331,63 @@ def test_an_answer_that_drips_ends_in_time_all_the_same(raw: RawServer, client: 
         client.request("GET", PATH, timeout=0.2)
 
 
+def deaf(listener: socket.socket, over: threading.Event) -> threading.Thread:
+    """A server that reads one request only."""
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            _request(sock)
+            sock.sendall(PLAIN)
+            over.wait()
+
+    thread = threading.Thread(target=serve, name="raw-deaf")
+    thread.start()
+    return thread
+
+
 def test_a_request_that_nobody_reads_ends_in_time() -> None:
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            sock, _ = listener.accept()
-            with sock:
-                _request(sock)
-                sock.sendall(PLAIN)
-                over.wait()
-
-        thread = threading.Thread(target=serve, name="raw-deaf")
-        thread.start()
+        server = deaf(listener, over)
         with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=600) as client:
             client.request("GET", PATH)
             with pytest.raises(RequestTimeout) as raised:
                 client.request("POST", PATH, body=b"x" * (32 << 20), timeout=0.2)
             assert raised.value.ambiguous
         over.set()
-        thread.join()
+        server.join()
+
+
+def test_a_request_that_is_read_in_drops_ends_in_time_all_the_same() -> None:
+    """The time counts for the whole request, not anew for each part that found its way."""
+    lefts = [10.0, 7.0, 3.0]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        timeouts: list[float | None] = []
+
+        class Drops:
+            settimeout = ours.settimeout
+
+            def sendall(self, part: memoryview) -> None:
+                timeouts.append(ours.gettimeout())
+
+        assert _send(Drops(), b"x" * (40 << 10), lambda: lefts.pop(0))
+    assert timeouts == [10.0, 7.0, 3.0]
+
+
+def test_a_write_is_broken_off_where_its_fence_closes_on_the_way() -> None:
+    ours, theirs = socket.socketpair()
+    looks = [1, 0]
+
+    def look() -> None:
+        if not looks.pop(0):
+            raise NotLeading("over")
+
+    with ours, theirs, LookingBeforeSending(look):
+        with pytest.raises(NotLeading):
+            _send(ours, b"x" * (40 << 10), lambda: 10.0)
+        assert len(theirs.recv(1 << 20)) == 16 << 10
 
 
 def test_an_interrupt_ends_what_waits_for_an_answer(raw: RawServer, client: Client) -> None:
@@ -342,6 +402,55 @@ def test_an_interrupt_ends_what_waits_for_an_answer(raw: RawServer, client: Clie
     raw.answer(PLAIN)
     assert client.request("GET", PATH).body == BODY
     assert connections(raw) == [1, 1, 2]
+
+
+def test_an_interrupt_ends_what_nobody_reads() -> None:
+    over, stop = threading.Event(), Interrupt()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sock = deaf(listener, over)
+        with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=600) as client:
+            client.request("GET", PATH)
+            timer = threading.Timer(0.2, stop.set)
+            timer.start()
+            with pytest.raises(Cancelled):
+                client.bound(stop=stop).request("POST", PATH, body=b"x" * (32 << 20), timeout=600)
+            timer.join()
+        over.set()
+        sock.join()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["exchange", "urllib3"])
+def test_an_interrupt_ends_no_call_of_others_over_the_same_connection(raw: RawServer, known: bool) -> None:
+    """Of a call that waits to be repeated: its connection went back to the pool meanwhile."""
+    clock, stop, release = FakeClock(), Interrupt(), threading.Event()
+    raised: list[BaseException] = []
+    with Client(raw.url, clock=clock, timeout=600) as client:
+        if known:
+            raw.answer(PLAIN)
+            client.request("GET", PATH)
+
+        def wait() -> None:
+            try:
+                client.bound(stop=stop).request("POST", PATH)
+            except Cancelled as error:
+                raised.append(error)
+
+        raw.answer(b"HTTP/1.1 429 Too Many\r\nRetry-After: 60\r\nContent-Length: 2\r\n\r\n{}")
+        waiting = threading.Thread(target=wait, name="waits-to-repeat")
+        waiting.start()
+        clock.wait_for_waiters()
+        raw.answer(HEAD, release, BODY)
+        answers: list[Response] = []
+        working = threading.Thread(target=lambda: answers.append(client.request("POST", PATH)), name="works")
+        working.start()
+        eventually(lambda: len(raw.requests) == 2 + known, "the other call is under way")
+        stop.set()
+        waiting.join()
+        release.set()
+        working.join()
+    assert [answer.body for answer in answers] == [BODY]
+    assert len(raised) == 1
+    assert len(set(connections(raw))) == 1, "the same connection, or this test says nothing"
 
 
 def test_requests_to_a_proxy_are_left_to_urllib3(raw: RawServer) -> None:
@@ -375,6 +484,14 @@ def test_a_pool_that_was_closed_is_followed_by_another(raw: RawServer) -> None:
         ("GET", "/a/../b", {}),
         ("HEAD", "/a", {}),
         ("GET", "/a\r\nX: y", {}),
+        ("GET", "/a#b", {}),
+        ("GET", "/a?b={c}", {}),
+        ("GET", "/" + "a" * 200 + "{", {}),
+        ("GET", "/a%", {}),
+        ("GET", "//a\n", {}),
+        ("GET", "*", {}),
+        ("get", "/a", {}),
+        ("GET / HTTP/1.1\r\nX:", "/a", {}),
         ("GET", "/a", {"X": "a\r\nY: b"}),
         ("GET", "/a", {"X Y": "a"}),
         ("GET", "/a", {"Host": "b"}),
@@ -385,6 +502,49 @@ def test_a_pool_that_was_closed_is_followed_by_another(raw: RawServer) -> None:
 def test_what_is_unusual_is_left_to_urllib3(method: str, path: str, headers: dict[str, str]) -> None:
     assert Exchanges("http://127.0.0.1:1")._head("GET", "/a", {"X-Y": "z"}, None) is not None
     assert Exchanges("http://127.0.0.1:1")._head(method, path, headers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://a:80", "a"),
+        ("https://A.example:443/x", "a.example"),
+        ("https://a:6443", "a:6443"),
+        ("http://a:443", "a:443"),
+        ("https://me:secret@10.0.0.1", "10.0.0.1"),
+        ("https://[fd00::1]:6443", "[fd00::1]:6443"),
+    ],
+)
+def test_the_host_is_named_as_urllib3_does(url: str, host: str) -> None:
+    head = Exchanges(url)._head("GET", "/a", {}, None)
+    assert head is not None
+    assert f"\r\nHost: {host}\r\n".encode() in head
+
+
+@pytest.mark.parametrize("url", ["https://[fe80::1%25eth0]:6443", "http://[", "https://a b"])
+def test_hosts_of_a_special_form_are_left_to_urllib3(url: str) -> None:
+    assert Exchanges(url)._head("GET", "/a", {}, None) is None
+
+
+def test_a_host_in_other_letters_is_written_in_ascii_or_left_to_urllib3() -> None:
+    head = Exchanges("https://b\u00fccher.example")._head("GET", "/a", {}, None)
+    assert head is None or b"\r\nHost: xn--bcher-kva.example\r\n" in head
+
+
+def test_methods_may_be_written_small(raw: RawServer, client: Client) -> None:
+    for method in ("get", "patch"):
+        raw.answer(PLAIN)
+        client.request(method, PATH)
+    assert [request.split()[0] for _, request in raw.requests] == [b"GET", b"GET", b"PATCH"]
+
+
+@pytest.mark.parametrize("path", ["@elsewhere.invalid/api", "api", ""])
+def test_a_path_does_not_lead_to_another_host(raw: RawServer, client: Client, path: str) -> None:
+    with pytest.raises(ValueError, match="begin"):
+        client.request("GET", path)
+    with pytest.raises(ValueError, match="begin"):
+        client.stream("GET", path)
+    assert len(raw.requests) == 1
 
 
 def test_a_path_before_the_api_comes_first(raw: RawServer) -> None:
