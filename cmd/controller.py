@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -35,9 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_operator(options: Options) -> int:
     _end_at_once_on_signals()
     # Imported here: --help and a wrong flag are answered without loading the operator.
-    from runtime.client import ConfigError, load_client
-    from runtime.logging import configure
-    from runtime.manager import ManagerError
+    with _nothing_collected():
+        import controllers.xline  # noqa: F401 - with all else that is loaded
+        from runtime.client import ConfigError, load_client
+        from runtime.logging import configure
+        from runtime.manager import ManagerError
 
     configure(options.log_level, options.log_format, levels=options.logger_level)
     try:
@@ -73,6 +77,16 @@ def build_manager(client: Client, options: Options) -> Manager:
     )
     register(manager, cluster_domain=options.cluster_domain, workers=options.workers)
     return manager
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """What is loaded stays: to look for garbage in it, again and again, would be a thirtieth of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _end_at_once_on_signals() -> None:

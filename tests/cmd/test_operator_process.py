@@ -522,3 +522,16 @@ def test_help_loads_no_library() -> None:
     done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--leader-elect" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_an_operator_loads_what_it_needs(config: Path, client: Client, operators: Operators) -> None:
+    """Each of these costs a start that is fast a good part of its time."""
+    rare = {"structlog", "prometheus_client", "opentelemetry", "kubernetes", "cryptography", "asyncio"}
+    rare |= {"runtime.leaderelection", "runtime.manager.access", "runtime.manager.certificates", "runtime.tls"}
+    operator = operators.start(config, *METRICS_ON, *HEALTH_ON, PYTHONPROFILEIMPORTTIME="1")
+    create_cluster(client)
+    wait_children(client)
+    assert operator.end() == 0
+    loaded = {line.rpartition("|")[2].strip() for line in operator.text.splitlines() if line.startswith("import time:")}
+    assert "runtime.manager" in loaded
+    assert not rare & loaded
