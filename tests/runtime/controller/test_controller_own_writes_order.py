@@ -61,7 +61,7 @@ class Caches:
 class Queue(PriorityQueue[Request]):
     """Lets the test act at the last moment before an item is parked."""
 
-    before_park: Callable[[], None] = staticmethod(lambda: None)
+    before_park: Callable[[], object] = staticmethod(lambda: None)
 
     def park(self, item: Request, seconds: float) -> None:
         self.before_park()
@@ -130,6 +130,15 @@ def test_what_is_seen_just_before_the_key_is_parked_wakes_it(bench: Bench) -> No
     assert bench.runs()
 
 
+def test_what_is_gone_just_before_the_key_is_parked_wakes_it(bench: Bench) -> None:
+    bench.store.put(obj("gone", 2, uid="g"))
+    bench.own.note(KEY, Write("delete", SECRETS, "default", "gone", "", None, "", "g"))
+    bench.queue.before_park = lambda: bench.store.delete(obj("gone", 20, uid="g"))
+    assert not bench.runs()
+    assert len(bench.queue) == 1
+    assert bench.runs()
+
+
 def test_who_looks_again_leaves_nothing_behind_in_the_cache(bench: Bench) -> None:
     bench.own.note(KEY, wrote(20))
     bench.store.put(obj("gone", 2, uid="g"))
@@ -179,6 +188,24 @@ def test_of_what_the_server_shows_only_what_the_cache_selects_is_waited_for(benc
     assert not bench.runs()
     bench.store.put(inside)
     assert bench.runs()
+
+
+def test_of_what_the_server_shows_what_the_cache_has_is_waited_for_too(bench: Bench) -> None:
+    """It leaves the selection, by a patch whose answer was lost."""
+    secrets = bench.client.resource(SECRETS, "default")
+    bench.store.put(secrets.create({"metadata": {"name": "child"}}))
+    left = secrets.patch("child", {"metadata": {"labels": {"out": "yes"}}})
+    bench.own.note(KEY, Write("patch", SECRETS, "default", "child", "", None, failure=LOST))
+    assert not bench.runs()
+    bench.store.delete(left)
+    assert bench.runs()
+
+
+def test_an_object_of_ours_whose_name_nobody_told_is_no_other_key(server: FakeAPIServer) -> None:
+    bench = Bench(server, primary=SECRETS)
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
+    assert len(bench.own) == 1
+    bench.client.close()
 
 
 def test_a_token_is_no_change_of_its_account(bench: Bench) -> None:
@@ -298,6 +325,20 @@ def test_a_cache_that_never_shows_it_gives_up_no_other(bench: Bench, time: Time)
     maps.indexer.bookmark("20")
     assert bench.runs()
     assert bench.stats.own_write_timeouts.value == 1
+
+
+def test_a_deletion_that_is_never_shown_gives_up_no_other(bench: Bench, time: Time) -> None:
+    maps = bench.caches.by_gvr[CONFIGMAPS]
+    for gvr, store in ((SECRETS, bench.store), (CONFIGMAPS, maps.indexer)):
+        store.put(obj("gone", 2, uid="g"))
+        bench.own.note(KEY, Write("delete", gvr, "default", "gone", "", None, "", "g"))
+    maps.sync_state = SyncState(synced=True, connected=False)
+    for _ in range(3):
+        assert not bench.runs()
+        time.pass_(PATIENCE)
+    assert not bench.runs()
+    maps.indexer.delete(obj("gone", 21, uid="g"))
+    assert bench.runs()
 
 
 def test_a_resource_that_is_not_served_any_more_is_not_waited_for_without_end(bench: Bench, time: Time) -> None:
