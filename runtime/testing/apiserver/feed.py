@@ -46,6 +46,15 @@ class Block:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The event at this absolute index could not be encoded then."""
+
+    index: int
+    at: float
+    error: Exception
+
+
 class Feed:
     """Of one log, for watches that show every event in the same bytes. Thread-safe.
 
@@ -62,6 +71,7 @@ class Feed:
         self._bytes = 0
         self._told = 0  # the absolute index up to which blocks have been made; those that come behind delay nobody
         self._next_at = float("-inf")  # when the next block after it should be made
+        self._failure: _Failure | None = None  # the last
 
     def take(self, index: int, encode: Callable[[Entry], bytes], *, at_once: bool) -> Block | None:
         """The block that begins at this absolute index of the log; None if there is nothing (yet) that should be sent.
@@ -69,14 +79,19 @@ class Feed:
         :param encode: one event as it is sent, empty if it is not shown.
         :param at_once: do not wait for more events.
         :raises Lost: that part of the log is forgotten.
+        :raises Exception: what ``encode`` raised, for others who have waited meanwhile, too.
         """
         if self._log.end == index:  # looked at first: it needs no lock
             return None
+        began = self._monotonic()
         with self._lock:
             if self._log.slice(index, 0) is None:
                 raise Lost
             found = self._blocks.get(index)
             if found is None and (at_once or self.pause(index) <= 0):
+                failure = self._failure
+                if failure is not None and failure.index == index and began < failure.at:
+                    raise failure.error  # a webhook that never answers takes half a minute each time
                 found = self._make(index, encode)
             return found
 
@@ -101,10 +116,11 @@ class Feed:
         for entry in entries:
             try:
                 parts.append(encode(entry))
-            except Exception:
-                if not parts:
-                    raise
-                break  # what comes before it is told first
+            except Exception as error:
+                if parts:
+                    break  # what comes before it is told first
+                self._failure = _Failure(index, self._monotonic(), error)
+                raise
             size += len(parts[-1])
             if size >= _BYTES:
                 break

@@ -314,3 +314,46 @@ def test_what_comes_before_an_event_that_cannot_be_encoded_is_told(log: Resource
     assert block == Block(2, 2, b"1 2 ")
     with pytest.raises(ZeroDivisionError):
         feed.take(2, third_broken, at_once=True)
+
+
+def test_who_waited_for_what_cannot_be_encoded_does_not_try_it_again(log: ResourceLog) -> None:
+    """A webhook that never answers costs half a minute, and not that for each of twenty watches in turn."""
+    asked, asking = threading.Event(), queue.SimpleQueue[None]()
+    errors: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+    encoded: list[int] = []
+
+    class Ticking(Clock):
+        def __call__(self) -> float:
+            self.now += 1
+            asking.put(None)
+            return self.now
+
+    def broken(entry: Entry) -> bytes:
+        encoded.append(entry.version)
+        assert asked.wait(30)
+        raise ZeroDivisionError(entry.version)
+
+    def wait() -> None:
+        try:
+            shared.take(0, broken, at_once=True)
+        except ZeroDivisionError as error:
+            errors.put(error)
+        else:
+            errors.put(None)
+
+    shared = Feed(log, Ticking())
+    add(log, 1)
+    waiting = [threading.Thread(target=wait, daemon=True) for _ in range(5)]
+    for each in waiting:
+        each.start()
+    for _ in waiting:  # each has begun
+        asking.get(timeout=30)
+    asked.set()
+    for each in waiting:
+        each.join(30)
+        assert errors.get(timeout=30) is not None
+    assert encoded == [1]
+    with pytest.raises(ZeroDivisionError):
+        shared.take(0, broken, at_once=True)
+    assert encoded == [1, 1], "who comes later tries again"
+    assert take(shared, 0, Encoder()).data == b"1 "
