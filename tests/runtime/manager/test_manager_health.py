@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from runtime.informer import SharedIndexInformer
 from runtime.manager import Manager, health
 from runtime.manager.health import CheckResult, HealthChecks, NamedCheck, render
 from runtime.testing import FakeAPIServer, FakeClock
@@ -48,7 +47,7 @@ def test_a_check_needs_time() -> None:
         NamedCheck("a", lambda: True, 0)
 
 
-def test_a_check_that_hangs_fails_and_is_not_begun_again(hanging: Hanging) -> None:
+def test_a_check_that_hangs_fails_and_is_not_begun_again(hanging: Hanging, caplog: pytest.LogCaptureFixture) -> None:
     checks = HealthChecks()
     checks.add(NamedCheck("database", hanging, timeout=0.2))
     checks.add(NamedCheck("other", lambda: "fine"))
@@ -59,6 +58,7 @@ def test_a_check_that_hangs_fails_and_is_not_begun_again(hanging: Hanging) -> No
             "[+]ping ok\n[-]database failed: did not answer in 0.2 s\n[+]other ok\n    fine\nhealthz check failed\n"
         )
     assert hanging.begun == 1
+    assert caplog.text.count("health check does not answer") == 1  # not for each probe
     hanging.go_on.set()
     eventually(lambda: render("healthz", checks.run(), verbose=False) == (200, "ok") and hanging.begun > 1)
 
@@ -150,17 +150,20 @@ def test_a_cache_that_nothing_is_heard_of_is_not_fresh() -> None:
             assert "[+]caches ok" in text
             assert http(address, "/healthz") == (200, "ok")
             server.faults.clear()
-            _until_heard_of(informer, server, clock)
+            server.faults.add(resource="configmaps", status=403)  # it is needed: no reason to do without it
+            _cut_until(lambda: informer.refused == 403, server, clock)
+            assert http(address, "/readyz/fresh-caches")[0] == 500
+            server.faults.clear()
+            _cut_until(lambda: (informer.sync_state.contact_age or 0.0) < 100, server, clock)
             eventually(lambda: http(address, "/readyz/fresh-caches") == (200, "ok"))
 
 
-def _until_heard_of(informer: SharedIndexInformer, server: FakeAPIServer, clock: FakeClock) -> None:
+def _cut_until(met: Callable[[], bool], server: FakeAPIServer, clock: FakeClock) -> None:
     """Cut the watch, and let the time of its back-off pass."""
     server.close_connections()
 
-    def heard() -> bool:
+    def look() -> bool:
         clock.advance(1)
-        age = informer.sync_state.contact_age
-        return age is not None and age < 100
+        return met()
 
-    eventually(heard)
+    eventually(look)

@@ -13,8 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.metrics import Collector, Counter, Histogram, MetricSource, ReconcileStats
-from runtime.metrics.families import queue_metrics, reconcile_metrics
+from runtime.metrics.families import queue_metrics, reconcile_metrics, request_metrics
 from runtime.metrics.registry import Registry
+from runtime.metrics.requests import RequestStats
 from runtime.workqueue import DURATION_BUCKETS, PriorityQueue, Queue
 from tests.support.scraping import scrape
 
@@ -200,6 +201,17 @@ def test_a_series_of_two_sources_is_published_once_and_complained_about_once(cap
     assert "'name': 'a'" in complaint.getMessage()
 
 
+def test_requests_of_two_clients_add_up_and_those_of_one_count_once() -> None:
+    def source(requests: int) -> MetricSource:
+        stats = RequestStats("host:443")
+        for _ in range(requests):
+            stats.count("200", "GET")
+        return lambda: request_metrics(stats)
+
+    one, other = source(3), source(4)
+    assert scrape(one, other, one).value("rest_client_requests_total", host="host:443") == 7
+
+
 def test_a_histogram_of_two_sources_is_complained_about_once(caplog: pytest.LogCaptureFixture) -> None:
     one, other = Queue[str](name="same"), Queue[str](name="same")
     one.add("a")
@@ -233,6 +245,9 @@ def test_a_given_registry_is_joined_and_left() -> None:
     second = Registry(given)  # a second manager in the process must not collide with the first
     second.add_source(lambda: [GaugeMetricFamily("ours", "Ours.", value=2)])
     assert samples(second)["ours",] == 2
+    second.close()
+    second.open()  # the same manager may run again
+    assert given.get_sample_value("ours") == 2
 
 
 def test_importing_the_package_does_not_import_prometheus_client() -> None:
