@@ -526,6 +526,24 @@ def test_watches_keep_the_time_of_the_servers_clock() -> None:
         api.close()
 
 
+def test_a_bookmark_is_never_ahead_of_what_is_yet_to_be_told() -> None:
+    """Who resumes from it would miss that."""
+    count = 2000
+    with FakeAPIServer(bookmark_interval=1e-9) as server:
+        since = server.store.version
+        for number in range(count):
+            server.store.create(("", "configmaps"), "default", f"n{number}", {"metadata": {"name": f"n{number}"}})
+        watching = Watching(server, f"{CONFIGMAPS}?watch=1&allowWatchBookmarks=1&resourceVersion={since}")
+        try:
+            eventually(lambda: sum(each["type"] == "ADDED" for each in list(watching.events)) == count)
+        finally:
+            watching.close()
+    told = [(int(each["object"]["metadata"]["resourceVersion"]), each["type"]) for each in watching.events]
+    last = max(place for place, (_, kind) in enumerate(told) if kind == "ADDED")
+    assert "BOOKMARK" in [kind for _, kind in told[:last]]
+    assert told[: last + 1] == sorted(told[: last + 1])
+
+
 def test_a_watch_ends_in_time_though_the_changes_never_do() -> None:
     clock, stop = FakeClock(), threading.Event()
     with FakeAPIServer(clock=clock) as server:
