@@ -27,6 +27,43 @@ with SignalWatch(lambda: print("first", flush=True)):
 """
 
 
+# A reconciler may use processes, and end them.
+FORKING = """
+import os, signal, time
+from runtime.manager.signals import SignalWatch
+
+def fork():
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writer, b"x")
+        time.sleep(600)
+        os._exit(0)
+    os.read(reader, 1)
+    return child
+
+with SignalWatch(lambda: print("told", flush=True)) as watch:
+    child = fork()
+    os.kill(child, signal.SIGTERM)
+    print("ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    other = fork()
+print("received", watch.received, flush=True)
+os.kill(other, signal.SIGKILL)
+"""
+
+
+def test_signals_of_a_forked_process_are_its_own() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with process:
+        try:
+            assert process.communicate(timeout=30)[0] == f"ended with {-signal.SIGTERM}\nreceived None\n"
+        finally:
+            if process.returncode is None or process.returncode < 0:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_both_signals_are_noticed_while_the_main_thread_hears_nothing(number: signal.Signals) -> None:
     command = [sys.executable, "-c", BLOCKED]
