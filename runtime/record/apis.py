@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from runtime.client import ApiError, Cancelled, Client, ClientError, Discovery, Forbidden, MethodNotAllowed, NotFound
+from runtime.client import ApiError, Cancelled, Client, ClientError, Forbidden, MethodNotAllowed, NotFound
 from runtime.clock import Clock
 from runtime.logging import get_logger
 from runtime.record.event import Occurrence, microseconds, seconds
@@ -132,9 +132,9 @@ EVENTS: Final[EventAPI] = _Events()
 class Choice:
     """Which API to write to, found out when the first event is written, in the thread that writes (V7). Thread-safe.
 
-    ``auto``: events.k8s.io/v1 where discovery has it, else core. Where discovery does not answer, the write finds out.
-    A namespace in which events.k8s.io is refused and core is not gets core events; each answer is asked for again after
-    half an hour, for roles and servers change.
+    ``auto``: events.k8s.io/v1, or core where discovery says that it is not there (404). Where discovery says neither,
+    the write finds out, and discovery is asked again after a minute. A namespace in which events.k8s.io is refused and
+    core is not gets core events. Each answer is asked for again after half an hour, for roles and servers change.
     """
 
     def __init__(self, client: Client, clock: Clock, api: WhichAPI) -> None:
@@ -179,10 +179,14 @@ class Choice:
             if self._clock.monotonic() >= self._ask_at:
                 client = self._client.bound(deadline=self._client.clock.monotonic() + _ASK_TIMEOUT)
                 try:
-                    self._is_served = Discovery(client).has(EVENTS.gvr)
-                    pause = ASK_AGAIN
+                    # Not Discovery: to it a group that answers 503 is not there. This one is the server's own, so that
+                    # the server is starting, or a proxy has lost it, and half an hour of core events is too long.
+                    client.request("GET", EVENTS.gvr.prefix)
+                    self._is_served, pause = True, ASK_AGAIN
                 except Cancelled:
                     raise
+                except NotFound:
+                    self._is_served, pause = False, ASK_AGAIN
                 except ClientError as error:
                     _log.debug("discovery does not say whether events.k8s.io is served", error=str(error))
                     self._is_served, pause = True, ASK_AGAIN_UNANSWERED

@@ -38,6 +38,7 @@ class CorrelatorOptions:
         series ends then, and the next repetition begins another.
     :ivar refresh_seconds: after which a series of events.k8s.io that goes on is told again, before the server's TTL
         (an hour) deletes it.
+    :raises ValueError: one of them is not above zero.
     """
 
     max_similar: int = 10
@@ -47,6 +48,11 @@ class CorrelatorOptions:
     cache_size: int = 4096
     finish_seconds: float = 360.0
     refresh_seconds: float = 1800.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero, not {getattr(self, name)!r}")
 
 
 @dataclass(slots=True, eq=False)

@@ -150,6 +150,7 @@ def cut(text: str, limit: int) -> str:
     """``text``, or as much of its beginning as fits into ``limit`` bytes of UTF-8 together with an ellipsis."""
     if text.isascii() and len(text) <= limit:
         return text
+    text = text[: limit + 1]  # each character has a byte at least; the rest, which may be megabytes, is not looked at
     # Lone surrogates, as of undecodable file names, have no bytes in UTF-8.
     clean = text.encode(errors="replace")
     if len(clean) <= limit:

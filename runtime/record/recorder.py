@@ -77,7 +77,8 @@ class EventBroadcaster:
     (E3 to E6). Events are written to events.k8s.io/v1 where the server has it, a repeated one as a series whose count
     is told when it first repeats, when it has been silent for six minutes, every half hour and at the end (V3, V4);
     else to core/v1, whose count is told as far as the budget of the object goes (E5, E6). All counts come true in the
-    end: what was recorded is told, or counted in :attr:`dropped`.
+    end: what was recorded is told, or counted in :attr:`dropped`. Where no thread can be started events wait until the
+    next one, or the end, finds one. In a forked process what is recorded is dropped, as after :meth:`shutdown`.
 
     :param client: needs create and patch on ``events`` in the group ``events.k8s.io``, or in the core group.
     :param host: where the component runs; by default events of events.k8s.io name this machine, core events none.
@@ -126,7 +127,8 @@ class EventBroadcaster:
         """Events that were not written, by cause.
 
         ``invalid`` (no such type, no reason, no reference to the object), ``queue_full``, ``spam`` (over the budget of
-        the object), ``rejected`` (by the server), ``unreachable`` (it did not answer twelve times), ``shutdown``.
+        the object), ``rejected`` (by the server), ``unreachable`` (it did not answer twelve times), ``shutdown`` (the
+        end came before they were written, or recorded).
         """
         return self._sink.dropped
 
@@ -165,7 +167,8 @@ class _Recorder:
             self._sink.put(occurrence)
         except Exception as error:  # whatever was handed in, the caller has better things to do (E1)
             self._sink.drop("invalid")
-            _log.error("event dropped", reason=reason, error=str(error), expected=isinstance(error, BadEvent))
+            known = isinstance(error, BadEvent)  # the text of all others is as unsure as what was handed in
+            _log.error("event dropped", reason=reason, error=str(error) if known else error, expected=known)
 
     def eventf(
         self,

@@ -7,9 +7,11 @@ request, a count is never taken back, and a failure of one series holds up no ot
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 from math import inf
@@ -51,13 +53,19 @@ class Sink:
         self._clock = clock
         self._options = options or CorrelatorOptions()
         self._writer = Writer(client.bound(stop=self._abandon), clock, api)
-        self._queue: DelayingQueue[Series] = DelayingQueue(clock=clock)
+        self._names = names
+        self._begin_empty(closed=False)
+        _sinks.add(self)
+
+    def _begin_empty(self, closed: bool) -> None:
+        self._queue: DelayingQueue[Series] = DelayingQueue(clock=self._clock)
         self._lock = threading.Lock()  # guards everything below, and all series; never held during a request
-        self._correlator = Correlator(clock, names, self._options)
+        self._correlator = Correlator(self._clock, self._names, self._options)
         self._waiting: set[Series] = set()  # to be told, whenever the queue hands them out
         self._workers: list[threading.Thread] = []
         self._busy = 0  # workers that look at a series
-        self._closed = False
+        self._unstaffed = False  # no worker could be started, and that was told
+        self._closed = closed
         self._written = 0
         self._merged = 0
         self._dropped: Counter[str] = Counter()
@@ -73,9 +81,11 @@ class Sink:
                 return
             if not self._workers:
                 self._staff()
+            unstaffed = not self._workers and not self._unstaffed
+            self._unstaffed = not self._workers
             match = self._correlator.find(occurrence)
             series = match.series
-            if series is None:
+            if series is None or self._has_ended(series):
                 self._begin(match)
             elif self._is_outworn(series, match.occurrence) and self._can_tell(match.occurrence):
                 self._start(match)
@@ -83,6 +93,8 @@ class Sink:
                 self._merged += 1
                 series.add(match.occurrence, self._clock.monotonic())
                 self._changed(series)
+        if unstaffed:
+            _log.warning("events wait: no thread can be started to write them; the next event, or the end, tries again")
 
     def drop(self, cause: str) -> None:
         """Count an event that never got here."""
@@ -121,18 +133,27 @@ class Sink:
             for series in {*self._waiting, *self._correlator.series()}:
                 if series.untold:
                     self._enqueue(series)  # one that is being written is looked at once more
+            if self._waiting and not self._workers:
+                self._staff()
             self._queue.shut_down()
         ended = self._join(timeout)
         if not ended:
             self._abandon.set()
             self._join(_LAST_CALL)
         with self._lock:
-            lost = list(self._waiting)
-            for series in lost:
+            waiting = list(self._waiting)
+            lost = sum(series.untold for series in waiting)
+            for series in waiting:
                 self._lose(series, "shutdown")
         if lost:
-            _log.warning("events dropped at the end, the API server did not take them", events=len(lost), in_time=ended)
+            _log.warning("events dropped at the end, the API server did not take them", events=lost, in_time=ended)
         return ended
+
+    def end_in_child(self) -> None:
+        """In a forked process: the threads are the parent's, and what waits is theirs to tell. What is recorded here is
+        dropped, for the client's connections are the parent's, too.
+        """
+        self._begin_empty(closed=True)
 
     def _join(self, timeout: float | None) -> bool:
         # In real time: what is waited for is the network, and threads.
@@ -197,15 +218,22 @@ class Sink:
         series.is_watched = False  # an add takes the place of the delayed one
         self._queue.add(series)
 
+    def _has_ended(self, series: Series) -> bool:
+        """V4: it was silent for so long that a repetition begins another one."""
+        silent_until = series.seen_at + self._options.finish_seconds
+        return series.api is EVENTS and not series.untold and self._clock.monotonic() >= silent_until
+
     def _rest(self, series: Series) -> None:
-        """Nothing is to be told now: have it looked at when something may be, if ever."""
+        """Nothing is to be told now: have it looked at when something may be, if ever.
+
+        An event that has happened but once is not: with thousands of them the queue would hold more than the cache.
+        """
         options, now = self._options, self._clock.monotonic()
         finish_at = series.seen_at + options.finish_seconds
         if series.api is EVENTS:
             if not self._correlator.holds(series):
                 return
-            if now >= finish_at:  # V4
-                self._correlator.forget(series)
+            if not series.untold and (series.told == 1 or now >= finish_at):
                 return
             if series.told > 1:
                 finish_at = min(finish_at, series.told_at + options.refresh_seconds)
@@ -236,9 +264,7 @@ class Sink:
             try:
                 worker.start()
             except RuntimeError:  # the machine, or an interpreter that ends, has no thread for us
-                if not self._workers:
-                    raise
-                return  # those there are do it all
+                return  # those there are do it all; where there is none, it is tried again
             self._workers.append(worker)
 
     # In the workers.
@@ -334,6 +360,18 @@ class Sink:
         asked = error.retry_after if isinstance(error, ApiError) else None
         # After shutdown the queue takes nothing: this was the last try, or the last one is queued already.
         self._queue.add_after(series, max(pause, asked or 0.0))
+
+
+_sinks: weakref.WeakSet[Sink] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for sink in list(_sinks):
+        sink.end_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _may_pass(error: ClientError) -> bool:

@@ -61,7 +61,9 @@ def test_where_they_are_not_served_they_are_core_events(auto: Bench) -> None:
     assert auto.counts() == [1, 1, 2]
 
 
-@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 500}, {"drop": "before"}, {"truncate": True}])
+@pytest.mark.parametrize(
+    "fault", [{"status": 403}, {"status": 500}, {"status": 503}, {"drop": "before"}, {"truncate": True}]
+)
 def test_where_discovery_does_not_answer_the_write_finds_out(auto: Bench, fault: JSONObject) -> None:
     struck = auto.server.faults.add(path=DISCOVERY, **fault)
     for reason in ("One", "Two"):

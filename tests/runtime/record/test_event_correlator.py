@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -155,6 +156,13 @@ def test_memory_is_bounded_and_what_is_forgotten_is_told() -> None:
     assert not bench.correlator.holds(forgotten)
     bench.correlator.forget(forgotten)  # does no harm
     assert bench.see("b").series is None
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(CorrelatorOptions)])
+@pytest.mark.parametrize("value", [0, -1])
+def test_numbers_that_no_event_could_be_written_with_are_refused(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=name):
+        CorrelatorOptions(**{name: value})  # type: ignore[arg-type]
 
 
 def test_one_that_takes_the_place_of_another_replaces_it() -> None:

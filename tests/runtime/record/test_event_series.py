@@ -100,6 +100,31 @@ def test_a_single_event_is_forgotten_after_six_minutes(series: Bench) -> None:
     assert series.counts() == [1, 2]
 
 
+def test_what_came_while_the_server_was_slow_for_longer_than_the_silence_is_told(series: Bench) -> None:
+    """Found by a reviewer: it was forgotten, and not counted as dropped."""
+    series.told()
+    slow = series.server.faults.add(resource="events", verb="patch", delay=1.0, times=1)
+    series.say()
+    eventually(lambda: slow.hits)
+    series.say()
+    series.clock.advance(7 * MINUTE)
+    eventually(lambda: series.counts() == [2])
+    series.settle()
+    series.flush()
+    assert series.counts() == [3]
+    assert series.broadcaster.dropped == {}
+
+
+def test_events_that_happened_once_are_kept_by_nobody_but_the_cache(server: FakeAPIServer) -> None:
+    bench = Bench(server, "events", CorrelatorOptions(cache_size=10))
+    for number in range(50):
+        bench.recorder.event(object_reference(f"p{number}"), "Normal", "Made", "it")
+    bench.settle()
+    bench.idle()
+    assert bench.broadcaster._sink._queue.stats().delayed == 0
+    bench.flush()
+
+
 def test_what_cannot_be_told_in_the_end_is_told_later(series: Bench) -> None:
     """V4: the entry stays."""
     for _ in range(3):

@@ -76,6 +76,8 @@ def test_limits_count_bytes_and_split_no_character() -> None:
     assert shortened == "ä" * 510 + "..."
     assert cut("short \udcff", 1024) == "short ?"  # an undecodable file name
     assert cut("x" * 1024, 1024) == "x" * 1024
+    assert cut("x" * 1025, 1024) == "x" * 1021 + "..."
+    assert cut("ä" * 1_000_000, 10) == "ä" * 3 + "..."
 
 
 def test_the_action_is_the_reason_unless_told() -> None:

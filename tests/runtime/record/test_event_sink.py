@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from runtime.client import Client, Unstructured
-from runtime.record import EventBroadcaster, FakeRecorder, RecordedEvent
+from runtime.record import CorrelatorOptions, EventBroadcaster, FakeRecorder, RecordedEvent
 from runtime.record.sink import MAX_QUEUED, MAX_WORKERS
 from runtime.testing import FakeAPIServer, FakeClock
 from tests.runtime.record.record_support import Bench, object_reference, sinks
@@ -117,10 +119,56 @@ def test_where_there_are_no_more_threads_those_there_are_do_it_all(
         bench.say(reason=f"Reason{number}")
     bench.flush()
     assert len(bench.events()) == 21
-    starved = Bench(bench.server)
-    starved.say()
-    assert starved.broadcaster.dropped == {"invalid": 1}
-    assert starved.broadcaster.shutdown(1)
+
+
+@pytest.mark.parametrize("then", ["another", "the end", "never"])
+def test_where_there_is_no_thread_at_all_events_wait_for_one(
+    bench: Bench, then: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            bench.say()
+        bench.say(reason="Other")
+        assert (bench.broadcaster.dropped, bench.broadcaster.queued) == ({}, 2)
+        assert caplog.text.count("no thread can be started") == 1
+        if then == "never":
+            assert bench.broadcaster.shutdown(30)
+            assert bench.broadcaster.dropped == {"shutdown": 3}
+            return
+    if then == "another":
+        bench.say()
+        eventually(lambda: bench.counts() == [1, 3])
+    bench.flush()
+    assert bench.counts() == [1, 3 if then == "another" else 2]
+    assert bench.broadcaster.dropped == {}
+
+
+def test_a_forked_process_drops_what_it_records_and_neither_hangs_nor_tells_what_is_the_parents() -> None:
+    code = """
+import os
+from runtime.record import EventBroadcaster
+from runtime.testing import FakeAPIServer
+with FakeAPIServer() as server, server.client() as client:
+    broadcaster = EventBroadcaster(client)
+    recorder = broadcaster.new_recorder("tester")
+    stalled = server.faults.add(resource="events", stall=True)
+    pod = {"kind": "Pod", "apiVersion": "v1", "name": "p", "namespace": "default"}
+    recorder.event(pod, "Normal", "Made", "by the parent")
+    with broadcaster._sink._lock:  # as a thread of the parent may
+        child = os.fork()
+        if child == 0:
+            recorder.event(pod, "Normal", "Made", "by the child")
+            ended = broadcaster.shutdown(None)
+            os._exit(0 if ended and broadcaster.dropped == {"shutdown": 1} and not broadcaster.queued else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    server.faults.clear()
+    assert broadcaster.shutdown(30) and broadcaster.dropped == {} and broadcaster.written == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_a_server_that_asks_for_patience_gets_it(bench: Bench) -> None:
@@ -186,6 +234,17 @@ def test_odd_arguments_are_recorded_as_far_as_they_go(bench: Bench) -> None:
 
         __repr__ = __str__
 
+    class Hostile:
+        def __str__(self) -> str:
+            raise UnprintableError
+
+        __repr__ = __str__
+
+    class UnprintableError(Exception):
+        __str__ = __repr__ = Unprintable.__str__
+
+    bench.recorder.event(bench.obj, "Warning", Hostile(), Hostile())  # type: ignore[arg-type]
+    bench.recorder.event(bench.obj, Hostile(), "Odd", "x")  # type: ignore[arg-type]
     bench.recorder.event(bench.obj, "Warning", "Failed", ValueError("no such port"))  # type: ignore[arg-type]
     bench.recorder.event(bench.obj, "Warning", "Listed", ["a", "b"])  # type: ignore[arg-type]
     bench.recorder.event(bench.obj, "Warning", "Odd", Unprintable())  # type: ignore[arg-type]
@@ -200,7 +259,7 @@ def test_odd_arguments_are_recorded_as_far_as_they_go(bench: Bench) -> None:
         "Created": "%s and %s ('one',)",
         "Percent": "100% sure",
     }
-    assert bench.broadcaster.dropped == {"invalid": 1}
+    assert bench.broadcaster.dropped == {"invalid": 3}
 
 
 def test_one_that_cannot_be_written_as_json_harms_no_other(bench: Bench) -> None:
@@ -272,6 +331,21 @@ def test_shutdown_tells_what_came_while_a_count_is_on_its_way(bench: Bench) -> N
     bench.flush()
     assert bench.counts() == [3]
     assert bench.broadcaster.dropped == {}
+
+
+def test_the_end_alarms_nobody_over_what_was_told(server: FakeAPIServer, caplog: pytest.LogCaptureFixture) -> None:
+    """What is told again for the server's TTL is no event that could be dropped."""
+    bench = Bench(server, "events", CorrelatorOptions(refresh_seconds=60.0))
+    bench.told()
+    bench.told()
+    bench.idle()
+    refused = server.faults.add(resource="events", verb="patch", status=500)
+    bench.clock.advance(60)
+    bench.paused(refused)
+    assert bench.broadcaster.queued == 1
+    bench.flush()
+    assert bench.broadcaster.dropped == {}
+    assert "dropped" not in caplog.text
 
 
 def test_failures_of_long_ago_are_not_counted(core: Bench) -> None:
