@@ -8,6 +8,7 @@ from typing import Any
 from runtime.client import Client
 from runtime.controller import Controller
 from runtime.manager import LeaderElectionLost, Manager
+from runtime.record import CorrelatorOptions, EventBroadcaster
 from tests.support.chaos.garden import add_controller
 
 USER_AGENT = "chaos-operator"
@@ -24,15 +25,19 @@ class Operator:
     """One replica, in a thread of its own.
 
     :param lease: options of the election between replicas; None: there is none.
+    :param remembered: how many events, and objects of each, are remembered at most; None: as many as usual.
     :ivar manager: the present one.
     :ivar ends: what its managers ended with, other than being told to.
     """
 
-    def __init__(self, url: str, number: int, lease: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, url: str, number: int, lease: dict[str, float] | None = None, remembered: int | None = None
+    ) -> None:
         self.ends: list[BaseException] = []
         self._url = url
         self._number = number
         self._lease = lease
+        self._events = None if remembered is None else CorrelatorOptions(cache_size=remembered)
         self._over = threading.Event()
         self._stop_lock = threading.Lock()  # guards the two below
         self._stop = threading.Event()
@@ -69,7 +74,8 @@ class Operator:
     def _make(self) -> tuple[Manager, Controller]:
         client = Client(self._url, user_agent=f"{USER_AGENT}-{self._number}", timeout=2.0, connect_timeout=1.0)
         options = {} if self._lease is None else {**_ELECTION, **self._lease}
-        manager = Manager(client, graceful_shutdown_timeout=5.0, **_OFF, **options)
+        events = EventBroadcaster(client, options=self._events)
+        manager = Manager(client, graceful_shutdown_timeout=5.0, events=events, **_OFF, **options)
         return manager, add_controller(manager)
 
     def _run(self) -> None:
