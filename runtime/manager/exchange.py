@@ -93,8 +93,8 @@ class Connection:
     def exchange(self, route: Callable[[Request], Reply], waits: Callable[[bool], bool]) -> bool:
         """Answer the next request; False: there will be no more.
 
-        :param waits: told True before the request is waited for and False once it is there; if it returns False the
-            connection is given up.
+        :param waits: told True before the request, or after the last one its peer's end, is waited for, and False once
+            the request is there; if it returns False the connection is given up.
         :raises OSError: the connection broke, or its peer takes no answer.
         """
         try:
@@ -106,11 +106,11 @@ class Connection:
             head = _parse(raw)
         except _Refused as refused:
             self._answer(refused.reply, with_body=True, last=True)
-            self._linger()
+            self._linger(waits)
             return False
         self._answer(route(head.request), with_body=head.method != "HEAD", last=head.last)
         if head.last:
-            self._linger()
+            self._linger(waits)
         return not head.last
 
     def _read_head(self) -> bytes | None:
@@ -159,8 +159,10 @@ class Connection:
             self._sock.settimeout(seconds)
             left = left[self._sock.send(left) :]
 
-    def _linger(self) -> None:
+    def _linger(self, waits: Callable[[bool], bool]) -> None:
         """Swallow what the peer still sends: closing on unread bytes makes the system throw away our answer."""
+        if not waits(True):
+            return
         socket.socket.shutdown(self._sock, socket.SHUT_WR)  # for TLS, too: its own goodbye would be waited for
         deadline, swallowed = time.monotonic() + _LINGER_TIME, 0
         while swallowed < _LINGER_LIMIT and (left := deadline - time.monotonic()) > 0:

@@ -172,6 +172,21 @@ def test_who_asks_nothing_gives_way(server: HttpServer, monkeypatch: pytest.Monk
             sock.close()
 
 
+def test_who_was_answered_and_does_not_go_gives_way(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(exchange, "_LINGER_TIME", 60.0)
+    answered = [connect(server), connect(server)]
+    try:
+        for sock, request in zip(answered, (b"GET /hello HTTP/1.1\r\n", b"POST /hello HTTP/1.1\r\n"), strict=True):
+            sock.sendall(request + CLOSE)
+            assert read_all(sock).startswith(b"HTTP/1.1 ")
+        for _ in range(3):
+            assert ask(server, b"GET /hello HTTP/1.1\r\n" + CLOSE).endswith(b"hello")
+    finally:
+        for sock in answered:
+            sock.close()
+
+
 def test_those_being_answered_do_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_MOST_CONNECTIONS", 2)
     asked, go_on = threading.Semaphore(0), threading.Event()

@@ -246,7 +246,7 @@ def test_a_given_registry_is_joined_and_left() -> None:
     second.add_source(lambda: [GaugeMetricFamily("ours", "Ours.", value=2)])
     assert samples(second)["ours",] == 2
     second.close()
-    second.open()  # the same manager may run again
+    second.open()
     assert given.get_sample_value("ours") == 2
 
 
