@@ -31,7 +31,6 @@ def series(start: float, per_sample: float, noise: float = 0.0) -> list[float]:
         ("file descriptors", series(12, 0.0, 6.0)),
         ("objects in the gc", series(60_000, 10.0)),
         ("OwnWrites._pending", series(10, 0.0, 10.0)),
-        ("_Recent._entries", series(0, 100.0)),  # meant to fill up
         ("LineSplitter._carry", [0.0] * MINUTES),
     ],
 )
