@@ -184,7 +184,7 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--metrics-cert-dir",
         metavar="DIR",
-        type=Path,
+        type=_path,
         help="folder with tls.crt and tls.key, which may be renewed at any time (default: one is made at the start)",
     )
     group.add_argument(
@@ -237,7 +237,7 @@ def _add_standalone_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--standalone-dir",
         metavar="DIR",
-        type=Path,
+        type=_path,
         help="folder for kubeconfig, logs and volumes; what an earlier run left there is removed (default: a "
         "temporary one, removed at the end)",
     )
@@ -248,7 +248,7 @@ def _add_standalone_flags(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="port of the API server (default: a free one)",
     )
-    group.add_argument("--sample", metavar="FILE", type=Path, help="manifest to create instead of the built-in sample")
+    group.add_argument("--sample", metavar="FILE", type=_path, help="manifest to create instead of the built-in sample")
     group.add_argument(
         "--kruise", action="store_true", help="serve OpenKruise's AdvancedStatefulSets as well (apps.kruise.io/v1beta1)"
     )
@@ -307,6 +307,12 @@ def _logger_level(text: str) -> tuple[str, str]:
     if not name or level not in _LOG_LEVELS:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LEVEL with a level of {', '.join(_LOG_LEVELS)}")
     return name, level
+
+
+def _path(text: str) -> Path:
+    if not text:  # Path would take it for the working directory
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    return Path(text)
 
 
 def _positive(text: str) -> int:
