@@ -6,7 +6,7 @@ import threading
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Final
 
-from runtime.client import Cancelled, ClientError, Conflict, NotLeading
+from runtime.client import Cancelled, ClientError, Conflict, Interrupt, NotLeading
 from runtime.controller.applier import SettledMemory
 from runtime.controller.context import ReconcileContext, Reconciler, Surroundings
 from runtime.controller.environment import Environment
@@ -64,8 +64,9 @@ class Execution:
         self._env = env
         self._stats = stats
         client = env.client.bound(stop=env.cancel)
+        self._asking = Interrupt()
         self._own_writes = OwnWrites(
-            env.caches, queue, client.bound(stop=stop), stats, primary, options.own_writes_timeout
+            env.caches, queue, client.bound(stop=self._asking), stats, primary, options.own_writes_timeout
         )
         self._surroundings = Surroundings(
             client=client,
@@ -86,6 +87,7 @@ class Execution:
     def close(self) -> None:
         """No reconcile begins any more."""
         self._own_writes.close()
+        self._asking.set()
 
     def run(self, request: Request) -> bool:
         """Reconcile ``request`` and put it back into the queue as its outcome asks (C5).

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from runtime.client import ApiError, Client, ClientError, Expired, Unstructured, Write
+from runtime.client import ApiError, Cancelled, Client, ClientError, Expired, Unstructured, Write
 from runtime.controller.environment import SharedCaches
 from runtime.informer import Indexer, SharedIndexInformer
 from runtime.informer.versions import Notice, is_comparable, is_older
@@ -231,6 +231,8 @@ class OwnWrites:
         try:
             pages = resource.pages(field_selector=which, timeout=_ASK_FOR * 2**written.unanswered)
             listed = {obj.uid: obj for page in pages for obj in page}
+        except Cancelled:  # at the end, when nobody is interested any more
+            return False
         except ClientError as error:
             written.unanswered = min(written.unanswered + 1, _MOST_DOUBLINGS)
             refused = isinstance(error, ApiError) and not error.retryable and not isinstance(error, Expired)

@@ -220,6 +220,23 @@ def test_a_stop_ends_the_wait(server: FakeAPIServer) -> None:
             assert not informer.indexer._waiters.heap
 
 
+def test_a_stop_waits_for_no_answer(
+    server: FakeAPIServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server is asked for is of no use to anybody any more."""
+    monkeypatch.setattr(module, "_ASK_FOR", 600.0)
+    with lag(server, rate_limiter=ItemExponentialFailureRateLimiter(0.001, 0.01)) as lagging:
+        lagging.hold()
+        server.faults.add(verb="create", resource="secrets", times=1, drop="after")
+        asked = server.faults.add(verb="list", resource="secrets", user_agent="!test", delay=600.0)
+        lagging.maps.create(configmap("a"))
+        eventually(lambda: asked.hits)
+        lagging.controller.stop()
+        assert lagging.controller.join(15)
+        assert lagging.runs == ["a"]
+        assert "waiting on" not in caplog.text
+
+
 def test_a_deletion_is_waited_for(server: FakeAPIServer) -> None:
     """It took effect at once, so no answer tells its version."""
     seen: list[bool] = []
