@@ -147,7 +147,7 @@ def too_large(message: str, reason: str, cause: dict[str, str] | None = None) ->
 @pytest.mark.parametrize(
     "refusal",
     [
-        too_large("later", "Timeout", {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}),
+        too_large("later", "Timeout", {"reason": "ResourceVersionTooLarge", "message": "not yet"}),
         too_large("later", "Timeout", {"message": "Too large resource version"}),
         too_large("Too large resource version: 9, current: 5", "Timeout"),
     ],

@@ -156,6 +156,27 @@ def test_nothing_is_compared_unless_asked_for(script: Script, scripted: Make, mo
     assert script.asked_lists == []
 
 
+# A version that is yet to come
+
+
+def test_a_watch_list_at_a_version_that_is_yet_to_come_is_replaced_by_the_newest(
+    script: Script, scripted: Make
+) -> None:
+    """R6; at once, and never mind Retry-After. It is no reason to list either."""
+    refusal = error_event(504, "Timeout", "Too large resource version: 10, current: 5")
+    refusal = refusal.replace(b'"reason"', b'"details":{"retryAfterSeconds":1000},"reason"')
+    script.watches += [
+        watching(bookmark(10, end="true"), error_event(410, "Expired")),
+        watching(refusal, then="end"),
+        watching(added(obj("a", 3)), bookmark(5, end="true")),
+    ]
+    informer = scripted(watch_list=True)
+    until(lambda: "ns/a" in informer.indexer)
+    assert informer.last_sync_resource_version == "5"
+    assert [ask.query.get("resourceVersion") for ask in script.asked] == [None, "10", None]
+    assert all(ask.is_watch_list for ask in script.asked)
+
+
 # Retry-After
 
 PATIENCE = {"Retry-After": "1000"}  # more than a call may take, so that the client leaves the wait to the reflector

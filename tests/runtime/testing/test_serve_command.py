@@ -70,6 +70,19 @@ if (
     ENDINGS.append(signal.SIGHUP)
 
 
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals are for the main thread")
+def test_it_goes_on_without_its_terminal_if_nohup_says_so() -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        for ignored in (True, False):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+            command._stop_on_signals(threading.Event())
+            assert (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN) == ignored
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_it_serves_until_it_is_told_to_stop(ending: signal.Signals, manifests: Path, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "config"

@@ -163,6 +163,12 @@ def test_items_merge_by_their_key() -> None:
     assert strategic(containers(A, B), containers(new)) == [new, A, B]
 
 
+def test_two_items_of_one_key_merge_with_each_other() -> None:
+    first, second = {"name": "b", "image": "b:2"}, {"name": "b", "args": ["x"]}
+    assert strategic(containers(A, B), containers(first, second)) == [A, {**first, **second}]
+    assert strategic(containers(A), containers(first, second)) == [{**first, **second}, A]
+
+
 def test_lists_within_items_merge_too() -> None:
     env = [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]
     patch = {"name": "a", "env": [{"name": "Y", "value": "3"}, {"name": "Z", "value": "4"}], "args": ["9"]}

@@ -23,7 +23,7 @@ WATCH: dict[str, Any] = {"verb": "watch", "resource": "configmaps"}
 
 @pytest.fixture
 def server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer(bookmark_interval=0.05) as running:
+    with FakeAPIServer(bookmark_interval=0.05, future_version_wait=0.1) as running:
         yield running
 
 
