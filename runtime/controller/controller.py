@@ -33,7 +33,7 @@ __all__ = ["Controller", "Options"]
 
 _AFTER_FAULT: Final = 5.0  # seconds before a key is tried again on which the machinery itself has failed
 _SYNC_POLL: Final = 0.01  # seconds between looks at has_synced: cheap flags of a few informers
-_LATE_LOOK: Final = 0.5  # seconds between looks at optional sources that are missing
+_LATE_LOOK: Final = 0.5  # seconds between looks at optional sources that are missing, also of a standby
 _TRIM_PERIOD: Final = 60.0  # seconds between looks at the queue of a controller that waits to be elected
 _TRIM_FROM: Final = 1000  # keys; fewer are no trouble
 
@@ -152,7 +152,7 @@ class Controller:
 
         :param after: seconds to wait; a change of the object meanwhile does not wait.
         """
-        if not self._working:
+        if not (self._working or self._stop.is_set()):
             self._named.add(request)  # before it is in the queue, from where it might be dropped
         self.queue.add(request, priority, after)
 
@@ -208,8 +208,7 @@ class Controller:
         if not self._wait_for_sync(connections):
             return
         self.first_pass.expects_no_more()
-        while not self._go.wait(_TRIM_PERIOD):
-            self._trim()
+        self._stand_by(connections)
         if not self._start_workers():
             return
         while not connections.advance() and not self._stop.wait(_LATE_LOOK):
@@ -237,6 +236,14 @@ class Controller:
             # Real time on purpose: the network is real even where a test owns the clock.
             self._stop.wait(_SYNC_POLL)
         return False
+
+    def _stand_by(self, connections: Connections) -> None:
+        """Until the workers may begin, or nothing will."""
+        trim_at = time.monotonic() + _TRIM_PERIOD
+        while not self._go.wait(_TRIM_PERIOD if connections.advance() else _LATE_LOOK):
+            if time.monotonic() >= trim_at:
+                self._trim()
+                trim_at = time.monotonic() + _TRIM_PERIOD
 
     def _start_workers(self) -> bool:
         with self._state_lock:

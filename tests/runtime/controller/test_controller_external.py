@@ -159,6 +159,7 @@ def test_a_manager_ends_when_a_controller_may_wait_no_longer(server: FakeAPIServ
     with running(manager, wait=False) as run:
         eventually(lambda: denied.hits)
         eventually(lambda: "403" in str(manager.controllers()[0].waiting_for()))
+        eventually(lambda: list(manager.controllers()[0].waiting_for()) == [SECRETS])
         clock.advance(119.0)
         assert run.thread.is_alive()
         clock.advance(1.0)

@@ -13,7 +13,7 @@ from runtime.controller import controller as module
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer
 from runtime.types import Request
-from tests.support.managers import CONFIGMAPS, FOOS, OFF, ON, SECRETS, configmap, eventually, http, running
+from tests.support.managers import CONFIGMAPS, FOO_CRD, FOOS, OFF, ON, SECRETS, configmap, eventually, http, running
 
 ELECTED: dict[str, Any] = {
     "leader_election": True,
@@ -185,6 +185,28 @@ def test_a_standby_keeps_what_was_named(server: FakeAPIServer, monkeypatch: pyte
         one.end()
         eventually(lambda: sorted(seen) == ["alarm", "alarm-2", "of-parent"])
         eventually(controller.first_pass.has_synced)
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_standby_watches_what_comes_later_and_stays_ready(server: FakeAPIServer) -> None:
+    """Whose children there are is known only once the CRD is."""
+    first, _ = make(server, lambda *_: None)
+    second = Manager(server.client(), **(ON | ELECTED))
+    second.cache(FOOS, required=False)
+    controller = second.controller("foos").for_(FOOS).owns(CONFIGMAPS).complete(lambda *_: None)
+    with running(first), running(second, wait=False):
+        address = eventually(lambda: second.health_address)
+        eventually(lambda: http(address, "/readyz")[0] == 200)
+        assert not second.cache(FOOS).has_synced()
+        server.apply_manifests(FOO_CRD)
+        eventually(second.cache(FOOS).has_synced)
+        owner = {"apiVersion": f"{FOOS.group}/v1", "kind": "Foo", "name": "a", "uid": "u", "controller": True}
+        child = configmap("child")
+        child["metadata"]["ownerReferences"] = [owner]
+        server.client().resource(CONFIGMAPS, "default").create(child)
+        eventually(lambda: len(controller.queue) == 1)
+        eventually(lambda: http(address, "/readyz")[0] == 200)
+        assert not controller.working
 
 
 def test_a_standby_without_its_optional_resource_keeps_what_it_cannot_judge(
