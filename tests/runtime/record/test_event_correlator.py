@@ -162,7 +162,7 @@ def test_memory_is_bounded_and_what_is_forgotten_is_told() -> None:
 @pytest.mark.parametrize("value", [0, -1])
 def test_numbers_that_no_event_could_be_written_with_are_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=name):
-        CorrelatorOptions(**{name: value})  # type: ignore[arg-type]
+        CorrelatorOptions(**{name: value})
 
 
 def test_one_that_takes_the_place_of_another_replaces_it() -> None:
