@@ -585,6 +585,18 @@ def test_watches_of_one_collection_in_other_forms_get_theirs(api: Http, watch: W
         assert "data" not in shown[one]
 
 
+def test_watches_of_one_collection_in_other_versions_get_theirs(api: Http, watch: Watch) -> None:
+    path = "namespaces/default/events"
+    versions = {"v1": f"/api/v1/{path}", "events.k8s.io/v1": f"/apis/events.k8s.io/v1/{path}"}
+    watchers = [(version, watch(f"{path}?watch=1")) for version, path in versions.items() for _ in range(2)]
+    about = {"kind": "Pod", "namespace": "default", "name": "a"}
+    api.made(versions["v1"], "a", involvedObject=about, reason="Tested", message="by us", type="Normal")
+    for version, each in watchers:
+        (event,) = each.wait(1)
+        assert event["object"]["apiVersion"] == version
+        assert ("note" in event["object"]) is (version != "v1")
+
+
 def test_watches_of_one_object_each_get_their_own(api: Http, watch: Watch) -> None:
     names = ("a", "b")
     watchers = [watch(f"/api/v1/watch/namespaces/default/configmaps/{name}?resourceVersion=0") for name in names]
