@@ -192,7 +192,7 @@ def test_discovery_that_disagrees_with_the_list_is_not_hammered(server: FakeAPIS
     began = time.monotonic()
     manager, _ = make(server, [])
     with running(manager, wait=False):
-        eventually(lambda: fault.hits >= 2 * 2)
+        eventually(lambda: fault.hits >= 2 * 3)
         hits, seconds = fault.hits, time.monotonic() - began
         server.faults.clear()
         eventually(lambda: manager.cache(FOOS).has_synced(), timeout=40)
