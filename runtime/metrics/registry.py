@@ -100,6 +100,7 @@ class Registry:
         self._prometheus = prometheus
         self._own = prometheus is None
         self._joined = False
+        self._left = False  # for good, unless opened again: a scrape that comes too late does not join
 
     def add_source(self, source: MetricSource) -> None:
         """See :meth:`Collector.add_source`."""
@@ -110,7 +111,7 @@ class Registry:
         with self._lock:
             if self._prometheus is None:
                 self._prometheus = _new_registry()
-            if not self._joined:
+            if not (self._joined or self._left):
                 self._prometheus.register(self._collector)
                 self._joined = True
             return self._prometheus
@@ -125,14 +126,18 @@ class Registry:
     def open(self) -> None:
         """Join a registry that was given to us: the application may serve it itself."""
         if not self._own:
+            with self._lock:
+                self._left = False
             self.prometheus()
 
     def close(self) -> None:
         """Leave a registry that was given to us, so that a later manager may join it."""
         with self._lock:
-            if self._joined and not self._own and self._prometheus is not None:
+            if self._own or self._prometheus is None:
+                return
+            if self._joined:
                 self._prometheus.unregister(self._collector)
-                self._joined = False
+            self._joined, self._left = False, True
 
 
 def _new_registry() -> CollectorRegistry:

@@ -242,6 +242,8 @@ def test_a_given_registry_is_joined_and_left() -> None:
     assert samples(first)["ours",] == 1
     first.close()
     assert given.get_sample_value("ours") is None
+    assert samples(first) == {("app_gauge",): 3}  # a scrape that comes too late
+    assert given.get_sample_value("ours") is None
     second = Registry(given)  # a second manager in the process must not collide with the first
     second.add_source(lambda: [GaugeMetricFamily("ours", "Ours.", value=2)])
     assert samples(second)["ours",] == 2
