@@ -64,7 +64,7 @@ class GarbageCollector:
         self._work = threading.Event()
         self._due: list[tuple[float, int, _Key]] = []  # a heap
         self._order = itertools.count()
-        self._failed: dict[_Key, float] = {}  # seconds after which each was tried again the last time
+        self._failed: dict[_Key, tuple[float, float]] = {}  # after how many seconds, and when, each is tried again
         self._owners: dict[_Key, tuple[str, ...]] = {}  # of each dependent, the uids of its owners
         self._dependents: dict[str, set[_Key]] = {}  # the opposite
         self._unknown: set[_Key] = set()  # dependents of kinds that are not served
@@ -117,7 +117,8 @@ class GarbageCollector:
             self._work.clear()
             self._catch_up()
             while self._due and self._due[0][0] <= self._context.clock.monotonic():
-                self._attend(heapq.heappop(self._due)[2])
+                at, _, key = heapq.heappop(self._due)
+                self._attend(key, at)
                 if self._context.stopping.is_set():
                     return
 
@@ -159,9 +160,9 @@ class GarbageCollector:
         for key in keys:
             heapq.heappush(self._due, (at, next(self._order), key))
 
-    def _attend(self, key: _Key) -> None:
+    def _attend(self, key: _Key, at: float) -> None:
         stored, kind = self._context.store.get(*key), self._kind_at(key.resource)
-        pause = self._failed.pop(key, _RETRY / 2)
+        failed = self._failed.pop(key, None)
         if stored is None or kind is None:
             return
         self._catch_up()  # all that this state depends on must be in the index
@@ -173,10 +174,16 @@ class GarbageCollector:
         except errors.StatusError as error:
             if error.code not in (404, 409):
                 _log.warning("garbage collection of %s %s/%s: %s", key.resource[1], key.namespace, key.name, error)
-            self._failed[key] = min(2 * pause, _LONGEST_RETRY)
-            self._schedule(self._context.clock.monotonic() + self._failed[key], [key])
+            # A change lets it be tried out of turn; the next turn stays the only one.
+            self._failed[key] = failed if failed is not None and at < failed[1] else self._retry(key, failed)
         except Exception:
             _log.exception("garbage collection of %s %s/%s failed", key.resource[1], key.namespace, key.name)
+
+    def _retry(self, key: _Key, failed: tuple[float, float] | None) -> tuple[float, float]:
+        pause = min(2 * failed[0], _LONGEST_RETRY) if failed is not None else _RETRY
+        due = self._context.clock.monotonic() + pause
+        self._schedule(due, [key])
+        return pause, due
 
     # -- owners that are being deleted
 

@@ -292,4 +292,15 @@ def test_what_is_refused_is_tried_again_after_longer_and_longer_pauses(caplog: p
             clock.advance(seconds)
             pass_through(f"after-{clock.monotonic():g}")
             assert tried() == attempts
+        # Whoever changes it lets it be tried at once, but no more often afterwards.
+        for _ in range(5):
+            bad = server.store.get(("", "configmaps"), "default", "bad")
+            assert bad is not None
+            server.store.update(("", "configmaps"), bad, {**bad.obj, "data": {"no key": str(bad.version)}})
+        pass_through("changed")
+        assert tried() == 9
+        for seconds, attempts in ((7.0, 9), (1.0, 10), (15.0, 10), (1.0, 11)):
+            clock.advance(seconds)
+            pass_through(f"after-{clock.monotonic():g}")
+            assert tried() == attempts
         api.close()
