@@ -507,3 +507,7 @@ def test_an_empty_precondition_is_one_that_nothing_meets(api: Http, field: str, 
     assert (answer.status, answer.body["reason"]) == (409, "Conflict")
     assert f"the {shown} in the precondition () does not match" in answer.body["message"]
     assert api.delete(f"{CONFIGMAPS}/a?{field}=").status == 200  # QUIRK kept: in the query it is none
+    api.made("/api/v1/namespaces", "n")
+    answer = api.delete("/api/v1/namespaces/n", {"preconditions": {field: ""}})
+    assert (answer.status, answer.body["reason"]) == (409, "Conflict")
+    assert f"Precondition failed: {shown} in precondition: , {shown} in object meta: " in answer.body["message"]

@@ -299,7 +299,7 @@ def test_what_is_refused_is_tried_again_after_longer_and_longer_pauses(caplog: p
             server.store.update(("", "configmaps"), bad, {**bad.obj, "data": {"no key": str(bad.version)}})
         pass_through("changed")
         assert tried() == 9
-        for seconds, attempts in ((7.0, 9), (1.0, 10), (15.0, 10), (1.0, 11)):
+        for seconds, attempts in ((7.0, 9), (1.0, 10), (15.0, 10), (1.0, 11), (32.0, 12), (59.0, 12), (1.0, 13)):
             clock.advance(seconds)
             pass_through(f"after-{clock.monotonic():g}")
             assert tried() == attempts
