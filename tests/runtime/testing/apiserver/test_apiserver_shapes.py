@@ -19,6 +19,7 @@ from runtime.testing.apiserver.store import clone
 from runtime.testing.apiserver.typed import compare, type_of
 from runtime.testing.kinds.gotypes import fit
 from runtime.types import GVR
+from tests.runtime.testing.apiserver.apiserver_helpers import CONFIGMAPS, Http
 
 _NOBODYS = {("f:apiVersion",), ("f:metadata",), ("f:metadata", "f:name")}
 
@@ -118,3 +119,14 @@ def test_what_large_objects_own_is_not_remembered() -> None:
         finally:
             tracemalloc.stop()
     assert kept < 1024 * 1024
+
+
+def test_owners_that_a_new_object_brings_keep_what_it_does_not_say(api: Http) -> None:
+    """They are no matter of its shape."""
+    other = {"manager": "other", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1"}
+    brought = [{**other, "fieldsV1": {"f:data": {"f:gone": {}, "f:k": {}}}}]
+    for name, given in (("a", []), ("b", brought), ("c", [])):
+        made = api.made(CONFIGMAPS, name, metadata={"managedFields": given}, data={"k": "v"})
+        owners = {each["manager"]: each["fieldsV1"] for each in made["metadata"]["managedFields"]}
+        assert owners.pop("tests") == {"f:data": {".": {}, "f:k": {}}}
+        assert owners == ({"other": {"f:data": {"f:gone": {}}}} if given else {})

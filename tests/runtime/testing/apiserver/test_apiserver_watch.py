@@ -519,9 +519,16 @@ def test_watches_keep_the_time_of_the_servers_clock() -> None:
         clock.advance(40)
         watching.wait_end()
         assert made["metadata"]["creationTimestamp"] == "2030-01-01T00:00:00Z"
+        clock.advance(0.9)
+        later = [api.made(CONFIGMAPS, f"later-{number}")["metadata"]["creationTimestamp"] for number in range(2)]
+        clock.advance(0.1)
+        assert (*later, api.made(CONFIGMAPS, "latest")["metadata"]["creationTimestamp"]) == (
+            "2030-01-01T00:01:40Z",
+            "2030-01-01T00:01:40Z",
+            "2030-01-01T00:01:41Z",
+        )
         table = api("GET", CONFIGMAPS, headers={"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}).body
-        (row,) = table["rows"]
-        assert row["cells"][-1] == "100s"
+        assert table["rows"][0]["cells"][-1] == "101s"
         watching.close()
         api.close()
 
