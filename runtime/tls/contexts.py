@@ -26,6 +26,7 @@ def server_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
     :param certificate: as PEM, with those between it and its authority.
     :param key: as PEM, not encrypted.
     :raises CertificateError: what is no certificate, or no key of this certificate.
+    :raises OSError: this process has no descriptors or threads left.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
@@ -63,7 +64,12 @@ class _Given:
     def __enter__(self) -> str:
         # A pipe holds a few KB until it is read.
         self._thread = threading.Thread(target=self._write, name="tls-certificate", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            os.close(self._reader)
+            os.close(self._writer)
+            raise OSError(f"no thread to hand it over: {error}") from error
         return f"/dev/fd/{self._reader}"
 
     def __exit__(self, *_: object) -> None:

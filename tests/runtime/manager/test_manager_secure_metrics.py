@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import re
 import shutil
 import socket
 import ssl
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ import pytest
 
 from runtime.logging import configure, reset
 from runtime.manager import BadOption, Manager
-from runtime.manager.certificates import SelfSignedCertificate
+from runtime.manager.certificates import FileCertificate, SelfSignedCertificate
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.tls.certs import LIFETIME, Authority
 from runtime.types import GVR, JSONObject
@@ -309,6 +311,27 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path, log: 
     assert events.count("serving a new certificate") == 2
     assert events.count("the new certificate cannot be used, serving the one before") == 2  # broken, then missing
     assert "half of a k" not in log.getvalue()
+
+
+def test_a_process_without_threads_serves_the_certificate_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pair(tmp_path, Authority.create(), "x")
+    certificate = FileCertificate(tmp_path)
+    before = certificate.current()
+    write_pair(tmp_path, Authority.create(), "x")
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    descriptors = len(os.listdir("/dev/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            assert certificate.current() is before
+    assert len(os.listdir("/dev/fd")) == descriptors
+    assert certificate.errors.value == 3
+    assert certificate.current() is not before
 
 
 def test_without_files_a_certificate_is_made() -> None:
