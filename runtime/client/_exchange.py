@@ -148,12 +148,14 @@ class Exchanges:
             return None
         if "/." in target or _PLAIN.fullmatch(target) is None:
             return None
-        names = {name.lower() for name in headers}
+        named = {name.lower(): value for name, value in headers.items()}
         fields = [f"{name}: {value}" for name, value in headers.items()]
-        if not names.isdisjoint(_FRAMING) or not all(map(_FIELD.fullmatch, fields)):
+        if not _FRAMING.isdisjoint(named) or not all(map(_FIELD.fullmatch, fields)):
             return None
-        if "accept-encoding" not in names:
+        if "accept-encoding" not in named:
             fields.append("Accept-Encoding: identity")
+        elif named["accept-encoding"] not in ("identity", "gzip"):  # what we can take apart
+            return None
         if body is not None or method in ("POST", "PUT", "PATCH"):
             fields.append(f"Content-Length: {len(body or b'')}")
         lines = (f"{method} {target} HTTP/1.1", f"Host: {self._host}", *fields, "\r\n")

@@ -15,7 +15,7 @@ import urllib3
 from runtime.client import Cancelled, Client, ConnectionFailed, Interrupt, NotLeading, RequestTimeout, ServerTimeout
 from runtime.client._exchange import Exchanges, _send
 from runtime.client._http import Response
-from runtime.client._interrupt import LookingBeforeSending
+from runtime.client._interrupt import LookingBeforeSending, ended_by
 from runtime.testing import FakeClock
 from runtime.types import GVR
 from tests.support.waiting import eventually
@@ -453,6 +453,30 @@ def test_an_interrupt_ends_no_call_of_others_over_the_same_connection(raw: RawSe
     assert len(set(connections(raw))) == 1, "the same connection, or this test says nothing"
 
 
+def test_an_interrupt_lets_go_of_connections_that_are_not_ours() -> None:
+    """Those of a SOCKS proxy, for one; while the call goes on, others may use them."""
+    stop = Interrupt()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, urllib3.PoolManager() as manager, ended_by([stop]):
+        pool = manager.connection_from_url("http://a")
+        connection: Any = pool._get_conn()
+        connection.sock = ours
+        pool._put_conn(connection)
+        held: list[set[socket.socket]] = []
+
+        def remaining() -> float:
+            held.append(set(stop._sockets))
+            if len(held) == 1:
+                answering.start()
+            return 10.0
+
+        answering = threading.Thread(target=lambda: (theirs.recv(1 << 16), theirs.sendall(PLAIN)), name="answers")
+        assert Exchanges("http://a").exchange(manager, "GET", PATH, {}, None, remaining) is not None
+        answering.join()
+        assert held[-1] == {ours}
+        assert stop._sockets == set()
+
+
 def test_requests_to_a_proxy_are_left_to_urllib3(raw: RawServer) -> None:
     """It wants the whole URL."""
     with urllib3.ProxyManager(raw.url) as manager:
@@ -494,6 +518,7 @@ def test_a_pool_that_was_closed_is_followed_by_another(raw: RawServer) -> None:
         ("GET / HTTP/1.1\r\nX:", "/a", {}),
         ("GET", "/a", {"X": "a\r\nY: b"}),
         ("GET", "/a", {"X Y": "a"}),
+        ("GET", "/a", {"accept-encoding": "gzip, deflate"}),
         ("GET", "/a", {"Host": "b"}),
         ("GET", "/a", {"transfer-encoding": "chunked"}),
         ("GET", "/a", {"X": "\u20ac"}),
