@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.record import CorrelatorOptions, EventBroadcaster
+from runtime.record import CorrelatorOptions, EventBroadcaster, sink
 from runtime.testing import FakeAPIServer
 from tests.runtime.record.record_support import CORE, EVENTS, Bench, count, object_reference
 from tests.support.managers import CONFIGMAPS
@@ -108,11 +108,28 @@ def test_what_came_while_the_server_was_slow_for_longer_than_the_silence_is_told
     eventually(lambda: slow.hits)
     series.say()
     series.clock.advance(7 * MINUTE)
-    eventually(lambda: series.counts() == [2])
+
+    def told() -> bool:
+        series.clock.advance(1)
+        return series.counts() == [3]
+
+    eventually(told)
+
+
+def test_a_repetition_that_finds_no_room_is_told_when_it_has_been_silent(
+    series: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series.told()
+    monkeypatch.setattr(sink, "MAX_QUEUED", 1)
+    stalled = series.server.faults.add(resource="events", namespace="kube-system", stall=True)
+    series.recorder.event({**object_reference("p"), "namespace": "kube-system"}, "Normal", "Hanging", "x")
+    eventually(lambda: stalled.hits)
+    series.say()
+    series.server.faults.clear()
     series.settle()
-    series.flush()
-    assert series.counts() == [3]
-    assert series.broadcaster.dropped == {}
+    assert series.counts() == [1]
+    series.clock.advance(6 * MINUTE)
+    eventually(lambda: series.counts() == [2])
 
 
 def test_events_that_happened_once_are_kept_by_nobody_but_the_cache(server: FakeAPIServer) -> None:

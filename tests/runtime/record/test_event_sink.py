@@ -162,8 +162,8 @@ with FakeAPIServer() as server, server.client() as client:
         child = os.fork()
         if child == 0:
             recorder.event(pod, "Normal", "Made", "by the child")
-            ended = broadcaster.shutdown(None)
-            os._exit(0 if ended and broadcaster.dropped == {"shutdown": 1} and not broadcaster.queued else 1)
+            dropped = broadcaster.dropped == {"shutdown": 1} and not broadcaster.queued
+            os._exit(0 if dropped and broadcaster.shutdown(None) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     server.faults.clear()
     assert broadcaster.shutdown(30) and broadcaster.dropped == {} and broadcaster.written == 1
