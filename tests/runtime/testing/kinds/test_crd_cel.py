@@ -212,7 +212,7 @@ def test_a_root_rule_sees_the_name(sandbox: Sandbox, make_crd: JSONMaker, submit
         ("self.s.length == 1", "does not support field selection"),
         ("self.s.size()", "must evaluate to a bool"),
         ("self.s == 1", "found no matching overload for '_==_' applied to '(string, int)'"),
-        ("self.s && true", "found no matching overload for '_&&_'"),
+        ("self.s && true", "ERROR: <input>:1:5: expected type 'bool' but found 'string'"),
         ("this.s == 'x'", "undeclared reference to 'this'"),
         ("self.s.all(c, c == 'x')", "cannot be range of a comprehension"),
         ("self.l.all(x, x == 'a')", "found no matching overload"),

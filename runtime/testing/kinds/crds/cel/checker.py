@@ -24,6 +24,7 @@ from runtime.testing.kinds.crds.cel.types import (
 )
 
 _LITERALS: Final = {**BY_NAME, "null": NULL}
+_LOGICAL: Final = frozenset(("_&&_", "_||_"))
 
 
 @dataclass
@@ -145,6 +146,9 @@ class _Checker:
             if not overloads(node.function, member=not member):
                 raise self._fail(node, f"undeclared reference to '{node.function}' (in container '')")
             raise self._fail(node, _no_overload(node.function, given, member=member))
+        if node.function in _LOGICAL:  # of which CEL says what is wrong with an operand, not that no overload fits
+            for operand, found in zip(node.arguments, given, strict=True):
+                self._demand(operand, found, BOOL)
         return self._resolve(node, known, given, member)
 
     def _optional_select(self, node: syntax.Call, owner: Type) -> Type:
