@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_operator(options: Options) -> int:
     _end_at_once_on_signals()
     # Imported here: --help and a wrong flag are answered without loading the operator.
-    with _nothing_collected():
+    with nothing_collected():
         import controllers.xline  # noqa: F401 - with all else that is loaded
         from runtime.client import ConfigError, load_client
         from runtime.logging import configure
@@ -80,7 +80,7 @@ def build_manager(client: Client, options: Options) -> Manager:
 
 
 @contextmanager
-def _nothing_collected() -> Iterator[None]:
+def nothing_collected() -> Iterator[None]:
     """What is loaded stays: to look for garbage in it, again and again, would be a thirtieth of the start."""
     gc.disable()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from cmd.controller import nothing_collected
 from runtime.client import Client, Unstructured
 from runtime.testing import FakeAPIServer
 from runtime.testing.apiserver.audit import AuditEntry
@@ -541,3 +543,14 @@ def test_an_operator_loads_what_it_needs(config: Path, client: Client, operators
     loaded = {line.rpartition("|")[2].strip() for line in operator.text.splitlines() if line.startswith("import time:")}
     assert "runtime.manager" in loaded
     assert not rare & loaded
+
+
+def test_garbage_is_collected_once_all_is_loaded() -> None:
+    def load() -> None:
+        with nothing_collected():
+            assert not gc.isenabled()
+            raise ImportError("a dependency is missing")
+
+    with pytest.raises(ImportError):
+        load()
+    assert gc.isenabled()
