@@ -57,7 +57,8 @@ class ConversionWebhook:
         return made
 
     def _ask(self, review: JSONObject) -> Any:
-        import ssl  # with its client much to import, for the few CRDs that name a webhook
+        import http.client  # with what it needs much to import, for the few CRDs that name a webhook
+        import ssl
         import urllib.error
         import urllib.request
 
@@ -76,7 +77,7 @@ class ConversionWebhook:
                 raise _Refused(f"the server answered {error.code} {error.reason}") from None
         except urllib.error.URLError as error:
             raise _Refused(f'Post "{url}": {error.reason}') from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise _Refused(f'Post "{url}": {error}') from None
         except ValueError as error:
             raise _Refused(f"the answer is no JSON: {error}") from None

@@ -24,13 +24,14 @@ JSON = dict[str, Any]
 class Webhook:
     """Splits ``spec.address`` of v1 into ``spec.host`` and ``spec.port`` of v2, and joins them again.
 
-    ``answer`` makes of the review that would be answered what is.
+    ``answer`` makes of the review that would be answered what is. ``raw``, if set, is all that comes instead.
     """
 
     def __init__(self) -> None:
         self.reviews: list[JSON] = []
         self.paths: list[str] = []
         self.answer: Callable[[JSON], Any] = lambda review: review
+        self.raw: bytes | None = None
         authority = Authority.create()
         pair = authority.serving(["127.0.0.1"])
         hook = self
@@ -39,6 +40,10 @@ class Webhook:
             def do_POST(self) -> None:
                 review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 hook.paths.append(self.path)
+                if hook.raw is not None:
+                    self.wfile.write(hook.raw)
+                    self.close_connection = True
+                    return
                 data = json.dumps(hook.answer(hook.converted(review))).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
@@ -208,6 +213,29 @@ def test_what_a_webhook_may_not_answer(
     assert api.merge(f"{V2}/a", {"spec": {"port": "2"}}).status == 500
     webhook.answer = lambda review: review
     assert api.get(f"{V2}/a").body["spec"] == {"host": "h", "port": "1"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{",
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["nothing", "no-http", "cut", "no-json", "unavailable"],
+)
+def test_a_webhook_whose_answer_cannot_be_read(
+    raw: bytes, api: Http, hosts: JSON, webhook: Webhook, watch: Callable[[str], Watching]
+) -> None:
+    api.post(V1, host("v1", address="h:1"))
+    webhook.raw = raw
+    refused = api.get(f"{V2}/a")
+    assert refused.status == 500
+    assert refused.body["message"].startswith("conversion webhook for example.com/v1, Kind=Host failed: ")
+    (event,) = watch(f"{V2}?watch=1").wait(1)
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 500)
 
 
 def test_a_webhook_that_is_gone_or_somebody_else(
