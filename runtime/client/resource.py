@@ -96,6 +96,8 @@ class ResourceClient:
         :param limit: most items to answer. If there are more, ``.continue_`` of the result is the token to give for
             the next page; :meth:`pages` does that.
         :raises Expired: the continue token or exact version is too old; begin again.
+        :raises ServerTimeout: the server has not come to ``resource_version`` within its three seconds
+            (``version_too_large``); ask again, or for the newest.
         """
         page = self.list_raw(
             label_selector=label_selector,
