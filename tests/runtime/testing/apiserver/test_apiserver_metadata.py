@@ -151,3 +151,12 @@ def test_many_warnings_are_cut_short(api: Http) -> None:
     sent = [each.removeprefix('299 - "')[:-1] for each in answer.headers["warning"]]
     assert len(sent) == 16  # times 256 characters are the 4096 that fit
     assert all(each.startswith('unknown field \\"') for each in sent)
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+@pytest.mark.parametrize("given", [{"a": None, "b": "x"}, {"b": "x", "a": None}])
+def test_null_is_an_empty_text_wherever_it_stands(api: Http, field: str, given: dict[str, Any]) -> None:
+    made = api.post(CONFIGMAPS, configmap(**{field: given}))
+    assert (made.status, made.body["metadata"][field]) == (201, {"a": "", "b": "x"})
+    none = api.post(CONFIGMAPS, configmap("b", **{field: None}))
+    assert (none.status, field in none.body["metadata"]) == (201, False)
