@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -320,14 +321,16 @@ def test_a_handshake_that_goes_no_further_has_an_end(sent: bytes, monkeypatch: p
     server = HttpServer("x", "127.0.0.1:0", route, SelfSignedCertificate())
     server.start()
     try:
-        with connect(server) as sock:
+        # On a slow machine its time may be over before it has sent anything.
+        with connect(server) as sock, contextlib.suppress(ConnectionError):
             sock.sendall(sent)
             assert read_all(sock) == b""
     finally:
         server.stop()
 
 
-def test_the_end_cuts_handshakes_off() -> None:
+def test_the_end_cuts_handshakes_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "HEAD_TIME", 600.0)
     server = HttpServer("x", "127.0.0.1:0", route, SelfSignedCertificate())
     server.start()
     with connect(server) as silent, connect(server) as begun:
