@@ -9,6 +9,7 @@ import pytest
 from runtime.client import Unstructured
 from runtime.controller import CacheSyncTimeout, ExternalSource, ReconcileContext
 from runtime.controller.connections import Connections
+from runtime.controller.firstpass import FirstPass
 from runtime.informer import wait_for_cache_sync
 from runtime.manager import Manager
 from runtime.testing import FakeAPIServer, FakeClock
@@ -117,6 +118,16 @@ def test_the_first_pass_is_over_when_each_key_was_tried_once(server: FakeAPIServ
         maps.create(configmap("later"))  # is no part of it
         eventually(lambda: controller.stats.outcomes["success"].value >= 3)
         assert controller.first_pass.has_synced()
+
+
+def test_what_is_listed_later_is_no_part_of_the_first_pass() -> None:
+    first_pass = FirstPass()
+    first_pass.expect(key("a"))
+    first_pass.expects_no_more()
+    first_pass.expect(key("of-an-optional-resource"))
+    assert not first_pass.has_synced()
+    first_pass.finished(key("a"))
+    assert first_pass.has_synced()
 
 
 def test_the_first_pass_of_nothing_is_over_at_once(server: FakeAPIServer) -> None:

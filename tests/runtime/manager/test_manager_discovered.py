@@ -200,6 +200,18 @@ def test_discovery_that_disagrees_with_the_list_is_not_hammered(server: FakeAPIS
     assert hits // 2 <= 2 + seconds / 0.9
 
 
+def test_a_server_that_cannot_tell_what_it_serves_is_not_hammered(server: FakeAPIServer) -> None:
+    """The controller asks whose children there are, the caches whether there is something to list."""
+    server.faults.add(status=500, path="/apis/samplecontroller.example.com/v1alpha1")
+    began = time.monotonic()
+    manager, _ = make(server, [])
+    with running(manager, wait=False):
+        eventually(lambda: asked(server) >= 5)
+        count, seconds = asked(server), time.monotonic() - began
+    # Controller: at once, then after 0.5, 1, 2 ... seconds. Caches: after 1, 2 ... each less a tenth.
+    assert count <= 2 + seconds / 0.5 + seconds / 0.9
+
+
 def test_a_server_that_cannot_tell_what_it_serves_is_asked_again(server: FakeAPIServer) -> None:
     server.faults.add(status=500, path="/apis/samplecontroller.example.com/v1alpha1")
     manager, controller = make(server, [], namespaces=["default"])

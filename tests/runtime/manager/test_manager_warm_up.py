@@ -72,13 +72,14 @@ def test_without_warm_up_a_standby_does_not_even_cache(server: FakeAPIServer) ->
     create(server, "a")
     first, _ = make(server, lambda *_: None)
     seen: list[str] = []
-    second, controller = make(server, lambda request, _: seen.append(request.name), warm_up=False)
+    second, controller = make(server, lambda request, _: seen.append(request.name), warm_up=False, **ON)
     second.informer(SECRETS)
     with running(first) as one:
         listed = reads(server)
         with running(second, wait=False):
             assert second.wait_for_cache_sync(20)
             assert not controller.started
+            eventually(lambda: http(second.health_address, "/readyz") == (200, "ok"))
             assert reads(server) == listed
             assert one.end() is None
             eventually(lambda: seen == ["a"])
