@@ -155,8 +155,11 @@ def test_many_warnings_are_cut_short(api: Http) -> None:
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
 @pytest.mark.parametrize("given", [{"a": None, "b": "x"}, {"b": "x", "a": None}])
-def test_null_is_an_empty_text_wherever_it_stands(api: Http, field: str, given: dict[str, Any]) -> None:
-    made = api.post(CONFIGMAPS, configmap(**{field: given}))
-    assert (made.status, made.body["metadata"][field]) == (201, {"a": "", "b": "x"})
-    none = api.post(CONFIGMAPS, configmap("b", **{field: None}))
-    assert (none.status, field in none.body["metadata"]) == (201, False)
+def test_null_is_an_empty_text_wherever_it_stands(api: Http, widgets: str, field: str, given: dict[str, Any]) -> None:
+    for path, obj in ((CONFIGMAPS, configmap()), (widgets, widget("a"))):
+        obj["metadata"][field] = given
+        made = api.post(path, obj)
+        assert (made.status, made.body["metadata"][field]) == (201, {"a": "", "b": "x"})
+        obj["metadata"] = {"name": "b", field: None}
+        none = api.post(path, obj)
+        assert (none.status, field in none.body["metadata"]) == (201, False)
