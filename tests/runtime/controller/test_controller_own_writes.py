@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,6 +113,17 @@ def lag(server: FakeAPIServer, reconcile: Reconcile = one_each, **options: Any) 
             yield lagging
         finally:
             lagging.release()
+
+
+class Late:
+    """Lets the time pass that patience is measured in, as much as the test wants at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._seconds = 0.0
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + self._seconds))
+
+    def by(self, seconds: float) -> None:
+        self._seconds += seconds
 
 
 def run_and_run_again(lagging: Lagging) -> None:
@@ -297,12 +310,14 @@ def test_a_server_that_does_not_answer_is_asked_again(
 ) -> None:
     """However long that takes: without it the reconcile could only do harm."""
     monkeypatch.setattr(module, "_ASK_AGAIN", 0.1)
-    options: dict[str, Any] = {"own_writes_timeout": 0.05}
-    with lag(server, rate_limiter=ItemExponentialFailureRateLimiter(0.001, 0.01), **options) as lagging:
+    late = Late(monkeypatch)
+    with lag(server, rate_limiter=ItemExponentialFailureRateLimiter(0.001, 0.01)) as lagging:
         lagging.hold()
         server.faults.add(verb="create", resource="secrets", times=1, drop="after")
         asked = server.faults.add(verb="list", resource="secrets", status=500, times=2)
         lagging.maps.create(configmap("a"))
+        eventually(lambda: asked.hits == 1)
+        late.by(1000.0)
         eventually(lambda: asked.hits == 2)
         lagging.release()
         eventually(lambda: len(lagging.runs) >= 2 and lagging.idle())
@@ -326,10 +341,12 @@ def test_a_server_that_refuses_to_tell_is_not_asked_for_ever(
 
 
 def test_a_cache_without_its_watch_is_waited_for_without_end(
-    server: FakeAPIServer, caplog: pytest.LogCaptureFixture
+    server: FakeAPIServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An outage is when the second child would be made: the cache comes back later than the writes do."""
-    with lag(server, own_writes_timeout=0.01) as lagging:
+    monkeypatch.setattr(module, "_LOOK_AGAIN", 0.05)
+    late = Late(monkeypatch)
+    with lag(server) as lagging:
         (informer,) = lagging.manager.informers(SECRETS)
         refused = server.faults.add(verb=["list", "watch"], resource="secrets", user_agent="!test", status=503)
         server.faults.add(verb="watch", resource="secrets", end="before", times=1)
@@ -338,6 +355,7 @@ def test_a_cache_without_its_watch_is_waited_for_without_end(
         eventually(lambda: lagging.made() == 1)
         lagging.touch("a")
         eventually(lambda: lagging.parked() == 1)
+        late.by(1000.0)
         eventually(lambda: "waiting on" in caplog.text)
         assert lagging.runs == ["a"]
         server.faults.clear()
