@@ -470,7 +470,7 @@ def parse_retry_after(value: str | None, clock: Clock) -> float | None:
         return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of eleven digits, for one
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

@@ -470,7 +470,11 @@ def test_an_interrupt_lets_go_of_connections_that_are_not_ours() -> None:
                 answering.start()
             return 10.0
 
-        answering = threading.Thread(target=lambda: (theirs.recv(1 << 16), theirs.sendall(PLAIN)), name="answers")
+        def answer() -> None:
+            theirs.recv(1 << 16)
+            theirs.sendall(PLAIN)
+
+        answering = threading.Thread(target=answer, name="answers")
         assert Exchanges("http://a").exchange(manager, "GET", PATH, {}, None, remaining) is not None
         answering.join()
         assert held[-1] == {ours}
@@ -498,6 +502,24 @@ def test_a_pool_that_was_closed_is_followed_by_another(raw: RawServer) -> None:
             assert answer is not None
             manager.connection_from_url(raw.url).close()
             manager.clear()
+
+
+def test_a_pool_that_is_closed_this_very_moment_is_left_to_urllib3(
+    raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with urllib3.PoolManager() as manager:
+        raw.answer(PLAIN)
+        manager.request("GET", raw.url + "/a")
+        pool = manager.connection_from_url(raw.url)
+        get = pool._get_conn
+
+        def closed_before(timeout: float | None = None) -> Any:
+            pool.close()
+            return get(timeout)
+
+        monkeypatch.setattr(pool, "_get_conn", closed_before)
+        assert Exchanges(raw.url).exchange(manager, "POST", "/a", {}, b"{}", lambda: 10.0) is None
+    assert len(raw.requests) == 1
 
 
 @pytest.mark.parametrize(

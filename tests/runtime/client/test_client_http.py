@@ -171,6 +171,8 @@ def test_retry_after_as_a_date() -> None:
     far = parse_retry_after("Wed, 21 Oct 2099 07:28:00 GMT", SYSTEM)
     assert far is not None
     assert far > 1e9
+    for year, zone in (("99999999999", "GMT"), ("2099", "+9999999999999999999"), ("2099", "+9999")):
+        assert parse_retry_after(f"Wed, 21 Oct {year} 07:28:00 {zone}", SYSTEM) is None
 
 
 def test_a_read_is_repeated_once_when_the_connection_was_dropped(

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from runtime.manager import signals
 from runtime.manager.signals import SignalWatch
 from tests.support.operators import ROOT
 from tests.support.waiting import eventually
@@ -106,6 +107,7 @@ def test_handlers_and_file_descriptor_are_put_back() -> None:
         with SignalWatch(lambda: None):
             assert signal.getsignal(signal.SIGTERM) != before[0]
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+        assert signals._entered == [], "what is forked from now on is none of ours"
     finally:
         found = signal.set_wakeup_fd(previous)
         os.close(reader)
