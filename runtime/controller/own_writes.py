@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 from runtime.client import ApiError, Cancelled, Client, ClientError, Expired, Unstructured, Write
@@ -222,8 +223,13 @@ class OwnWrites:
         return informer if informer is not None and informer.has_synced() else None
 
     def _find_out(self, request: Request, written: _Written, unknown: _Unknown) -> bool:
-        """Look at the server for what there is to wait for. False: it does not answer."""
+        """Look at the server for what there is to wait for. False: it does not answer.
+
+        All keys learn from it that wait for the same: a server that fails many creations is not asked by each of them
+        for everything there is.
+        """
         place, name = unknown.place, unknown.name
+        asked_at = time.monotonic()
         resource = self._client.resource(place[0], place[1] or None)
         which = f"metadata.name={name}" if name else None  # no get: who has a cache may list
         with self._lock:
@@ -244,15 +250,20 @@ class OwnWrites:
             return refused
         with self._lock:
             written.unanswered = 0
-            if written.unknown.get((place, name)) == unknown.written_at:
-                del written.unknown[place, name]
             known = {obj.uid for obj in cached}
+            versions: dict[_Place, str] = {}
             for obj in listed.values():
                 told = obj.uid in known or self._caches.selects(place[0], obj)
                 if told and is_comparable(obj.resource_version):
-                    _raise(written.versions, place, obj.resource_version)
+                    _raise(versions, place, obj.resource_version)
             # The list is newer than the cache was: what it lacks is gone.
-            written.deleted.update({(place, obj.name): obj.uid for obj in cached if obj.uid not in listed})
+            gone = {(place, obj.name): obj.uid for obj in cached if obj.uid not in listed}
+            for waiting in (written, *self._written.values()):
+                if waiting.unknown.get((place, name), inf) <= asked_at:
+                    del waiting.unknown[place, name]
+                    waiting.deleted.update(gone)
+                    for where, version in versions.items():
+                        _raise(waiting.versions, where, version)
         return True
 
     # All below is called with the lock held.

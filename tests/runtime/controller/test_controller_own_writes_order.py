@@ -434,6 +434,25 @@ def test_a_server_that_answers_slowly_is_given_more_time(
     raise AssertionError("the server is never given the time it needs")
 
 
+def test_one_answer_serves_all_keys_that_wait_for_the_same(bench: Bench, server: FakeAPIServer) -> None:
+    child = bench.client.resource(SECRETS, "default").create({"metadata": {"generateName": "of-"}})
+    others = [Request("default", f"k{number}") for number in range(3)]
+    for key in (KEY, *others):
+        bench.own.note(key, Write("create", SECRETS, "default", "", "", None, failure=LOST))
+    assert not bench.runs()
+    for key in others:
+        bench.queue.add(key)
+        assert not bench.runs(key)
+    assert [request.verb for request in server.requests if request.resource == "secrets"] == ["create", "list"]
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
+    bench.store.put(child)
+    woken = [bench.queue.get(timeout=0) for _ in range(4)]
+    assert set(woken) == {KEY, *others}
+    assert all(bench.own.admit(key) for key in woken)
+    verbs = [request.verb for request in server.requests if request.resource == "secrets"]
+    assert verbs.count("list") == 2, "asked anew of what was lost since"
+
+
 def test_pages_that_expire_while_the_server_is_asked_are_no_refusal(bench: Bench, server: FakeAPIServer) -> None:
     server.faults.add(verb="list", resource="secrets", status=410, times=1)
     secrets = bench.client.resource(SECRETS, "default")
