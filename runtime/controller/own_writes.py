@@ -46,7 +46,7 @@ _UNKNOWN_FOR: Final = 3600.0  # seconds for which a key that has not run again i
 _ASK_FOR: Final = 2.0  # seconds for an answer, doubling with each that does not come
 _MOST_DOUBLINGS: Final = 3
 _ASK_AGAIN: Final = 1.0  # seconds before a server that does not answer is asked again
-_LOOK_AGAIN: Final = 10.0  # seconds between looks whether a cache that is waited for has its watch
+_LOOK_AGAIN: Final = 10.0  # seconds, at most, between looks whether a cache that is waited for has its watch
 _FEW: Final = 64  # keys of which it is not worth to find out what has been seen meanwhile
 _NOT_SERVED: Final = 404  # HTTP status
 _REFUSALS: Final = (403, _NOT_SERVED)
@@ -137,6 +137,7 @@ class OwnWrites:
         self._stats = stats
         self._primary = primary
         self._patience = patience
+        self._look_again = min(_LOOK_AGAIN, max(patience / 10, 0.1))
         self._lock = threading.Lock()  # guards all below; stores are asked while it is held, and never take it
         self._written: dict[Request, _Written] = {}
         self._sweep_at = _FEW
@@ -205,7 +206,7 @@ class OwnWrites:
         with self._lock:
             _forget_notice(written)
             written.notice = informer.indexer, notice
-        self._queue.park(request, min(left, _LOOK_AGAIN))
+        self._queue.park(request, min(left, self._look_again))
         if notice.reached:  # perhaps before it was parked
             wake()
         return True
@@ -257,10 +258,12 @@ class OwnWrites:
                 if told and is_comparable(obj.resource_version):
                     _raise(versions, place, obj.resource_version)
             # The list is newer than the cache was: what it lacks is gone.
+            answered_at = time.monotonic()
             gone = {(place, obj.name): obj.uid for obj in cached if obj.uid not in listed}
             for waiting in (written, *self._written.values()):
                 if waiting.unknown.get((place, name), inf) <= asked_at:
                     del waiting.unknown[place, name]
+                    waiting.patient_since = answered_at
                     waiting.deleted.update(gone)
                     for where, version in versions.items():
                         _raise(waiting.versions, where, version)

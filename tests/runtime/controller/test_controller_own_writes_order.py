@@ -69,7 +69,7 @@ class Queue(PriorityQueue[Request]):
 
 
 class Bench:
-    def __init__(self, server: FakeAPIServer, primary: GVR | None = None) -> None:
+    def __init__(self, server: FakeAPIServer, primary: GVR | None = None, patience: float = PATIENCE) -> None:
         self.clock = FakeClock()
         self.queue = Queue(clock=self.clock)
         self.caches = Caches()
@@ -77,7 +77,7 @@ class Bench:
         self.client = server.client()
         self.stats = ReconcileStats("test", 1)
         caches: Any = self.caches
-        self.own = OwnWrites(caches, self.queue, self.client, self.stats, primary, PATIENCE)
+        self.own = OwnWrites(caches, self.queue, self.client, self.stats, primary, patience)
         self.queue.add(KEY)
 
     def runs(self, key: Request = KEY) -> bool:
@@ -410,6 +410,35 @@ def test_patience_begins_when_the_server_has_answered(bench: Bench, server: Fake
     bench.store.put(child)
     assert bench.runs()
     assert bench.stats.own_write_timeouts.value == 0
+
+
+def test_patience_begins_when_an_answer_that_took_long_is_there(
+    bench: Bench, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = bench.client.resource(SECRETS, "default").create({"metadata": {"generateName": "of-"}})
+    bench.own.note(KEY, Write("create", SECRETS, "default", "", "", None, failure=LOST))
+
+    def selects(_gvr: GVR, _obj: Unstructured) -> bool:
+        time.now += 2 * PATIENCE
+        return True
+
+    monkeypatch.setattr(bench.caches, "selects", selects)
+    assert not bench.runs()
+    bench.store.put(child)
+    assert bench.runs()
+    assert bench.stats.own_write_timeouts.value == 0
+
+
+def test_short_patience_is_for_a_cache_that_has_its_watch_too(server: FakeAPIServer, time: Time, bench: Bench) -> None:
+    hasty = Bench(server, patience=5.0)
+    informer = hasty.caches.by_gvr[SECRETS]
+    hasty.own.note(KEY, wrote(20))
+    for second in range(12):
+        informer.sync_state = SyncState(synced=True, connected=second > 4)
+        assert hasty.runs() is (second > 9), second
+        time.pass_(0.99)
+        hasty.clock.advance(0.99)
+    hasty.client.close()
 
 
 def test_a_cache_that_is_refused_is_not_remembered_for(bench: Bench) -> None:
