@@ -35,6 +35,7 @@ class Bench:
         options: CorrelatorOptions | None = None,
         start: datetime | None = None,
     ) -> None:
+        self._others = set(sinks())  # whatever another test has left behind
         self.server = server
         self.client = server.client()
         self.clock = FakeClock() if start is None else FakeClock(start)
@@ -66,7 +67,12 @@ class Bench:
 
     def idle(self) -> None:
         """Wait until all workers have nothing to do, or have not noticed yet."""
-        eventually(lambda: len(sinks()) == sum(name.startswith(SINK) for name in self.clock.waiting_threads()))
+
+        def resting() -> bool:
+            workers = set(sinks()) - self._others
+            return len(workers) == sum(name.startswith(SINK) for name in self.clock.waiting_threads())
+
+        eventually(resting)
 
     def events(self) -> list[Unstructured]:
         return list(self.client.resource(CORE, "default").list())

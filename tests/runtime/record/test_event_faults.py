@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,8 +37,7 @@ def ids(fault: dict[str, Any]) -> str:
 
 
 @pytest.fixture(params=["core", "events"])
-def bench(server: FakeAPIServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(writer, "CALL_TIMEOUT", 0.5)
+def bench(server: FakeAPIServer, request: pytest.FixtureRequest) -> Bench:
     return Bench(server, request.param)
 
 
@@ -46,10 +46,12 @@ def struck(bench: Bench, verb: str, fault: dict[str, Any]) -> None:
     if verb == "patch":
         bench.told()
     hit = bench.server.faults.add(verb=verb, resource="events", times=1, **fault)
-    bench.say()
-    eventually(lambda: hit.hits)
-    bench.say()
-    bench.paused(hit)
+    # Only for what stalls: on a busy machine, an answer may take as long.
+    with mock.patch.object(writer, "CALL_TIMEOUT", 0.5 if "stall" in fault else writer.CALL_TIMEOUT):
+        bench.say()
+        eventually(lambda: hit.hits)
+        bench.say()
+        bench.paused(hit)
     bench.clock.advance(30)
     bench.settle()
     bench.flush()
