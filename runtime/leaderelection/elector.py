@@ -266,6 +266,7 @@ class LeaderElector:
         if self._clock.wait_event(ended, max(give_up - self._clock.monotonic(), 0.0)):
             self._work.join()
         else:
+            self._work.give_up()
             self._log.error("the work of the leader does not end: the lease is not released, but left to run out")
 
     def _renew_until(self, wake: threading.Event, done: Callable[[], bool]) -> bool:

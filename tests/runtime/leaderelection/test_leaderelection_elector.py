@@ -372,6 +372,26 @@ def test_work_that_does_not_end_keeps_the_lease(campaign: Campaign, lease: Lease
     eventually(lambda: not a.working)
 
 
+def test_work_that_fails_when_nobody_waits_for_it_any_more_is_logged(
+    campaign: Campaign, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_fail = threading.Event()
+
+    def fail_late(stop: threading.Event) -> None:
+        may_fail.wait(30)
+        raise RuntimeError("too late for anybody")
+
+    a = campaign("a", stop_timeout=5, work=fail_late)
+    eventually(lambda: a.elector.is_leader)
+    a.stop.set()
+    for _ in range(3):
+        a.step(2)
+    a.ends()
+    assert "too late for anybody" not in caplog.text
+    may_fail.set()
+    eventually(lambda: "too late for anybody" in caplog.text)
+
+
 def test_after_a_loss_the_work_has_what_is_left_of_the_lease(
     server: FakeAPIServer, campaign: Campaign, clock: FakeClock
 ) -> None:

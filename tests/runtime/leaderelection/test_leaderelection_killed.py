@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # It does not look at its stop event: it is the fence that ends it.
 WRITER = """
 import sys, threading
-from runtime.client import Client, Conflict, NotLeading
+from runtime.client import Client, ClientError, NotLeading
 from runtime.leaderelection import LeaderElector, LeaseLock
 from tests.runtime.leaderelection.contender import CONFIGMAPS, NAMESPACE, WORK, written_by
 
@@ -34,12 +34,12 @@ def work(stop):
     while True:
         try:
             works.update(written_by(works.get(WORK).to_dict(), "writer"))
-        except Conflict:
-            pass
         except NotLeading as error:
             print(error, flush=True)
             refused.set()
             return
+        except ClientError:  # a conflict; or a write that was under way when we were stopped, cut off by the fence
+            pass
 
 elector = LeaderElector(LeaseLock(client, NAMESPACE, "test", "writer"), lease_duration=1, renew_deadline=0.6,
                         retry_period=0.1, on_started_leading=work, on_stopped_leading=lambda: None)
