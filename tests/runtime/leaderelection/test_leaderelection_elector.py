@@ -375,15 +375,18 @@ def test_work_that_does_not_end_keeps_the_lease(campaign: Campaign, lease: Lease
 def test_work_that_fails_when_nobody_waits_for_it_any_more_is_logged(
     campaign: Campaign, caplog: pytest.LogCaptureFixture
 ) -> None:
-    may_fail = threading.Event()
+    told, may_fail = threading.Event(), threading.Event()
 
     def fail_late(stop: threading.Event) -> None:
+        stop.wait(30)
+        told.set()
         may_fail.wait(30)
         raise RuntimeError("too late for anybody")
 
     a = campaign("a", stop_timeout=5, work=fail_late)
     eventually(lambda: a.elector.is_leader)
     a.stop.set()
+    assert told.wait(30)
     for _ in range(3):
         a.step(2)
     a.ends()
