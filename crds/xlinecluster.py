@@ -15,6 +15,7 @@ from crds.bootstrapargs import BootstrapArgs
 from crds.definition import AGE, Column, CustomResource, Scale
 from crds.meta import INT32, INT64, Condition, FreeForm, FreeFormList, ObjectMeta, ObjectReference, Record
 from crds.schema import ATOMIC_LIST, map_list, rules
+from crds.xlineplan import MembershipPlan
 
 # Pods carry the label controller-revision-hash = NAME-sts-<10 characters>, and a label value has at most 63.
 MAX_NAME_LENGTH = 48
@@ -238,6 +239,7 @@ class XlineClusterStatus(Record, frozen=True):
     ] = msgspec.field(default_factory=list)
     message: Annotated[str, Meta(description="The state of the cluster in one sentence.")] | None = None
     bootstrap: Bootstrap | None = None
+    plan: Annotated[MembershipPlan, Meta(description="The members the cluster shall have.")] | None = None
     image: Annotated[str, Meta(description="The image that members run.")] | None = None
     stage: (
         Annotated[
