@@ -30,7 +30,9 @@ class PublishedPlan:
     :ivar initial: names of the members the cluster is bootstrapped with, in ordinal order.
     :ivar ordinals: of the members the cluster shall have; None: nothing was published yet, so nobody is condemned.
     :ivar size: ``spec.replicas``.
-    :ivar survivor: name of the member a recovery from a lost majority starts from, with ``recovery_id``; else ``""``.
+    :ivar survivor: name of the member that the last recovery from a lost majority starts or started from, with
+        ``recovery_id``; ``""``: there never was one. Data of before that recovery is of a cluster that is gone, also
+        after it has completed.
     """
 
     uid: str
@@ -46,6 +48,7 @@ class PublishedPlan:
     size: int
     survivor: str = ""
     recovery_id: str = ""
+    recovery_completed: bool = False
 
     def wants(self, ordinal: int) -> bool | None:
         """Whether the cluster shall have this member; None: not known."""
@@ -102,6 +105,7 @@ class Heartbeat(Record, frozen=True, kw_only=True):
     :ivar state: of the agent's state machine, such as ``Running``.
     :ivar detail: why it is in that state, for people; empty if all is well.
     :ivar reachable: names of the members whose server answered this agent.
+    :ivar recovered: id of the last recovery from a lost majority that the member's data is of.
     """
 
     sequence: int
@@ -127,6 +131,7 @@ class Heartbeat(Record, frozen=True, kw_only=True):
     errors: tuple[str, ...] = ()
     reachable: tuple[str, ...] = ()
     agent_version: str = ""
+    recovered: str = ""
 
 
 @dataclass(frozen=True, slots=True)
