@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from crds.schema import structural_schema
+from crds.schema import rules, structural_schema
 from runtime.types import GVR, JSONObject
 
 
@@ -52,7 +52,10 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class CustomResource:
-    """One resource in one version: the one that is served and stored."""
+    """One resource in one version: the one that is served and stored.
+
+    :param rules: CEL rules about the object as a whole, its name included, each with its message.
+    """
 
     type: type[msgspec.Struct]
     group: str
@@ -65,6 +68,7 @@ class CustomResource:
     columns: tuple[Column, ...]
     status: bool = False
     scale: Scale | None = None
+    rules: tuple[tuple[str, str], ...] = ()
 
     @property
     def gvr(self) -> GVR:
@@ -110,5 +114,8 @@ class CustomResource:
             subresources["scale"] = self.scale.manifest()
         if subresources:
             served["subresources"] = subresources
-        served["schema"] = {"openAPIV3Schema": structural_schema(self.type)}
+        schema = structural_schema(self.type)
+        if self.rules:
+            schema |= rules(*self.rules)
+        served["schema"] = {"openAPIV3Schema": schema}
         return served

@@ -13,9 +13,12 @@ from msgspec import Meta
 
 from crds.bootstrapargs import BootstrapArgs
 from crds.definition import AGE, Column, CustomResource, Scale
-from crds.meta import INT32, INT64, Condition, FreeForm, FreeFormList, ObjectMeta, ObjectReference, Record
+from crds.meta import INT32, INT64, Condition, FreeForm, ObjectMeta, ObjectReference, Record
 from crds.schema import ATOMIC_LIST, map_list, rules
+from crds.xlineaccess import AuthSettings, TLSSettings
+from crds.xlineoperations import DeadMemberSettings, RecoveryRequest, UpdateSettings
 from crds.xlineplan import MembershipPlan
+from crds.xlinepods import AgentSettings, PodTemplate
 
 # Pods carry the label controller-revision-hash = NAME-sts-<10 characters>, and a label value has at most 63.
 MAX_NAME_LENGTH = 48
@@ -27,10 +30,17 @@ _FLAG_PATTERN = r"^--[a-z][a-z0-9-]*(=.*)?$"
 # An optional field cannot appear or go either, so the rule stands on its parent. A field with a default is optional
 # too: the API server tries the rules on the default of the parent, {}, before it accepts the definition.
 _SAME = "has(self.{0}) == has(oldSelf.{0}) && (!has(self.{0}) || self.{0} == oldSelf.{0})"
+_NOT_SMALLER = "!has(oldSelf.{0}) || (has(self.{0}) && quantity(self.{0}).compareTo(quantity(oldSelf.{0})) >= 0)"
+# The Pods of members are called NAME-sts-0, -1, ...
+_SURVIVOR_IS_OURS = (
+    "!has(self.spec.recovery) || (self.spec.recovery.survivor.startsWith(self.metadata.name + '-sts-') && "
+    "self.spec.recovery.survivor.substring(size(self.metadata.name) + 5).matches('^(0|[1-9][0-9]*)$'))"
+)
 
 Engine: TypeAlias = Literal["xline", "etcd"]
 PullPolicy: TypeAlias = Literal["", "Always", "IfNotPresent", "Never"]
 Retention: TypeAlias = Literal["Retain", "Delete"]
+WorkloadChoice: TypeAlias = Literal["auto", "StatefulSet", "AdvancedStatefulSet"]
 
 DEFAULT_SIZE = "1Gi"
 
@@ -47,6 +57,13 @@ class VolumeRetention(Record, frozen=True):
             "`status.observedGeneration` shows it."
         ),
     ] = "Retain"
+    when_scaled: Annotated[
+        Retention,
+        Meta(
+            description="What happens to the volume of a member that has left because `replicas` was lowered. A "
+            "member that comes back later does not use the data either way: it is out of date."
+        ),
+    ] = "Retain"
 
 
 class Storage(Record, frozen=True):
@@ -56,7 +73,8 @@ class Storage(Record, frozen=True):
     size: Annotated[
         str,
         Meta(
-            description="How large each member's volume is, as a quantity such as 8Gi.",
+            description="How large each member's volume is, as a quantity such as 8Gi. May grow, if the "
+            "StorageClass allows expansion.",
             pattern=_QUANTITY_PATTERN,
             max_length=32,
         ),
@@ -73,49 +91,6 @@ class Storage(Record, frozen=True):
     ) = None
     retention_policy: Annotated[VolumeRetention, Meta(description="What becomes of the members' volumes.")] = (
         msgspec.field(default_factory=VolumeRetention)
-    )
-
-
-class PodMetadata(Record, frozen=True):
-    """Labels and annotations for the Pods of members. The operator's own labels win."""
-
-    labels: Annotated[dict[str, str], Meta(description="Labels to add.")] = msgspec.field(default_factory=dict)
-    annotations: Annotated[dict[str, str], Meta(description="Annotations to add.")] = msgspec.field(
-        default_factory=dict
-    )
-
-
-class PodSettings(Record, frozen=True):
-    """Where and as whom the Pods of members run. Each field is Kubernetes' own field of that name."""
-
-    node_selector: Annotated[dict[str, str], Meta(description="Labels a node must have to run a member.")] = (
-        msgspec.field(default_factory=dict)
-    )
-    affinity: Annotated[FreeForm, Meta(description="Affinity to nodes and to other Pods.")] | None = None
-    tolerations: Annotated[
-        FreeFormList, Meta(description="Taints which members tolerate.", extra_json_schema=ATOMIC_LIST)
-    ] = msgspec.field(default_factory=list)
-    topology_spread_constraints: Annotated[
-        FreeFormList,
-        Meta(description="How members spread over zones and nodes.", extra_json_schema=ATOMIC_LIST),
-    ] = msgspec.field(default_factory=list)
-    security_context: Annotated[FreeForm, Meta(description="Security context of the Pod.")] | None = None
-    priority_class_name: Annotated[str, Meta(description="PriorityClass of the Pods.", max_length=253)] | None = None
-    service_account_name: Annotated[str, Meta(description="ServiceAccount of the Pods.", max_length=253)] | None = None
-    image_pull_secrets: Annotated[
-        FreeFormList,
-        Meta(description="Secrets to pull the image with.", extra_json_schema=ATOMIC_LIST),
-    ] = msgspec.field(default_factory=list)
-
-
-class PodTemplate(Record, frozen=True):
-    """Settings for the Pods of members."""
-
-    metadata: Annotated[PodMetadata, Meta(description="Labels and annotations for the Pods of members.")] = (
-        msgspec.field(default_factory=PodMetadata)
-    )
-    spec: Annotated[PodSettings, Meta(description="Where and as whom the Pods of members run.")] = msgspec.field(
-        default_factory=PodSettings
     )
 
 
@@ -175,7 +150,7 @@ class XlineClusterSpec(Record, frozen=True, kw_only=True):
         Storage,
         Meta(
             extra_json_schema=rules(
-                (_SAME.format("size"), "the size of volumes that exist cannot change"),
+                (_NOT_SMALLER.format("size"), "the size of volumes cannot shrink"),
                 (_SAME.format("storageClassName"), "storageClassName cannot change once the volumes exist"),
             )
         ),
@@ -184,6 +159,36 @@ class XlineClusterSpec(Record, frozen=True, kw_only=True):
         Annotated[FreeForm, Meta(description="CPU and memory of the server's container: requests and limits.")] | None
     ) = None
     pod_template: Annotated[PodTemplate, Meta(description="Settings for the Pods of members.")] | None = None
+    workload: Annotated[
+        WorkloadChoice,
+        Meta(
+            description="What keeps the members' Pods. AdvancedStatefulSet is OpenKruise's: it can remove any member, "
+            "so that the leader stays when `replicas` is lowered. auto: an AdvancedStatefulSet where OpenKruise is "
+            "installed when the cluster is created, else a StatefulSet."
+        ),
+    ] = "auto"
+    agent: Annotated[AgentSettings, Meta(description="The agent beside each server.")] = msgspec.field(
+        default_factory=AgentSettings
+    )
+    paused: Annotated[
+        bool,
+        Meta(
+            description="Whether operator and agents leave the cluster alone: no member is added, removed, replaced or "
+            "restarted, and no object is changed."
+        ),
+    ] = False
+    update: Annotated[UpdateSettings, Meta(description="How members get a new template.")] = msgspec.field(
+        default_factory=UpdateSettings
+    )
+    recovery: (
+        Annotated[RecoveryRequest, Meta(description="A recovery from a lost majority; nothing is done unasked.")] | None
+    ) = None
+    replace_dead_members: (
+        Annotated[DeadMemberSettings, Meta(description="Replacement of members that are down for long; off if absent.")]
+        | None
+    ) = None
+    tls: Annotated[TLSSettings, Meta(description="Encryption and certificates; plain text if left out.")] | None = None
+    auth: Annotated[AuthSettings, Meta(description="Users and tokens of the key-value store.")] | None = None
 
 
 class Member(Record, frozen=True, kw_only=True):
@@ -266,7 +271,17 @@ class XlineCluster(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     every write."""
 
     metadata: XlineClusterMeta = XlineClusterMeta()
-    spec: XlineClusterSpec
+    spec: Annotated[
+        XlineClusterSpec,
+        Meta(
+            extra_json_schema=rules(
+                (
+                    "has(self.tls) == has(oldSelf.tls)",
+                    "tls cannot be added or removed: members know each other by http or https URLs",
+                ),
+            )
+        ),
+    ]
     status: XlineClusterStatus | None = None
 
 
@@ -296,6 +311,7 @@ RESOURCE = CustomResource(
     ),
     status=True,
     scale=Scale(".spec.replicas", ".status.replicas", ".status.labelSelector"),
+    rules=((_SURVIVOR_IS_OURS, "spec.recovery.survivor is the name of a member, such as NAME-sts-0"),),
 )
 
 XLINECLUSTERS = RESOURCE.gvr
