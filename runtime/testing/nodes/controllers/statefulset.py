@@ -13,6 +13,7 @@ from runtime.client import AlreadyExists, Client, Conflict, Invalid, NotFound, U
 from runtime.controller import ReconcileContext
 from runtime.manager import Manager
 from runtime.testing.nodes.controllers import pods as p
+from runtime.testing.nodes.controllers.adoption import adopt
 from runtime.testing.nodes.controllers.revisions import (
     REVISIONS,
     Revisions,
@@ -42,6 +43,8 @@ def register(manager: Manager, gvr: GVR) -> None:
             owner = ctx.lister(gvr).namespace(request.namespace).get(request.name)
         except NotFound:
             return None
+        if owner.deletion_timestamp is not None:
+            return None  # the garbage collector takes the Pods, or lets them go
         return StatefulSetSync(ctx, gvr, read_workload(owner)).run()
 
     # Claims are watched to be found in the cache; what happens to one is no reason to act.
@@ -87,8 +90,6 @@ class StatefulSetSync:
 
     def run(self) -> Result | None:
         workload = self.workload
-        if workload.owner.deletion_timestamp is not None:
-            return None  # the garbage collector takes the Pods
         history = self._controlled(REVISIONS)
         revisions = sync_revisions(self.ctx.client, workload, history)
         result: Result | None = None
@@ -106,9 +107,10 @@ class StatefulSetSync:
     # -- what there is
 
     def _controlled(self, gvr: GVR) -> list[Unstructured]:
-        owner = self.workload.owner
-        objects = self.ctx.lister(gvr).namespace(self.workload.namespace).list()
-        return [o for o in objects if any(r.uid == owner.uid and r.controller for r in o.owner_references)]
+        found = self.ctx.lister(gvr).namespace(self.workload.namespace).list()
+        if gvr == PODS:
+            found = [pod for pod in found if self.workload.ordinal_of(pod.name) is not None]
+        return adopt(self.ctx.client, self.gvr, gvr, self.workload, found)
 
     def _controlled_pods(self) -> dict[int, Unstructured]:
         found = ((self.workload.ordinal_of(pod.name), pod) for pod in self._controlled(PODS))
@@ -122,6 +124,7 @@ class StatefulSetSync:
     # -- the steps, in their order
 
     def _create_missing(self, revisions: Revisions) -> None:
+        allowed = self.workload.scale_max_unavailable
         for ordinal in self.workload.ordinals:
             pod = self.pods.get(ordinal)
             if pod is None:
@@ -130,6 +133,10 @@ class StatefulSetSync:
                 self._delete(ordinal, "RecreatingFailedPod")
             if self.workload.ordered:
                 self._wait_available(ordinal)
+            elif allowed is not None and self._availability(ordinal) != 0:
+                allowed -= 1
+                if allowed <= 0:
+                    return
 
     def _wait_available(self, ordinal: int) -> None:
         wait = self._availability(ordinal)
@@ -185,19 +192,20 @@ class StatefulSetSync:
     def _tie_claims_to_pod(self, ordinal: int, pod: Unstructured) -> None:
         api = self.ctx.client.resource(CLAIMS, namespace=self.workload.namespace)
         for claim in p.build_claims(self.workload, ordinal):
-            references = [p.owner_reference(pod, controller=False)]
+            set_lets_go = {"$patch": "delete", "uid": self.workload.owner.uid}
+            references = [p.owner_reference(pod, controller=False), set_lets_go]
             try:
-                api.patch(claim["metadata"]["name"], {"metadata": {"ownerReferences": references}}, type="merge")
+                api.patch(claim["metadata"]["name"], {"metadata": {"ownerReferences": references}}, type="strategic")
             except NotFound:
                 continue
 
     def _roll(self, revisions: Revisions) -> None:
         """Replace Pods of an old revision from the highest ordinal down, at most ``max_unavailable`` at once."""
         workload = self.workload
+        if not workload.rolling or workload.paused:
+            return  # nor is what is marked for deletion replaced
         marked = [n for n in workload.ordinals if self._marked_for_replacement(n)]
-        rolling = workload.rolling and not workload.paused
-        outdated = list(self._outdated(revisions)) if rolling else []
-        candidates = sorted({*marked, *outdated}, reverse=True)
+        candidates = sorted({*marked, *self._outdated(revisions)}, reverse=True)
         unavailable = sum(1 for n in workload.ordinals if self._availability(n) != 0)
         for ordinal in candidates:
             pod = self.pods[ordinal]

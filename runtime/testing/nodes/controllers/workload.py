@@ -28,6 +28,7 @@ class Workload:
     :ivar ordered: one Pod at a time, each waiting for the one before it (``OrderedReady``).
     :ivar stale: ordinals that a rolling update leaves at the current revision (the partition).
     :ivar max_unavailable: how many Pods a rolling update may have unavailable at once.
+    :ivar scale_max_unavailable: how many Pods may be unavailable while more are created; None: any number.
     """
 
     owner: Unstructured
@@ -45,6 +46,7 @@ class Workload:
     delete_claims_with_set: bool
     delete_claims_when_scaled: bool
     advanced: bool = False
+    scale_max_unavailable: int | None = None
     selector: JSONObject = field(default_factory=dict)
 
     @property
@@ -78,6 +80,7 @@ def read_workload(owner: Unstructured) -> Workload:
     reserved = frozenset(_reserved(spec.get("reserveOrdinals") or [])) if advanced else frozenset()
     ordinals = tuple(itertools.islice((n for n in itertools.count(start) if n not in reserved), replicas))
     retention: JSONObject = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    scaling = (spec.get("scaleStrategy") or {}).get("maxUnavailable") if advanced else None
     partition = int(rolling.get("partition") or 0)
     return Workload(
         owner=owner,
@@ -95,6 +98,7 @@ def read_workload(owner: Unstructured) -> Workload:
         delete_claims_with_set=retention.get("whenDeleted") == "Delete",
         delete_claims_when_scaled=retention.get("whenScaled") == "Delete",
         advanced=advanced,
+        scale_max_unavailable=_max_unavailable(scaling, replicas) if scaling is not None else None,
         selector=spec.get("selector") or {},
     )
 

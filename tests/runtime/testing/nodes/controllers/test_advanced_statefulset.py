@@ -94,3 +94,25 @@ def test_a_rolling_update_takes_as_many_at_once_as_it_may(client: Client, kubele
     for name in deleted:
         kubelet.release(name)
     eventually(lambda: len(ready(client)) == 4 and set(kubelet.order) == {f"web-{n}" for n in range(4)})
+
+
+def test_scaling_makes_no_more_pods_at_once_than_may_be_unavailable(client: Client, kubelet: HandKubelet) -> None:
+    kubelet.hold("web-0")
+    spec = {"podManagementPolicy": "Parallel", "scaleStrategy": {"maxUnavailable": 2}}
+    client.resource(SETS, namespace="default").create(advanced(4, **spec))
+    eventually(lambda: {"web-0", "web-1", "web-2"} <= set(kubelet.order), "web-1 makes room by becoming ready")
+    kubelet.release("web-0")
+    eventually(lambda: len(ready(client)) == 4)
+    assert kubelet.order == [f"web-{n}" for n in range(4)]
+
+
+def test_on_delete_replaces_not_even_what_is_marked(client: Client) -> None:
+    client.resource(SETS, namespace="default").create(advanced(2, updateStrategy={"type": "OnDelete"}))
+    eventually(lambda: ready(client) == ["web-0", "web-1"])
+    pods = client.resource(PODS, namespace="default")
+    before = {p.name: p.uid for p in pods.list()}
+    label = {"metadata": {"labels": {"apps.kruise.io/specified-delete": "true"}}}
+    pods.patch("web-0", label, type="merge")
+    change(client, {"replicas": 3})  # the controller has looked again since
+    eventually(lambda: ready(client) == ["web-0", "web-1", "web-2"])
+    assert {p.name: p.uid for p in pods.list()}.items() >= before.items()

@@ -55,7 +55,7 @@ def pod(name: str, **spec: object) -> JSONObject:
 @pytest.mark.usefixtures("workloads", "kubelet")
 def test_a_set_goes_on_when_a_stranger_has_left_its_pods_name(client: Client) -> None:
     pods = client.resource(PODS, namespace="default")
-    stranger = pods.create(pod("web-0"))
+    stranger = pods.create({**pod("web-0"), "metadata": {"name": "web-0", "namespace": "default"}})
     sets = client.resource(STATEFULSETS, namespace="default")
     sets.create(a_set(replicas=1))
     eventually(lambda: (sets.get("web").get("status") or {}).get("observedGeneration") == 1)

@@ -178,3 +178,41 @@ def test_a_converged_set_costs_no_writes(client: Client, server: FakeAPIServer) 
     eventually(lambda: converged(client, 2))
     after = len([r for r in server.requests if r.verb in ("create", "update", "patch", "delete")])
     assert after - before == 11, "only the test's own writes"
+
+
+def test_on_delete_leaves_pods_alone_until_somebody_deletes_them(client: Client) -> None:
+    sets = client.resource(SETS, namespace="default")
+    sets.create(statefulset(replicas=2, updateStrategy={"type": "OnDelete"}))
+    eventually(lambda: converged(client, 2))
+    before = uids(client)
+    set_image(client, "example.com/app:2")
+    eventually(lambda: status(client).get("updatedReplicas", 0) == 0)
+    client.resource(PODS, namespace="default").delete("web-0")
+    eventually(lambda: (status(client).get("updatedReplicas"), status(client).get("readyReplicas")) == (1, 2))
+    assert images(client) == {"web-0": "example.com/app:2", "web-1": "example.com/app:1"}
+    assert uids(client)["web-1"] == before["web-1"]
+
+
+def test_a_set_made_again_takes_over_the_pods_and_revisions_it_finds(client: Client) -> None:
+    sets = client.resource(SETS, namespace="default")
+    sets.create(statefulset(replicas=2))
+    eventually(lambda: converged(client, 2))
+    before = uids(client)
+    sets.delete("web", propagation_policy="Orphan")
+    eventually(lambda: not sets.list())
+    assert uids(client) == before
+    made = sets.create(statefulset(replicas=2))
+    eventually(lambda: converged(client, 2) and status(client)["updatedReplicas"] == 2)
+    assert uids(client) == before
+    for gvr in (PODS, REVISIONS):
+        owners = [o.controller_owner for o in client.resource(gvr, namespace="default").list()]
+        assert {owner.uid for owner in owners if owner} == {made.uid}
+
+
+def test_a_set_does_not_take_what_its_selector_does_not_select(client: Client) -> None:
+    pods = client.resource(PODS, namespace="default")
+    stranger = {"apiVersion": "v1", "kind": "Pod", **statefulset()["spec"]["template"]}
+    pods.create({**stranger, "metadata": {"name": "web-0", "namespace": "default", "labels": {"app": "other"}}})
+    client.resource(SETS, namespace="default").create(statefulset(replicas=2, podManagementPolicy="Parallel"))
+    eventually(lambda: status(client).get("observedGeneration") == 1)
+    assert pods.get("web-0").controller_owner is None
