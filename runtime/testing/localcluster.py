@@ -25,14 +25,16 @@ class LocalCluster:
         KUBECONFIG in their environment, as ``load_client()`` and kubectl do.
     :param port: port of the API server; 0 takes a free one.
     :param manifests: files or folders applied before anything else starts: CustomResourceDefinitions.
+    :param links: as for ``LocalNode``; the containers' way to the API server can be cut as well.
     :raises OSError: the port is taken.
     :raises NodeUnsupported: this machine cannot run Pods as processes (it says why).
     """
 
-    def __init__(self, root: Path, *, port: int = 0, manifests: Iterable[Path] = ()) -> None:
+    def __init__(self, root: Path, *, port: int = 0, manifests: Iterable[Path] = (), links: bool = False) -> None:
         self.root = root.resolve()  # containers run in folders of their own
         self.kubeconfig = self.root / "kubeconfig"
         self._manifests = list(manifests)
+        self._with_links = links
         self.server = FakeAPIServer(port=port, garbage_collection_delay=0.0)
         self._stop = threading.Event()
         self._cleanup = contextlib.ExitStack()
@@ -45,10 +47,15 @@ class LocalCluster:
             for manifest in self._manifests:
                 self.server.apply_manifests(manifest)
             # Last in, first out: controllers stop first, so that nobody re-creates what the node ends.
-            self.node = LocalNode(self.server.client(), self.root / "node", env={"KUBECONFIG": str(self.kubeconfig)})
+            inside = self.root / "kubeconfig-of-pods" if self._with_links else self.kubeconfig
+            self.node = LocalNode(
+                self.server.client(), self.root / "node", env={"KUBECONFIG": str(inside)}, links=self._with_links
+            )
             self.server.set_log_provider(self.node.log_provider)
             self.node.start()
             stack.callback(self.node.stop)
+            if self._with_links:
+                self.server.kubeconfig(inside, url=self.node.links.to_api_server(self.server.url))
             controllers = threading.Thread(
                 target=local_controllers(self.server.client()).run, args=(self._stop,), name="local-controllers"
             )

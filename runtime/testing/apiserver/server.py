@@ -244,10 +244,12 @@ class FakeAPIServer:
         user: str | None = None,
         groups: Iterable[str] = (),
         certificate: bool = False,
+        url: str | None = None,
     ) -> Path:
         """Write a kubeconfig whose current context is this server; returns its path.
 
         :param user: whom it is for, as for :meth:`client`.
+        :param url: of a proxy to take instead of the server's own.
         :param certificate: the user (default: an administrator) shows a client certificate instead of a token.
         :raises ValueError: this server cannot sign certificates.
         """
@@ -257,14 +259,14 @@ class FakeAPIServer:
             pair = self.client_certificate(*((user, groups) if user is not None else (ADMIN.name, [MASTERS])))
             return write_kubeconfig(
                 path,
-                self.url,
+                url or self.url,
                 namespace=namespace,
                 ca=self._serving.ca,
                 certificate=pair.certificate,
                 key=pair.key,
             )
         token = self._token(user, groups)
-        return write_kubeconfig(path, self.url, namespace=namespace, ca=self._serving.ca, token=token)
+        return write_kubeconfig(path, url or self.url, namespace=namespace, ca=self._serving.ca, token=token)
 
     @property
     def ca_file(self) -> Path | None:

@@ -47,6 +47,7 @@ class PodContext:
         self.logs = RunLogs(self.folder / "logs")
         subdomain = pod["spec"].get("subdomain") or ""
         self.address = host.network.pod(self.namespace, hostname_of(pod) if subdomain else self.name, subdomain)
+        self._bound = host.network.bound(self.address)
         self._sources = Sources(
             configmap=lambda name: host.lookups.configmap(self.namespace, name),
             secret=lambda name: host.lookups.secret(self.namespace, name),
@@ -93,7 +94,7 @@ class PodContext:
     def target(self, container: JSONMapping, prepared: Prepared, process: Process) -> Target:
         """How probes and hooks reach the container while ``process`` is its main process."""
         ports = {port["name"]: port["containerPort"] for port in container.get("ports") or () if port.get("name")}
-        return Target(self.address, ports, prepared.rewriter, self._executor(container, prepared, process))
+        return Target(self._bound, ports, prepared.rewriter, self._executor(container, prepared, process))
 
     def _executor(
         self, container: JSONMapping, prepared: Prepared, process: Process
@@ -118,7 +119,7 @@ class PodContext:
     def _names(self) -> Names:
         network, lookups = self.host.network, self.host.lookups
         return Names(
-            self.address, self.namespace, network.pod, network.service, lookups.service_exists, self.host.domain
+            self._bound, self.namespace, network.pod, network.service, lookups.service_exists, self.host.domain
         )
 
     def _base_environment(self, container: JSONMapping) -> Mapping[str, str]:

@@ -18,6 +18,7 @@ from runtime.testing.nodes.claims import CLAIMS, Claims
 from runtime.testing.nodes.host import Host
 from runtime.testing.nodes.images import ImageMap
 from runtime.testing.nodes.keyloop import KeyLoop
+from runtime.testing.nodes.links import Links, declared_ports
 from runtime.testing.nodes.logs import NoLogs
 from runtime.testing.nodes.lookups import CONFIGMAPS, SECRETS, CachedLookups
 from runtime.testing.nodes.network import Network, require_linux
@@ -53,6 +54,8 @@ class LocalNode:
     :param env: set in every container (below its own ``env``), such as a KUBECONFIG.
     :param recorder: where events go; by default to the API.
     :param domain: the cluster's DNS domain.
+    :param links: let :attr:`links` cut Pods off from each other. They are then reached through a proxy, on the ports
+        that they declare, and listen on another address than ``status.podIP``: a program must not bind to that.
     :raises NodeUnsupported: this is not Linux.
     """
 
@@ -68,6 +71,7 @@ class LocalNode:
         env: Mapping[str, str] | None = None,
         recorder: EventRecorder | None = None,
         domain: str = "cluster.local",
+        links: bool = False,
     ) -> None:
         require_linux()
         self.name = node_name
@@ -79,7 +83,8 @@ class LocalNode:
         self._env = dict(env or {})
         self._given_recorder = recorder
         self._domain = domain
-        self._network = Network(self.root)
+        self._network = Network(self.root, fronts=links)
+        self._links = Links(f"node-{node_name}-links", self._network, self._pids_of_all) if links else None
         self._stack = ExitStack()
         self._lock = threading.Lock()  # guards what follows
         self._workers: dict[str, PodWorker] = {}  # by namespace/name
@@ -131,6 +136,9 @@ class LocalNode:
         self.root.mkdir(parents=True, exist_ok=True)
         self._network.open()
         stack.callback(self._network.close)
+        if self._links is not None:
+            self._links.start()
+            stack.callback(self._links.stop)
         processes = ProcessHost(self.root, keep_fds=[self._network.holder_fd])
         stack.callback(processes.stop)
         processes.start()
@@ -299,6 +307,8 @@ class LocalNode:
             if self._stopping:
                 return
             self._workers[key] = worker
+            if self._links is not None:
+                self._links.expose(key, worker.address, declared_ports(pod["spec"]))
             worker.start()
 
     def _bind(self, pod: Unstructured) -> None:
@@ -319,6 +329,8 @@ class LocalNode:
         if not (worker.left or worker.failed):
             worker.remove_folder()
         with self._lock:
+            if self._links is not None:
+                self._links.withdraw(key)
             if self._stopping:
                 return
             del self._workers[key]
@@ -349,9 +361,19 @@ class LocalNode:
 
     def processes(self) -> list[int]:
         """The processes of all Pods that run now."""
+        return [pid for pids in self._pids_of_all().values() for pid in pids]
+
+    def _pids_of_all(self) -> dict[str, list[int]]:
         with self._lock:
-            workers = list(self._workers.values())
-        return [pid for worker in workers for pid in worker.pids.values()]
+            workers = dict(self._workers)
+        return {key: list(worker.pids.values()) for key, worker in workers.items()}
+
+    @property
+    def links(self) -> Links:
+        """:raises RuntimeError: the node was made without ``links=True``."""
+        if self._links is None:
+            raise RuntimeError("this LocalNode has no links to cut: make it with links=True")
+        return self._links
 
     def log_provider(
         self,

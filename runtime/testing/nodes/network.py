@@ -22,6 +22,7 @@ from zlib import crc32
 from runtime.types import JSONObject
 
 _FIRST_RANGE, _RANGES = 64, 64
+_BOUND = 64  # from the third number of a Pod's front address to that of the one it listens on
 _PREDECESSOR_TIMEOUT = 15.0  # seconds for the processes of a predecessor on the same root to end
 
 
@@ -43,9 +44,14 @@ def require_linux() -> None:
 
 
 class Network:
-    """The addresses of one node root. Safe to use from any thread."""
+    """The addresses of one node root. Safe to use from any thread.
 
-    def __init__(self, root: Path) -> None:
+    :param fronts: a Pod listens on another address (:meth:`bound`) than the one it is known by, so that somebody can
+        stand between it and who comes to it.
+    """
+
+    def __init__(self, root: Path, *, fronts: bool = False) -> None:
+        self._fronts = fronts
         self._path = root / "network.json"
         self._lock = threading.Lock()  # guards what follows
         self._range = 0
@@ -108,6 +114,13 @@ class Network:
             self._pods, f"{namespace}/{hostname}.{subdomain}" if subdomain else f"{namespace}//{hostname}", 0
         )
 
+    def bound(self, address: str) -> str:
+        """Where a Pod that is known by this address listens itself."""
+        if not self._fronts:
+            return address
+        first, second, third, fourth = address.split(".")
+        return f"{first}.{second}.{int(third) + _BOUND}.{fourth}"
+
     def service(self, namespace: str, name: str) -> str:
         """The address of the Service, given also before it exists."""
         return self._give(self._services, f"{namespace}/{name}", 128)
@@ -134,7 +147,7 @@ class Network:
         )
 
     def _addresses(self, offset: int) -> Iterator[str]:
-        for third in range(offset, offset + 128):
+        for third in range(offset, offset + (_BOUND if self._fronts and offset == 0 else 128)):
             for fourth in range(1, 255):
                 if third or fourth > 1:  # the first is the host's
                     yield f"127.{self._range}.{third}.{fourth}"

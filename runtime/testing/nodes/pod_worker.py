@@ -76,6 +76,11 @@ class PodWorker:
         return self._context.logs
 
     @property
+    def address(self) -> str:
+        """What the Pod is known by; fixed."""
+        return self._context.address
+
+    @property
     def containers(self) -> list[str]:
         """Names of its containers, init containers first."""
         return [c.name for c in self._all()]

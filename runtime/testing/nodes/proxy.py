@@ -9,8 +9,8 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from runtime.logging import get_logger
 
@@ -19,6 +19,17 @@ Address: TypeAlias = tuple[str, int]
 _log = get_logger("runtime.testing.nodes")
 _BUFFER = 256 * 1024  # bytes that wait for a slow reader before the sender is not read any more
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
+_LEFT = (7, 8)  # first byte of TCP_INFO: CLOSE, CLOSE_WAIT
+
+
+class Gate(Protocol):
+    """Says which connections may pass. Called from the proxy's thread; must not block for long."""
+
+    def link(self, client: Address, listener: Address) -> Hashable | None:
+        """What a new connection belongs to. None: the client is gone, there is nobody to connect."""
+
+    def closed(self, link: Hashable) -> bool:
+        """Whether nothing passes on this link now."""
 
 
 class _Side:
@@ -35,7 +46,9 @@ class _Side:
 class _Connection:
     """A client and the endpoint it was given, or still is being connected to."""
 
-    def __init__(self, client: socket.socket, endpoints: Sequence[Address]) -> None:
+    def __init__(self, client: socket.socket, endpoints: Sequence[Address], link: Hashable) -> None:
+        self.link = link
+        self.held = False  # nothing passes, and nobody is told
         self.client = _Side(client)
         self.server: _Side | None = None
         self.connecting: socket.socket | None = None
@@ -43,6 +56,10 @@ class _Connection:
 
     def other(self, side: _Side) -> _Side | None:
         return self.server if side is self.client else self.client
+
+    def sockets(self) -> list[socket.socket]:
+        server = self.server.sock if self.server is not None else None
+        return [sock for sock in (self.client.sock, self.connecting, server) if sock is not None]
 
 
 class _Listener:
@@ -64,12 +81,22 @@ class Proxy:
     refused, as kube-proxy does. A half-closed connection stays half-closed on the other side. Connections that exist
     are not touched when endpoints change.
 
+    A connection on a link that ``gate`` has closed is held: bytes and ends of both sides wait in the kernel, and come
+    through when the link is open again, as TCP's retransmissions do after a network failed.
+
     :param cannot_listen: called with owner, address and reason when an address cannot be listened on, from the
         proxy's thread; the next :meth:`set` of the owner tries again.
+    :param gate: without one all may pass.
     """
 
-    def __init__(self, name: str, cannot_listen: Callable[[str, Address, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        cannot_listen: Callable[[str, Address, str], None] | None = None,
+        gate: Gate | None = None,
+    ) -> None:
         self._cannot_listen = cannot_listen
+        self._gate = gate
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -95,8 +122,12 @@ class Proxy:
         wanted = {address: list(endpoints) for address, endpoints in routes.items()}
         self._post(lambda: self._set(owner, wanted))
 
+    def recheck(self) -> None:
+        """The gate may say something else of a link now. Returns before it is in force."""
+        self._post(self._recheck)
+
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until earlier calls of :meth:`set` are in force."""
+        """Wait until earlier calls of :meth:`set` and :meth:`recheck` are in force; False: they are not yet."""
         done = threading.Event()
         self._post(done.set)
         return done.wait(timeout)
@@ -172,14 +203,51 @@ class Proxy:
 
     def _accept(self, listener: _Listener) -> None:
         try:
-            client, _ = listener.sock.accept()
+            client, address = listener.sock.accept()
         except OSError:
             return
+        link: Hashable | None = None
+        if self._gate is not None:
+            self._forget_who_gave_up()
+            link = self._gate.link(address, client.getsockname())
+            if link is None:
+                client.close()
+                return
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = _Connection(client, listener.order())
+        connection = _Connection(client, listener.order(), link)
         self._connections.add(connection)
-        self._connect(connection)
+        connection.held = self._gate is not None and self._gate.closed(link)
+        if not connection.held:
+            self._connect(connection)
+
+    def _recheck(self) -> None:
+        if self._gate is None:
+            return
+        for connection in list(self._connections):
+            closed = self._gate.closed(connection.link)
+            if closed == connection.held:
+                continue
+            connection.held = closed
+            if closed:
+                for sock in connection.sockets():
+                    if self._registered(sock):
+                        self._selector.unregister(sock)
+            elif connection.server is not None:
+                for side in (connection.client, connection.server):
+                    self._watch(connection, side)
+            elif connection.connecting is not None:
+                self._await_connected(connection, connection.connecting)
+            else:
+                self._connect(connection)
+
+    def _forget_who_gave_up(self) -> None:
+        """Clients that came while their link was closed, and left again: nobody has heard of them."""
+        for connection in list(self._connections):
+            if connection.held and connection.server is None and connection.connecting is None:
+                state = connection.client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+                if state in _LEFT:
+                    self._drop(connection)
 
     def _connect(self, connection: _Connection) -> None:
         """Try the next endpoint; the client is not read before one has answered."""
@@ -190,11 +258,14 @@ class Proxy:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if sock.connect_ex(address) in (0, errno.EINPROGRESS):
                 connection.connecting = sock
-                self._selector.register(sock, selectors.EVENT_WRITE, lambda _: self._connected(connection))
+                self._await_connected(connection, sock)
                 return
             sock.close()
         connection.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._drop(connection)
+
+    def _await_connected(self, connection: _Connection, sock: socket.socket) -> None:
+        self._selector.register(sock, selectors.EVENT_WRITE, lambda _: self._connected(connection))
 
     def _connected(self, connection: _Connection) -> None:
         sock = connection.connecting
@@ -269,9 +340,7 @@ class Proxy:
 
     def _drop(self, connection: _Connection) -> None:
         self._connections.discard(connection)
-        server = connection.server.sock if connection.server else None
-        for sock in (connection.client.sock, connection.connecting, server):
-            if sock is not None:
-                if self._registered(sock):
-                    self._selector.unregister(sock)
-                sock.close()
+        for sock in connection.sockets():
+            if self._registered(sock):
+                self._selector.unregister(sock)
+            sock.close()

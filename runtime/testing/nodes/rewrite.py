@@ -41,7 +41,7 @@ _SELF = ("0.0.0.0", "127.0.0.1", "localhost")
 class Names:
     """What the names in one Pod's strings mean.
 
-    :param own: the Pod's address.
+    :param own: the address the Pod listens on.
     :param namespace: the Pod's namespace.
     :param pod: address of (namespace, Pod's host name, subdomain), given also before the Pod exists.
     :param service: address of (namespace, Service), given also before it exists.
