@@ -60,6 +60,8 @@ class EngineProfile:
     :param readiness: how the kubelet sees that it serves clients.
     :param pre_stop: what ends the server, if the signal that the kubelet sends does not.
     :param flags: the server's arguments. Raises SettingError.
+    :param server_flags: the same without what says who the other members are: that is in the start file, which the
+        agent writes (:mod:`membership.xline.startfile`). Raises SettingError.
     """
 
     name: str
@@ -72,6 +74,7 @@ class EngineProfile:
     readiness: JSONObject
     pre_stop: JSONObject | None
     flags: Callable[[Launch], list[str]]
+    server_flags: Callable[[Launch], list[str]]
 
     @property
     def data_dir(self) -> str:
@@ -94,7 +97,7 @@ def _is_legacy_xline(image: str) -> bool:
     return bool(_LEGACY_TAG.match(last.partition(":")[2]))
 
 
-def _etcd(launch: Launch) -> list[str]:
+def _etcd_server(launch: Launch) -> list[str]:
     return [
         f"--name={POD_NAME}",
         f"--data-dir={launch.data_dir}",
@@ -103,15 +106,21 @@ def _etcd(launch: Launch) -> list[str]:
         f"--listen-metrics-urls=http://0.0.0.0:{ETCD_METRICS_PORT}",
         f"--initial-advertise-peer-urls={launch.url(POD_NAME, PEER_PORT)}",
         f"--advertise-client-urls={launch.url(POD_NAME, CLIENT_PORT)}",
-        f"--initial-cluster={launch.initial_members(PEER_PORT)}",
-        "--initial-cluster-state=new",
-        f"--initial-cluster-token={launch.token}",
         *settings.etcd_flags(launch.args),
         *settings.extra_flags(launch.extra, settings.ETCD_OWN_FLAGS),
     ]
 
 
-def _xline(launch: Launch) -> list[str]:
+def _etcd(launch: Launch) -> list[str]:
+    return [
+        *_etcd_server(launch),
+        f"--initial-cluster={launch.initial_members(PEER_PORT)}",
+        "--initial-cluster-state=new",
+        f"--initial-cluster-token={launch.token}",
+    ]
+
+
+def _xline_server(launch: Launch) -> list[str]:
     # A member finds itself in the list by its advertised peer URL, compared as text.
     return [
         f"--name={POD_NAME}",
@@ -121,23 +130,30 @@ def _xline(launch: Launch) -> list[str]:
         f"--peer-advertise-urls={launch.url(POD_NAME, PEER_PORT)}",
         f"--client-listen-urls=http://0.0.0.0:{CLIENT_PORT}",
         f"--client-advertise-urls={launch.url(POD_NAME, CLIENT_PORT)}",
-        f"--members={launch.initial_members(PEER_PORT)}",
-        "--initial-cluster-state=new",
         *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
         *settings.xline_flags(launch.args),  # last: it may end in the positional argument
     ]
 
 
-def _xline_legacy(launch: Launch) -> list[str]:
+def _xline(launch: Launch) -> list[str]:
+    members = [f"--members={launch.initial_members(PEER_PORT)}", "--initial-cluster-state=new"]
+    return [*members, *_xline_server(launch)]
+
+
+def _xline_legacy_server(launch: Launch) -> list[str]:
     # One port serves clients and peers, bound to the own address in the list.
     return [
         f"--name={POD_NAME}",
         "--storage-engine=rocksdb",
         f"--data-dir={launch.data_dir}",
-        f"--members={launch.initial_members(CLIENT_PORT).replace('http://', '')}",
         *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
         *settings.legacy_xline_flags(launch.args),
     ]
+
+
+def _xline_legacy(launch: Launch) -> list[str]:
+    members = launch.initial_members(CLIENT_PORT).replace("http://", "")
+    return [f"--members={members}", *_xline_legacy_server(launch)]
 
 
 ETCD_METRICS_PORT = 2381
@@ -175,6 +191,7 @@ ETCD = EngineProfile(
     },
     pre_stop=None,
     flags=_etcd,
+    server_flags=_etcd_server,
 )
 
 XLINE = EngineProfile(
@@ -188,6 +205,7 @@ XLINE = EngineProfile(
     readiness={"grpc": {"port": CLIENT_PORT}, **_every(2, timeout=2, failures=3)},
     pre_stop=_INTERRUPT,
     flags=_xline,
+    server_flags=_xline_server,
 )
 
 XLINE_LEGACY = EngineProfile(
@@ -201,4 +219,5 @@ XLINE_LEGACY = EngineProfile(
     readiness={"grpc": {"port": CLIENT_PORT}, **_every(2, timeout=2, failures=3)},
     pre_stop=_INTERRUPT,
     flags=_xline_legacy,
+    server_flags=_xline_legacy_server,
 )

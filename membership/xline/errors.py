@@ -30,6 +30,12 @@ class EngineError(Exception):
         self.reason = reason
 
 
+class Failed(EngineError):
+    """The server failed in a way it has no better word for: nobody knows how far it had come."""
+
+    ambiguous = True
+
+
 class Unavailable(EngineError):
     """No connection, the connection broke, or the server cannot serve just now."""
 
@@ -39,6 +45,18 @@ class Unavailable(EngineError):
 
 class NoLeader(Unavailable):
     """The member runs, but knows no leader: no majority, or an election is going on."""
+
+
+class Unhealthy(Unavailable):
+    """The server's own guard: it will not change the membership while members are not connected to each other."""
+
+    ambiguous = False
+
+
+class LearnerCannot(Unavailable):
+    """The member that was asked is a learner, and learners do not serve this call: ask a voter."""
+
+    ambiguous = False
 
 
 class Timeout(EngineError):
@@ -53,15 +71,57 @@ class NotFound(EngineError):
 
 
 class AlreadyExists(EngineError):
-    """A member with that identity exists."""
+    """A member with that identity or that peer URL exists."""
 
 
 class Refused(EngineError):
     """The server will not do it in its present state, or ever: the reason says which."""
 
 
+class NotLeader(Refused):
+    """Only the leader does this, and the member that was asked is not the leader."""
+
+
+class NotLearner(Refused):
+    """The member to promote is a voter already."""
+
+
+class LearnerNotReady(Refused):
+    """The learner has not caught up yet; promote it later."""
+
+    retryable = True
+
+
+class NotEnoughStarted(Refused):
+    """The server's own guard: too few members would be left running for a majority."""
+
+    retryable = True
+
+
+class TooManyLearners(Refused):
+    """The cluster has as many learners as the server allows."""
+
+    retryable = True
+
+
+class BadTransferee(Refused):
+    """The member to hand leadership to has no vote, or is not known."""
+
+
+class NoSpace(Refused):
+    """The database is as large as its quota allows."""
+
+
 class Denied(EngineError):
     """Credentials are missing, wrong, or not enough."""
+
+
+class TokenExpired(Denied):
+    """The token that an earlier authentication gave counts no more."""
+
+
+class AuthDisabled(Refused):
+    """Credentials were offered to a cluster that asks for none."""
 
 
 class NotSupported(EngineError):
@@ -86,16 +146,53 @@ _BY_CODE: dict[str, type[EngineError]] = {
 # Both engines' words, in Status.errors and in failed calls.
 NO_LEADER = "etcdserver: no leader"
 
+# What the code alone does not tell. The first that the reason contains decides; lower case.
+_BY_REASON: tuple[tuple[str, type[EngineError]], ...] = (
+    (NO_LEADER, NoLeader),
+    # etcd
+    ("unhealthy cluster", Unhealthy),
+    ("rpc not supported for learner", LearnerCannot),
+    ("learner member which is in sync with leader", LearnerNotReady),
+    ("can only promote a learner member", NotLearner),
+    ("not enough started members", NotEnoughStarted),
+    ("too many learner members", TooManyLearners),
+    ("peer urls already exists", AlreadyExists),
+    ("member id already exist", AlreadyExists),
+    ("etcdserver: not leader", NotLeader),
+    ("bad leader transferee", BadTransferee),
+    ("database space exceeded", NoSpace),
+    ("invalid auth token", TokenExpired),
+    ("revision of auth store is old", TokenExpired),
+    ("user name is empty", Denied),
+    ("invalid user id or password", Denied),
+    ("authentication is not enabled", AuthDisabled),
+    # Xline. These are refusals by their code, but of the moment: another try, or another member, may succeed.
+    ("learner not caught up", LearnerNotReady),
+    ("wrong cluster version", Unavailable),
+    ("leader transfer error", Unavailable),
+    ("zombie leader", Unavailable),
+    ("shutting down", Unavailable),
+    ("expired client id", Unavailable),
+    ("duplicated error", Unavailable),  # "already sent": with which outcome it does not say
+    ("no space left in quota", NoSpace),
+    ("token is not provided", Denied),
+)
+
 
 def from_grpc(address: str, call: str, error: grpc.RpcError) -> EngineError:
     """The typed error for what grpc raised."""
     code = getattr(error, "code", lambda: None)()
     name = code.name if code is not None else "UNKNOWN"
     reason = str(getattr(error, "details", lambda: "")() or "")
-    if NO_LEADER in reason:
-        return NoLeader(address, call, name, reason)
-    if name == "UNKNOWN" and reason.startswith("context "):
+    return _kind(name, reason)(address, call, name, reason)
+
+
+def _kind(code: str, reason: str) -> type[EngineError]:
+    lowered = reason.lower()
+    for words, kind in _BY_REASON:
+        if words in lowered:
+            return kind
+    if code == "UNKNOWN" and reason.startswith("context "):
         # etcd's own deadline or cancellation, which it forgets to translate.
-        kind = Timeout if "deadline" in reason else Unavailable
-        return kind(address, call, name, reason)
-    return _BY_CODE.get(name, EngineError)(address, call, name, reason)
+        return Timeout if "deadline" in reason else Unavailable
+    return _BY_CODE.get(code, Failed)

@@ -52,6 +52,8 @@ def test_members_agree_on_cluster_leader_and_list(cluster: EtcdCluster) -> None:
     assert all(status.db_size > 0 and status.term > 0 for status in statuses)
 
     with EngineClient(f"http://{cluster.members[0].address}:2379/") as client:
+        # They publish their client URLs once they follow a leader.
+        wait_for(lambda: all(member.started for member in client.member_list().members), what="all to be published")
         listed = client.member_list()
     assert listed.cluster_id == statuses[0].cluster_id
     assert listed.answered_by == statuses[0].member_id

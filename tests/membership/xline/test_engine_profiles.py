@@ -30,7 +30,7 @@ def launch(*, extra: tuple[str, ...] = (), **args: Any) -> Launch:
 
 
 def test_etcd_flags() -> None:
-    assert ETCD.flags(launch()) == [
+    own = [
         "--name=$(POD_NAME)",
         "--data-dir=/d/data",
         "--listen-peer-urls=http://0.0.0.0:2380",
@@ -38,15 +38,14 @@ def test_etcd_flags() -> None:
         "--listen-metrics-urls=http://0.0.0.0:2381",
         "--initial-advertise-peer-urls=http://$(POD_NAME).c-svc.ns.svc.cluster.local:2380",
         "--advertise-client-urls=http://$(POD_NAME).c-svc.ns.svc.cluster.local:2379",
-        f"--initial-cluster={INITIAL}",
-        "--initial-cluster-state=new",
-        "--initial-cluster-token=c-1234",
     ]
+    assert ETCD.server_flags(launch()) == own
+    membership = [f"--initial-cluster={INITIAL}", "--initial-cluster-state=new", "--initial-cluster-token=c-1234"]
+    assert ETCD.flags(launch()) == own + membership
 
 
 def test_xline_flags() -> None:
-    flags = XLINE.flags(launch())
-    assert flags == [
+    own = [
         "--name=$(POD_NAME)",
         "--storage-engine=rocksdb",
         "--data-dir=/d/data",
@@ -54,9 +53,9 @@ def test_xline_flags() -> None:
         "--peer-advertise-urls=http://$(POD_NAME).c-svc.ns.svc.cluster.local:2380",
         "--client-listen-urls=http://0.0.0.0:2379",
         "--client-advertise-urls=http://$(POD_NAME).c-svc.ns.svc.cluster.local:2379",
-        f"--members={INITIAL}",
-        "--initial-cluster-state=new",
     ]
+    assert XLINE.server_flags(launch()) == own
+    assert XLINE.flags(launch()) == [f"--members={INITIAL}", "--initial-cluster-state=new", *own]
 
 
 def test_a_member_finds_its_advertised_url_in_the_list_as_text() -> None:
@@ -67,7 +66,7 @@ def test_a_member_finds_its_advertised_url_in_the_list_as_text() -> None:
 
 def test_legacy_xline_has_one_port_and_no_listen_flags() -> None:
     flags = XLINE_LEGACY.flags(launch())
-    assert flags[-1] == (
+    assert flags[0] == (
         "--members=c-sts-0=c-sts-0.c-svc.ns.svc.cluster.local:2379,c-sts-1=c-sts-1.c-svc.ns.svc.cluster.local:2379"
     )
     assert not [flag for flag in flags if "listen" in flag or "advertise" in flag]
