@@ -90,9 +90,13 @@ class Links:
         self._proxy.set(key, {})
 
     def to_api_server(self, url: str) -> str:
-        """The URL by which Pods reach the API server through us."""
+        """The URL by which Pods reach the API server through us.
+
+        :param url: the server's own, with its port.
+        """
         parts = urlsplit(url)
-        assert parts.hostname and parts.port, url
+        if parts.hostname is None or parts.port is None:
+            raise ValueError(f"{url} names no host and port")
         address = self._network.service("default", "kubernetes")
         with self._lock:
             self._ends[address] = API_SERVER
