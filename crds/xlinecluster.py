@@ -16,6 +16,7 @@ from crds.definition import AGE, Column, CustomResource, Scale
 from crds.meta import INT32, INT64, Condition, FreeForm, ObjectMeta, ObjectReference, Record
 from crds.schema import ATOMIC_LIST, map_list, rules
 from crds.xlineaccess import AuthSettings, TLSSettings
+from crds.xlinebackup import BackupSettings, BackupStatus, RestoreSource, RestoreStatus
 from crds.xlineoperations import DeadMemberSettings, RecoveryRequest, UpdateSettings
 from crds.xlineplan import MembershipPlan
 from crds.xlinepods import AgentSettings, PodTemplate
@@ -41,6 +42,18 @@ Engine: TypeAlias = Literal["xline", "etcd"]
 PullPolicy: TypeAlias = Literal["", "Always", "IfNotPresent", "Never"]
 Retention: TypeAlias = Literal["Retain", "Delete"]
 WorkloadChoice: TypeAlias = Literal["auto", "StatefulSet", "AdvancedStatefulSet"]
+Phase: TypeAlias = Literal[
+    "Pending",
+    "Bootstrapping",
+    "Running",
+    "Scaling",
+    "Updating",
+    "Recovering",
+    "Degraded",
+    "Paused",
+    "Failed",
+    "Deleting",
+]
 
 DEFAULT_SIZE = "1Gi"
 
@@ -189,6 +202,8 @@ class XlineClusterSpec(Record, frozen=True, kw_only=True):
     ) = None
     tls: Annotated[TLSSettings, Meta(description="Encryption and certificates; plain text if left out.")] | None = None
     auth: Annotated[AuthSettings, Meta(description="Users and tokens of the key-value store.")] | None = None
+    backup: BackupSettings | None = None
+    restore_from: RestoreSource | None = None
 
 
 class Member(Record, frozen=True, kw_only=True):
@@ -218,6 +233,16 @@ class Bootstrap(Record, frozen=True):
 class XlineClusterStatus(Record, frozen=True):
     """What the operator last saw."""
 
+    phase: (
+        Annotated[
+            Phase,
+            Meta(
+                description="What the cluster is at, in one word. Degraded: something is wrong, and the operator waits "
+                "for it to change; Failed: only a person can help; `message` tells."
+            ),
+        ]
+        | None
+    ) = None
     observed_generation: (
         Annotated[int, Meta(description="The `metadata.generation` this status is about.", extra_json_schema=INT64)]
         | None
@@ -238,6 +263,12 @@ class XlineClusterStatus(Record, frozen=True):
         Annotated[str, Meta(description="Selects the members' Pods, for HorizontalPodAutoscalers.")] | None
     ) = None
     leader: Annotated[str, Meta(description="Name of the leader, if a majority agrees on one.")] | None = None
+    voters: (
+        Annotated[
+            int, Meta(ge=0, description="Members with a vote, by the engine's own list.", extra_json_schema=INT32)
+        ]
+        | None
+    ) = None
     members: Annotated[
         list[Member],
         Meta(description="The members, by the engine's own list.", extra_json_schema=ATOMIC_LIST),
@@ -245,6 +276,18 @@ class XlineClusterStatus(Record, frozen=True):
     message: Annotated[str, Meta(description="The state of the cluster in one sentence.")] | None = None
     bootstrap: Bootstrap | None = None
     plan: Annotated[MembershipPlan, Meta(description="The members the cluster shall have.")] | None = None
+    backup: BackupStatus | None = None
+    restore: RestoreStatus | None = None
+    workload: (
+        Annotated[
+            str,
+            Meta(
+                description="What keeps the members' Pods: StatefulSet or AdvancedStatefulSet. Decided when they are "
+                "made, never changed."
+            ),
+        ]
+        | None
+    ) = None
     image: Annotated[str, Meta(description="The image that members run.")] | None = None
     stage: (
         Annotated[
@@ -279,6 +322,7 @@ class XlineCluster(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
                     "has(self.tls) == has(oldSelf.tls)",
                     "tls cannot be added or removed: members know each other by http or https URLs",
                 ),
+                (_SAME.format("restoreFrom"), "restoreFrom counts when a cluster is made, and cannot change later"),
             )
         ),
     ]
@@ -298,7 +342,9 @@ RESOURCE = CustomResource(
         Column("Engine", "string", ".spec.engine", "The server that members run."),
         Column("Replicas", "integer", ".spec.replicas", "Members wanted."),
         Column("Ready", "integer", ".status.readyReplicas", "Members whose Pod is ready."),
+        Column("Voters", "integer", ".status.voters", "Members with a vote."),
         Column("Leader", "string", ".status.leader", "The member that leads."),
+        Column("Phase", "string", ".status.phase", "What the cluster is at."),
         Column(
             "Available",
             "string",
@@ -306,6 +352,7 @@ RESOURCE = CustomResource(
             "Whether clients are served.",
         ),
         AGE,
+        Column("Workload", "string", ".status.workload", "What keeps the Pods.", priority=1),
         Column("Image", "string", ".status.image", "The image that members run.", priority=1),
         Column("Message", "string", ".status.message", "The state in one sentence.", priority=1),
     ),
