@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import XlineClusterSpec
-from membership.xline import settings
+from membership.xline import security, settings
+from membership.xline.security import PLAIN, Security
 from runtime.types import JSONObject
 
 CLIENT_PORT = 2379
@@ -30,6 +31,7 @@ class Launch:
     :param domain: what follows a member's name in DNS: ``SERVICE.NAMESPACE.svc.CLUSTER-DOMAIN``.
     :param token: tells this cluster from another of the same name.
     :param data_dir: a folder on the member's volume, below its mount point.
+    :param security: certificates and keys; they decide whether URLs say http or https.
     """
 
     members: tuple[str, ...]
@@ -38,11 +40,12 @@ class Launch:
     data_dir: str
     args: BootstrapArgs
     extra: tuple[str, ...] = ()
+    security: Security = PLAIN
 
     def url(self, member: str, port: int) -> str:
-        return f"http://{member}.{self.domain}:{port}"
+        return f"{self.security.scheme}://{member}.{self.domain}:{port}"
 
-    def initial_members(self, port: int) -> str:
+    def members_at(self, port: int) -> str:
         """``name=url,name=url``, the same text for every member."""
         return ",".join(f"{member}={self.url(member, port)}" for member in self.members)
 
@@ -98,14 +101,16 @@ def _is_legacy_xline(image: str) -> bool:
 
 
 def _etcd_server(launch: Launch) -> list[str]:
+    scheme = launch.security.scheme
     return [
         f"--name={POD_NAME}",
         f"--data-dir={launch.data_dir}",
-        f"--listen-peer-urls=http://0.0.0.0:{PEER_PORT}",
-        f"--listen-client-urls=http://0.0.0.0:{CLIENT_PORT}",
+        f"--listen-peer-urls={scheme}://0.0.0.0:{PEER_PORT}",
+        f"--listen-client-urls={scheme}://0.0.0.0:{CLIENT_PORT}",
         f"--listen-metrics-urls=http://0.0.0.0:{ETCD_METRICS_PORT}",
         f"--initial-advertise-peer-urls={launch.url(POD_NAME, PEER_PORT)}",
         f"--advertise-client-urls={launch.url(POD_NAME, CLIENT_PORT)}",
+        *security.etcd_flags(launch.security),
         *settings.etcd_flags(launch.args),
         *settings.extra_flags(launch.extra, settings.ETCD_OWN_FLAGS),
     ]
@@ -114,7 +119,7 @@ def _etcd_server(launch: Launch) -> list[str]:
 def _etcd(launch: Launch) -> list[str]:
     return [
         *_etcd_server(launch),
-        f"--initial-cluster={launch.initial_members(PEER_PORT)}",
+        f"--initial-cluster={launch.members_at(PEER_PORT)}",
         "--initial-cluster-state=new",
         f"--initial-cluster-token={launch.token}",
     ]
@@ -122,21 +127,23 @@ def _etcd(launch: Launch) -> list[str]:
 
 def _xline_server(launch: Launch) -> list[str]:
     # A member finds itself in the list by its advertised peer URL, compared as text.
+    scheme = launch.security.scheme
     return [
         f"--name={POD_NAME}",
         "--storage-engine=rocksdb",
         f"--data-dir={launch.data_dir}",
-        f"--peer-listen-urls=http://0.0.0.0:{PEER_PORT}",
+        f"--peer-listen-urls={scheme}://0.0.0.0:{PEER_PORT}",
         f"--peer-advertise-urls={launch.url(POD_NAME, PEER_PORT)}",
-        f"--client-listen-urls=http://0.0.0.0:{CLIENT_PORT}",
+        f"--client-listen-urls={scheme}://0.0.0.0:{CLIENT_PORT}",
         f"--client-advertise-urls={launch.url(POD_NAME, CLIENT_PORT)}",
+        *security.xline_flags(launch.security),
         *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
         *settings.xline_flags(launch.args),  # last: it may end in the positional argument
     ]
 
 
 def _xline(launch: Launch) -> list[str]:
-    members = [f"--members={launch.initial_members(PEER_PORT)}", "--initial-cluster-state=new"]
+    members = [f"--members={launch.members_at(PEER_PORT)}", "--initial-cluster-state=new"]
     return [*members, *_xline_server(launch)]
 
 
@@ -146,13 +153,14 @@ def _xline_legacy_server(launch: Launch) -> list[str]:
         f"--name={POD_NAME}",
         "--storage-engine=rocksdb",
         f"--data-dir={launch.data_dir}",
+        *security.legacy_xline_flags(launch.security),
         *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
         *settings.legacy_xline_flags(launch.args),
     ]
 
 
 def _xline_legacy(launch: Launch) -> list[str]:
-    members = launch.initial_members(CLIENT_PORT).replace("http://", "")
+    members = launch.members_at(CLIENT_PORT).replace("http://", "")
     return [f"--members={members}", *_xline_legacy_server(launch)]
 
 

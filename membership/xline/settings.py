@@ -29,6 +29,12 @@ XLINE_OWN_FLAGS = frozenset(
         "is-leader",
         "storage-engine",
         "data-dir",
+        "peer-ca-cert-path",
+        "peer-cert-path",
+        "peer-key-path",
+        "client-ca-cert-path",
+        "client-cert-path",
+        "client-key-path",
     }
 )
 ETCD_OWN_FLAGS = frozenset(
@@ -48,6 +54,16 @@ ETCD_OWN_FLAGS = frozenset(
         "discovery",
         "discovery-srv",
         "force-new-cluster",
+        "cert-file",
+        "key-file",
+        "trusted-ca-file",
+        "client-cert-auth",
+        "auto-tls",
+        "peer-cert-file",
+        "peer-key-file",
+        "peer-trusted-ca-file",
+        "peer-client-cert-auth",
+        "peer-auto-tls",
     }
 )
 
