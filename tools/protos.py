@@ -19,7 +19,7 @@ from pathlib import Path
 from grpc_tools import protoc  # type: ignore[import-untyped]  # has no types
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted(ROOT.glob("membership/**/*.proto"))
+SOURCES = sorted([*ROOT.glob("membership/**/*.proto"), *ROOT.glob("tests/support/*.proto")])
 SUFFIXES = ("_pb2.py", "_pb2.pyi")
 
 # protoc makes its output refuse any runtime older than itself, which would force the newest protobuf on everyone who
