@@ -1,15 +1,13 @@
-from collections.abc import Iterable as _Iterable
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf.internal import containers as _containers
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Header(_message.Message):
-    __slots__ = ("cluster_id", "member_id", "raft_term", "revision")
+    __slots__ = ("cluster_id", "member_id", "revision", "raft_term")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -18,16 +16,10 @@ class Header(_message.Message):
     member_id: int
     revision: int
     raft_term: int
-    def __init__(
-        self,
-        cluster_id: int | None = ...,
-        member_id: int | None = ...,
-        revision: int | None = ...,
-        raft_term: int | None = ...,
-    ) -> None: ...
+    def __init__(self, cluster_id: _Optional[int] = ..., member_id: _Optional[int] = ..., revision: _Optional[int] = ..., raft_term: _Optional[int] = ...) -> None: ...
 
 class KeyValue(_message.Message):
-    __slots__ = ("create_revision", "key", "mod_revision", "value", "version")
+    __slots__ = ("key", "create_revision", "mod_revision", "version", "value")
     KEY_FIELD_NUMBER: _ClassVar[int]
     CREATE_REVISION_FIELD_NUMBER: _ClassVar[int]
     MOD_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -38,17 +30,10 @@ class KeyValue(_message.Message):
     mod_revision: int
     version: int
     value: bytes
-    def __init__(
-        self,
-        key: bytes | None = ...,
-        create_revision: int | None = ...,
-        mod_revision: int | None = ...,
-        version: int | None = ...,
-        value: bytes | None = ...,
-    ) -> None: ...
+    def __init__(self, key: _Optional[bytes] = ..., create_revision: _Optional[int] = ..., mod_revision: _Optional[int] = ..., version: _Optional[int] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class RangeRequest(_message.Message):
-    __slots__ = ("key", "limit", "range_end", "serializable")
+    __slots__ = ("key", "range_end", "limit", "serializable")
     KEY_FIELD_NUMBER: _ClassVar[int]
     RANGE_END_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -57,16 +42,10 @@ class RangeRequest(_message.Message):
     range_end: bytes
     limit: int
     serializable: bool
-    def __init__(
-        self,
-        key: bytes | None = ...,
-        range_end: bytes | None = ...,
-        limit: int | None = ...,
-        serializable: bool | None = ...,
-    ) -> None: ...
+    def __init__(self, key: _Optional[bytes] = ..., range_end: _Optional[bytes] = ..., limit: _Optional[int] = ..., serializable: _Optional[bool] = ...) -> None: ...
 
 class RangeResponse(_message.Message):
-    __slots__ = ("count", "header", "kvs", "more")
+    __slots__ = ("header", "kvs", "more", "count")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     KVS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
@@ -75,13 +54,7 @@ class RangeResponse(_message.Message):
     kvs: _containers.RepeatedCompositeFieldContainer[KeyValue]
     more: bool
     count: int
-    def __init__(
-        self,
-        header: Header | _Mapping[str, object] | None = ...,
-        kvs: _Iterable[KeyValue | _Mapping[str, object]] | None = ...,
-        more: bool | None = ...,
-        count: int | None = ...,
-    ) -> None: ...
+    def __init__(self, header: _Optional[_Union[Header, _Mapping[str, object]]] = ..., kvs: _Optional[_Iterable[_Union[KeyValue, _Mapping[str, object]]]] = ..., more: _Optional[bool] = ..., count: _Optional[int] = ...) -> None: ...
 
 class PutRequest(_message.Message):
     __slots__ = ("key", "value")
@@ -89,55 +62,42 @@ class PutRequest(_message.Message):
     VALUE_FIELD_NUMBER: _ClassVar[int]
     key: bytes
     value: bytes
-    def __init__(self, key: bytes | None = ..., value: bytes | None = ...) -> None: ...
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class PutResponse(_message.Message):
     __slots__ = ("header",)
     HEADER_FIELD_NUMBER: _ClassVar[int]
     header: Header
-    def __init__(self, header: Header | _Mapping[str, object] | None = ...) -> None: ...
+    def __init__(self, header: _Optional[_Union[Header, _Mapping[str, object]]] = ...) -> None: ...
 
 class RequestOp(_message.Message):
-    __slots__ = ("request_put", "request_range")
+    __slots__ = ("request_range", "request_put")
     REQUEST_RANGE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_PUT_FIELD_NUMBER: _ClassVar[int]
     request_range: RangeRequest
     request_put: PutRequest
-    def __init__(
-        self,
-        request_range: RangeRequest | _Mapping[str, object] | None = ...,
-        request_put: PutRequest | _Mapping[str, object] | None = ...,
-    ) -> None: ...
+    def __init__(self, request_range: _Optional[_Union[RangeRequest, _Mapping[str, object]]] = ..., request_put: _Optional[_Union[PutRequest, _Mapping[str, object]]] = ...) -> None: ...
 
 class ResponseOp(_message.Message):
-    __slots__ = ("response_put", "response_range")
+    __slots__ = ("response_range", "response_put")
     RESPONSE_RANGE_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_PUT_FIELD_NUMBER: _ClassVar[int]
     response_range: RangeResponse
     response_put: PutResponse
-    def __init__(
-        self,
-        response_range: RangeResponse | _Mapping[str, object] | None = ...,
-        response_put: PutResponse | _Mapping[str, object] | None = ...,
-    ) -> None: ...
+    def __init__(self, response_range: _Optional[_Union[RangeResponse, _Mapping[str, object]]] = ..., response_put: _Optional[_Union[PutResponse, _Mapping[str, object]]] = ...) -> None: ...
 
 class TxnRequest(_message.Message):
     __slots__ = ("success",)
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     success: _containers.RepeatedCompositeFieldContainer[RequestOp]
-    def __init__(self, success: _Iterable[RequestOp | _Mapping[str, object]] | None = ...) -> None: ...
+    def __init__(self, success: _Optional[_Iterable[_Union[RequestOp, _Mapping[str, object]]]] = ...) -> None: ...
 
 class TxnResponse(_message.Message):
-    __slots__ = ("header", "responses", "succeeded")
+    __slots__ = ("header", "succeeded", "responses")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
     header: Header
     succeeded: bool
     responses: _containers.RepeatedCompositeFieldContainer[ResponseOp]
-    def __init__(
-        self,
-        header: Header | _Mapping[str, object] | None = ...,
-        succeeded: bool | None = ...,
-        responses: _Iterable[ResponseOp | _Mapping[str, object]] | None = ...,
-    ) -> None: ...
+    def __init__(self, header: _Optional[_Union[Header, _Mapping[str, object]]] = ..., succeeded: _Optional[bool] = ..., responses: _Optional[_Iterable[_Union[ResponseOp, _Mapping[str, object]]]] = ...) -> None: ...
