@@ -7,8 +7,10 @@ everything and none of the listen flags.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import XlineClusterSpec
@@ -62,11 +64,30 @@ class EngineProfile:
         majority must not be restarted on top.
     :param readiness: how the kubelet sees that it serves clients.
     :param pre_stop: what ends the server, if the signal that the kubelet sends does not.
+    :param key: the one word for it in flags of the agent.
     :param flags: the server's arguments. Raises SettingError.
     :param server_flags: the same without what says who the other members are: that is in the start file, which the
         agent writes (:mod:`membership.xline.startfile`). Raises SettingError.
+    :param start_flags: all arguments for one start, from ``server_flags`` on. Raises CannotStart.
+    :param reads_file: it is started from a configuration file; the others by a shell script.
+    :param stop_signal: what ends it well. Xline heeds no other; a second one forces it.
+    :param changes_membership: it remembers its members, so they can change. Xline before 0.7 trusts its arguments.
+    :param force_new_cluster: it can go on from one member's data without the others.
+    :param moves_leader: it hands leadership over when asked to.
+    :param move_leader_at_leader: and only the leader can be asked; else any member.
+    :param unique_peer_urls: it refuses a second member with the peer URL of another. Else an addition that is repeated
+        makes another member.
+    :param promotes_only_learners: it refuses to promote a voter. Else it may die of it.
+    :param max_learners: how many learners it allows at once; None: any number.
+    :param learners_list: learners answer when asked for the member list.
+    :param hollow_when_removed: after its own removal, or when the others know it no more, its process lives on with all
+        its ports closed.
+    :param defragments: it can give back what its database holds without need.
+    :param member_auth: the calls about members and their state ask for credentials where the cluster has users.
+    :param identity: what is in its data folder (a pattern) once it belongs to a cluster.
     """
 
+    key: str
     name: str
     default_image: str
     command: tuple[str, ...]
@@ -78,10 +99,50 @@ class EngineProfile:
     pre_stop: JSONObject | None
     flags: Callable[[Launch], list[str]]
     server_flags: Callable[[Launch], list[str]]
+    start_flags: Callable[[Launching, Start], list[str]]
+    reads_file: bool
+    stop_signal: signal.Signals
+    changes_membership: bool
+    force_new_cluster: bool
+    moves_leader: bool
+    move_leader_at_leader: bool
+    unique_peer_urls: bool
+    promotes_only_learners: bool
+    max_learners: int | None
+    learners_list: bool
+    hollow_when_removed: bool
+    defragments: bool
+    member_auth: bool
+    identity: str
 
     @property
     def data_dir(self) -> str:
         return f"{self.mount_path}/data"
+
+
+class Version(NamedTuple):
+    """A server's version; they compare as they should."""
+
+    major: int
+    minor: int
+    patch: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+_VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?(?:[-+.].*)?$")
+
+
+def parse_version(text: str) -> Version:
+    """Of what a member reports, or of an image's tag: ``3.5.17``, ``v0.7.0``, ``v3.6``, ``3.6.0-rc.1``.
+
+    :raises ValueError: if it is no version.
+    """
+    match = _VERSION.match(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no version such as 3.5.17")
+    return Version(int(match[1]), int(match[2]), int(match[3] or 0))
 
 
 def profile_for(spec: XlineClusterSpec) -> EngineProfile:
@@ -89,6 +150,17 @@ def profile_for(spec: XlineClusterSpec) -> EngineProfile:
     if spec.engine == "etcd":
         return ETCD
     return XLINE_LEGACY if spec.image and _is_legacy_xline(spec.image) else XLINE
+
+
+def profile_by_key(key: str) -> EngineProfile:
+    """The profile with that :attr:`EngineProfile.key`.
+
+    :raises ValueError: if there is none.
+    """
+    for profile in (ETCD, XLINE, XLINE_LEGACY):
+        if profile.key == key:
+            return profile
+    raise ValueError(f"{key!r} is no engine; use etcd, xline or xline-legacy")
 
 
 _LEGACY_TAG = re.compile(r"^v?0\.[0-6](\.|-|$)")
@@ -186,6 +258,7 @@ def _liveness(port: int) -> JSONObject:
 _INTERRUPT: JSONObject = {"exec": {"command": ["/bin/sh", "-c", 'kill -INT "${CONTAINER_PID:-1}"']}}
 
 ETCD = EngineProfile(
+    key="etcd",
     name="etcd",
     default_image="quay.io/coreos/etcd:v3.5.17",
     command=("etcd",),
@@ -200,9 +273,25 @@ ETCD = EngineProfile(
     pre_stop=None,
     flags=_etcd,
     server_flags=_etcd_server,
+    start_flags=etcd_start,
+    reads_file=True,
+    stop_signal=signal.SIGTERM,
+    changes_membership=True,
+    force_new_cluster=True,
+    moves_leader=True,
+    move_leader_at_leader=True,
+    unique_peer_urls=True,
+    promotes_only_learners=True,
+    max_learners=1,
+    learners_list=False,
+    hollow_when_removed=False,
+    defragments=True,
+    member_auth=True,
+    identity="member/wal/*.wal",
 )
 
 XLINE = EngineProfile(
+    key="xline",
     name="xline",
     default_image="ghcr.io/xline-kv/xline:v0.7.0",
     command=("xline",),
@@ -214,9 +303,25 @@ XLINE = EngineProfile(
     pre_stop=_INTERRUPT,
     flags=_xline,
     server_flags=_xline_server,
+    start_flags=xline_start,
+    reads_file=False,
+    stop_signal=signal.SIGINT,
+    changes_membership=True,
+    force_new_cluster=False,
+    moves_leader=True,
+    move_leader_at_leader=False,
+    unique_peer_urls=False,
+    promotes_only_learners=False,
+    max_learners=None,
+    learners_list=True,
+    hollow_when_removed=True,
+    defragments=False,
+    member_auth=False,
+    identity="curp/CURRENT",
 )
 
 XLINE_LEGACY = EngineProfile(
+    key="xline-legacy",
     name="xline (0.6 or older)",
     default_image="ghcr.io/xline-kv/xline:v0.6.1",
     command=("xline",),
@@ -228,4 +333,19 @@ XLINE_LEGACY = EngineProfile(
     pre_stop=_INTERRUPT,
     flags=_xline_legacy,
     server_flags=_xline_legacy_server,
+    start_flags=legacy_xline_start,
+    reads_file=False,
+    stop_signal=signal.SIGINT,
+    changes_membership=False,
+    force_new_cluster=False,
+    moves_leader=False,
+    move_leader_at_leader=False,
+    unique_peer_urls=False,
+    promotes_only_learners=False,
+    max_learners=None,
+    learners_list=True,
+    hollow_when_removed=False,
+    defragments=False,
+    member_auth=False,
+    identity="curp/CURRENT",
 )
