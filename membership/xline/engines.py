@@ -15,7 +15,9 @@ from typing import NamedTuple
 from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import XlineClusterSpec
 from membership.xline import security, settings
+from membership.xline.model import Start
 from membership.xline.security import PLAIN, Security
+from membership.xline.startfile import Launching, etcd_start, legacy_xline_start, xline_start
 from runtime.types import JSONObject
 
 CLIENT_PORT = 2379

@@ -19,38 +19,108 @@ _CLIENT = "client-transport-security"
 _PEER = "peer-transport-security"
 _SOCKET = "socket-options"
 
-_TEXT = """
-    name data-dir wal-dir listen-peer-urls listen-client-urls listen-client-http-urls listen-metrics-urls
-    initial-advertise-peer-urls advertise-client-urls initial-cluster initial-cluster-state initial-cluster-token
-    backend-bbolt-freelist-type cors host-whitelist tls-min-version tls-max-version auto-compaction-mode
-    auto-compaction-retention auth-token log-level logger log-format log-rotation-config-json metrics v2-deprecation
-    feature-gates distributed-tracing-address distributed-tracing-service-name distributed-tracing-instance-id
-    experimental-enable-v2v3 experimental-distributed-tracing-address experimental-distributed-tracing-service-name
-    experimental-distributed-tracing-instance-id
-""".split()
-_SWITCHES = """
-    initial-election-tick-advance strict-reconfig-check pre-vote enable-v2 enable-pprof enable-log-rotation
-    enable-grpc-gateway unsafe-no-fsync force-new-cluster enable-distributed-tracing memory-mlock
-    experimental-initial-corrupt-check experimental-compact-hash-check-enabled experimental-enable-lease-checkpoint
-    experimental-enable-lease-checkpoint-persist experimental-enable-distributed-tracing experimental-memory-mlock
-    experimental-txn-mode-write-with-shared-buffer experimental-stop-grpc-service-on-defrag
-""".split()
-_NUMBERS = """
-    snapshot-count max-snapshots max-wals heartbeat-interval election-timeout backend-batch-limit quota-backend-bytes
-    max-txn-ops max-request-bytes max-concurrent-streams self-signed-cert-validity bcrypt-cost auth-token-ttl
-    compaction-batch-limit bootstrap-defrag-threshold-megabytes max-learners snapshot-catchup-entries
-    distributed-tracing-sampling-rate experimental-compaction-batch-limit experimental-snapshot-catch-up-entries
-    experimental-bootstrap-defrag-threshold-megabytes experimental-max-learners
-    experimental-distributed-tracing-sampling-rate
-""".split()
-_DURATIONS = """
-    backend-batch-interval grpc-keepalive-min-time grpc-keepalive-interval grpc-keepalive-timeout corrupt-check-time
-    compact-hash-check-time compaction-sleep-interval watch-progress-notify-interval warning-apply-duration
-    warning-unary-request-duration downgrade-check-time experimental-corrupt-check-time
-    experimental-compact-hash-check-time experimental-compaction-sleep-interval
-    experimental-watch-progress-notify-interval experimental-warning-apply-duration
-    experimental-warning-unary-request-duration experimental-downgrade-check-time
-""".split()
+_TEXT = (
+    "name",
+    "data-dir",
+    "wal-dir",
+    "listen-peer-urls",
+    "listen-client-urls",
+    "listen-client-http-urls",
+    "listen-metrics-urls",
+    "initial-advertise-peer-urls",
+    "advertise-client-urls",
+    "initial-cluster",
+    "initial-cluster-state",
+    "initial-cluster-token",
+    "backend-bbolt-freelist-type",
+    "cors",
+    "host-whitelist",
+    "tls-min-version",
+    "tls-max-version",
+    "auto-compaction-mode",
+    "auto-compaction-retention",
+    "auth-token",
+    "log-level",
+    "logger",
+    "log-format",
+    "log-rotation-config-json",
+    "metrics",
+    "v2-deprecation",
+    "feature-gates",
+    "distributed-tracing-address",
+    "distributed-tracing-service-name",
+    "distributed-tracing-instance-id",
+    "experimental-enable-v2v3",
+    "experimental-distributed-tracing-address",
+    "experimental-distributed-tracing-service-name",
+    "experimental-distributed-tracing-instance-id",
+)
+_SWITCHES = (
+    "initial-election-tick-advance",
+    "strict-reconfig-check",
+    "pre-vote",
+    "enable-v2",
+    "enable-pprof",
+    "enable-log-rotation",
+    "enable-grpc-gateway",
+    "unsafe-no-fsync",
+    "force-new-cluster",
+    "enable-distributed-tracing",
+    "memory-mlock",
+    "experimental-initial-corrupt-check",
+    "experimental-compact-hash-check-enabled",
+    "experimental-enable-lease-checkpoint",
+    "experimental-enable-lease-checkpoint-persist",
+    "experimental-enable-distributed-tracing",
+    "experimental-memory-mlock",
+    "experimental-txn-mode-write-with-shared-buffer",
+    "experimental-stop-grpc-service-on-defrag",
+)
+_NUMBERS = (
+    "snapshot-count",
+    "max-snapshots",
+    "max-wals",
+    "heartbeat-interval",
+    "election-timeout",
+    "backend-batch-limit",
+    "quota-backend-bytes",
+    "max-txn-ops",
+    "max-request-bytes",
+    "max-concurrent-streams",
+    "self-signed-cert-validity",
+    "bcrypt-cost",
+    "auth-token-ttl",
+    "compaction-batch-limit",
+    "bootstrap-defrag-threshold-megabytes",
+    "max-learners",
+    "snapshot-catchup-entries",
+    "distributed-tracing-sampling-rate",
+    "experimental-compaction-batch-limit",
+    "experimental-snapshot-catch-up-entries",
+    "experimental-bootstrap-defrag-threshold-megabytes",
+    "experimental-max-learners",
+    "experimental-distributed-tracing-sampling-rate",
+)
+_DURATIONS = (
+    "backend-batch-interval",
+    "grpc-keepalive-min-time",
+    "grpc-keepalive-interval",
+    "grpc-keepalive-timeout",
+    "corrupt-check-time",
+    "compact-hash-check-time",
+    "compaction-sleep-interval",
+    "watch-progress-notify-interval",
+    "warning-apply-duration",
+    "warning-unary-request-duration",
+    "downgrade-check-time",
+    "experimental-corrupt-check-time",
+    "experimental-compact-hash-check-time",
+    "experimental-compaction-sleep-interval",
+    "experimental-watch-progress-notify-interval",
+    "experimental-warning-apply-duration",
+    "experimental-warning-unary-request-duration",
+    "experimental-downgrade-check-time",
+)
 _LISTS = ["cipher-suites", "log-outputs"]
 _KINDS = {
     **dict.fromkeys(_TEXT, "text"),
