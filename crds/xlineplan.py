@@ -30,6 +30,13 @@ class Recovery(Record, frozen=True, kw_only=True):
 
     survivor: Annotated[str, Meta(description="Name of the member whose data the cluster goes on with.")]
     id: Annotated[str, Meta(description="Tells this recovery from an earlier one with the same survivor.")]
+    pods: Annotated[
+        list[str],
+        Meta(
+            description="UIDs of the Pods that ran when it began: they are replaced, so that each member decides anew.",
+            extra_json_schema=ATOMIC_LIST,
+        ),
+    ] = msgspec.field(default_factory=list)
     completed: Annotated[bool, Meta(description="Whether the survivor has been seen leading a cluster of its own.")] = (
         False
     )
