@@ -8,17 +8,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from membership.xline.client import EngineClient, ListedMember, MemberStatus
+from membership.xline.client import TLS, Credentials, EngineClient, ListedMember, MemberStatus
 from membership.xline.engines import CLIENT_PORT
 from membership.xline.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A member that can be asked: its name, and the address of its Pod."""
+    """A member that can be asked: its name, the address of its Pod, and how to prove who we are."""
 
     name: str
     address: str
+    tls: TLS | None = None
+    credentials: Credentials | None = None
+
+    def connect(self, timeout: float) -> EngineClient:
+        """:param timeout: seconds for each call that names none."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return EngineClient(f"{host}:{CLIENT_PORT}", tls=self.tls, credentials=self.credentials, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,9 @@ class EngineView:
 
     :ivar statuses: by name, of those that answered.
     :ivar errors: by name, why the others did not.
-    :ivar leader: name of the leader; None unless a majority of all members names it and it agrees.
-    :ivar listed: the engine's own member list; empty if nobody could give one.
+    :ivar leader: name of the leader; None unless it says so itself, in the newest term anybody knows, and a majority
+        of the voters names it.
+    :ivar listed: the engine's own member list, read through the leader; empty if nobody could give one.
     """
 
     statuses: dict[str, MemberStatus] = field(default_factory=dict)
@@ -46,18 +54,31 @@ Observe: TypeAlias = Callable[[Sequence[Endpoint], int, float], EngineView]
 
 
 def observe(endpoints: Sequence[Endpoint], size: int, timeout: float) -> EngineView:
-    """Ask all members at once, then the leader for the member list.
+    """Ask all members at once, then the one that leads for the member list.
 
-    :param size: how many members the cluster has: a majority is one of these, not of those that answered.
+    :param size: how many members there are to have a majority of, as long as the list does not tell.
     :param timeout: seconds for each call; the whole takes at most twice that.
     """
     statuses, errors = _ask_all(endpoints, timeout)
-    leader = _agreed_leader(statuses, size)
-    listed: tuple[ListedMember, ...] = ()
-    if leader:
-        address = next(endpoint.address for endpoint in endpoints if endpoint.name == leader)
-        listed = _list_members(address, timeout)
-    return EngineView(statuses, errors, leader, listed)
+    candidate = claimed_leader(statuses)
+    if candidate is None:
+        return EngineView(statuses, errors)
+    listed = _list_members(next(endpoint for endpoint in endpoints if endpoint.name == candidate), timeout)
+    leader = candidate if has_majority(candidate, statuses, listed, size) else None
+    return EngineView(statuses, errors, leader, listed if leader else ())
+
+
+def claimed_leader(statuses: dict[str, MemberStatus]) -> str | None:
+    """Who says of itself that it leads, in the newest term that anybody knows."""
+    newest = max((status.term for status in statuses.values()), default=0)
+    return next((name for name, status in statuses.items() if status.is_leader and status.term == newest), None)
+
+
+def has_majority(candidate: str, statuses: dict[str, MemberStatus], listed: Sequence[ListedMember], size: int) -> bool:
+    """Whether a majority of all voters names the candidate. Those that do not answer count as not naming it."""
+    votes = Counter(status.leader_id for status in statuses.values() if status.has_leader and not status.is_learner)
+    voters = sum(1 for member in listed if member.voter) or size
+    return votes[statuses[candidate].member_id] > voters // 2
 
 
 def _ask_all(endpoints: Sequence[Endpoint], timeout: float) -> tuple[dict[str, MemberStatus], dict[str, str]]:
@@ -65,7 +86,7 @@ def _ask_all(endpoints: Sequence[Endpoint], timeout: float) -> tuple[dict[str, M
 
     def ask(endpoint: Endpoint) -> None:
         try:
-            with EngineClient(f"{_host(endpoint.address)}:{CLIENT_PORT}", timeout=timeout) as client:
+            with endpoint.connect(timeout) as client:
                 answers[endpoint.name] = client.status()
         except Exception as error:  # raised again below, in the thread that reconciles
             answers[endpoint.name] = error
@@ -91,25 +112,9 @@ def _ask_all(endpoints: Sequence[Endpoint], timeout: float) -> tuple[dict[str, M
     return statuses, errors
 
 
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
-def _agreed_leader(statuses: dict[str, MemberStatus], size: int) -> str | None:
-    """Who says of itself that it leads, in the newest term, and is named by a majority of all members."""
-    if not statuses:
-        return None
-    term = max(status.term for status in statuses.values())
-    votes = Counter(status.leader_id for status in statuses.values() if status.has_leader)
-    for name, status in statuses.items():
-        if status.is_leader and status.term == term and votes[status.member_id] > size // 2:
-            return name
-    return None
-
-
-def _list_members(address: str, timeout: float) -> tuple[ListedMember, ...]:
+def _list_members(endpoint: Endpoint, timeout: float) -> tuple[ListedMember, ...]:
     try:
-        with EngineClient(f"{_host(address)}:{CLIENT_PORT}", timeout=timeout) as client:
+        with endpoint.connect(timeout) as client:
             return client.member_list().members
     except EngineError:
         return ()  # it has just lost its majority; the next look tells

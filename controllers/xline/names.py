@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from membership.xline.matching import Matching
 from runtime.client import Unstructured
 from runtime.types import GVR, JSONMapping, Request
 
@@ -12,6 +13,11 @@ PODS = GVR("", "v1", "pods")
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 STATEFULSETS = GVR("apps", "v1", "statefulsets")
 BUDGETS = GVR("policy", "v1", "poddisruptionbudgets")
+SECRETS = GVR("", "v1", "secrets")
+SERVICE_ACCOUNTS = GVR("", "v1", "serviceaccounts")
+ROLES = GVR("rbac.authorization.k8s.io", "v1", "roles")
+ROLE_BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "rolebindings")
+CERTIFICATES = GVR("cert-manager.io", "v1", "certificates")  # of cert-manager, which may not be installed
 
 FIELD_MANAGER = "xline-operator"
 CONTAINER = "xline"
@@ -27,6 +33,7 @@ _OURS = "xlinecluster"
 ENGINE = "xline.io.datenlord.com/engine"
 INITIAL_MEMBERS = "xline.io.datenlord.com/initial-members"
 TOKEN = "xline.io.datenlord.com/cluster-token"  # noqa: S105 - no secret: it tells clusters of one name apart
+RUN_AS = "xline.io.datenlord.com/run-as"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +61,28 @@ class Names:
     def budget(self) -> str:
         return f"{self.cluster}-pdb"
 
+    @property
+    def agent(self) -> str:
+        """The agents' ServiceAccount, Role and RoleBinding."""
+        return f"{self.cluster}-agent"
+
+    @property
+    def server_certificate(self) -> str:
+        """The Certificate of cert-manager, and its Secret, that clients are shown."""
+        return f"{self.cluster}-server-tls"
+
+    @property
+    def peer_certificate(self) -> str:
+        """The same for what members show each other."""
+        return f"{self.cluster}-peer-tls"
+
     def member(self, ordinal: int) -> str:
         """A member is called as its Pod."""
         return f"{self.stateful_set}-{ordinal}"
+
+    def ordinal(self, member: str) -> int | None:
+        """The other way round; None if no member of this cluster is called so."""
+        return Matching(self.stateful_set, {}, {}).ordinal(member)
 
     def claim(self, member: str) -> str:
         """The member's PersistentVolumeClaim."""
