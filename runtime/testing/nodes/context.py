@@ -124,10 +124,14 @@ class PodContext:
 
     def _base_environment(self, container: JSONMapping) -> Mapping[str, str]:
         """What a process of this machine needs, and what a container is given besides its own ``env``."""
-        image = self.host.images.lookup(str(container.get("image") or ""))
+        name = str(container.get("image") or "")
+        image = self.host.images.lookup(name)
+        programs = self.folder / "programs" / container["name"]
+        folders = [str(programs)] if self.host.images.link_programs(name, programs) else []
+        folders += [image.path] if image.path else []
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        if image.path:
-            inherited["PATH"] = os.pathsep.join([image.path, inherited.get("PATH") or os.defpath])
+        if folders:
+            inherited["PATH"] = os.pathsep.join([*folders, inherited.get("PATH") or os.defpath])
         return {**inherited, "HOSTNAME": hostname_of(self.pod), **image.env, **self.host.env}
 
     def _working_directory(self, container: JSONMapping, rewriter: Rewriter) -> str:

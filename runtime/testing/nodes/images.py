@@ -6,6 +6,7 @@ There are no images on a local node: ``quay.io/coreos/etcd:v3.5`` means "run the
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -113,16 +114,23 @@ _PYTHON_FOLDER = str(Path(sys.executable).parent)
 def _operator_image() -> Image:
     """This tree: from a clone found by PYTHONPATH, in an installation by itself, where ``cmd`` has another name."""
     tree = Path(__file__).resolve().parents[3]
+    # An agent that is its server's parent runs it from this image.
+    programs = {**_PYTHONS, **_ETCD_PROGRAMS, **_XLINE_PROGRAMS}
     if (tree / "cmd" / "controller.py").is_file():
-        return Image(("python", "-m", "cmd.controller"), _PYTHONS, {"PYTHONPATH": str(tree)}, _PYTHON_FOLDER)
-    return Image(("python", "-m", "xline_operator.controller"), _PYTHONS, path=_PYTHON_FOLDER)
+        return Image(("python", "-m", "cmd.controller"), programs, {"PYTHONPATH": str(tree)}, _PYTHON_FOLDER)
+    return Image(("python", "-m", "xline_operator.controller"), programs, path=_PYTHON_FOLDER)
 
 
-_ETCD = Image(("etcd",), {"etcd": find_etcd, "etcdctl": find_etcdctl, "etcdutl": lambda: _find_etcd_program("etcdutl")})
+_ETCD_PROGRAMS: Mapping[str, Callable[[], Path]] = {
+    "etcd": find_etcd,
+    "etcdctl": find_etcdctl,
+    "etcdutl": lambda: _find_etcd_program("etcdutl"),
+}
+_XLINE_PROGRAMS: Mapping[str, Callable[[], Path]] = {"xline": find_xline}
 
 DEFAULT_RULES: tuple[tuple[str, Image], ...] = (
-    ("*/etcd", _ETCD),
-    ("*/xline", Image(("xline",), {"xline": find_xline})),
+    ("*/etcd", Image(("etcd",), _ETCD_PROGRAMS)),
+    ("*/xline", Image(("xline",), _XLINE_PROGRAMS)),
     ("*/xline-operator", _operator_image()),
     ("*/python", Image(("python",), _PYTHONS, path=_PYTHON_FOLDER)),
     *(
@@ -218,6 +226,26 @@ class ImageMap:
             found = shutil.which(program, path=search)
         if found is None:
             raise CommandNotFound(f"exec: {program!r}: executable file not found on this machine (image {image!r})")
+        return found
+
+    def link_programs(self, image: str, folder: Path) -> bool:
+        """Let what a container runs find the image's programs in PATH, as a shell's script expects them.
+
+        The image's Python is not linked: it is in the folder that the image puts first in PATH. Programs that are not
+        on this machine are left out; a command that names one itself is told so by :meth:`find`.
+
+        :returns: whether the folder holds any.
+        """
+        found = False
+        for name, finder in self.lookup(image).programs.items():
+            if finder is _python:
+                continue
+            with contextlib.suppress(MissingBinary):
+                program, link = finder(), folder / name
+                folder.mkdir(parents=True, exist_ok=True)
+                link.unlink(missing_ok=True)
+                link.symlink_to(program.absolute())
+                found = True
         return found
 
     def identity(self, image: str) -> str:

@@ -17,6 +17,7 @@ from runtime.testing.nodes.images import (
     find_etcdctl,
     find_xline,
 )
+from tests.runtime.testing.nodes.nodes_support import Bench, make_pod, wait_for
 
 
 def executable(path: Path) -> Path:
@@ -101,3 +102,26 @@ def test_own_rules_come_first(tools: Path) -> None:
     images = ImageMap().with_rules(("*/etcd", Image(("run",), {"run": lambda: special})))
     assert images.command({"image": "x/etcd:1"}, [], []).executable == str(special)
     assert images.command({"image": "x/busybox"}, [], []).executable == str(tools / "sh")
+
+
+def test_a_script_finds_the_programs_of_its_image_in_path(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever they are called here: a script says what they are called in the image."""
+    program = executable(tmp_path / "xline-of-another-name")
+    program.write_text("#!/bin/sh\necho runs with $1\n")
+    monkeypatch.setenv("XLINE_BIN", str(program))
+    script = {"name": "main", "image": "ghcr.io/xline-kv/xline:v0.7.0", "command": ["sh", "-c", "xline --name=a"]}
+    agent = {**script, "name": "agent", "image": "xline-operator:dev"}
+    worker = bench.run(make_pod(script, agent, restartPolicy="Never"))
+    for name in ("main", "agent"):
+        wait_for(lambda name=name: "runs with --name=a" in bench.logs(worker, name))
+
+
+def test_a_script_without_the_programs_of_its_image_is_told_by_its_shell(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLINE_BIN", "/not/there")
+    script = {"name": "main", "image": "xline", "command": ["sh", "-c", "xline --name=a"]}
+    worker = bench.run(make_pod(script, restartPolicy="Never"))
+    wait_for(lambda: "not found" in bench.logs(worker, "main"))
