@@ -228,6 +228,15 @@ class Bootstrap(Record, frozen=True):
     token: Annotated[str, Meta(description="What tells this cluster from one of the same name before it.")] = ""
     completed: Annotated[bool, Meta(description="Whether a majority has been seen with a leader.")] = False
     cluster_id: Annotated[str, Meta(description="The engine's id of the cluster, hexadecimal.")] = ""
+    run_as: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="User and group id of server and agent, unless the Pod template gives a security context; 0: "
+            "root, in clusters whose volumes were written by root.",
+            extra_json_schema=INT64,
+        ),
+    ] = 0
 
 
 class XlineClusterStatus(Record, frozen=True):
@@ -321,6 +330,10 @@ class XlineCluster(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
                 (
                     "has(self.tls) == has(oldSelf.tls)",
                     "tls cannot be added or removed: members know each other by http or https URLs",
+                ),
+                (
+                    "!has(self.agent) || self.agent.mode != 'Supervisor' || has(self.image)",
+                    "agent.mode Supervisor needs an image that holds agent and server",
                 ),
                 (_SAME.format("restoreFrom"), "restoreFrom counts when a cluster is made, and cannot change later"),
             )

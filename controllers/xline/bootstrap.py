@@ -10,6 +10,7 @@ retained volumes). Once written it never changes; ``spec.replicas`` may.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,6 +21,9 @@ from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClust
 from runtime.client import NotFound, Unstructured
 from runtime.controller import ReconcileContext
 from runtime.types import JSONMapping
+
+# Of "nonroot" in images without a shell, and in ours.
+NON_ROOT = 65532
 
 
 class Gone(Exception):
@@ -57,7 +61,7 @@ def frozen(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> t
         return live, stored.status.bootstrap
     bootstrap = _recovered(live, stored.spec, ctx)
     if bootstrap is None:
-        bootstrap = first_bootstrap(stored, _token_on_volumes(live, stored.spec, ctx))
+        bootstrap = first_bootstrap(stored, _marks_on_volumes(live, stored.spec, ctx))
     patch = {
         "metadata": {"uid": obj.uid, "resourceVersion": live.resource_version},
         "status": {"bootstrap": msgspec.to_builtins(bootstrap)},
@@ -91,18 +95,30 @@ def alive(obj: Unstructured, ctx: ReconcileContext) -> Unstructured:
     return live
 
 
-def first_bootstrap(cluster: XlineCluster, token: str | None = None) -> Bootstrap:
+class Marks(NamedTuple):
+    """What the volumes of a former cluster say about it.
+
+    :ivar token: its token; ``""``: they do not tell.
+    :ivar run_as: user id its files were written by.
+    """
+
+    token: str
+    run_as: int
+
+
+def first_bootstrap(cluster: XlineCluster, former: Marks | None = None) -> Bootstrap:
     """What is frozen if nothing is frozen yet.
 
-    :param token: of the former cluster whose data this one goes on with; None to make one.
+    :param former: of the cluster whose data this one goes on with.
     """
     names = Names(cluster.metadata.namespace, cluster.metadata.name)
     members = [names.member(ordinal) for ordinal in range(cluster.spec.replicas)]
-    return Bootstrap(members=members, token=token or f"{names.cluster}-{cluster.metadata.uid[:8]}")
+    token = (former.token if former else "") or f"{names.cluster}-{cluster.metadata.uid[:8]}"
+    return Bootstrap(members=members, token=token, run_as=former.run_as if former else NON_ROOT)
 
 
-def _token_on_volumes(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileContext) -> str | None:
-    """The token of the former cluster whose volumes are there; None if there are none, or they do not tell.
+def _marks_on_volumes(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileContext) -> Marks | None:
+    """What the volumes of a former cluster say that are there; None if there are none.
 
     A member that finds data on its volume goes on with the membership that stands there, whatever it is told. So a
     new cluster starts with all volumes of a former one, or with none. Its token stays, too: the former cluster may
@@ -120,14 +136,14 @@ def _token_on_volumes(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileC
             raise VolumesLeaving(f"PersistentVolumeClaim {claim.name} of a deleted cluster is still there")
     if not found:
         return None
-    token = _one_cluster(found, names, spec)
+    marks = _one_cluster(found, names, spec)
     listed = ", ".join(sorted(found))
     ctx.recorder.event(obj, "Normal", "DataFound", f"the cluster goes on with the data in {listed}")
-    return token
+    return marks
 
 
-def _one_cluster(found: Mapping[str, Unstructured], names: Names, spec: XlineClusterSpec) -> str | None:
-    """The token that all these claims name; None if they name none (somebody else has made them).
+def _one_cluster(found: Mapping[str, Unstructured], names: Names, spec: XlineClusterSpec) -> Marks:
+    """What all these claims say; if somebody else has made them, that is nothing.
 
     :raises FormerData: they are not the volumes of one cluster such as ``spec`` wants.
     """
@@ -152,7 +168,14 @@ def _one_cluster(found: Mapping[str, Unstructured], names: Names, spec: XlineClu
             f"the volumes {listed} are of different clusters ({', '.join(sorted(tokens))} in their annotation "
             f"{known.TOKEN}): delete the PersistentVolumeClaims whose data is not wanted"
         )
-    return next(iter(tokens), None)
+    users = {run_as(claim.annotations) for claim in found.values()}
+    return Marks(next(iter(tokens), ""), users.pop() if len(users) == 1 else 0)  # root can read what others wrote
+
+
+def run_as(annotations: Mapping[str, str]) -> int:
+    """The user id that a volume's annotations name; 0, root, if they name none: it is older than that annotation."""
+    text = annotations.get(known.RUN_AS, "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _recovered(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileContext) -> Bootstrap | None:
@@ -174,7 +197,7 @@ def _recovered(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileContext)
             f"spec.engine: {spec.engine} is wanted, but StatefulSet {live.name} runs {told[known.ENGINE]}: create the "
             "cluster with that engine, or delete the StatefulSet and its PersistentVolumeClaims to begin anew"
         )
-    return Bootstrap(members=members.split(","), token=told.get(known.TOKEN, ""))
+    return Bootstrap(members=members.split(","), token=told.get(known.TOKEN, ""), run_as=run_as(told))
 
 
 def _claim_annotations(stateful_set: Unstructured) -> JSONMapping:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
+from controllers.xline import agentaccess
 from controllers.xline import names as known
 from controllers.xline.names import Names
+from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
 from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import Bootstrap, PodTemplate, XlineCluster
 from membership.xline.engines import CLIENT_PORT, EngineProfile, Launch, profile_for
@@ -27,11 +28,15 @@ class Plan:
 
     :param bootstrap: the members, as frozen when the cluster was made; ``cluster.spec.replicas`` may differ.
     :param cluster_domain: the DNS domain of the Kubernetes cluster.
+    :param agent_image: for clusters that name none.
+    :param agent_module: what Python runs there.
     """
 
     cluster: XlineCluster
     bootstrap: Bootstrap
     cluster_domain: str
+    agent_image: str = AGENT_IMAGE
+    agent_module: str = AGENT_MODULE
 
     @property
     def names(self) -> Names:
@@ -81,6 +86,23 @@ def children(plan: Plan) -> list[Child]:
         Child(known.BUDGETS, STATEFULSET_STAGE, disruption_budget(plan)),
         Child(known.STATEFULSETS, STATEFULSET_STAGE, stateful_set(plan)),
     ]
+
+
+def agent_access(plan: Plan) -> list[Child]:
+    """What lets the agents do their work. A ServiceAccount of the user's own is bound, too, but not made."""
+    names = plan.names
+    role_ref, subjects = agentaccess.role_binding(plan)
+    role = {**_object(plan, "rbac.authorization.k8s.io/v1", "Role", names.agent), "rules": agentaccess.rules(plan)}
+    binding = _object(plan, "rbac.authorization.k8s.io/v1", "RoleBinding", names.agent)
+    binding |= {"roleRef": role_ref, "subjects": subjects}
+    made = [
+        Child(known.ROLES, STATEFULSET_STAGE, role),
+        Child(known.ROLE_BINDINGS, STATEFULSET_STAGE, binding),
+    ]
+    if agentaccess.service_account_name(plan) == names.agent:
+        account = _object(plan, "v1", "ServiceAccount", names.agent)
+        made.insert(0, Child(known.SERVICE_ACCOUNTS, STATEFULSET_STAGE, account))
+    return made
 
 
 def headless_service(plan: Plan) -> JSONObject:
@@ -202,10 +224,10 @@ def _port(name: str, number: int) -> JSONObject:
     return {"name": name, "port": number, "targetPort": number, "protocol": "TCP"}
 
 
-def _object(plan: Plan, api_version: str, kind: str, name: str, spec: dict[str, Any]) -> JSONObject:
-    return {
+def _object(plan: Plan, api_version: str, kind: str, name: str, spec: JSONObject | None = None) -> JSONObject:
+    manifest: JSONObject = {
         "apiVersion": api_version,
         "kind": kind,
         "metadata": {"name": name, "namespace": plan.names.namespace, "labels": plan.names.labels},
-        "spec": spec,
     }
+    return manifest if spec is None else {**manifest, "spec": spec}

@@ -63,7 +63,7 @@ ISSUED = {"certificate": {"issuerRef": {"name": "ca"}}}
         {"recovery": {"survivor": "demo-sts-12", "id": "after the fire"}},
         {"replaceDeadMembers": {"afterSeconds": 300}},
         {"workload": "AdvancedStatefulSet", "paused": True, "update": {"inPlace": False}},
-        {"agent": {"mode": "Supervisor", "image": "me/agent:1", "resources": {"limits": {"cpu": 1}}}},
+        {"image": "me/both:1", "agent": {"mode": "Supervisor", "resources": {"limits": {"cpu": 1}}}},
         {"storage": {"retentionPolicy": {"whenScaled": "Delete"}}},
     ],
 )
@@ -91,6 +91,7 @@ def test_accepted(clusters: ResourceClient, spec: dict[str, Any]) -> None:
         ({"replaceDeadMembers": {}}, "afterSeconds"),
         ({"workload": "Deployment"}, "spec.workload"),
         ({"agent": {"mode": "None"}}, "spec.agent.mode"),
+        ({"agent": {"mode": "Supervisor"}}, "needs an image"),
         ({"storage": {"retentionPolicy": {"whenScaled": "Forget"}}}, "whenScaled"),
     ],
 )
@@ -108,7 +109,7 @@ def test_refused_naming_the_field(clusters: ResourceClient, spec: dict[str, Any]
         ({"tls": {"server": SECRET}}, {"tls": {"server": ISSUED}}),
         ({"tls": {"server": SECRET}}, {"tls": {"peer": SECRET, "clientCertAuth": False}}),
         ({"recovery": {"survivor": "demo-sts-0", "id": "1"}}, {"recovery": None}),
-        ({"agent": {"mode": "Supervisor"}}, {"agent": {"mode": "Sidecar"}}),
+        ({"image": "me/both:1", "agent": {"mode": "Supervisor"}}, {"agent": {"mode": "Sidecar"}}),
         ({"paused": True}, {"paused": None}),
     ],
 )
