@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
+from runtime.quantity import canonical_quantity, parse_quantity
 from runtime.testing.apiserver import errors
 from runtime.testing.apiserver.store import Store
 from runtime.testing.kinds.model import Kind
-from runtime.testing.kinds.quantity import canonical_quantity, parse_quantity
 from runtime.types import JSONObject
 
 _LIMIT_RANGES = ("", "limitranges")

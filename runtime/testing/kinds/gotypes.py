@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final, Protocol, cast
 
+from runtime.quantity import QuantityError, canonical_quantity
 from runtime.testing.kinds.gojson import type_name
 from runtime.testing.kinds.model import DecodeError
-from runtime.testing.kinds.quantity import QuantityError, canonical_quantity
 from runtime.testing.kinds.schemas import REF, definitions
 from runtime.types import JSONObject
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from runtime.quantity import QuantityError, parse_quantity
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.checks import common
 from runtime.testing.kinds.model import FieldError
-from runtime.testing.kinds.quantity import QuantityError, parse_quantity
 from runtime.types import JSONMapping, JSONObject
 
 _METRICS: Final = {

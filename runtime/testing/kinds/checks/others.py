@@ -9,10 +9,10 @@ from typing import Final
 
 import orjson
 
+from runtime.quantity import parse_quantity
 from runtime.testing.kinds import errors, names
 from runtime.testing.kinds.checks import common
 from runtime.testing.kinds.model import FieldError
-from runtime.testing.kinds.quantity import parse_quantity
 from runtime.types import JSONMapping, JSONObject
 
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")

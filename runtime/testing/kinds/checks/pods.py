@@ -6,11 +6,11 @@ import copy
 from collections.abc import Iterable
 from typing import Final
 
+from runtime.quantity import QuantityError, parse_quantity
 from runtime.testing.kinds import errors, gojson, names
 from runtime.testing.kinds.checks import common
 from runtime.testing.kinds.defaults.pods import qos_class
 from runtime.testing.kinds.model import FieldError
-from runtime.testing.kinds.quantity import QuantityError, parse_quantity
 from runtime.types import JSONMapping, JSONObject
 
 _RESTART: Final = ("Always", "OnFailure", "Never")

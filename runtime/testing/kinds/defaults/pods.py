@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Final
 
-from runtime.testing.kinds.quantity import parse_quantity
+from runtime.quantity import parse_quantity
 from runtime.types import JSONMapping, JSONObject
 
 _TAG = re.compile(r":[\w][\w.-]{0,127}$", re.ASCII)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.quantity import QuantityError, canonical_quantity, parse_quantity
 from runtime.testing.kinds.gotypes import fit
 from runtime.testing.kinds.model import DecodeError
-from runtime.testing.kinds.quantity import QuantityError, canonical_quantity, parse_quantity
 from runtime.testing.kinds.rows import ROWS
 from runtime.testing.kinds.schemas import REF, definitions, resolve
 from tests.runtime.testing.kinds.kinds_helpers import JSONMaker, Sandbox, Submit

@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import total_ordering
 from typing import Final
 
+from runtime.quantity import QuantityError, parse_quantity
 from runtime.testing.kinds import names
 from runtime.testing.kinds.crds.cel.functions import declare
 from runtime.testing.kinds.crds.cel.library_networks import parse_url
@@ -16,7 +17,6 @@ from runtime.testing.kinds.crds.cel.library_standard import NO_OVERLOAD
 from runtime.testing.kinds.crds.cel.syntax import CelError
 from runtime.testing.kinds.crds.cel.values import ABSENT, Optional, Value
 from runtime.testing.kinds.crds.formats import is_format
-from runtime.testing.kinds.quantity import QuantityError, parse_quantity
 
 _LABEL_VALUE: Final = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _NUMBER: Final = r"(?:0|[1-9]\d*)"
