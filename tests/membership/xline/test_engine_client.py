@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import threading
 import time
@@ -14,14 +13,12 @@ import pytest
 from membership.xline.client import EngineClient, MemberStatus
 from membership.xline.errors import EngineError, NoLeader, NotSupported, Timeout, Unavailable
 from tests.support.etcd_process import EtcdCluster, wait_for
-
-_networks = itertools.count(20)
+from tests.support.loopback import own_address
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
-    net = next(_networks)
-    cluster = EtcdCluster(tmp_path, ["m0", "m1", "m2"], [f"127.77.{net}.{n}" for n in (1, 2, 3)])
+    cluster = EtcdCluster(tmp_path, ["m0", "m1", "m2"], [own_address() for _ in range(3)])
     try:
         wait_for(lambda: all(_has_leader(member.address) for member in cluster.members), what="a leader")
         yield cluster
