@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .flags import LOG_LEVELS, Repeatable, defaults_from_environment, path, port, positive, seconds
+
 ENV_PREFIX = "XLINE_OPERATOR_"
-_LOG_LEVELS = ("debug", "info", "warning", "error")
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off", ""}
-# What Kubernetes sets in every Pod for a Service of its namespace, e.g. one named xline-operator-metrics.
-_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
 
 DESCRIPTION = """\
 Runs XlineClusters on Kubernetes: keeps the StatefulSet, Services and PodDisruptionBudget of each one as its
@@ -75,7 +70,7 @@ def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None =
         status 0 after ``--help``.
     """
     parser = build_parser()
-    _defaults_from_environment(parser, os.environ if environ is None else environ)
+    defaults_from_environment(parser, ENV_PREFIX, environ)
     values = vars(parser.parse_args(argv))
     values["namespace"] = tuple(values["namespace"] or ())
     try:
@@ -120,13 +115,13 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--namespace",
         metavar="NAME",
-        action=_Repeatable,
+        action=Repeatable,
         help="look after this namespace only; may be given several times (default: all namespaces)",
     )
     group.add_argument(
         "--workers",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=2,
         help="reconciles at a time (default: %(default)s)",
     )
@@ -163,17 +158,17 @@ def _add_election_flags(parser: argparse.ArgumentParser) -> None:
         ("--retry-period", 2.0, "time between tries"),
     ):
         group.add_argument(
-            flag, metavar="SECONDS", type=_seconds, default=default, help=f"{text} (default: %(default)g)"
+            flag, metavar="SECONDS", type=seconds, default=default, help=f"{text} (default: %(default)g)"
         )
 
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is seen from outside")
-    for flag, port, text in (
+    for flag, number, text in (
         ("--metrics-bind-address", 8080, "Prometheus metrics"),
         ("--health-probe-bind-address", 8081, "/healthz and /readyz"),
     ):
-        group.add_argument(flag, metavar="ADDR", help=f'{text}; "0": none (default: :{port}, none with --standalone)')
+        group.add_argument(flag, metavar="ADDR", help=f'{text}; "0": none (default: :{number}, none with --standalone)')
     group.add_argument(
         "--metrics-secure",
         action=argparse.BooleanOptionalAction,
@@ -184,7 +179,7 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--metrics-cert-dir",
         metavar="DIR",
-        type=_path,
+        type=path,
         help="folder with tls.crt and tls.key, which may be renewed at any time (default: one is made at the start)",
     )
     group.add_argument(
@@ -196,26 +191,26 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-cache-age",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         help="fail /readyz while the API server has told nothing of a cache for longer (default: never)",
     )
     group.add_argument(
         "--graceful-shutdown-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=30.0,
         help="how long running reconciles may take to finish after SIGTERM (default: %(default)g)",
     )
     group.add_argument(
         "--log-level",
-        choices=_LOG_LEVELS,
+        choices=LOG_LEVELS,
         default="info",
         help="(default: %(default)s)",
     )
     group.add_argument(
         "--logger-level",
         metavar="NAME=LEVEL",
-        action=_Repeatable,
+        action=Repeatable,
         help="level of one logger and those below it, e.g. runtime.client=debug; may be given several times",
     )
     group.add_argument("--log-format", choices=("json", "console"), default="json", help="(default: %(default)s)")
@@ -237,18 +232,18 @@ def _add_standalone_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--standalone-dir",
         metavar="DIR",
-        type=_path,
+        type=path,
         help="folder for kubeconfig, logs and volumes; what an earlier run left there is removed (default: a "
         "temporary one, removed at the end)",
     )
     group.add_argument(
         "--standalone-port",
         metavar="PORT",
-        type=_port,
+        type=port,
         default=0,
         help="port of the API server (default: a free one)",
     )
-    group.add_argument("--sample", metavar="FILE", type=_path, help="manifest to create instead of the built-in sample")
+    group.add_argument("--sample", metavar="FILE", type=path, help="manifest to create instead of the built-in sample")
     group.add_argument(
         "--kruise", action="store_true", help="serve OpenKruise's AdvancedStatefulSets as well (apps.kruise.io/v1beta1)"
     )
@@ -257,81 +252,8 @@ def _add_standalone_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Repeatable(argparse.Action):
-    """Like ``append``, but the first use on the command line replaces what the environment said."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[str] | None,
-        option_string: str | None = None,
-    ) -> None:
-        del parser, option_string
-        so_far = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, [*([] if so_far is self.default else so_far), str(values)])
-
-
-def _defaults_from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    for action in parser._actions:
-        if not action.option_strings or action.dest == "help":
-            continue
-        variable = ENV_PREFIX + action.dest.upper()
-        text = environ.get(variable)
-        if text is None:
-            continue
-        try:
-            action.default = _from_text(action, text)
-        except (ValueError, argparse.ArgumentTypeError) as error:
-            parser.error(f"environment variable {variable}: {error}")
-    known = {ENV_PREFIX + action.dest.upper() for action in parser._actions}
-    for variable in environ:
-        if variable.startswith(ENV_PREFIX) and variable not in known and not _SERVICE_LINK.search(variable):
-            parser.error(f"environment variable {variable} names no flag; --help lists them")
-
-
-def _from_text(action: argparse.Action, text: str) -> object:
-    if isinstance(action, argparse.BooleanOptionalAction) or action.nargs == 0:
-        if text.lower() not in _TRUE | _FALSE:
-            raise ValueError(f"{text!r} is neither true nor false")
-        return text.lower() in _TRUE
-    if isinstance(action, _Repeatable):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if action.choices is not None and text not in action.choices:
-        raise ValueError(f"{text!r} is not one of {', '.join(map(str, action.choices))}")
-    return action.type(text) if callable(action.type) else text
-
-
 def _logger_level(text: str) -> tuple[str, str]:
     name, _, level = text.partition("=")
-    if not name or level not in _LOG_LEVELS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LEVEL with a level of {', '.join(_LOG_LEVELS)}")
+    if not name or level not in LOG_LEVELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LEVEL with a level of {', '.join(LOG_LEVELS)}")
     return name, level
-
-
-def _path(text: str) -> Path:
-    if not text:  # Path would take it for the working directory
-        raise argparse.ArgumentTypeError(f"{text!r} is no path")
-    return Path(text)
-
-
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    """Seconds as a number, or with Go's units as other controllers' flags take them: ``15``, ``15s``, ``1m30s``."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 15, 15s or 1m30s")
-    return sum(float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text))
