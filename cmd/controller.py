@@ -75,7 +75,13 @@ def build_manager(client: Client, options: Options) -> Manager:
         namespaces=list(options.namespace) or None,
         graceful_shutdown_timeout=options.graceful_shutdown_timeout,
     )
-    register(manager, cluster_domain=options.cluster_domain, workers=options.workers)
+    register(
+        manager,
+        cluster_domain=options.cluster_domain,
+        workers=options.workers,
+        agent_image=options.agent_image or None,
+        agent_module=f"{__package__}.sidecar",  # installed from the wheel this package has another name
+    )
     return manager
 
 

@@ -38,6 +38,7 @@ class Options:
     namespace: tuple[str, ...]
     workers: int
     cluster_domain: str
+    agent_image: str | None
     leader_elect: bool
     leader_election_id: str
     leader_election_namespace: str | None
@@ -130,6 +131,12 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DOMAIN",
         default="cluster.local",
         help="DNS domain of the cluster (default: %(default)s)",
+    )
+    group.add_argument(
+        "--agent-image",
+        metavar="IMAGE",
+        help="image of the agent beside each server, for XlineClusters that name none: the operator's own "
+        "(default: this release's)",
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from controllers.xline import names as known
 from controllers.xline.members import Observe, observe
+from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
 from controllers.xline.reconciler import XlineReconciler
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Unstructured
@@ -27,13 +28,21 @@ NAME = "xlinecluster"
 
 
 def register(
-    manager: Manager, *, cluster_domain: str = "cluster.local", workers: int = 1, ask: Observe = observe
+    manager: Manager,
+    *,
+    cluster_domain: str = "cluster.local",
+    workers: int = 1,
+    agent_image: str | None = None,
+    agent_module: str = AGENT_MODULE,
+    ask: Observe = observe,
 ) -> Controller:
     """Make the controller of XlineClusters and hand it to ``manager``.
 
     :param cluster_domain: the DNS domain of the Kubernetes cluster; part of the members' names for each other, so it
         must not change while clusters exist.
     :param workers: clusters reconciled at the same time.
+    :param agent_image: of the agents of clusters that name none; this release's if left out.
+    :param agent_module: what Python runs in it.
     :param ask: how members are asked about themselves; for tests.
     """
     return (
@@ -42,10 +51,13 @@ def register(
         .owns(known.SERVICES)
         .owns(known.STATEFULSETS)
         .owns(known.BUDGETS)
+        .owns(known.SERVICE_ACCOUNTS)
+        .owns(known.ROLES)
+        .owns(known.ROLE_BINDINGS)
         .watches(known.PODS, _cluster_of)
         .watches(known.CLAIMS, _cluster_of)
         .with_options(workers=workers, field_manager=known.FIELD_MANAGER)
-        .complete(XlineReconciler(cluster_domain, ask))
+        .complete(XlineReconciler(cluster_domain, ask, agent_image or AGENT_IMAGE, agent_module))
     )
 
 

@@ -49,7 +49,7 @@ def pod_template(plan: Plan) -> JSONObject:
         metadata["annotations"] = wanted.metadata.annotations
     spec: JSONObject = {
         **_placement(plan),
-        "securityContext": _security_context(plan.bootstrap.run_as),
+        "securityContext": security_context(plan.bootstrap.run_as),
         **msgspec.to_builtins(wanted.spec),
         "serviceAccountName": agentaccess.service_account_name(plan),
         "automountServiceAccountToken": True,
@@ -104,7 +104,7 @@ def _placement(plan: Plan) -> JSONObject:
     }
 
 
-def _security_context(run_as: int) -> JSONObject:
+def security_context(run_as: int) -> JSONObject:
     """Server and agent work on the same files, so they are the same user whatever their images say. Clusters that were
     made before the agent stay what their images were: their files belong to root."""
     if not run_as:

@@ -13,14 +13,15 @@ from runtime.types import JSONObject
 if TYPE_CHECKING:
     from controllers.xline.children import Plan
 
-_SERVER_TLS = "/etc/xline/tls"
-_PEER_TLS = "/etc/xline/peer-tls"
-_TOKEN_KEYS = "/etc/xline/keys"  # noqa: S105 - a path
-_ROOT = "/etc/xline/root"
+_SERVER_DIR = "/etc/xline/tls"
+_PEER_DIR = "/etc/xline/peer-tls"
+_TOKEN_DIR = "/etc/xline/keys"  # noqa: S105 - a path
+_ROOT_DIR = "/etc/xline/root"
 
-PUBLIC_KEY, PRIVATE_KEY = "public.pem", "private.pem"
-USERNAME, PASSWORD = "username", "password"
-CA, CERTIFICATE, KEY = "ca.crt", "tls.crt", "tls.key"
+# What is in them, each in the order in which it is given on.
+CERTIFICATE_KEYS = ("ca.crt", "tls.crt", "tls.key")
+TOKEN_KEYS = ("public.pem", "private.pem")
+ROOT_KEYS = ("username", "password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ def security(plan: Plan) -> Security:
     keys = None
     if _auth(plan).keys_secret_name:
         _refuse_second_keys(plan)
-        keys = TokenKeys(f"{_TOKEN_KEYS}/{PUBLIC_KEY}", f"{_TOKEN_KEYS}/{PRIVATE_KEY}")
+        keys = TokenKeys(*(f"{_TOKEN_DIR}/{key}" for key in TOKEN_KEYS))
     return Security(
-        server=CertificateFiles.below(_SERVER_TLS) if server_secret(plan) else None,
-        peer=CertificateFiles.below(_PEER_TLS) if peer_secret(plan) else None,
+        server=CertificateFiles.below(_SERVER_DIR) if server_secret(plan) else None,
+        peer=CertificateFiles.below(_PEER_DIR) if peer_secret(plan) else None,
         client_cert_auth=spec.tls is None or spec.tls.client_cert_auth,
         token_keys=keys,
     )
@@ -74,9 +75,9 @@ def for_server(plan: Plan) -> Mounted:
     found = [
         (name, path, secret)
         for name, path, secret in (
-            ("tls", _SERVER_TLS, server_secret(plan)),
-            ("peer-tls", _PEER_TLS, peer_secret(plan)),
-            ("token-keys", _TOKEN_KEYS, _auth(plan).keys_secret_name),
+            ("tls", _SERVER_DIR, server_secret(plan)),
+            ("peer-tls", _PEER_DIR, peer_secret(plan)),
+            ("token-keys", _TOKEN_DIR, _auth(plan).keys_secret_name),
         )
         if secret
     ]
@@ -89,13 +90,13 @@ def for_clients(plan: Plan) -> Mounted:
     found = []
     secret = server_secret(plan)
     if secret:
-        files = CertificateFiles.below(_SERVER_TLS)
-        found.append(("tls", _SERVER_TLS, secret))
+        files = CertificateFiles.below(_SERVER_DIR)
+        found.append(("tls", _SERVER_DIR, secret))
         flags += [f"--cacert={files.ca}", f"--cert={files.certificate}", f"--key={files.key}"]
     root = _auth(plan).root_secret_name
     if root:
-        found.append(("root", _ROOT, root))
-        flags.append(f"--credentials-dir={_ROOT}")
+        found.append(("root", _ROOT_DIR, root))
+        flags.append(f"--credentials-dir={_ROOT_DIR}")
     return _mounted(found, flags)
 
 

@@ -30,6 +30,7 @@ def test_every_flag_has_its_variable() -> None:
         "CONTEXT": "c",
         "NAMESPACE": "a, b",
         "WORKERS": "7",
+        "AGENT_IMAGE": "me/agent:1",
         "CLUSTER_DOMAIN": "example.org",
         "LEADER_ELECT": "true",
         "LEADER_ELECTION_ID": "id",
