@@ -16,6 +16,7 @@ from membership.xline.model import AGENT_PORT, Identity
 Mode: TypeAlias = Literal["Sidecar", "Supervisor"]
 
 DEFAULT_LISTEN = f"0.0.0.0:{AGENT_PORT}"
+DEFAULT_START_DIR = Path("/var/run/xline")
 DEFAULT_GRACE = 60.0  # seconds: terminationGracePeriodSeconds of the Pods that the operator makes
 _ORDINAL = re.compile(r"-(0|[1-9][0-9]*)$")
 
