@@ -16,6 +16,11 @@ AGENT_PORT = 2382
 MEMBERSHIP_LEASE_SUFFIX = "-membership"  # the Lease NAME-membership serialises all changes of a cluster's membership
 
 
+def member_selector(cluster: str) -> dict[str, str]:
+    """Labels that select the Pods of a cluster's members. The name is part of it: others use ``instance``, too."""
+    return {"app.kubernetes.io/instance": cluster, "app.kubernetes.io/name": "xlinecluster"}
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedPlan:
     """What the XlineCluster says, in one reading.
@@ -91,6 +96,10 @@ class Server(Protocol):
     @property
     def running(self) -> bool:
         """Whether it runs, as far as can be seen: a child by its process, a container by its ports."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it may start, or go on."""
 
     @property
     def exits(self) -> int:

@@ -1,0 +1,395 @@
+"""The agent beside one member: looks, decides, acts, and tells; and takes the member out when it is time to.
+
+One thread does everything that changes something: the loop of :meth:`Agent.run`. The methods of the agent's HTTP face
+only read what the last look has found; ``drain`` asks the loop, and waits for it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from membership.xline.changes import MembershipChanges, Reprieved, Unknown, is_condemned
+from membership.xline.datadir import DataDir, DataDirInUse
+from membership.xline.engines import EngineProfile, profile_by_key
+from membership.xline.files import DiskError
+from membership.xline.heartbeat import HeartbeatWriter
+from membership.xline.http import Answer
+from membership.xline.lock import MembershipLock
+from membership.xline.look import Look, Looker
+from membership.xline.metrics import AgentMetrics
+from membership.xline.model import Identity, Server, Start
+from membership.xline.options import AgentOptions
+from membership.xline.planreader import PlanReader
+from membership.xline.reach import Reach
+from membership.xline.report import beat_of, is_ready, role_of_member
+from membership.xline.startfile import CannotStart
+from membership.xline.states import State, Stopping, decide
+from membership.xline.story import Story
+from runtime.client import Client, ClientError, NotFound
+from runtime.clock import SYSTEM, Clock
+from runtime.logging import get_logger
+from runtime.record import EventRecorder
+from runtime.types import JSONMapping
+
+STEADY = 2.0  # seconds between two looks while all is well,
+CHANGING = 1.0  # and while something is going on
+STUCK = 120.0  # seconds without a look after which the agent is taken for dead: more than a leaving may take
+KEEP_ASIDE = 1  # sets of data of removed members that are kept: after a lost majority they may be all that is left
+_STOP_SERVER = 5.0  # seconds of one try to stop the server
+_HANDOVER = 5.0  # seconds a drain may take to hand leadership over
+_ASK = 10.0  # seconds to find out whether the member is condemned; then it stays
+_PROMOTE_SHARE = 0.9  # of the leader's log, which a learner must have before it asks for its vote: etcd's own rule
+
+_log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Drain:
+    """Somebody waits for the member to be ready to be stopped."""
+
+    deadline: float
+    answer: Answer | None = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the last look found, for those who ask."""
+
+    at: float
+    state: State = State.INIT
+    detail: str = ""
+    look: Look | None = None
+    ready: Answer = field(default_factory=lambda: Answer(False, "nothing was looked at yet"))
+
+
+class Agent:
+    """Implements :class:`membership.xline.http.Face`.
+
+    :param recorder: of events about the XlineCluster.
+    """
+
+    def __init__(
+        self,
+        options: AgentOptions,
+        client: Client,
+        server: Server,
+        data: DataDir,
+        plans: PlanReader,
+        heartbeats: HeartbeatWriter,
+        metrics: AgentMetrics,
+        recorder: EventRecorder,
+        clock: Clock | None = None,
+    ) -> None:
+        identity = options.identity
+        self._identity: Identity = identity
+        self._token = options.token
+        self._profile: EngineProfile = profile_by_key(identity.engine)
+        self._server = server
+        self._data = data
+        self._plans = plans
+        self._heartbeats = heartbeats
+        self._metrics = metrics
+        self._clock = clock or SYSTEM
+        self._story = Story(identity, recorder, plans, self._clock)
+        self._reach = Reach(options, client, data, self._clock)
+        lock = MembershipLock(
+            client, identity.namespace, identity.cluster, f"{identity.pod}/{heartbeats.incarnation}", clock=self._clock
+        )
+        self._lock = lock
+        self._looker = Looker(identity, self._profile, server, data, plans, self._reach, options.token, self._clock)
+        self._changes = MembershipChanges(
+            identity,
+            self._profile,
+            options.token,
+            lock,
+            plans,
+            self._reach,
+            data,
+            metrics,
+            self._story.tell,
+            self._clock,
+        )
+        self._condition = threading.Condition()  # guards everything below
+        self._seen = _Seen(self._clock.monotonic())
+        self._drain: _Drain | None = None
+        self._woken = False
+        self._stopped = False
+        plans.on_change = self.wake
+
+    # ---- the loop
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set; returns soon after :meth:`wake` then. Called once."""
+        try:
+            while not stop.is_set():
+                try:
+                    self._turn()
+                except Exception:
+                    # Whatever it was, an agent that has ended helps nobody. It is told, and tried again.
+                    _log.exception("a look failed")
+                self._rest(stop)
+        finally:
+            with self._condition:
+                self._stopped = True
+                self._condition.notify_all()
+            self._reach.close()
+
+    def wake(self) -> None:
+        """Look now. Never blocks."""
+        with self._condition:
+            self._woken = True
+            self._condition.notify_all()
+
+    def _turn(self) -> None:
+        """One look, and what comes of it."""
+        drain = self._drain
+        if drain is not None:
+            self._drained(drain)
+            return
+        look = self._looker.look()
+        row = decide(look.facts)
+        self._show(look, row.state, look.trouble or row.when)
+        detail = self._act(row.state, look)
+        if detail:
+            self._show(look, row.state, detail)
+        self._story.follow(row.state, detail or row.when)
+
+    def _rest(self, stop: threading.Event) -> None:
+        with self._condition:
+            steady = self._seen.state in (State.RUNNING, State.NOT_WANTED)
+            wait = (STEADY if steady else CHANGING) * random.uniform(0.8, 1.2)  # noqa: S311  # spreads agents
+            deadline = self._clock.monotonic() + wait
+            while not (self._woken or self._drain is not None or stop.is_set()):
+                left = deadline - self._clock.monotonic()
+                if left <= 0:
+                    break
+                self._clock.wait(self._condition, left)
+            self._woken = False
+
+    def _show(self, look: Look, state: State, detail: str) -> None:
+        """Tell everybody who asks how it is, and everybody who reads the Pod."""
+        beat = beat_of(self._identity, look, state, detail)
+        role = role_of_member(look)
+        with self._condition:
+            self._seen = _Seen(self._clock.monotonic(), state, detail, look, is_ready(look, state))
+        self._heartbeats.publish(beat, role)
+        self._metrics.observe(beat, role)
+
+    # ---- what each state does
+
+    def _act(self, state: State, look: Look) -> str:
+        """Do what the table says; returns what is waited for, or what went wrong, for people."""
+        actions: dict[State, Callable[[Look], str]] = {
+            State.BOOTSTRAP: self._bootstrap,
+            State.START_JOIN: self._start_join,
+            State.RESTART: self._on_data,
+            State.SERVER_CRASH: self._on_data,
+            State.PARTITIONED: self._on_data,
+            State.CATCH_UP: self._catch_up,
+            State.RUNNING: self._run_on,
+            State.EVICTED: self._evict,
+            State.NOT_WANTED: self._keep_out,
+            State.JOIN: lambda _: self._without_server(self._changes.join),
+            State.LOST_DISK: lambda _: self._without_server(self._changes.give_up_lost_disk),
+            State.RESUME: lambda _: self._without_server(self._changes.drop_duplicates),
+            State.RECOVER: self._recover,
+        }
+        action = actions.get(state, self._forbid)
+        try:
+            return action(look)
+        except Unknown as error:
+            return str(error)
+        except (DiskError, DataDirInUse, CannotStart) as error:
+            return str(error)
+
+    def _bootstrap(self, _: Look) -> str:
+        self._server.allow(Start("bootstrap", self._identity.initial))
+        return ""
+
+    def _start_join(self, look: Look) -> str:
+        assert look.listing is not None
+        own = look.me[0]
+        members: list[tuple[str, str]] = []
+        for member in look.listing.members:
+            name = self._identity.pod if member.id == own.id else member.name or f"unstarted-{member.id:x}"
+            members += [(name, url) for url in member.peer_urls]
+        self._server.allow(Start("join", tuple(members)))
+        return ""
+
+    def _on_data(self, look: Look) -> str:
+        """The server may run on the data there is, and on nothing else."""
+        own = look.own
+        if own is not None:
+            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id)
+        self._server.allow(Start("restart", ((self._identity.pod, self._identity.peer_url),)))
+        return ""
+
+    def _catch_up(self, look: Look) -> str:
+        self._on_data(look)
+        own, leader = look.own, look.survey.leader
+        assert own is not None
+        if leader is None:
+            return "no leader answers"
+        if own.applied_index < leader.status.applied_index * _PROMOTE_SHARE:
+            return "it has not caught up with the leader yet"
+        return self._changes.promote(own.member_id)
+
+    def _run_on(self, look: Look) -> str:
+        self._on_data(look)
+        return ""
+
+    def _evict(self, look: Look) -> str:
+        if not self._server.stop(_STOP_SERVER):
+            return "the server has to end before its data is set aside"
+        member = look.ids.member if look.ids is not None else 0
+        aside = self._data.move_aside(member)
+        if aside is not None:
+            self._story.tell("DataSetAside", f"data of the removed member {member:x} is kept at {aside}", warn=True)
+        self._data.purge(KEEP_ASIDE)
+        return ""
+
+    def _keep_out(self, _: Look) -> str:
+        """Not wanted: its server may not start, nor go on where its data is of a cluster that is gone."""
+        if self._server.running:
+            self._server.stop(_STOP_SERVER)
+        else:
+            self._server.forbid()
+        return ""
+
+    def _forbid(self, _: Look) -> str:
+        self._server.forbid()
+        return ""
+
+    def _without_server(self, change: Callable[[], str]) -> str:
+        """Change the entry of a member without data: nothing may start on its account meanwhile."""
+        if not self._server.stop(0.0):
+            return "the server has to end first"
+        why = change()
+        self.wake()
+        return why
+
+    def _recover(self, look: Look) -> str:
+        """Start as the only member; once that has worked, never again."""
+        own, plan = look.own, look.plan
+        assert plan is not None
+        alone = own is not None and look.listing is not None and [m.id for m in look.listing.members] == [own.member_id]
+        if own is None or not own.is_leader or not alone:
+            self._server.allow(Start("recover", ((self._identity.pod, self._identity.peer_url),)))
+            return ""
+        # In this order: a server that is started anew must not drop those who will have joined.
+        self._on_data(look)
+        self._data.mark(recovery_id=plan.recovery_id)
+        self._story.tell("Recovered", f"{self._identity.pod} leads alone; the others join anew", warn=True)
+        return ""
+
+    # ---- being stopped
+
+    def drain(self, timeout: float) -> Answer:
+        """See :meth:`membership.xline.http.Face.drain`."""
+        with self._condition:
+            drain = self._drain
+            if drain is None:
+                drain = self._drain = _Drain(self._clock.monotonic() + timeout)
+            self._condition.notify_all()
+            end = self._clock.monotonic() + timeout
+            while drain.answer is None and not self._stopped:
+                left = end - self._clock.monotonic()
+                if left <= 0:
+                    return Answer(False, "not done in time")
+                self._clock.wait(self._condition, left)
+            return drain.answer or Answer(False, "the agent has ended")
+
+    def _drained(self, drain: _Drain) -> None:
+        try:
+            answer = self._ready_to_stop(drain.deadline)
+        except Exception as error:
+            _log.exception("the member could not be prepared for its end")
+            answer = Answer(False, str(error))
+        with self._condition:
+            drain.answer = answer
+            self._drain = None
+            self._condition.notify_all()
+        _log.info("the member may be stopped", outcome=answer.text)
+
+    def _ready_to_stop(self, deadline: float) -> Answer:
+        stopping = self._why_stopped(min(deadline, self._clock.monotonic() + _ASK))
+        look = self._looker.look(stopping)
+        row = decide(look.facts)
+        self._show(look, row.state, row.when)
+        if row.state is State.LEAVING:
+            try:
+                why = self._changes.leave(deadline)
+            except Reprieved:
+                return Answer(True, "stays: the plan has this member again")
+            if not why:
+                self._story.tell("Left", f"member {self._identity.pod} has left the cluster")
+                return Answer(True, "left")
+            self._story.tell("NotLeft", f"{self._identity.pod} did not leave in time: {why}", warn=True)
+            return Answer(False, f"did not leave: {why}")
+        if row.state is State.DRAINING:
+            end = min(deadline, self._clock.monotonic() + _HANDOVER)
+            return Answer(True, f"stays: {self._changes.hand_over(look.survey, end) or 'leadership was handed over'}")
+        return Answer(True, "stays: the cluster is being deleted")
+
+    def _why_stopped(self, deadline: float) -> Stopping:
+        """What becomes of the membership. Who cannot be asked in time has not condemned anybody."""
+        while True:
+            try:
+                plan = self._plans.fetch(3.0)
+                if plan.deleting:
+                    return Stopping.DELETE
+                being_deleted = self._is_being_deleted()
+                condemned = is_condemned(plan, self._token, self._identity.ordinal, being_deleted=being_deleted)
+                return Stopping.LEAVE if condemned else Stopping.STAY
+            except ClientError as error:
+                if self._clock.monotonic() + 0.5 >= deadline:
+                    _log.warning("nobody says whether this member shall leave; it stays", error=str(error))
+                    return Stopping.STAY
+                self._clock.sleep(0.5)
+
+    def _is_being_deleted(self) -> bool:
+        try:
+            return self._heartbeats.own_pod(3.0).deletion_timestamp is not None
+        except NotFound:
+            return True
+
+    # ---- what it shows
+
+    def may_start(self) -> Answer:
+        with self._condition:
+            seen = self._seen
+        return Answer(self._server.allowed, f"{seen.state}: {seen.detail}")
+
+    def ready(self) -> Answer:
+        with self._condition:
+            seen = self._seen
+        if self._clock.monotonic() - seen.at > STUCK / 4:
+            return Answer(False, "the last look is too old")
+        return seen.ready
+
+    def alive(self) -> Answer:
+        with self._condition:
+            age = self._clock.monotonic() - self._seen.at
+        return Answer(age < STUCK, f"the last look was {age:.0f} s ago")
+
+    def status(self) -> JSONMapping:
+        with self._condition:
+            seen = self._seen
+        shown: dict[str, object] = {"state": str(seen.state), "detail": seen.detail, "ready": seen.ready.ok}
+        look = seen.look
+        if look is not None:
+            beat = beat_of(self._identity, look, seen.state, seen.detail)
+            shown |= {"facts": str(look.facts), "member": {n: getattr(beat, n) for n in beat.__struct_fields__}}
+            shown["plan"] = (
+                None
+                if look.plan is None
+                else {
+                    "ordinals": sorted(look.plan.ordinals or ()),
+                    "stale": look.plan.stale,
+                    "paused": look.plan.paused,
+                }
+            )
+        return shown

@@ -1,0 +1,237 @@
+"""One look of an agent at everything its decisions rest on: the disk, the server, the others, the plan.
+
+:class:`Look` has what was seen; its :attr:`Look.facts` are what ``membership.xline.states`` decides by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from membership.xline.client import ListedMember, MemberList, MemberStatus
+from membership.xline.datadir import DataDir, Marks
+from membership.xline.engines import EngineProfile
+from membership.xline.errors import EngineError
+from membership.xline.files import DiskError
+from membership.xline.matching import host_of, same_url
+from membership.xline.model import Identity, PublishedPlan, Server
+from membership.xline.planreader import PlanReader
+from membership.xline.reach import NobodyAnswers, Reach, Survey
+from membership.xline.states import Bootstrapped, Data, Facts, Listed, Recovery, Stopping, Wanted
+from membership.xline.states import Server as ServerFact
+from membership.xline.walids import Ids, etcd_ids
+from runtime.clock import Clock
+
+CRASHES = 3  # exits since it was last well, from which on a server counts as crashing
+_LIST_KEPT = 6.0  # seconds that a list counts as known after the last one: one lost answer is no partition
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen.
+
+    :ivar ids: whose data there is; None: there is none, or nobody knows.
+    :ivar listing: a linearizable list of our cluster; None: there is none.
+    :ivar me: the entries of this member, the one that its data has first.
+    :ivar trouble: what could not be seen, and why; ``""`` if nothing is missing.
+    """
+
+    facts: Facts
+    survey: Survey
+    plan: PublishedPlan | None
+    marks: Marks
+    ids: Ids | None
+    listing: MemberList | None
+    me: tuple[ListedMember, ...]
+    trouble: str = ""
+
+    @property
+    def own(self) -> MemberStatus | None:
+        return None if self.survey.own is None else self.survey.own.status
+
+
+class Looker:
+    """Looks. Used in one thread."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        profile: EngineProfile,
+        server: Server,
+        data: DataDir,
+        plans: PlanReader,
+        reach: Reach,
+        token: str,
+        clock: Clock,
+    ) -> None:
+        self._token = token
+        self._identity = identity
+        self._profile = profile
+        self._server = server
+        self._data = data
+        self._plans = plans
+        self._reach = reach
+        self._clock = clock
+        self._last: tuple[float, MemberList] | None = None
+
+    def look(self, stopping: Stopping = Stopping.NO) -> Look:
+        """See everything now. What cannot be seen is missing in it; nothing is raised for it."""
+        plan = self._plans.current
+        if plan is not None and not is_about(plan, self._token):
+            plan = None
+        survey = self._reach.survey()
+        own = survey.own.status if survey.own is not None else None
+        trouble, broken, marks, ids, has_data = "", False, Marks(), None, False
+        try:
+            marks, has_data = self._data.marks, self._data.has_data
+            ids = ids_of_data(self._profile, self._data, marks) if has_data else None
+        except (DiskError, OSError) as error:
+            trouble, broken = str(error), True
+        if own is not None:
+            ids, has_data = Ids(own.cluster_id, own.member_id), True
+        listing, why = self._list(survey, plan, ids)
+        trouble = trouble or why
+        foreign = listing is not None and ids is not None and listing.cluster_id != ids.cluster
+        me = () if listing is None or foreign else own_entries(self._identity, listing, ids)
+        facts = Facts(
+            data=_data(has_data, ids, marks),
+            listed=Listed.FOREIGN if foreign else _listed(listing, me, has_data, ids),
+            wanted=_wanted(plan, self._identity),
+            bootstrapped=_bootstrapped(plan),
+            initial=plan is not None and _is_initial(plan, self._identity),
+            history=any(_has_history(c.status, len(self._identity.initial)) for c in survey.others),
+            recovery=_recovery(plan, marks, self._identity.pod),
+            server=self._server_fact(own),
+            leader=own is not None and own.has_leader,
+            crashing=own is None and self._server.exits >= CRASHES,
+            broken=broken,
+            frozen=plan is None or plan.paused or not self._profile.changes_membership,
+            stopping=stopping,
+        )
+        return Look(facts, survey, plan, marks, ids, listing, me, trouble)
+
+    def _server_fact(self, own: MemberStatus | None) -> ServerFact:
+        if own is not None:
+            return ServerFact.UP
+        return ServerFact.SILENT if self._server.running else ServerFact.DOWN
+
+    def _list(self, survey: Survey, plan: PublishedPlan | None, ids: Ids | None) -> tuple[MemberList | None, str]:
+        """The list of our cluster, or why there is none."""
+        now = self._clock.monotonic()
+        try:
+            listing, by = self._reach.listing(survey)
+        except (EngineError, NobodyAnswers) as error:
+            if self._last is not None and now - self._last[0] < _LIST_KEPT and survey.own is not None:
+                return self._last[1], ""
+            return None, str(error)
+        if not self._is_ours(listing, plan, ids):
+            return None, f"{by.name} at {by.client.address} belongs to the cluster {listing.cluster_id:x}, not to ours"
+        self._reach.remember(listing)
+        self._last = (now, listing)
+        return listing, ""
+
+    def _is_ours(self, listing: MemberList, plan: PublishedPlan | None, ids: Ids | None) -> bool:
+        """Whether a list is of our cluster, and not of one that got an address which was ours once."""
+        if ids is not None and listing.cluster_id == ids.cluster:
+            return True
+        if plan is not None and plan.cluster_id:
+            return listing.cluster_id == plan.cluster_id
+        if ids is not None:
+            return False  # nobody knows which of the two it is
+        matching = self._reach.matching
+        known = {host_of(url) for url in matching.initial.values()} | set(matching.addresses.values())
+        hosts = {host_of(url) for member in listing.members for url in member.peer_urls}
+        return bool(known & hosts)
+
+
+def is_about(plan: PublishedPlan, token: str) -> bool:
+    """Whether a plan is about the cluster that this member is of, and not about a later one of the same name. One whose
+    status was lost says nothing against it."""
+    return plan.token in ("", token)
+
+
+def ids_of_data(profile: EngineProfile, data: DataDir, marks: Marks) -> Ids | None:
+    """Whose data there is: by its own word where we can read it, else as it was when the server last ran.
+
+    :raises OSError: it cannot be read.
+    """
+    if profile.key == "etcd":
+        return etcd_ids(data.path)
+    return Ids(marks.cluster_id, marks.member_id) if marks.member_id and marks.cluster_id else None
+
+
+def own_entries(identity: Identity, listing: MemberList, ids: Ids | None) -> tuple[ListedMember, ...]:
+    """The entries of this member: by the id of its data; where that is not known, all with its peer URL or name."""
+    if ids is not None:
+        mine = listing.get(ids.member)
+        return () if mine is None else (mine,)
+    return tuple(member for member in listing.members if _is_mine(identity, member))
+
+
+def _is_mine(identity: Identity, member: ListedMember) -> bool:
+    return member.name == identity.pod or any(same_url(url, identity.peer_url) for url in member.peer_urls)
+
+
+def _data(has_data: bool, ids: Ids | None, marks: Marks) -> Data:
+    if not has_data:
+        return Data.NONE
+    removed = marks.removed_id != 0 and (ids is None or ids.member == marks.removed_id)
+    return Data.REMOVED if removed else Data.PRESENT
+
+
+def _listed(listing: MemberList | None, me: tuple[ListedMember, ...], has_data: bool, ids: Ids | None) -> Listed:
+    if listing is None:
+        return Listed.UNKNOWN
+    if has_data and ids is None:
+        # Nobody knows whose data it is, so its absence is no proof.
+        return _vote(me[0]) if me else Listed.UNKNOWN
+    if not me:
+        return Listed.ABSENT
+    if has_data:
+        return _vote(me[0])
+    ran = [member for member in me if member.started]
+    if ran:
+        return _vote(ran[0])
+    return Listed.UNSTARTED if len(me) == 1 else Listed.DUPLICATE
+
+
+def _vote(member: ListedMember) -> Listed:
+    return Listed.LEARNER if member.is_learner else Listed.VOTER
+
+
+def _wanted(plan: PublishedPlan | None, identity: Identity) -> Wanted:
+    if plan is None or plan.stale or plan.deleting:
+        return Wanted.UNKNOWN
+    wants = plan.wants(identity.ordinal)
+    if wants is None:
+        # Before the first plan the members are those it is bootstrapped with.
+        return Wanted.YES if identity.pod in plan.initial else Wanted.UNKNOWN
+    return Wanted.YES if wants else Wanted.NO
+
+
+def _bootstrapped(plan: PublishedPlan | None) -> Bootstrapped:
+    if plan is None:
+        return Bootstrapped.UNKNOWN
+    if plan.bootstrapped:
+        return Bootstrapped.YES
+    return Bootstrapped.UNKNOWN if plan.stale or plan.deleting else Bootstrapped.NO
+
+
+def _is_initial(plan: PublishedPlan, identity: Identity) -> bool:
+    """The plan and our flags must speak of the same first members, or we would make another cluster than the rest."""
+    names = tuple(name for name, _ in identity.initial)
+    return identity.pod in names and set(names) == set(plan.initial)
+
+
+def _has_history(status: MemberStatus, initial: int) -> bool:
+    """Whether there has been a leader: only leaders add to a log that holds nothing but the first members."""
+    return status.leader_id != 0 or status.revision > 1 or status.raft_index > initial
+
+
+def _recovery(plan: PublishedPlan | None, marks: Marks, pod: str) -> Recovery:
+    if plan is None or not plan.survivor or marks.recovery_id == plan.recovery_id:
+        return Recovery.NONE
+    if plan.survivor != pod:
+        return Recovery.OTHER
+    if plan.recovery_completed:
+        return Recovery.NONE  # we were killed before we could mark it
+    return Recovery.OTHER if plan.stale else Recovery.MINE

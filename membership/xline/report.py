@@ -1,0 +1,64 @@
+"""What an agent tells of its member: the heartbeat, the role, and whether clients should come."""
+
+from __future__ import annotations
+
+from membership.xline.http import Answer
+from membership.xline.look import Look
+from membership.xline.model import Heartbeat, Identity, Role
+from membership.xline.states import State
+
+LAG = 5000  # entries behind the leader: so many etcd keeps for those who are slow, before it sends them everything
+
+
+def beat_of(identity: Identity, look: Look, state: State, detail: str) -> Heartbeat:
+    """The heartbeat for what was seen; its sequence and incarnation are the writer's."""
+    own, plan = look.own, look.plan
+    ids = look.ids
+    return Heartbeat(
+        sequence=0,
+        incarnation="",
+        cluster_uid=plan.uid if plan is not None else "",
+        pod=identity.pod,
+        pod_uid=identity.pod_uid,
+        ordinal=identity.ordinal,
+        state=str(state),
+        detail=detail,
+        member_id=f"{ids.member:x}" if ids is not None else "",
+        cluster_id=f"{ids.cluster:x}" if ids is not None else "",
+        leader_id=f"{own.leader_id:x}" if own is not None and own.leader_id else "",
+        is_leader=own is not None and own.is_leader,
+        is_learner=own is not None and own.is_learner,
+        term=own.term if own is not None else 0,
+        applied_index=own.applied_index if own is not None else 0,
+        raft_index=own.raft_index if own is not None else 0,
+        revision=own.revision if own is not None else 0,
+        db_size=own.db_size if own is not None else 0,
+        version=own.version if own is not None else "",
+        errors=own.errors if own is not None else (),
+        reachable=tuple(sorted(contact.name for contact in look.survey.others)),
+        recovered=look.marks.recovery_id,
+    )
+
+
+def role_of_member(look: Look) -> Role | None:
+    """What its Pod is labelled as; None: it follows nobody, so it has no role."""
+    own = look.own
+    if own is None or not own.has_leader:
+        return None
+    if own.is_learner:
+        return "learner"
+    return "leader" if own.is_leader else "follower"
+
+
+def is_ready(look: Look, state: State) -> Answer:
+    """Whether clients should be sent to the member: it is a voter that follows a leader, and is not far behind."""
+    own = look.own
+    if state is not State.RUNNING or own is None:
+        return Answer(False, str(state))
+    leader = look.survey.leader
+    behind = (leader.status.raft_index if leader is not None else own.raft_index) - own.applied_index
+    if behind > LAG:
+        return Answer(False, f"{behind} entries behind")
+    if look.trouble:
+        return Answer(False, look.trouble)
+    return Answer(True, "")
