@@ -1,0 +1,156 @@
+"""A lost majority is recovered from when somebody asks for it, and never else."""
+
+from __future__ import annotations
+
+import pytest
+
+from controllers.xline import pausing, recovery
+from crds.xlineplan import MembershipPlan, Recovery
+from tests.controllers.xline.xline_scene import Scene, ago
+
+ASKED = {"recovery": {"survivor": "demo-sts-1", "id": "a"}}
+
+
+def broken(spec: dict[str, object] | None = None, plan: MembershipPlan | None = None, **how: object) -> Scene:
+    """Two of three are gone; the third waits for them."""
+    scene = Scene(spec=ASKED if spec is None else spec, plan=plan, **how)  # type: ignore[arg-type]
+    return scene.no_quorum().down(0, 2, waiting="CrashLoopBackOff").down(1, started=True)
+
+
+def begun(*pods: str, completed: bool = False, id: str = "a") -> MembershipPlan:
+    asked = Recovery(survivor="demo-sts-1", id=id, pods=list(pods), completed=completed)
+    return MembershipPlan(ordinals=[1], revision=8, recovery=asked)
+
+
+def next_(scene: Scene) -> tuple[str, str]:
+    action = recovery.next_action(scene.world())
+    return (action.reason, action.message) if action else ("", "")
+
+
+def refusal(scene: Scene) -> str:
+    """Refused, and hence not begun."""
+    world = scene.world()
+    assert recovery.next_action(world) is None
+    found = recovery.refusal(world)
+    assert found is not None
+    assert found[0] == "RecoveryRefused"
+    return found[1]
+
+
+def test_unasked_nothing_is_recovered() -> None:
+    world = broken({}).world()
+    assert recovery.next_action(world) is None
+    assert recovery.refusal(world) is None
+
+
+def test_it_begins_with_the_plan() -> None:
+    world = broken().world()
+    assert recovery.refusal(world) is None
+    reason, message = next_(broken())
+    assert reason == "Recovering"
+    assert "demo-sts-1 alone is kept" in message
+
+
+def test_it_is_refused_where_a_majority_lives() -> None:
+    assert "demo-sts-0 leads" in refusal(Scene(spec=ASKED))
+    follows = Scene(spec=ASKED)
+    follows.listed = set()
+    world = follows.world()
+    assert recovery.refusal(world) is not None
+    unseen = Scene(spec=ASKED, answers=set()).no_quorum().down(2)
+    assert "demo-sts-0, demo-sts-1 are ready" in refusal(unseen), "the operator alone sees nobody"
+
+
+def test_one_ready_pod_of_three_is_no_majority() -> None:
+    scene = Scene(spec=ASKED, answers=set()).no_quorum().down(0, 2)
+    assert next_(scene)[0] == "Recovering"
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ({"recovery": {"survivor": "demo-sts-7", "id": "a"}}, "there is no member demo-sts-7"),
+        ({"recovery": {"survivor": "other-sts-1", "id": "a"}}, "there is no member other-sts-1"),
+        ({**ASKED, "engine": "xline"}, "restore a backup"),
+    ],
+)
+def test_it_is_refused_where_it_cannot_be_done(spec: dict[str, object], text: str) -> None:
+    assert text in refusal(broken(spec))
+
+
+def test_it_is_refused_without_the_survivors_volume() -> None:
+    scene = broken()
+    scene.claims[1]["metadata"]["deletionTimestamp"] = ago(1)
+    assert "data-demo-sts-1 is gone" in refusal(scene)
+    del scene.claims[1]
+    assert "data-demo-sts-1 is gone" in refusal(scene)
+
+
+def test_it_is_refused_to_a_cluster_that_never_ran() -> None:
+    assert "never run" in refusal(broken(bootstrapped=False))
+
+
+def test_an_id_is_good_for_one_recovery() -> None:
+    done = begun(completed=True)
+    again = broken(plan=done)
+    assert recovery.next_action(again.world()) is None
+    assert recovery.refusal(again.world()) is None, "that is the request that was carried out"
+    other = broken({"recovery": {"survivor": "demo-sts-2", "id": "a"}}, plan=done)
+    assert "needs another id" in refusal(other)
+    assert next_(broken({"recovery": {"survivor": "demo-sts-1", "id": "b"}}, plan=done))[0] == "Recovering"
+
+
+def test_every_pod_of_before_is_replaced_the_survivors_last() -> None:
+    scene = broken(plan=begun("pod-0", "pod-1", "pod-2"))
+    replaced = []
+    for _ in range(3):
+        reason, message = next_(scene)
+        assert reason == "Recovering"
+        (name,) = [f"demo-sts-{n}" for n in range(3) if f"Pod of demo-sts-{n} " in message]
+        replaced.append(name)
+        scene.pods[int(name[-1])]["metadata"]["uid"] = f"new-{name}"
+    assert replaced == ["demo-sts-0", "demo-sts-2", "demo-sts-1"]
+    action = recovery.next_action(scene.world())
+    assert action is not None
+    assert action.do is None
+
+
+def test_one_that_is_going_already_is_not_told_again() -> None:
+    scene = broken(plan=begun("pod-0", "pod-1", "pod-2")).terminating(0)
+    assert "Pod of demo-sts-2 " in next_(scene)[1]
+
+
+def test_it_is_finished_even_if_the_request_is_taken_back() -> None:
+    assert next_(broken({}, plan=begun("pod-0")))[0] == "Recovering"
+
+
+def alone(**said: object) -> Scene:
+    scene = Scene(spec=ASKED, plan=begun("pod-9"), leads=1, listed={1}, answers={1})
+    return scene.heartbeat(1, **said)
+
+
+def test_it_is_complete_when_engine_and_agent_say_so() -> None:
+    assert next_(alone(recovered="a"))[0] == "Recovered"
+
+
+@pytest.mark.parametrize("said", [{"recovered": ""}, {"recovered": "b"}, {"recovered": "a", "state": "CatchUp"}])
+def test_not_before_the_agent_has_taken_the_start_back_that_makes_a_new_cluster(said: dict[str, object]) -> None:
+    assert next_(alone(**said))[0] == "Recovering"
+
+
+def test_not_before_the_survivor_leads() -> None:
+    scene = alone(recovered="a")
+    scene.leads = None
+    scene.listed = set()
+    assert next_(scene)[0] == "Recovering"
+
+
+def test_what_comes_after_is_not_its_business() -> None:
+    assert recovery.next_action(Scene(spec=ASKED, plan=begun(completed=True), ordinals=[1], leads=1).world()) is None
+
+
+def test_a_paused_cluster_is_left_alone() -> None:
+    action = pausing.next_action(Scene(spec={"paused": True}).world())
+    assert action is not None
+    assert action.do is None
+    assert pausing.next_action(Scene().world()) is None
