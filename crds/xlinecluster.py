@@ -215,6 +215,8 @@ class Member(Record, frozen=True, kw_only=True):
     leader: Annotated[bool, Meta(description="Whether it leads, and a majority agrees.")] = False
     learner: Annotated[bool, Meta(description="Whether it only learns, without a vote.")] = False
     version: Annotated[str, Meta(description="Version of the server.")] = ""
+    state: Annotated[str, Meta(description="What its agent is at.")] = ""
+    detail: Annotated[str, Meta(description="Why its agent is at that, if all is not well.")] = ""
 
 
 class Bootstrap(Record, frozen=True):

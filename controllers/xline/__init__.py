@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from controllers.xline import names as known
 from controllers.xline.members import Observe, observe
 from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
-from controllers.xline.reconciler import XlineReconciler
+from controllers.xline.reconciler import Settings, XlineReconciler
+from controllers.xline.workloads import ADVANCED_STATEFULSETS
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Unstructured
 from runtime.types import Request
@@ -45,11 +46,15 @@ def register(
     :param agent_module: what Python runs in it.
     :param ask: how members are asked about themselves; for tests.
     """
+    settings = Settings(cluster_domain, agent_image or AGENT_IMAGE, agent_module)
+    # Installed where OpenKruise is; it may come later.
+    manager.cache(ADVANCED_STATEFULSETS, required=False)
     return (
         manager.controller(NAME)
         .for_(XLINECLUSTERS)
         .owns(known.SERVICES)
         .owns(known.STATEFULSETS)
+        .owns(ADVANCED_STATEFULSETS)
         .owns(known.BUDGETS)
         .owns(known.SERVICE_ACCOUNTS)
         .owns(known.ROLES)
@@ -57,7 +62,7 @@ def register(
         .watches(known.PODS, _cluster_of)
         .watches(known.CLAIMS, _cluster_of)
         .with_options(workers=workers, field_manager=known.FIELD_MANAGER)
-        .complete(XlineReconciler(cluster_domain, ask, agent_image or AGENT_IMAGE, agent_module))
+        .complete(XlineReconciler(settings, ask))
     )
 
 

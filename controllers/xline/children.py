@@ -30,6 +30,7 @@ class Plan:
     :param cluster_domain: the DNS domain of the Kubernetes cluster.
     :param agent_image: for clusters that name none.
     :param agent_module: what Python runs there.
+    :param ordinals: of the members that the cluster shall have now; those it was made with if left out.
     """
 
     cluster: XlineCluster
@@ -37,6 +38,7 @@ class Plan:
     cluster_domain: str
     agent_image: str = AGENT_IMAGE
     agent_module: str = AGENT_MODULE
+    ordinals: tuple[int, ...] = ()
 
     @property
     def names(self) -> Names:
@@ -52,7 +54,8 @@ class Plan:
 
     @property
     def size(self) -> int:
-        return len(self.bootstrap.members)
+        """How many members the cluster shall have now."""
+        return len(self.ordinals or self.bootstrap.members)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from controllers.xline.status import AVAILABLE, PROGRESSING, SCALING_UNSUPPORTED, find
+from controllers.xline.status import AVAILABLE, PROGRESSING, find
 from crds.xlinecluster import Member, XlineClusterStatus
 
 
@@ -22,6 +22,8 @@ def between(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]
     yield from _leader(old, new)
     yield from _members(old, new)
     yield from _availability(old, new)
+    yield from _waits(old, new)
+    yield from _scaled(old, new)
     yield from _advice(old, new)
 
 
@@ -74,14 +76,27 @@ def _availability(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[
         yield Event("Warning", "Unavailable", f"clients are not served: {now.message}")
 
 
+def _waits(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    """That something is waited for is told once, not with every new detail of it."""
+    was, now = find(old.conditions, PROGRESSING), find(new.conditions, PROGRESSING)
+    if now is None or now.status != "True" or not now.reason.startswith("Waiting"):
+        return
+    if was is None or was.reason != now.reason:
+        yield Event("Normal", now.reason, now.message)
+
+
+def _scaled(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    if old.phase == "Scaling" and new.phase in ("Running", "Degraded", "Updating"):
+        yield Event("Normal", "Scaled", f"the cluster has {len(new.members)} members")
+
+
 def _advice(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
-    """Once per change of the spec."""
-    if new.bootstrap is None or old.observed_generation == new.observed_generation:
+    """Once per change of the spec, when its members are there or being started."""
+    if new.bootstrap is None or new.phase == "Scaling":
         return
-    size = len(new.bootstrap.members)
-    progressing = find(new.conditions, PROGRESSING)
-    if progressing is not None and progressing.reason == SCALING_UNSUPPORTED:
+    if old.observed_generation == new.observed_generation and old.phase != "Scaling":
         return
+    size = len(new.members)
     if size and size % 2 == 0:
         yield Event(
             "Warning",

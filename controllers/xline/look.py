@@ -43,7 +43,7 @@ class Seen:
 
 def world_of(seen: Seen, endpoints: Mapping[str, Endpoint], engine: EngineView, now: datetime) -> World:
     """All of it, put together by ordinal."""
-    listed = _by_ordinal(seen, engine)
+    listed, strangers = _by_ordinal(seen, engine)
     leader = seen.names.ordinal(engine.leader) if engine.leader else None
     ordinals = {*seen.plan.ordinals, *seen.workload.ordinals, *seen.pods, *listed}
     members = {ordinal: _member(seen, ordinal, listed.get(ordinal), engine) for ordinal in sorted(ordinals)}
@@ -59,22 +59,28 @@ def world_of(seen: Seen, endpoints: Mapping[str, Endpoint], engine: EngineView, 
         leader=leader,
         now=now,
         endpoints=endpoints,
+        strangers=strangers,
     )
 
 
-def _by_ordinal(seen: Seen, engine: EngineView) -> dict[int, ListedMember]:
-    """Of two entries with one ordinal (a member that was added again) the one that has started, or has a vote."""
+def _by_ordinal(seen: Seen, engine: EngineView) -> tuple[dict[int, ListedMember], tuple[ListedMember, ...]]:
+    """Listed members by ordinal, and those that are none of ours.
+
+    Of two entries with one ordinal (a member that was added again) the one that has started, or has a vote.
+    """
     addresses = {pod.name: str((pod.get("status") or {}).get("podIP") or "") for pod in seen.pods.values()}
     matching = Matching(seen.names.stateful_set, addresses, {})
     found: dict[int, ListedMember] = {}
+    strangers = []
     for member in engine.listed:
         ordinal = matching.ordinal_of(member)
         if ordinal is None:
+            strangers.append(member)
             continue
         other = found.get(ordinal)
         if other is None or (member.started, member.voter) > (other.started, other.voter):
             found[ordinal] = member
-    return found
+    return found, tuple(strangers)
 
 
 def _member(seen: Seen, ordinal: int, listed: ListedMember | None, engine: EngineView) -> MemberView:

@@ -12,8 +12,10 @@ from controllers.xline import names as known
 from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import XlineCluster
 from crds.xlinepods import PodTemplate
+from membership.xline import etcdconfig
 from membership.xline.engines import CLIENT_PORT, POD_NAME, EngineProfile, Launch
 from membership.xline.model import AGENT_PORT
+from membership.xline.settings import SettingError
 from membership.xline.startfile import file_name
 from runtime.types import JSONObject
 
@@ -136,6 +138,7 @@ def _server(plan: Plan) -> JSONObject:
     """The server in a container of its own. What it starts with stands in a file that the agent writes; before that
     it fails, and is tried again."""
     profile = plan.profile
+    _refuse_what_no_file_can_say(plan)
     container: JSONObject = {
         **_common(plan, known.CONTAINER, plan.image),
         "command": _start_command(profile),
@@ -192,6 +195,14 @@ def _supervisor(plan: Plan) -> JSONObject:
 def _start_command(profile: EngineProfile) -> list[str]:
     path = f"{_START_DIR}/{file_name(profile)}"
     return [*profile.command, f"--config-file={path}"] if profile.reads_file else ["/bin/sh", path]
+
+
+def _refuse_what_no_file_can_say(plan: Plan) -> None:
+    """etcd takes no notice of what it does not know in its file."""
+    for index, flag in enumerate(plan.cluster.spec.extra_args if plan.profile.reads_file else ()):
+        problem = etcdconfig.problem(flag)
+        if problem is not None:
+            raise SettingError(f"spec.extraArgs[{index}]", f"{flag}: {problem}")
 
 
 def _with_settings(plan: Plan, container: JSONObject) -> JSONObject:

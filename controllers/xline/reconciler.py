@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from controllers.xline import scaling, versions, volumes
+from controllers.xline import recovery, scaling, versions, volumes
 from controllers.xline.access import Access, SecretProblem, access_of
 from controllers.xline.applying import LeftOver, apply_children
 from controllers.xline.bootstrap import (
@@ -26,19 +26,21 @@ from controllers.xline.bootstrap import (
     first_bootstrap,
     frozen,
 )
+from controllers.xline.certificates import apply_certificates
 from controllers.xline.children import Plan, children
 from controllers.xline.decide import Decision, decide
 from controllers.xline.events import between
 from controllers.xline.gathering import Gathered, NamespaceReader, gather
 from controllers.xline.look import Seen, world_of
 from controllers.xline.members import Endpoint, Observe, observe
+from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
 from controllers.xline.status import (
     AVAILABLE,
     FORMER_DATA,
     INVALID_SPEC,
     PAUSED,
     PROGRESSING,
-    SECRET_PROBLEM,
+    SECRET_MISSING,
     WAITING_FOR_DELETION,
     WORKLOAD_CHANGED,
     WORKLOAD_UNAVAILABLE,
@@ -69,20 +71,17 @@ class Settings:
     """What is the same for all clusters.
 
     :param cluster_domain: the DNS domain of the Kubernetes cluster.
-    :param agent_image: for clusters that name none; None: the one of this release.
-    :param agent_module: what Python runs there; None: the agent.
+    :param agent_image: for clusters that name none.
+    :param agent_module: what Python runs there.
     """
 
     cluster_domain: str = "cluster.local"
-    agent_image: str | None = None
-    agent_module: str | None = None
+    agent_image: str = AGENT_IMAGE
+    agent_module: str = AGENT_MODULE
 
     def plan(self, cluster: XlineCluster, bootstrap: Bootstrap, ordinals: tuple[int, ...] = ()) -> Plan:
         """What a cluster's children are made from."""
-        plan = Plan(cluster, bootstrap, self.cluster_domain, ordinals=ordinals)
-        if self.agent_image:
-            plan = replace_field(plan, agent_image=self.agent_image)
-        return plan
+        return Plan(cluster, bootstrap, self.cluster_domain, self.agent_image, self.agent_module, ordinals)
 
 
 class XlineReconciler:
@@ -147,17 +146,21 @@ class XlineReconciler:
         seen = gathered.seen
         plan = self._settings.plan(cluster, bootstrap, tuple(seen.plan.ordinals))
         world, problem = self._ask_members(seen, plan, ctx)
-        decision = Decision()
         if not cluster.spec.paused:
-            problem = problem or _unusable(gathered, world) or apply_children(world, plan, ctx)
+            # Without its Secrets nobody can ask the members; what they are made from can be written all the same.
+            problem = self._bring_about(gathered, world, plan, ctx) or problem
             volumes.set_retention(obj, cluster, [member.name for member in world.wanted], ctx)
-        if problem is None:
-            decision = decide(world)
-            problem = _do(decision.action, world, ctx)
-        problem = problem or _refusal(gathered, world)
+        decision = decide(world) if problem is None else Decision()
+        problem = problem or _do(decision.action, world, ctx) or _refusal(gathered, world)
         status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision)
         _store(obj, old, status, ctx)
         return Result(requeue_after=_next_look(status, world, decision))
+
+    @staticmethod
+    def _bring_about(gathered: Gathered, world: World, plan: Plan, ctx: ReconcileContext) -> Problem | None:
+        return (
+            _unusable(gathered, world) or apply_certificates(world.obj, plan, ctx) or apply_children(world, plan, ctx)
+        )
 
     def _ask_members(self, seen: Seen, plan: Plan, ctx: ReconcileContext) -> tuple[World, Problem | None]:
         problem = None
@@ -165,7 +168,7 @@ class XlineReconciler:
         try:
             access = access_of(plan, ctx)
         except SecretProblem as error:
-            problem = Problem(SECRET_PROBLEM, str(error))
+            problem = Problem(SECRET_MISSING, str(error))
         endpoints = endpoints_of(seen, access)
         remaining = ctx.remaining()
         timeout = _ASK_TIMEOUT if remaining is None else min(_ASK_TIMEOUT, remaining / 3)
@@ -201,7 +204,7 @@ def _unusable(gathered: Gathered, world: World) -> Problem | None:
     """What keeps us from writing children at all."""
     if not gathered.choice.usable:
         return Problem(WORKLOAD_UNAVAILABLE, gathered.choice.problem)
-    incompatible = versions.problem(world.cluster, world.workload, world.engine)
+    incompatible = world.bootstrap.completed and versions.problem(world.cluster, world.workload, world.engine)
     return Problem(INVALID_SPEC, incompatible) if incompatible else None
 
 
@@ -227,7 +230,10 @@ def _refusal(gathered: Gathered, world: World) -> Problem | None:
     if gathered.choice.problem:
         return Problem(WORKLOAD_CHANGED, gathered.choice.problem, stops=False)
     unscaled = scaling.refusal(world)
-    return Problem(scaling.SCALING_UNSUPPORTED, unscaled, stops=False) if unscaled else None
+    if unscaled:
+        return Problem(scaling.SCALING_UNSUPPORTED, unscaled, stops=False)
+    unrecovered = recovery.refusal(world)
+    return Problem(*unrecovered, stops=False) if unrecovered else None
 
 
 def _tell_waiting(obj: Unstructured, what: str, ctx: ReconcileContext) -> None:

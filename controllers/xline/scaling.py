@@ -16,15 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from controllers.xline.deletions import deletion
 from controllers.xline.leadership import WAITING_FOR_HEALTH, can_hand_over, hand_over, is_well
 from controllers.xline.names import CLAIMS, PODS
 from controllers.xline.planning import changed, lowest_free, persist
-from controllers.xline.world import Action, Do, MemberView, World
+from controllers.xline.world import Action, MemberView, World
 from membership.xline.client import MemberList
 from membership.xline.guard import may_remove
-from runtime.client import NotFound, Unstructured
-from runtime.controller import ReconcileContext
-from runtime.types import GVR
 
 ADDING_MEMBER = "AddingMember"
 DELETING_VOLUME = "DeletingVolume"
@@ -35,7 +33,6 @@ SCALING_UNSUPPORTED = "ScalingUnsupported"
 WAITING_FOR_DEPARTURE = "WaitingForDeparture"
 WAITING_FOR_MEMBER = "WaitingForMember"
 
-_SELDOM = 15.0  # seconds: only a change of the spec helps
 _SOON = 1.0  # seconds: what is waited for shows in the engine alone, of which nobody tells us
 
 
@@ -49,8 +46,7 @@ def next_action(world: World) -> Action | None:
         return None
     goal = f"{wanted} members are wanted, and there are {have}"
     if not world.profile.changes_membership:
-        message = f"spec.replicas: {goal}, but {world.profile.name} cannot change its members; set it back to {have}"
-        return Action(SCALING_UNSUPPORTED, message, again=_SELDOM)
+        return None
     if have < wanted:
         blocked = _not_well(world, world.ordinals)
         if blocked:
@@ -61,6 +57,17 @@ def next_action(world: World) -> Action | None:
     if blocked:
         return Action(WAITING_FOR_HEALTH, f"{goal}: {_name(world, chosen)} does not go while {blocked}", again=_SOON)
     return _remove(world, chosen, f"{goal}; {_why(world, chosen)}")
+
+
+def refusal(world: World) -> str:
+    """Why ``spec.replicas`` is not done, whatever becomes of the cluster; ``""`` if it is."""
+    have, wanted = len(world.ordinals), world.cluster.spec.replicas
+    if have == wanted or world.profile.changes_membership:
+        return ""
+    return (
+        f"spec.replicas: {wanted} members are wanted, but {world.profile.name} cannot change the {have} it was made "
+        f"with; set it back to {have}"
+    )
 
 
 def victim(world: World) -> int:
@@ -158,7 +165,7 @@ def _volume_of_the_removed(world: World) -> Action | None:
     if wanted != "Delete" or member.claim.deletion_timestamp is not None:
         return None
     message = f"{member.name} has left: its volume {member.claim.name} goes, as storage.retentionPolicy.whenScaled says"
-    return Action(DELETING_VOLUME, message, deletion(CLAIMS, member.claim))
+    return Action(DELETING_VOLUME, message, deletion(world, CLAIMS, member.claim, (DELETING_VOLUME, message)))
 
 
 def _arrival(world: World) -> Action | None:
@@ -175,7 +182,7 @@ def _arrival(world: World) -> Action | None:
         return _remove(world, ordinal, f"{wanted} members are wanted, and it has no vote yet")
     if member.pod is not None and not member.terminating and world.workload.is_current(member.pod) is False:
         message = f"{member.name} has not joined, and its Pod is of a former template: a new one takes its place"
-        return Action(REPLACING_POD, message, deletion(PODS, member.pod))
+        return Action(REPLACING_POD, message, deletion(world, PODS, member.pod, (REPLACING_POD, message)))
     return Action(WAITING_FOR_MEMBER, f"{member.name} joins: {_progress(member)}", again=_SOON)
 
 
@@ -201,19 +208,6 @@ def _remove(world: World, ordinal: int, why: str) -> Action:
     plan = changed(world.plan, "Remove", ordinal, world.names, why)
     message = f"{_name(world, ordinal)} leaves the cluster: {why}"
     return Action(REMOVING_MEMBER, message, persist(world.obj, plan, (REMOVING_MEMBER, message)), again=_SOON)
-
-
-def deletion(gvr: GVR, obj: Unstructured) -> Do:
-    """What deletes exactly this object, in the state it was seen in; that it has gone meanwhile is as well."""
-
-    def do(ctx: ReconcileContext) -> None:
-        try:
-            resource = ctx.client.resource(gvr, namespace=obj.namespace)
-            resource.delete(obj.name, uid=obj.uid, resource_version=obj.resource_version)
-        except NotFound:
-            return
-
-    return do
 
 
 # -- who is well

@@ -92,11 +92,11 @@ def for_clients(plan: Plan) -> Mounted:
     if secret:
         files = CertificateFiles.below(_SERVER_DIR)
         found.append(("tls", _SERVER_DIR, secret))
-        flags += [f"--cacert={files.ca}", f"--cert={files.certificate}", f"--key={files.key}"]
+        flags += [f"--ca-file={files.ca}", f"--cert-file={files.certificate}", f"--key-file={files.key}"]
     root = _auth(plan).root_secret_name
     if root:
         found.append(("root", _ROOT_DIR, root))
-        flags.append(f"--credentials-dir={_ROOT_DIR}")
+        flags.append(f"--auth-dir={_ROOT_DIR}")
     return _mounted(found, flags)
 
 

@@ -1,4 +1,4 @@
-"""The status of an XlineCluster from what was observed. Pure: the same look gives the same status."""
+"""The status of an XlineCluster from one look. Pure: the same look gives the same status."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from controllers.xline.children import STATEFULSET_STAGE
-from controllers.xline.names import Names
-from controllers.xline.observed import Observed
+from controllers.xline.decide import Decision
+from controllers.xline.world import MemberView, World
 from crds.meta import Condition, ObjectReference
-from crds.xlinecluster import Bootstrap, Member, XlineClusterStatus
+from crds.xlinecluster import Bootstrap, Member, Phase, XlineClusterStatus
 
 Truth: TypeAlias = Literal["True", "False", "Unknown"]
 
@@ -23,39 +23,31 @@ DEGRADED = "Degraded"
 FORMER_DATA = "FormerData"
 INVALID_SPEC = "InvalidSpec"
 NAME_TAKEN = "NameTaken"
+PAUSED = "Paused"
 REJECTED = "Rejected"
-SCALING_UNSUPPORTED = "ScalingUnsupported"
+SECRET_MISSING = "SecretMissing"  # noqa: S105 - no secret
 VOLUMES_LOST = "VolumesLost"
 WAITING_FOR_DELETION = "WaitingForDeletion"
+WORKLOAD_CHANGED = "WorkloadChanged"
+WORKLOAD_UNAVAILABLE = "WorkloadUnavailable"
+
+_NOTHING = Decision()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What keeps the operator from doing what the spec asks.
 
-    :param reason: of the conditions and the event.
-    :param message: a sentence that names object or field and says what to do.
-    :param stage: where it got stuck, in the Go operator's words.
+    :ivar reason: of the conditions and the event.
+    :ivar message: a sentence that names object or field and says what to do.
+    :ivar stage: where it got stuck, in the Go operator's words.
+    :ivar stops: nothing else is done either. False: one wish is refused, and all others are seen to.
     """
 
     reason: str
     message: str
     stage: str = STATEFULSET_STAGE
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What the status is about.
-
-    :param replicas: as the spec wants; ``bootstrap.members`` is what there is.
-    """
-
-    names: Names
-    generation: int
-    replicas: int
-    image: str
-    spec_hash: str
-    bootstrap: Bootstrap
+    stops: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +61,41 @@ class Verdict:
 
 
 def build_status(
-    subject: Subject, observed: Observed, problem: Problem | None, old: XlineClusterStatus, now: datetime
+    world: World,
+    old: XlineClusterStatus,
+    spec_hash: str,
+    problem: Problem | None = None,
+    decision: Decision = _NOTHING,
 ) -> XlineClusterStatus:
-    """The status to store.
+    """The status to store. What others have written into it for good (bootstrap, plan, ...) stays.
 
-    :param problem: what could not be done, if anything.
     :param old: the status as it was: conditions keep their time while they keep their value.
-    :param now: aware.
+    :param problem: what could not be done, if anything.
+    :param decision: what is being done.
     """
-    bootstrap = _bootstrapped(subject.bootstrap, observed)
+    bootstrap = _bootstrapped(world)
     verdicts = [
-        _available(bootstrap, observed),
-        _progressing(bootstrap, observed, problem),
-        _degraded(bootstrap, observed, problem),
+        _available(bootstrap, world),
+        _progressing(bootstrap, world, problem, decision),
+        _degraded(bootstrap, world, problem),
     ]
-    names = subject.names
-    return XlineClusterStatus(
-        observed_generation=subject.generation,
-        conditions=conditions(old.conditions, verdicts, subject.generation, now),
-        replicas=observed.workload.replicas,
-        ready_replicas=observed.workload.ready,
+    names, generation = world.names, world.obj.generation
+    return msgspec.structs.replace(
+        old,
+        phase=_phase(bootstrap, world, problem, decision, degraded=verdicts[2].status == "True"),
+        observed_generation=generation,
+        conditions=conditions(old.conditions, verdicts, generation, world.now),
+        replicas=sum(member.pod is not None for member in world.members.values()),
+        ready_replicas=ready(world),
         label_selector=names.selector_text,
-        leader=observed.engine.leader,
-        members=_members(observed),
-        message=_message(verdicts, observed, problem),
+        leader=world.engine.leader,
+        voters=sum(member.voter for member in world.engine.listed) if world.listing_known else old.voters,
+        members=_members(world),
+        message=_message(verdicts, world, problem, decision),
         bootstrap=bootstrap,
-        image=observed.workload.image or subject.image,
-        last_apply_spec_hash=subject.spec_hash if problem is None else old.last_apply_spec_hash,
+        workload=world.backend.kind if world.workload.exists else old.workload,
+        image=world.workload.image or world.cluster.spec.image or world.profile.default_image,
+        last_apply_spec_hash=spec_hash if problem is None else old.last_apply_spec_hash,
         stage=problem.stage if problem else "complete",
         stage_status="failed" if problem else "succeeded",
         last_message=problem.message if problem else None,
@@ -104,7 +104,9 @@ def build_status(
     )
 
 
-def stuck_status(old: XlineClusterStatus, generation: int, problem: Problem, now: datetime) -> XlineClusterStatus:
+def stuck_status(
+    old: XlineClusterStatus, generation: int, problem: Problem, now: datetime, phase: Phase = "Failed"
+) -> XlineClusterStatus:
     """For a spec that cannot be read, or a cluster that cannot be started: what was known stays, and the problem is
     told."""
     verdicts = [
@@ -115,6 +117,7 @@ def stuck_status(old: XlineClusterStatus, generation: int, problem: Problem, now
         verdicts.insert(0, Verdict(AVAILABLE, "False", problem.reason, "the cluster was never started"))
     return msgspec.structs.replace(
         old,
+        phase=phase,
         observed_generation=generation,
         conditions=conditions(old.conditions, verdicts, generation, now),
         message=problem.message,
@@ -147,54 +150,79 @@ def find(conditions: list[Condition], kind: str) -> Condition | None:
     return next((condition for condition in conditions if condition.type == kind), None)
 
 
-def _bootstrapped(bootstrap: Bootstrap, observed: Observed) -> Bootstrap:
+def ready(world: World) -> int:
+    """How many of the members that there shall be are ready."""
+    return sum(member.ready for member in world.wanted)
+
+
+def _size(world: World) -> int:
+    return len(world.ordinals)
+
+
+def _bootstrapped(world: World) -> Bootstrap:
     """Completed once, completed for ever: an outage later does not undo it."""
-    cluster_id = f"{observed.engine.cluster_id:x}" if observed.engine.cluster_id else ""
-    done = bootstrap.completed or bool(observed.engine.leader) or observed.ready >= observed.size
+    bootstrap = world.bootstrap
+    cluster_id = f"{world.engine.cluster_id:x}" if world.engine.cluster_id else ""
+    done = bootstrap.completed or bool(world.engine.leader) or ready(world) >= _size(world)
     return msgspec.structs.replace(bootstrap, completed=done, cluster_id=bootstrap.cluster_id or cluster_id)
 
 
-def _available(bootstrap: Bootstrap, observed: Observed) -> Verdict:
-    engine = observed.engine
+def _phase(bootstrap: Bootstrap, world: World, problem: Problem | None, decision: Decision, *, degraded: bool) -> Phase:
+    if problem is not None and problem.stops:
+        return "Failed"
+    if world.cluster.spec.paused:
+        return "Paused"
+    if not bootstrap.completed:
+        return "Bootstrapping"
+    if decision.action is not None:
+        return decision.phase
+    if degraded:
+        return "Degraded"
+    return "Running" if world.workload.settled else "Updating"
+
+
+def _available(bootstrap: Bootstrap, world: World) -> Verdict:
+    engine, size = world.engine, _size(world)
     if engine.leader:
-        message = f"{engine.leader} leads; {_of(len(engine.statuses), observed.size)} answer"
-        return Verdict(AVAILABLE, "True", "QuorumHealthy", message)
-    answering = len(engine.statuses)
-    unheard = answering < observed.majority and all(status.has_leader for status in engine.statuses.values())
-    if unheard and observed.ready >= observed.majority:
+        return Verdict(AVAILABLE, "True", "QuorumHealthy", f"{engine.leader} leads; {_answering(world)}")
+    answering, majority = len(engine.statuses), size // 2 + 1
+    unheard = answering < majority and all(status.has_leader for status in engine.statuses.values())
+    if unheard and ready(world) >= majority:
         # Their own probes, which the kubelet runs, say that they serve. The operator just cannot see it.
         why = f": {next(iter(engine.errors.values()))}" if engine.errors else ""
-        message = (
-            f"{_of(observed.ready, observed.size)} are ready; {answering or 'none'} of them answer the operator{why}"
-        )
+        message = f"{_ready(world)}; {answering or 'none'} of them answer the operator{why}"
         return Verdict(AVAILABLE, "True", "MembersReady", message)
     if not bootstrap.completed:
         return Verdict(AVAILABLE, "False", "Bootstrapping", "no majority of members runs yet")
-    message = f"no leader that a majority agrees on; {_of(len(engine.statuses), observed.size)} answer"
-    return Verdict(AVAILABLE, "False", "NoQuorum", message)
+    return Verdict(AVAILABLE, "False", "NoQuorum", f"no leader that a majority agrees on; {_answering(world)}")
 
 
-def _progressing(bootstrap: Bootstrap, observed: Observed, problem: Problem | None) -> Verdict:
+def _progressing(bootstrap: Bootstrap, world: World, problem: Problem | None, decision: Decision) -> Verdict:
+    if problem is not None and problem.stops:
+        return Verdict(PROGRESSING, "False", problem.reason, problem.message)
+    if world.cluster.spec.paused:
+        return Verdict(PROGRESSING, "False", PAUSED, "spec.paused: nothing is changed until it is taken back")
+    if not bootstrap.completed:
+        return Verdict(PROGRESSING, "True", "Bootstrapping", _ready(world))
+    if decision.action is not None:
+        return Verdict(PROGRESSING, "True", decision.action.reason, decision.action.message)
     if problem is not None:
         return Verdict(PROGRESSING, "False", problem.reason, problem.message)
-    ready = f"{_of(observed.ready, observed.size)} are ready"
-    if not bootstrap.completed:
-        return Verdict(PROGRESSING, "True", "Bootstrapping", ready)
-    if not observed.workload.settled:
-        return Verdict(PROGRESSING, "True", "RollingOut", ready)
-    if observed.ready < observed.size:
-        return Verdict(PROGRESSING, "True", "MembersNotReady", ready)
-    return Verdict(PROGRESSING, "False", "Complete", ready)
+    if not world.workload.settled:
+        return Verdict(PROGRESSING, "True", "RollingOut", _ready(world))
+    if ready(world) < _size(world):
+        return Verdict(PROGRESSING, "True", "MembersNotReady", _ready(world))
+    return Verdict(PROGRESSING, "False", "Complete", _ready(world))
 
 
-def _degraded(bootstrap: Bootstrap, observed: Observed, problem: Problem | None) -> Verdict:
-    if problem is not None and problem.reason != SCALING_UNSUPPORTED:
+def _degraded(bootstrap: Bootstrap, world: World, problem: Problem | None) -> Verdict:
+    if problem is not None and problem.stops:
         return Verdict(DEGRADED, "True", problem.reason, problem.message)
     if not bootstrap.completed:
         return Verdict(DEGRADED, "False", "Bootstrapping", "the cluster is being started")
     foreign = [
         name
-        for name, status in observed.engine.statuses.items()
+        for name, status in world.engine.statuses.items()
         if bootstrap.cluster_id and status.cluster_id and f"{status.cluster_id:x}" != bootstrap.cluster_id
     ]
     if foreign:
@@ -203,66 +231,67 @@ def _degraded(bootstrap: Bootstrap, observed: Observed, problem: Problem | None)
             "what is written there is not seen by the others"
         )
         return Verdict(DEGRADED, "True", "ForeignCluster", message)
-    strangers = _strangers(observed)
-    if strangers:
-        message = f"the engine lists members which are not of this cluster: {', '.join(strangers)}"
+    if world.strangers:
+        who = ", ".join(sorted(member.name or f"{member.id:x}" for member in world.strangers))
+        message = f"the engine lists members which are not of this cluster: {who}"
         return Verdict(DEGRADED, "True", "UnexpectedMembers", message)
-    if observed.ready < observed.size:
-        # By name if the Pods tell; the StatefulSet's count may be ahead of them or behind.
-        missing = [member for member in observed.members if not observed.is_ready(member)]
-        message = f"not ready: {', '.join(missing)}" if missing else "not all members are ready"
-        return Verdict(DEGRADED, "True", "MembersNotReady", message)
-    if len(observed.engine.statuses) >= observed.majority and not observed.engine.leader:
+    missing = [member.name for member in world.wanted if not member.ready]
+    if missing:
+        return Verdict(DEGRADED, "True", "MembersNotReady", f"not ready: {', '.join(missing)}")
+    if len(world.engine.statuses) > _size(world) // 2 and not world.engine.leader:
         return Verdict(DEGRADED, "True", "NoLeader", "the members do not agree on a leader")
     return Verdict(DEGRADED, "False", "AsExpected", "every member is ready")
 
 
-def _strangers(observed: Observed) -> list[str]:
-    return sorted(
-        member.name or f"{member.id:x}" for member in observed.engine.listed if member.name not in observed.members
+def _members(world: World) -> list[Member]:
+    """Those there shall be, and those that are members still; with what is known of them."""
+    shown = (view for view in world.members.values() if view.ordinal in world.ordinals or view.listed)
+    return [_member(world, view) for view in shown]
+
+
+def _member(world: World, view: MemberView) -> Member:
+    status, heartbeat = world.engine.statuses.get(view.name), view.heartbeat
+    member_id = status.member_id if status else view.listed_id
+    return Member(
+        name=view.name,
+        id=f"{member_id:x}" if member_id else "",
+        ready=view.ready,
+        leader=view.ordinal == world.leader,
+        learner=view.learner or bool(status and status.is_learner),
+        version=status.version if status else "",
+        state=heartbeat.state if heartbeat is not None else "",
+        detail=heartbeat.detail if heartbeat is not None else "",
     )
 
 
-def _members(observed: Observed) -> list[Member]:
-    """Those there should be, with what is known of them."""
-    ids = {member.name: member.id for member in observed.engine.listed if member.name}
-    found = []
-    for name in observed.members:
-        status = observed.engine.statuses.get(name)
-        member_id = status.member_id if status else ids.get(name)
-        found.append(
-            Member(
-                name=name,
-                id=f"{member_id:x}" if member_id else "",
-                ready=observed.is_ready(name),
-                leader=name == observed.engine.leader,
-                learner=bool(status and status.is_learner),
-                version=status.version if status else "",
-            )
-        )
-    return found
-
-
-def _message(verdicts: list[Verdict], observed: Observed, problem: Problem | None) -> str:
+def _message(verdicts: list[Verdict], world: World, problem: Problem | None, decision: Decision) -> str:
     """For people who read one line."""
     available, progressing, _ = verdicts
-    if problem is not None and problem.reason != SCALING_UNSUPPORTED:
+    if problem is not None and problem.stops:
         return problem.message
-    ready = f"{_of(observed.ready, observed.size)} are ready"
     if progressing.reason == "Bootstrapping":
-        text = f"starting: {ready}"
+        text = f"starting: {_ready(world)}"
     elif available.status != "True":
         text = f"clients are not served: {available.message}"
-    elif observed.engine.leader:
-        text = f"{ready}, {observed.engine.leader} leads"
+    elif world.engine.leader:
+        text = f"{_ready(world)}, {world.engine.leader} leads"
     else:
-        text = ready
+        text = _ready(world)
+    if progressing.reason == PAUSED:
+        text += f"; {progressing.message}"
+    if decision.action is not None and progressing.reason == decision.action.reason:
+        text += f"; {decision.action.message}"
     if problem is not None:
         text += f"; {problem.message}"
-    if observed.size % 2 == 0:
-        text += f"; an even number of members survives no more losses than {observed.size - 1}"
+    if _size(world) % 2 == 0 and decision.action is None:
+        text += f"; an even number of members survives no more losses than {_size(world) - 1}"
     return text
 
 
-def _of(count: int, size: int) -> str:
-    return f"{count} of {size} members"
+def _ready(world: World) -> str:
+    return f"{ready(world)} of {_size(world)} members are ready"
+
+
+def _answering(world: World) -> str:
+    answering = sum(member.name in world.engine.statuses for member in world.wanted)
+    return f"{answering} of {_size(world)} members answer"

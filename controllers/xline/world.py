@@ -17,6 +17,7 @@ from controllers.xline.names import Names
 from controllers.xline.workloads import Backend, Workload
 from crds.xlinecluster import Bootstrap, XlineCluster
 from crds.xlineplan import MembershipPlan
+from membership.xline.client import ListedMember
 from membership.xline.engines import EngineProfile, profile_for
 from membership.xline.model import Heartbeat
 from runtime.client import Unstructured
@@ -82,6 +83,7 @@ class World:
         other names are in none of them.
     :ivar leader: ordinal of the leader a majority agrees on; None: there is none, or it is not known.
     :ivar now: when it was looked; aware.
+    :ivar strangers: members by the engine's list which are none of this cluster's Pods.
     :ivar endpoints: by name, of the members that can be asked: those whose Pod has an address.
     """
 
@@ -96,6 +98,7 @@ class World:
     leader: int | None
     now: datetime
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    strangers: tuple[ListedMember, ...] = ()
 
     @property
     def backend(self) -> Backend:

@@ -94,6 +94,7 @@ class Applier:
         owner: Unstructured | None = None,
         force: bool = True,
         adopt: bool = False,
+        resource_version: str | None = None,
     ) -> Applied:
         """Bring one child to ``desired`` by server-side apply; no request if it is there already.
 
@@ -103,6 +104,7 @@ class Applier:
         :param owner: becomes the child's controller (:func:`set_controller_reference`).
         :param force: take over fields that another manager has applied; False raises :class:`Conflict` then.
         :param adopt: also take over an object that exists but was not made by us.
+        :param resource_version: write only if the live object is still at this version; :class:`Conflict` otherwise.
         :raises NotOurs: it exists, without controller, and we never applied it (``adopt=True`` takes it).
         :raises AlreadyOwnedError: it has another controller.
         :raises ApiError: what the server answers; :class:`Invalid` names the fields.
@@ -122,7 +124,7 @@ class Applier:
                 return Applied(live, "unchanged")
         resource = self._client.resource(gvr, namespace=metadata.get("namespace") or None)
         try:
-            written = resource.apply(wish, field_manager=self.field_manager, force=force)
+            written = resource.apply(_at(wish, resource_version), field_manager=self.field_manager, force=force)
         except Invalid:
             if live is None or not force:
                 raise
@@ -288,6 +290,13 @@ def _remember(memory: OrderedDict[str, T], uid: str, value: T) -> None:
     memory.move_to_end(uid)
     if len(memory) > _REMEMBERED:
         memory.popitem(last=False)
+
+
+def _at(wish: JSONObject, resource_version: str | None) -> JSONObject:
+    """As it is sent. What it is hashed from has no version, which would be another one each time."""
+    if resource_version is None:
+        return wish
+    return {**wish, "metadata": {**wish["metadata"], "resourceVersion": resource_version}}
 
 
 def _name(obj: Unstructured) -> str:

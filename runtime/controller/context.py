@@ -134,9 +134,12 @@ class ReconcileContext:
         owner: Unstructured | None = None,
         force: bool = True,
         adopt: bool = False,
+        resource_version: str | None = None,
     ) -> Applied:
         """Bring a child to ``desired``, without a request if it is there: see :meth:`Applier.apply`."""
-        return self._applier.apply(gvr, desired, owner=owner, force=force, adopt=adopt)
+        return self._applier.apply(
+            gvr, desired, owner=owner, force=force, adopt=adopt, resource_version=resource_version
+        )
 
     def create_or_update(self, gvr: GVR, initial: JSONMapping, mutate: Mutate) -> Upserted:
         """Create an object or replace it by what ``mutate`` makes of it, without a request if that is what the cache

@@ -1,0 +1,199 @@
+"""Writes an XlineCluster's children: each brought to what it should be, or the problem that only a person can solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controllers.xline import names as known
+from controllers.xline import scaling, volumes
+from controllers.xline.bootstrap import alive
+from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, Plan, children
+from controllers.xline.replacement import unrecoverable
+from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, REJECTED, VOLUMES_LOST, Problem
+from controllers.xline.workloads import Workload
+from controllers.xline.world import World
+from membership.xline.settings import SettingError
+from runtime.client import Forbidden, Invalid, NotFound, Unstructured
+from runtime.controller import AlreadyOwnedError, NotOurs, ReconcileContext
+from runtime.controller.applier import applied_hash_annotation
+from runtime.types import JSONMapping, JSONObject
+
+
+class LeftOver(Exception):
+    """An object of a deleted cluster of this name has not been garbage-collected yet."""
+
+
+def apply_children(world: World, plan: Plan, ctx: ReconcileContext) -> Problem | None:
+    """Apply all children. Returns the first problem that only a person can solve.
+
+    :raises Gone: the cluster was deleted meanwhile.
+    :raises LeftOver: wait for the garbage collector.
+    :raises ClientError: a write failed in a way that may pass. Reconcile again.
+    """
+    try:
+        wanted = wanted_children(world, plan)
+    except SettingError as error:
+        return Problem(INVALID_SPEC, str(error))
+    applying = _Applying(world, plan, ctx)
+    if any(applying.cached(child) is None for child in wanted):
+        # They may be missing because the garbage collector has begun, which we heard of before the deletion itself.
+        alive(world.obj, ctx)
+    first: Problem | None = None
+    for child in wanted:
+        if first is not None and first.stage == SERVICE_STAGE and child.stage == STATEFULSET_STAGE:
+            continue  # without their Service members do not find each other
+        problem = applying.apply(child)
+        first = first or problem
+    return first
+
+
+def wanted_children(world: World, plan: Plan) -> list[Child]:
+    """All of them, as they should be now.
+
+    :raises SettingError: if the engine cannot honour a setting.
+    """
+    made = children(plan)
+    return [workload_child(child, world) if child.gvr == known.STATEFULSETS else child for child in made]
+
+
+def workload_child(made: Child, world: World) -> Child:
+    """The StatefulSet as a workload of the cluster's kind, with the ordinals it shall run now.
+
+    The claims' size stays what it is in a workload that exists: it cannot be applied, and grows in its own way.
+    """
+    backend = world.backend
+    common = {
+        field: value
+        for field, value in made.manifest["spec"].items()
+        if field not in ("replicas", "updateStrategy", "podManagementPolicy")
+    }
+    size = _claim_size(world.workload)
+    if size is not None:
+        common["volumeClaimTemplates"] = [_with_size(claim, size) for claim in common["volumeClaimTemplates"]]
+    manifest = {
+        **made.manifest,
+        "apiVersion": backend.gvr.api_version,
+        "spec": backend.spec(common, scaling.shape(world)),
+    }
+    return Child(backend.gvr, made.stage, manifest)
+
+
+def _claim_size(workload: Workload) -> str | None:
+    spec: JSONMapping = (workload.obj.get("spec") if workload.obj is not None else None) or {}
+    for claim in spec.get("volumeClaimTemplates") or ():
+        if claim["metadata"].get("name") == known.VOLUME:
+            size: str = claim["spec"]["resources"]["requests"]["storage"]
+            return size
+    return None
+
+
+def _with_size(claim: JSONObject, size: str) -> JSONObject:
+    return {**claim, "spec": {**claim["spec"], "resources": {"requests": {"storage": size}}}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Applying:
+    """The children of one look."""
+
+    world: World
+    plan: Plan
+    ctx: ReconcileContext
+
+    def cached(self, child: Child) -> Unstructured | None:
+        if child.gvr == self.world.backend.gvr:
+            return self.world.workload.obj
+        try:
+            return self.ctx.lister(child.gvr).namespace(self.world.names.namespace).get(child.name)
+        except NotFound:
+            return None
+
+    def apply(self, child: Child) -> Problem | None:
+        before, is_workload = self.cached(child), child.gvr == self.world.backend.gvr
+        if is_workload:
+            lost = self._lost_majority(surely=before is None)
+            if lost:
+                # Not even updated: were it deleted this moment, that would make it again.
+                return _lost_volumes(self.plan, lost) if before is None else None
+            before = self._without_rolling(before)
+        try:
+            # The workload only as this look has seen it: who else has changed it may have had another number in mind.
+            seen = before.resource_version if is_workload and before is not None else None
+            applied = self.ctx.apply(child.gvr, child.manifest, owner=self.world.obj, resource_version=seen)
+        except AlreadyOwnedError as error:
+            return Problem(NAME_TAKEN, str(error), child.stage)
+        except NotOurs as error:
+            if _is_left_over(child, self.world.obj, self.ctx):
+                raise LeftOver(f"{child} of a deleted cluster of this name is still there") from None
+            return Problem(NAME_TAKEN, str(error), child.stage)
+        except (Invalid, Forbidden) as error:  # the latter is what quotas and admission plugins say, too
+            return Problem(REJECTED, f"{child} was refused: {error}", child.stage)
+        if applied.changed:
+            self._tell(child, before, applied.object)
+        return None
+
+    def _lost_majority(self, *, surely: bool) -> list[str]:
+        """Claims that do not exist any more, if so many that no majority of the members has its data. The agents bring
+        back a minority."""
+        if not self.world.bootstrap.completed:
+            return []
+        change = self.world.plan.change
+        joining = change.member if change is not None and change.kind == "Add" else ""
+        members = [member.name for member in self.world.wanted if member.name != joining or member.voter]
+        lost = volumes.lost(self.world.names, members, self.ctx, surely=surely)
+        claims = [self.world.names.claim(member) for member in members]
+        return lost if unrecoverable(lost, claims) else []
+
+    def _without_rolling(self, live: Unstructured | None) -> Unstructured | None:
+        """Take a workload of an earlier operator out of rolling by itself. Its settings for that were filled in by the
+        server, so that an apply would leave them, and be refused for them."""
+        owner = live.controller_owner if live is not None else None
+        if live is None or owner is None or owner.uid != self.world.obj.uid:
+            return live
+        if not ((live.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate"):
+            return live
+        patch = {
+            "metadata": {"uid": live.uid, "resourceVersion": live.resource_version},
+            "spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}},
+        }
+        resource = self.ctx.client.resource(self.world.backend.gvr, namespace=live.namespace)
+        return resource.patch(live.name, patch, type="merge")
+
+    def _tell(self, child: Child, before: Unstructured | None, after: Unstructured) -> None:
+        """Created, updated because we want something else now, or put right because somebody changed it."""
+        status, obj, ctx = self.world.cluster.status, self.world.obj, self.ctx
+        known_spec = status is not None and status.observed_generation == obj.generation
+        if before is None and not (known_spec and self.plan.bootstrap.completed):
+            reason, message = "Created", f"made {child}"
+        elif before is None:
+            reason, message = "DriftRepaired", f"{child} was missing and is made again"
+        elif _applied_hash(before, ctx) == _applied_hash(after, ctx):
+            reason, message = "DriftRepaired", f"{child} was changed by somebody and is put right"
+        else:
+            reason, message = "Updated", f"changed {child}"
+        ctx.log.info(message, reason=reason)
+        ctx.recorder.event(obj, "Normal", reason, message)
+
+
+def _applied_hash(child: Unstructured, ctx: ReconcileContext) -> str | None:
+    return child.annotations.get(applied_hash_annotation(ctx.field_manager))
+
+
+def _lost_volumes(plan: Plan, lost: list[str]) -> Problem:
+    """A member that starts with an empty disk under its old identity forgets what it has promised, and a majority of
+    such members forgets what it has acknowledged."""
+    return Problem(
+        VOLUMES_LOST,
+        f"{', '.join(lost)} of this cluster {'is' if len(lost) == 1 else 'are'} gone with the data, and with it a "
+        "majority of the members: recover from one that is left (spec.recovery), bring the volumes back, or create "
+        f"another XlineCluster; {plan.names.stateful_set} is not made again without them",
+    )
+
+
+def _is_left_over(child: Child, owner: Unstructured, ctx: ReconcileContext) -> bool:
+    """Whether it belongs to a deleted cluster of the same name, and is about to be garbage-collected."""
+    try:
+        live = ctx.client.resource(child.gvr, namespace=owner.namespace).get(child.name)
+    except NotFound:
+        return True  # gone since
+    holder = live.controller_owner
+    return holder is not None and (holder.kind, holder.name) == (owner.kind, owner.name)
