@@ -277,8 +277,9 @@ class Container:
         self._reap()
 
     def _termination_message(self, ended: Exit) -> str:
-        if ended.code == 0 or self.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
-            return ""
+        left = self._context.termination_message(self.spec)
+        if left or ended.code == 0 or self.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+            return left
         return self._context.logs.tail(self.name, self.restarts or 0)
 
     def restart_later(self) -> None:

@@ -14,10 +14,11 @@ from runtime.testing.nodes.images import CommandNotFound, argv
 from runtime.testing.nodes.logs import RunLogs
 from runtime.testing.nodes.probes import Target
 from runtime.testing.nodes.process import Exit, Process, Program, StartError
-from runtime.testing.nodes.rewrite import Names, Rewriter, signal_own_process
+from runtime.testing.nodes.rewrite import Mount, Names, Rewriter, signal_own_process
 from runtime.testing.nodes.volumes import PodVolumes, VolumeError
 from runtime.types import JSONMapping, JSONObject
 
+_TERMINATION_MESSAGE = 4096  # bytes of a termination message that are reported
 _EXEC_OUTPUT = 10 * 1024  # bytes of an exec'd command's output that are kept
 
 
@@ -73,7 +74,8 @@ class PodContext:
         """
         base = self._base_environment(container)
         variables = environment(self.pod, container, base, self._sources)
-        rewriter = Rewriter(self._names(), self.volumes.mounts(container, variables))
+        mounts = [*self.volumes.mounts(container, variables), self._termination_mount(container)]
+        rewriter = Rewriter(self._names(), mounts)
         words = rewriter.words(expand_all(container.get("command"), variables))
         args = rewriter.words(expand_all(container.get("args"), variables))
         command = self.host.images.command(container, words, args)
@@ -90,6 +92,25 @@ class PodContext:
     def remove(self) -> None:
         """Delete the Pod's folder: emptyDirs, logs, work folders."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def termination_message(self, container: JSONMapping) -> str:
+        """What the container's last run left in its ``terminationMessagePath``; empty if it left nothing. A program
+        finds that file where its arguments or environment name the path."""
+        try:
+            with self._termination_file(container).open("rb") as file:
+                return file.read(_TERMINATION_MESSAGE).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def _termination_mount(self, container: JSONMapping) -> Mount:
+        """An empty file for the run that is about to start."""
+        file = self._termination_file(container)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+        return Mount(str(container.get("terminationMessagePath") or "/dev/termination-log"), str(file))
+
+    def _termination_file(self, container: JSONMapping) -> Path:
+        return self.folder / "termination" / str(container["name"])
 
     def target(self, container: JSONMapping, prepared: Prepared, process: Process) -> Target:
         """How probes and hooks reach the container while ``process`` is its main process."""

@@ -1,5 +1,5 @@
-"""The controllers of a local cluster: StatefulSets, endpoints, and protection of claims in use. Garbage is collected by
-the API server itself.
+"""The controllers of a local cluster: StatefulSets, Jobs, CronJobs, endpoints, and protection of claims in use.
+Garbage is collected by the API server itself.
 
 They are ordinary controllers on :class:`runtime.manager.Manager` and know nothing of how Pods are run.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.client import Client
 from runtime.manager import Manager
-from runtime.testing.nodes.controllers import claimprotection, endpoints, statefulset
+from runtime.testing.nodes.controllers import claimprotection, cronjob, endpoints, job, statefulset
 from runtime.testing.nodes.controllers.workload import ADVANCED_STATEFULSETS, STATEFULSETS
 
 __all__ = ["ADVANCED_STATEFULSET_CRD", "local_controllers"]
@@ -28,6 +28,8 @@ def local_controllers(client: Client) -> Manager:
     statefulset.register(manager, STATEFULSETS)
     if client.discovery.has(ADVANCED_STATEFULSETS):
         statefulset.register(manager, ADVANCED_STATEFULSETS)
+    job.register(manager)
+    cronjob.register(manager)
     endpoints.register(manager)
     claimprotection.register(manager)
     return manager
