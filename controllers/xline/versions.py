@@ -20,11 +20,15 @@ _Minor = tuple[int, int]
 def problem(cluster: XlineCluster, workload: Workload, engine: EngineView) -> str | None:
     """Why the image that the spec asks for cannot take the place of what the members run; None if it can.
 
-    An image whose tag is no version (``latest``, a digest) is not judged; its server refuses to start if it must.
+    An image whose tag is no version (``latest``, a digest) is not judged; its server refuses to start if it must. Nor
+    is any before the cluster has run: a first image that is wrong may be put right.
 
     :param workload: with the image that was applied last; asked where no member tells its version.
     :returns: a sentence that names field and versions.
     """
+    bootstrap = cluster.status.bootstrap if cluster.status is not None else None
+    if bootstrap is None or not bootstrap.completed:
+        return None
     return _other_kind(cluster, workload) or _skew(cluster, workload, engine)
 
 

@@ -68,3 +68,8 @@ def test_xline_goes_forward_only_and_not_across_its_incompatible_release() -> No
 def test_a_workload_that_is_yet_to_be_made_takes_any_image() -> None:
     world = Scene(spec={"image": "etcd:v3.7.0"}).world()
     assert versions.problem(world.cluster, type(world.workload)(world.workload.backend), EngineView()) is None
+
+
+def test_a_first_image_that_is_wrong_may_be_put_right() -> None:
+    scene = Scene(spec={"image": "etcd:v3.5.17"}, template=template("etcd:v35.17"), answers=set(), bootstrapped=False)
+    assert problem(scene) is None

@@ -128,14 +128,14 @@ class Scene:
             "metadata": {"name": "demo", "namespace": "ns", "uid": UID, "generation": 1, "resourceVersion": "900"},
             "spec": {"replicas": self.replicas, "engine": "etcd", **self.spec},
         }
+        members = [f"demo-sts-{n}" for n in self.ordinals]
+        obj["status"] = {"bootstrap": {"members": members, "token": "t", "completed": self.bootstrapped}}
         names = Names("ns", "demo")
         seen = Seen(
             obj=Unstructured(obj),
             cluster=decode(XlineCluster, obj),
             names=names,
-            bootstrap=Bootstrap(
-                members=[f"demo-sts-{n}" for n in self.ordinals], token="t", completed=self.bootstrapped
-            ),
+            bootstrap=Bootstrap(members=members, token="t", completed=self.bootstrapped),
             plan=plan,
             workload=self._workload(),
             pods={ordinal: Unstructured(found) for ordinal, found in self.pods.items()},
