@@ -11,43 +11,47 @@ import contextlib
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
-from membership.xline.options import AccessFiles
+from .flags import path, positive
+from .sidecar_run import access_files, add_access_flags
 
 if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
     from membership.xline.backup.stores import Store
     from membership.xline.backup.take import Outcome
 
 _TERMINATION_MESSAGE = 4096  # bytes that the kubelet reads of it
 
 
-def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parsers(commands: Commands) -> None:
     """Add the three to a program's commands. ``arguments.run(arguments)`` returns the exit status."""
     _add_backup(commands)
     _add_restore(commands)
     _add_list(commands)
 
 
-def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("backup", help="take a backup of a cluster")
+def _add_backup(commands: Commands) -> None:
+    parser = commands.add_parser("backup", allow_abbrev=False, help="take a backup of a cluster")
     _add_cluster(parser)
     parser.add_argument("--uid", required=True, help="of the XlineCluster")
     parser.add_argument("--engine", choices=("etcd", "xline"), required=True)
     parser.add_argument("--endpoints", required=True, help="client URLs to begin with, with commas between them")
-    parser.add_argument("--keep", type=int, required=True, help="how many backups to keep")
-    parser.add_argument("--keep-days", type=int, default=None, help="how many days to keep a backup at most")
-    _add_access(parser)
+    parser.add_argument("--keep", type=positive, required=True, help="how many backups to keep")
+    parser.add_argument("--keep-days", type=positive, default=None, help="how many days to keep a backup at most")
+    add_access_flags(parser)
     _add_store(parser)
     _add_termination_log(parser)
-    parser.set_defaults(run=_reporting(_backup))
+    parser.set_defaults(run=_reporting(partial(_backup, parser)))
 
 
-def _add_restore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("restore", help="bring a backup to a member's volume (the steps of a restore Job)")
+def _add_restore(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "restore", allow_abbrev=False, help="bring a backup to a member's volume (the steps of a restore Job)"
+    )
     steps = parser.add_subparsers(dest="step", required=True)
-    fetch = steps.add_parser("fetch", help="bring the snapshot to the volume")
+    fetch = steps.add_parser("fetch", allow_abbrev=False, help="bring the snapshot to the volume")
     _add_cluster(fetch)
     fetch.add_argument("--engine", choices=("etcd", "xline"), required=True)
     fetch.add_argument("--name", required=True, help="of the backup, or latest")
@@ -55,14 +59,14 @@ def _add_restore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_place(fetch)
     _add_termination_log(fetch)
     fetch.set_defaults(run=_reporting(_fetch))
-    install = steps.add_parser("install", help="put what the engine's program has made in place")
+    install = steps.add_parser("install", allow_abbrev=False, help="put what the engine's program has made in place")
     _add_place(install)
     _add_termination_log(install)
     install.set_defaults(run=_reporting(_install))
 
 
-def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("list", help="list the backups of a cluster")
+def _add_list(commands: Commands) -> None:
+    parser = commands.add_parser("list", allow_abbrev=False, help="list the backups of a cluster")
     _add_cluster(parser)
     _add_store(parser)
     parser.set_defaults(run=_list)
@@ -73,33 +77,24 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", required=True, help="name of the XlineCluster that was backed up")
 
 
-def _add_access(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cacert", type=Path, default=None, help="certificates that sign the members'")
-    parser.add_argument("--cert", type=Path, default=None, help="our own certificate")
-    parser.add_argument("--key", type=Path, default=None, help="its key")
-    parser.add_argument(
-        "--credentials-dir", type=Path, default=None, help="folder with the files username and password"
-    )
-
-
 def _add_store(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--volume", type=Path, help="folder of backups")
+    where.add_argument("--volume", type=path, help="folder of backups")
     where.add_argument("--s3-bucket", help="bucket of backups; credentials come from AWS_... in the environment")
     parser.add_argument("--s3-prefix", default="")
     parser.add_argument("--s3-endpoint", default="", help="URL of the store, AWS if not given")
     parser.add_argument("--s3-region", default="us-east-1")
     parser.add_argument("--s3-path-style", action="store_true", help="the bucket goes into the path of the URL")
-    parser.add_argument("--s3-ca-file", type=Path, default=None, help="certificates to trust")
+    parser.add_argument("--s3-ca-file", type=path, default=None, help="certificates to trust")
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", type=Path, required=True, help="of the member's server")
+    parser.add_argument("--data-dir", type=path, required=True, help="of the member's server")
     parser.add_argument("--token", required=True, help="of the cluster that is made")
 
 
 def _add_termination_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--termination-log", type=Path, default=None, help="file for the outcome, as JSON")
+    parser.add_argument("--termination-log", type=path, default=None, help="file for the outcome, as JSON")
 
 
 def _store(arguments: argparse.Namespace) -> Store:
@@ -121,10 +116,11 @@ def _store(arguments: argparse.Namespace) -> Store:
     )
 
 
-def _backup(arguments: argparse.Namespace) -> Outcome:
+def _backup(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Outcome:
     from membership.xline.backup.source import connector
     from membership.xline.backup.take import Order, take
 
+    access = access_files(parser, arguments)
     order = Order(
         engine=arguments.engine,
         namespace=arguments.namespace,
@@ -134,7 +130,6 @@ def _backup(arguments: argparse.Namespace) -> Outcome:
         keep=arguments.keep,
         keep_days=arguments.keep_days,
     )
-    access = AccessFiles(arguments.cacert, arguments.cert, arguments.key, arguments.credentials_dir)
     return take(order, _store(arguments), connector(access))
 
 
