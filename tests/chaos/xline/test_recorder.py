@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runtime.testing.nodes.network import Network
 from tests.support import kv_pb2 as kv
 from tests.support.etcd_process import EtcdCluster
 from tests.support.recorder import Recorder, _Connection, same_data
 
 pytestmark = pytest.mark.etcd
-_networks = itertools.count(140)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
-    net = next(_networks)
-    cluster = EtcdCluster(tmp_path, ["m0", "m1", "m2"], [f"127.78.{net}.{n}" for n in (1, 2, 3)])
+def network(tmp_path: Path) -> Iterator[str]:
+    """Addresses that nobody else on this machine has, but for their last number."""
+    network = Network(tmp_path / "network")
+    (tmp_path / "network").mkdir()
+    network.open()
+    yield network.host_address.removesuffix(".0.1")
+    network.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, network: str) -> Iterator[EtcdCluster]:
+    cluster = EtcdCluster(tmp_path, ["m0", "m1", "m2"], [f"{network}.1.{n}" for n in (1, 2, 3)])
     yield cluster
     cluster.close()
 
@@ -62,9 +70,9 @@ def test_a_log_entry_that_moved_is_noticed(cluster: EtcdCluster) -> None:
         recorder.verdict()
 
 
-def test_members_of_different_clusters_do_not_hold_the_same(cluster: EtcdCluster, tmp_path: Path) -> None:
+def test_members_of_different_clusters_do_not_hold_the_same(cluster: EtcdCluster, tmp_path: Path, network: str) -> None:
     (tmp_path / "other").mkdir()
-    other = EtcdCluster(tmp_path / "other", ["m0"], [f"127.78.{next(_networks)}.1"])
+    other = EtcdCluster(tmp_path / "other", ["m0"], [f"{network}.2.1"])
     try:
         with Recorder(lambda: addresses(cluster)) as recorder:
             recorder.wait_progress(5)
