@@ -8,9 +8,9 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
+from membership.xline.procfs import own_children, state_of
 from runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -50,7 +50,7 @@ class Reaper:
             self._look()
 
     def _look(self) -> None:
-        zombies = {pid for pid in _children() if pid != self._own() and _is_zombie(pid)}
+        zombies = {pid for pid in own_children() if pid != self._own() and _is_zombie(pid)}
         for pid in zombies & self._seen:
             with contextlib.suppress(ChildProcessError):
                 reaped, status = os.waitpid(pid, os.WNOHANG)
@@ -59,16 +59,6 @@ class Reaper:
         self._seen = zombies
 
 
-def _children() -> set[int]:
-    found: set[int] = set()
-    for task in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # that thread has just ended
-            found.update(map(int, task.read_text().split()))
-    return found
-
-
 def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return False
+    state = state_of(pid)
+    return state is not None and state.state == "Z"

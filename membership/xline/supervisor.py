@@ -25,6 +25,7 @@ from membership.xline import launcher
 from membership.xline.datadir import DataDir
 from membership.xline.files import DiskError, remove
 from membership.xline.model import Start
+from membership.xline.procfs import state_of
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.metrics import Counter
@@ -258,7 +259,9 @@ class Supervisor:
                 start_new_session=True,  # Ctrl-C in a terminal is for us: first we leave
             )
         try:
-            self._data.write_copy(_NOTE, msgspec.json.encode(_Note(child.pid, _start_time(child.pid))))
+            state = state_of(child.pid)  # not waited for yet, so there is one
+            assert state is not None
+            self._data.write_copy(_NOTE, msgspec.json.encode(_Note(child.pid, state.started)))
             _log.info("the server was started", pid=child.pid)
             return self._watch(child)
         finally:
@@ -287,29 +290,18 @@ class Supervisor:
                 return "had closed its ports, and was killed"
 
 
-def _start_time(pid: int) -> int:
-    """Ticks after the machine's start at which a process began; it stays when that becomes another program.
-
-    :raises OSError: there is none.
-    """
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def _is(note: _Note) -> bool:
-    try:
-        return _start_time(note.pid) == note.started
-    except OSError:
-        return False
+def _lives(note: _Note) -> bool:
+    state = state_of(note.pid)
+    return state is not None and state.started == note.started and state.lives
 
 
 def _kill_noted(note: _Note) -> None:
     """Kill the process if it is still the one that was noted, and wait for its end."""
-    if not _is(note):
+    if not _lives(note):
         return
     _log.warning("a server of an earlier agent still runs and is killed", pid=note.pid)
     deadline = time.monotonic() + _KILL_TIME
-    while _is(note) and time.monotonic() < deadline:
+    while _lives(note) and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             os.kill(note.pid, signal.SIGKILL)
         time.sleep(0.02)
