@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
-
 from controllers.xline import agentaccess
 from controllers.xline import names as known
 from controllers.xline.names import Names
-from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
-from crds.bootstrapargs import BootstrapArgs
-from crds.xlinecluster import Bootstrap, PodTemplate, XlineCluster
-from membership.xline.engines import CLIENT_PORT, EngineProfile, Launch, profile_for
+from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE, claim_template, pod_template
+from crds.xlinecluster import Bootstrap, XlineCluster
+from membership.xline.engines import CLIENT_PORT, EngineProfile, profile_for
+from membership.xline.model import AGENT_PORT
 from runtime.types import GVR, JSONObject
-
-# Long enough for a leader to hand over and for the log to be written out.
-GRACE_PERIOD = 60  # seconds
 
 SERVICE_STAGE = "Xline/Service"
 STATEFULSET_STAGE = "Xline/Statefulset"
@@ -87,6 +82,7 @@ def children(plan: Plan) -> list[Child]:
         Child(known.SERVICES, SERVICE_STAGE, headless_service(plan)),
         Child(known.SERVICES, SERVICE_STAGE, client_service(plan)),
         Child(known.BUDGETS, STATEFULSET_STAGE, disruption_budget(plan)),
+        *agent_access(plan),
         Child(known.STATEFULSETS, STATEFULSET_STAGE, stateful_set(plan)),
     ]
 
@@ -112,6 +108,7 @@ def headless_service(plan: Plan) -> JSONObject:
     """Gives each member its DNS name, also before it is ready: it needs the others to become ready."""
     first = "xline-port" if plan.cluster.spec.engine == "xline" else "client"  # as the Go operator called it
     ports = [_port(first if name == "client" else name, number) for name, number in plan.profile.ports.items()]
+    ports.append(_port("agent", AGENT_PORT))
     return _object(
         plan,
         "v1",
@@ -151,76 +148,10 @@ def stateful_set(plan: Plan) -> JSONObject:
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},
             "selector": {"matchLabels": plan.names.selector},
-            "template": _pod(plan),
-            "volumeClaimTemplates": [_claim(plan)],
+            "template": pod_template(plan),
+            "volumeClaimTemplates": [claim_template(plan)],
         },
     )
-
-
-def _pod(plan: Plan) -> JSONObject:
-    wanted = plan.cluster.spec.pod_template or PodTemplate()
-    metadata: JSONObject = {"labels": {**wanted.metadata.labels, **plan.names.labels}}
-    if wanted.metadata.annotations:
-        metadata["annotations"] = wanted.metadata.annotations
-    spec: JSONObject = {
-        **msgspec.to_builtins(wanted.spec),
-        "terminationGracePeriodSeconds": GRACE_PERIOD,
-        # A Service called "etcd" would put ETCD_... into the environment, which etcd takes for its flags.
-        "enableServiceLinks": False,
-        "automountServiceAccountToken": False,
-        "containers": [_container(plan)],
-    }
-    return {"metadata": metadata, "spec": spec}
-
-
-def _container(plan: Plan) -> JSONObject:
-    spec, profile = plan.cluster.spec, plan.profile
-    launch = Launch(
-        members=tuple(plan.bootstrap.members),
-        domain=plan.names.domain(plan.cluster_domain),
-        token=plan.bootstrap.token,
-        data_dir=profile.data_dir,
-        args=spec.bootstrap_args or BootstrapArgs(),
-        extra=tuple(spec.extra_args),
-    )
-    container: JSONObject = {
-        "name": known.CONTAINER,
-        "image": plan.image,
-        "command": list(profile.command),
-        "args": profile.flags(launch),
-        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-        "ports": [{"name": name, "containerPort": number} for name, number in profile.ports.items()],
-        "startupProbe": profile.startup,
-        "livenessProbe": profile.liveness,
-        "readinessProbe": profile.readiness,
-        "volumeMounts": [{"name": known.VOLUME, "mountPath": profile.mount_path}],
-    }
-    if spec.image_pull_policy:
-        container["imagePullPolicy"] = spec.image_pull_policy
-    if spec.resources:
-        container["resources"] = spec.resources
-    if profile.pre_stop:
-        container["lifecycle"] = {"preStop": profile.pre_stop}
-    return container
-
-
-def _claim(plan: Plan) -> JSONObject:
-    storage = plan.cluster.spec.storage
-    spec: JSONObject = {
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": storage.size}},
-    }
-    if storage.storage_class_name is not None:
-        spec["storageClassName"] = storage.storage_class_name
-    annotations = {
-        known.ENGINE: plan.cluster.spec.engine,
-        known.INITIAL_MEMBERS: ",".join(plan.bootstrap.members),
-        known.TOKEN: plan.bootstrap.token,
-    }
-    return {
-        "metadata": {"name": known.VOLUME, "labels": plan.names.selector, "annotations": annotations},
-        "spec": spec,
-    }
 
 
 def _port(name: str, number: int) -> JSONObject:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
 
 from controllers.xline.children import Plan, children
 from membership.xline.settings import SettingError
-from tests.controllers.xline.xline_objects import plan
+from tests.controllers.xline.xline_plans import plan
 
 
 def made(plan: Plan) -> dict[str, Any]:
@@ -27,6 +28,9 @@ def test_names_and_order() -> None:
         "Service demo-svc",
         "Service demo-client",
         "PodDisruptionBudget demo-pdb",
+        "ServiceAccount demo-agent",
+        "Role demo-agent",
+        "RoleBinding demo-agent",
         "StatefulSet demo-sts",
     ]
 
@@ -42,7 +46,7 @@ def test_headless_service_publishes_members_that_are_not_ready(engine: str) -> N
     spec = made(plan(engine=engine))["Service demo-svc"]["spec"]
     assert spec["clusterIP"] == "None"
     assert spec["publishNotReadyAddresses"] is True
-    assert {port["port"] for port in spec["ports"]} >= {2379, 2380}
+    assert {port["port"] for port in spec["ports"]} >= {2379, 2380, 2382}
 
 
 def test_client_service_leads_to_ready_members_only() -> None:
@@ -74,11 +78,14 @@ def test_disruptions_leave_a_majority(size: int, allowed: int) -> None:
 
 
 def test_members_are_those_frozen_not_those_wanted_now() -> None:
-    objects = made(plan(size=3, replicas=5))
-    stateful_set = objects["StatefulSet demo-sts"]
-    assert stateful_set["spec"]["replicas"] == 3
+    stateful_set = made(plan(size=3, replicas=5))["StatefulSet demo-sts"]
     assert "demo-sts-3" not in str(stateful_set)
-    assert objects["PodDisruptionBudget demo-pdb"]["spec"]["maxUnavailable"] == 1
+
+
+def test_disruptions_are_counted_by_the_members_that_there_shall_be() -> None:
+    shrunk = dataclasses.replace(plan(size=5, replicas=5), ordinals=(0, 1, 4))
+    assert made(shrunk)["PodDisruptionBudget demo-pdb"]["spec"]["maxUnavailable"] == 1
+    assert made(plan(size=5, replicas=3))["PodDisruptionBudget demo-pdb"]["spec"]["maxUnavailable"] == 2
 
 
 def test_members_start_in_parallel_with_time_to_stop() -> None:
@@ -88,41 +95,6 @@ def test_members_start_in_parallel_with_time_to_stop() -> None:
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 60
 
 
-def test_etcd_container() -> None:
-    found = container(plan(engine="etcd"))
-    assert found["command"] == ["etcd"]
-    assert found["image"].partition(":")[0].endswith("/etcd")
-    assert found["readinessProbe"]["httpGet"] == {"path": "/health", "port": 2381}
-    assert found["livenessProbe"]["tcpSocket"] == {"port": 2380}
-    assert "lifecycle" not in found
-    assert "imagePullPolicy" not in found
-    assert "--initial-cluster-token=demo-12345678" in found["args"]
-    data = next(arg for arg in found["args"] if arg.startswith("--data-dir=")).removeprefix("--data-dir=")
-    (mount,) = found["volumeMounts"]
-    assert data.startswith(mount["mountPath"] + "/")
-
-
-def test_xline_is_interrupted_before_the_signal_that_it_ignores() -> None:
-    found = container(plan())
-    assert found["command"] == ["xline"]
-    assert "kill -INT" in found["lifecycle"]["preStop"]["exec"]["command"][-1]
-    assert found["readinessProbe"]["grpc"] == {"port": 2379}
-
-
-def test_pod_name_is_in_the_environment_for_the_arguments() -> None:
-    found = container(plan())
-    assert {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}} in found["env"]
-    assert any("$(POD_NAME)" in arg for arg in found["args"])
-
-
-def test_cluster_domain_is_part_of_every_address() -> None:
-    base = plan(engine="etcd")
-    other = Plan(base.cluster, base.bootstrap, "corp.example")
-    args = " ".join(container(other)["args"])
-    assert "demo-sts-2.demo-svc.ns.svc.corp.example:2380" in args
-    assert "cluster.local" not in args
-
-
 def test_what_the_user_sets_reaches_the_pod() -> None:
     spec: dict[str, Any] = {
         "image": "me/xline:v0.7.0",
@@ -130,6 +102,7 @@ def test_what_the_user_sets_reaches_the_pod() -> None:
         "resources": {"limits": {"cpu": "1"}},
         "bootstrapArgs": {"quota": 8589934592},
         "extraArgs": ["--extra=1"],
+        "agent": {"image": "me/agent:1"},
         "podTemplate": {
             "metadata": {
                 "labels": {"team": "a", "app.kubernetes.io/instance": "mine"},
@@ -157,8 +130,10 @@ def test_what_the_user_sets_reaches_the_pod() -> None:
     assert found["image"] == "me/xline:v0.7.0"
     assert found["imagePullPolicy"] == "Never"
     assert found["resources"] == {"limits": {"cpu": "1"}}
-    assert "--quota=8589934592" in found["args"]
-    assert "--extra=1" in found["args"]
+    (agent,) = template["spec"]["initContainers"]
+    assert agent["image"] == "me/agent:1"
+    assert "--quota=8589934592" in agent["args"]
+    assert "--extra=1" in agent["args"]
 
 
 @pytest.mark.parametrize(
@@ -201,4 +176,57 @@ def test_volumes_tell_whose_data_they_hold() -> None:
         "xline.io.datenlord.com/engine": "etcd",
         "xline.io.datenlord.com/initial-members": "demo-sts-0,demo-sts-1,demo-sts-2",
         "xline.io.datenlord.com/cluster-token": "demo-12345678",
+        "xline.io.datenlord.com/run-as": "65532",
     }
+
+
+def allowed(rules: list[dict[str, Any]], verb: str, resource: str, name: str) -> bool:
+    """Whether a Role's rules allow it; ``resource`` as ``pods`` or ``leases.coordination.k8s.io``."""
+    plural, _, group = resource.partition(".")
+    return any(
+        group in rule["apiGroups"]
+        and plural in rule["resources"]
+        and verb in rule["verbs"]
+        and ("resourceNames" not in rule or name in rule["resourceNames"])
+        for rule in rules
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "name", "expected"),
+    [
+        ("get", "xlineclusters.xline.io.datenlord.com", "demo", True),
+        ("watch", "xlineclusters.xline.io.datenlord.com", "demo", True),
+        ("get", "xlineclusters.xline.io.datenlord.com", "other", False),
+        ("patch", "xlineclusters.xline.io.datenlord.com", "demo", False),
+        ("get", "pods", "any", True),
+        ("patch", "pods", "demo-sts-0", True),
+        ("patch", "pods", "demo-sts-98", True),  # the highest ordinal there can be
+        ("patch", "pods", "somebody-elses", False),
+        ("delete", "pods", "demo-sts-0", False),
+        ("get", "persistentvolumeclaims", "data-demo-sts-3", True),
+        ("get", "persistentvolumeclaims", "somebody-elses", False),
+        ("create", "leases.coordination.k8s.io", "", True),
+        ("update", "leases.coordination.k8s.io", "demo-membership", True),
+        ("update", "leases.coordination.k8s.io", "xline-operator", False),
+        ("get", "secrets", "certs", False),
+        ("patch", "events.events.k8s.io", "e", True),
+        ("create", "events", "e", True),
+    ],
+)
+def test_agents_may_do_what_they_need_and_no_more(verb: str, resource: str, name: str, expected: bool) -> None:
+    assert allowed(made(plan())["Role demo-agent"]["rules"], verb, resource, name) is expected
+
+
+def test_the_role_is_bound_to_the_account_of_the_pods() -> None:
+    objects = made(plan())
+    assert objects["RoleBinding demo-agent"]["roleRef"]["name"] == objects["Role demo-agent"]["metadata"]["name"]
+    (subject,) = objects["RoleBinding demo-agent"]["subjects"]
+    account = objects["StatefulSet demo-sts"]["spec"]["template"]["spec"]["serviceAccountName"]
+    assert subject == {"kind": "ServiceAccount", "name": account, "namespace": "ns"}
+
+
+def test_an_account_of_the_users_own_is_bound_but_not_made() -> None:
+    objects = made(plan(podTemplate={"spec": {"serviceAccountName": "mine"}}))
+    assert "ServiceAccount demo-agent" not in objects
+    assert objects["RoleBinding demo-agent"]["subjects"][0]["name"] == "mine"

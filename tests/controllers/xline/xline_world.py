@@ -28,6 +28,9 @@ CRDS = Path(crds.__file__).parent
 CHILDREN: dict[GVR, tuple[str, ...]] = {
     known.SERVICES: ("demo-svc", "demo-client"),
     known.BUDGETS: ("demo-pdb",),
+    known.SERVICE_ACCOUNTS: ("demo-agent",),
+    known.ROLES: ("demo-agent",),
+    known.ROLE_BINDINGS: ("demo-agent",),
     known.STATEFULSETS: ("demo-sts",),
 }
 
@@ -160,7 +163,7 @@ class World:
         return {name: child for name, child in found.items() if child is not None}
 
     def wait_children(self) -> None:
-        wait_for(lambda: len(self.children()) == 4, what="all four children")
+        wait_for(lambda: len(self.children()) == sum(map(len, CHILDREN.values())), what="all children")
 
     # -- what kubelets and the StatefulSet controller would do
 
@@ -191,7 +194,7 @@ class World:
         template = stateful_set["spec"]["template"]
         if self.get(known.PODS, name) is None:
             volume = {"name": "data", "persistentVolumeClaim": {"claimName": f"data-{name}"}}
-            spec = {**template["spec"], "volumes": [volume]}
+            spec = {**template["spec"], "volumes": [*template["spec"].get("volumes", ()), volume]}
             pods.create({"metadata": {**template["metadata"], "name": name}, "spec": spec})
         reported = {
             "phase": "Running",
