@@ -8,6 +8,7 @@ from controllers.xline import names as known
 from controllers.xline import scaling, volumes
 from controllers.xline.bootstrap import alive
 from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, Plan, children
+from controllers.xline.inplace import with_digest
 from controllers.xline.replacement import unrecoverable
 from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, REJECTED, VOLUMES_LOST, Problem
 from controllers.xline.workloads import Workload
@@ -70,6 +71,7 @@ def workload_child(made: Child, world: World) -> Child:
     size = _claim_size(world.workload)
     if size is not None:
         common["volumeClaimTemplates"] = [_with_size(claim, size) for claim in common["volumeClaimTemplates"]]
+    common["template"] = with_digest(common["template"])
     manifest = {
         **made.manifest,
         "apiVersion": backend.gvr.api_version,
