@@ -45,7 +45,7 @@ def world_of(seen: Seen, endpoints: Mapping[str, Endpoint], engine: EngineView, 
     """All of it, put together by ordinal."""
     listed, strangers = _by_ordinal(seen, engine)
     leader = seen.names.ordinal(engine.leader) if engine.leader else None
-    ordinals = {*seen.plan.ordinals, *seen.workload.ordinals, *seen.pods, *listed}
+    ordinals = {*seen.plan.ordinals, *seen.workload.ordinals, *seen.pods, *seen.claims, *listed}
     members = {ordinal: _member(seen, ordinal, listed.get(ordinal), engine) for ordinal in sorted(ordinals)}
     return World(
         obj=seen.obj,
