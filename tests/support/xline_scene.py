@@ -1,0 +1,275 @@
+"""An XlineCluster on a local node, with the operator in a process of its own: where scenarios of failure play.
+
+Nothing here is played by a stand-in: Pods are processes, members are servers, and what fails is killed, frozen, wiped
+or cut off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import crds
+from controllers.xline import names as known
+from crds.xlinecluster import XLINECLUSTERS
+from membership.xline.client import EngineClient, ListedMember, MemberStatus
+from membership.xline.engines import CLIENT_PORT
+from membership.xline.errors import EngineError
+from runtime.client import Client, NotFound, Unstructured
+from runtime.testing.localcluster import LocalCluster
+from runtime.testing.nodes.claims import CLAIMS
+from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
+from runtime.testing.nodes.status_writer import PODS
+from runtime.types import JSONObject
+from tests.support.operators import Operator, Operators
+from tests.support.recorder import Recorder
+from tests.support.waiting import eventually
+
+NAMESPACE = "default"
+NAME = "demo"
+SERVER, AGENT = "xline", "agent"
+SLOW = 120.0  # seconds: many processes on a machine that has other things to do
+
+
+class Scene:
+    """The stage. Members are meant by their ordinals."""
+
+    def __init__(self, folder: Path, cluster: LocalCluster) -> None:
+        self.node = cluster.node
+        self.links = cluster.node.links
+        self.server = cluster.server
+        self.client: Client = cluster.client()
+        self._folder = folder
+        self._kubeconfig = cluster.kubeconfig
+        self._operators = Operators(folder)
+
+    def close(self) -> None:
+        self._operators.kill_all()
+        self.client.close()
+
+    # -- operator and XlineCluster
+
+    def start_operator(self, *flags: str) -> Operator:
+        return self._operators.start(self._kubeconfig, *flags)
+
+    def create(self, replicas: int = 3, **spec: Any) -> None:
+        manifest = {
+            "apiVersion": "xline.io.datenlord.com/v1alpha1",
+            "kind": "XlineCluster",
+            "metadata": {"name": NAME},
+            "spec": {"replicas": replicas, "engine": "etcd", **spec},
+        }
+        self.client.resource(XLINECLUSTERS, NAMESPACE).create(manifest)
+
+    def edit(self, **spec: Any) -> None:
+        self.client.resource(XLINECLUSTERS, NAMESPACE).patch(NAME, {"spec": spec})
+
+    def scale(self, replicas: int) -> None:
+        self.client.resource(XLINECLUSTERS, NAMESPACE).update_scale(NAME, replicas)
+
+    def cluster(self) -> Unstructured:
+        return self.client.resource(XLINECLUSTERS, NAMESPACE).get(NAME)
+
+    def status(self) -> JSONObject:
+        return self.cluster().get("status") or {}
+
+    def condition(self, kind: str) -> JSONObject:
+        found = (c for c in self.status().get("conditions") or () if c["type"] == kind)
+        return next(found, {})
+
+    def wait_condition(self, kind: str, status: str, reason: str | None = None, timeout: float = SLOW) -> None:
+        def look() -> bool:
+            found = self.condition(kind)
+            return found.get("status") == status and reason in (None, found.get("reason"))
+
+        eventually(look, f"{kind}={status} {reason or ''}", timeout)
+
+    # -- members
+
+    def ordinals(self) -> list[int]:
+        """Of the Pods that are there, those that are going included."""
+        return sorted(int(pod.name.rpartition("-")[2]) for pod in self._pods())
+
+    def _pods(self) -> list[Unstructured]:
+        return [pod for pod in self.client.resource(PODS, NAMESPACE).list() if pod.name.startswith(f"{NAME}-sts-")]
+
+    def pod(self, ordinal: int) -> Unstructured:
+        return self.client.resource(PODS, NAMESPACE).get(pod_name(ordinal))
+
+    def delete_pod(self, ordinal: int) -> None:
+        self.client.resource(PODS, NAMESPACE).delete(pod_name(ordinal))
+
+    def addresses(self) -> list[str]:
+        """Of the members' client ports, that clients may try now: at least one."""
+        found = [pod["status"]["podIP"] for pod in self._pods() if (pod.get("status") or {}).get("podIP")]
+        return [f"{ip}:{CLIENT_PORT}" for ip in found] or [self.service()]
+
+    def service(self) -> str:
+        return f"{self.node.service_address(NAMESPACE, f'{NAME}-client')}:{CLIENT_PORT}"
+
+    def address(self, ordinal: int) -> str:
+        return f"{self.node.pod_address(NAMESPACE, pod_name(ordinal), f'{NAME}-svc')}:{CLIENT_PORT}"
+
+    def says(self, ordinal: int) -> MemberStatus | None:
+        """What the member says about itself; None: it does not answer."""
+        with EngineClient(self.address(ordinal), timeout=2.0) as member, contextlib.suppress(EngineError):
+            return member.status()
+        return None
+
+    def listed(self) -> tuple[ListedMember, ...]:
+        """The engine's list, from the first member that has one; empty: none has."""
+        for ordinal in self.ordinals():
+            with EngineClient(self.address(ordinal), timeout=2.0) as member, contextlib.suppress(EngineError):
+                return member.member_list().members
+        return ()
+
+    def leader(self) -> int | None:
+        """Ordinal of the member that leads by its own word."""
+        leading = [o for o in self.ordinals() if (said := self.says(o)) is not None and said.is_leader]
+        return leading[0] if len(leading) == 1 else None
+
+    def wait_leader(self) -> int:
+        return int(eventually(lambda: _shown(self.leader()), "a leader", SLOW))
+
+    def move_leader(self, to: int) -> None:
+        """By hand, as ``etcdctl move-leader``."""
+        with EngineClient(self.address(self.wait_leader()), timeout=10.0) as member:
+            names = {m.name: m.id for m in member.member_list().members}
+            member.move_leader(names[pod_name(to)])
+        eventually(lambda: self.leader() == to, f"member {to} leading", SLOW)
+
+    def wait_whole(self, *ordinals: int, timeout: float = SLOW) -> None:
+        """Until exactly these members are there, vote, are ready, and nothing is under way."""
+
+        def look() -> str:
+            problem = self._lacks(ordinals)
+            return "" if problem else "whole"
+
+        try:
+            eventually(look, f"members {ordinals}", timeout)
+        except AssertionError as error:
+            raise AssertionError(f"members {ordinals}: {self._lacks(ordinals)}\n{self.story()}") from error
+
+    def _lacks(self, ordinals: tuple[int, ...]) -> str:
+        cluster = self.cluster()
+        status = cluster.get("status") or {}
+        if status.get("phase") != "Running" or status.get("observedGeneration") != cluster.generation:
+            return f"phase {status.get('phase')}"
+        if self.ordinals() != sorted(ordinals):
+            return f"Pods {self.ordinals()}"
+        if not all(_is_ready(pod) for pod in self._pods()):
+            return "a Pod is not ready"
+        voters = sorted(member.name for member in self.listed() if member.voter)
+        if voters != sorted(map(pod_name, ordinals)):
+            return f"voters {voters} of {[m.name for m in self.listed()]}"
+        return "" if self.leader() is not None else "no leader"
+
+    def whole(self, *ordinals: int) -> bool:
+        return not self._lacks(ordinals)
+
+    def story(self, lines: int = 25) -> str:
+        """What operator and members tell, for the message of a test that failed."""
+        status = self.status()
+        told = [f"status: {status}"]
+        events = self.client.resource(known.EVENTS, NAMESPACE).list() if hasattr(known, "EVENTS") else []
+        told += [f"event {e['reason']}: {e['message']}" for e in events][-lines:]
+        for pod in self._pods():
+            states = [
+                f"{c['name']}: ready={c.get('ready')} restarts={c.get('restartCount')} {list(c.get('state') or {})}"
+                for key in ("initContainerStatuses", "containerStatuses")
+                for c in (pod.get("status") or {}).get(key) or ()
+            ]
+            told.append(f"{pod.name}: deleted={pod.deletion_timestamp} {'; '.join(states)}")
+            told.append(f"  {pod.annotations.get('xline.io.datenlord.com/heartbeat')}")
+        return "\n".join(told)
+
+    # -- what fails
+
+    def pid(self, ordinal: int, container: str) -> int | None:
+        return self.node.pids(NAMESPACE, pod_name(ordinal)).get(container)
+
+    def kill(self, ordinal: int, *containers: str) -> None:
+        """kill -9, without a word to anybody."""
+        for container in containers:
+            pid = self.pid(ordinal, container)
+            assert pid is not None, f"{container} of {pod_name(ordinal)} does not run"
+            os.kill(pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def frozen(self, ordinal: int, container: str) -> Iterator[None]:
+        """It keeps its sockets and answers nothing."""
+        pid = self.pid(ordinal, container)
+        assert pid is not None, f"{container} of {pod_name(ordinal)} does not run"
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def wipe(self, ordinal: int) -> None:
+        """A disk is lost: everything of the member stops, its volume is empty, and the Pod comes back on it."""
+        uid = self.pod(ordinal).uid
+        self.client.resource(CLAIMS, NAMESPACE).get(claim_name(ordinal))
+        self.kill(ordinal, *self.node.pids(NAMESPACE, pod_name(ordinal)))
+        for child in self.volume(ordinal).iterdir():
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+        self.client.resource(PODS, NAMESPACE).delete(pod_name(ordinal), grace_period_seconds=0)
+
+        def replaced() -> bool:
+            with contextlib.suppress(NotFound):
+                return self.pod(ordinal).uid != uid
+            return False
+
+        eventually(replaced, f"another {pod_name(ordinal)}", SLOW)
+
+    def volume(self, ordinal: int) -> Path:
+        return self.node.root / "pvc" / NAMESPACE / claim_name(ordinal)
+
+    def others(self, ordinal: int) -> list[str]:
+        """The other members, as ends of links."""
+        return [f"{NAMESPACE}/{pod_name(other)}" for other in self.ordinals() if other != ordinal]
+
+    def end(self, ordinal: int) -> str:
+        """The member, as an end of links."""
+        return f"{NAMESPACE}/{pod_name(ordinal)}"
+
+    # -- clients
+
+    def recorder(self) -> Recorder:
+        """Of a client that goes through the Service first, and to the members if that fails."""
+        return Recorder(lambda: [self.service(), *self.addresses()])
+
+
+@contextlib.contextmanager
+def scene(folder: Path, *, kruise: bool = False) -> Iterator[Scene]:
+    manifests = [Path(crds.__file__).parent, *([ADVANCED_STATEFULSET_CRD] if kruise else [])]
+    with LocalCluster(folder, manifests=manifests, links=True) as cluster:
+        here = Scene(folder, cluster)
+        try:
+            yield here
+        finally:
+            here.close()
+
+
+def pod_name(ordinal: int) -> str:
+    return f"{NAME}-sts-{ordinal}"
+
+
+def claim_name(ordinal: int) -> str:
+    return f"data-{pod_name(ordinal)}"
+
+
+def _shown(ordinal: int | None) -> str:
+    """0 is a leader, too."""
+    return "" if ordinal is None else str(ordinal)
+
+
+def _is_ready(pod: Unstructured) -> bool:
+    conditions: list[JSONObject] = (pod.get("status") or {}).get("conditions") or []
+    return pod.deletion_timestamp is None and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
