@@ -6,7 +6,7 @@ replaced before the others are restarted, and the number of members changes last
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -43,18 +43,37 @@ _CONCERNS: Final[tuple[tuple[Phase, Concern], ...]] = (
     ("Paused", pausing.next_action),
     ("Bootstrapping", _publish),
     ("Recovering", recovery.next_action),
-    ("Scaling", scaling.finish),
+    ("Scaling", scaling.departure),
     ("Recovering", replacement.next_action),
+    ("Scaling", scaling.arrival),
     ("Updating", expansion.next_action),
     ("Updating", rollout.next_action),
     ("Scaling", scaling.next_action),
 )
 
 
-def decide(world: World) -> Decision:
-    """What to do next. The children have been applied before."""
+def decisions(world: World) -> Iterator[Decision]:
+    """What each concern would do next, in their order; those that are content say nothing.
+
+    A later one may be done only if all before it have been refused, or wait for something that does not block.
+    """
     for phase, concern in _CONCERNS:
         action = concern(world)
         if action is not None:
-            return Decision(phase, action)
-    return Decision()
+            yield Decision(phase, action)
+
+
+def decide(world: World, refused: Callable[[Decision], bool] = lambda _: False) -> Decision:
+    """What to do next. The children have been applied before.
+
+    :param refused: tries an action; whether it cannot be done until a person acts, so that the next one has its turn.
+    """
+    waiting = Decision()
+    for decision in decisions(world):
+        action = decision.action
+        assert action is not None
+        if action.do is None and not action.blocks:
+            waiting = waiting if waiting.action is not None else decision
+        elif action.do is None or not refused(decision):
+            return decision
+    return waiting

@@ -49,7 +49,7 @@ from controllers.xline.status import (
     find,
     stuck_status,
 )
-from controllers.xline.world import Action, Refused, World
+from controllers.xline.world import Refused, World
 from crds.decoding import InvalidObject, convert, decode
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClusterStatus
 from membership.xline.errors import EngineError
@@ -150,8 +150,10 @@ class XlineReconciler:
             # Without its Secrets nobody can ask the members; what they are made from can be written all the same.
             problem = self._bring_about(gathered, world, plan, ctx) or problem
             volumes.set_retention(obj, cluster, [member.name for member in world.wanted], ctx)
-        decision = decide(world) if problem is None else Decision()
-        problem = problem or _do(decision.action, world, ctx) or _refusal(gathered, world)
+        decision = Decision()
+        if problem is None:
+            decision, problem = _act(world, ctx)
+        problem = problem or _refusal(gathered, world)
         status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision)
         _store(obj, old, status, ctx)
         return Result(requeue_after=_next_look(status, world, decision))
@@ -208,21 +210,31 @@ def _unusable(gathered: Gathered, world: World) -> Problem | None:
     return Problem(INVALID_SPEC, incompatible) if incompatible else None
 
 
-def _do(action: Action | None, world: World, ctx: ReconcileContext) -> Problem | None:
-    """Do it. What a member refuses or does not answer is tried again; the look that comes then sees what became of it.
+def _act(world: World, ctx: ReconcileContext) -> tuple[Decision, Problem | None]:
+    """Do the next thing that is not refused. What a member does not do, or does not say, is tried again: the next look
+    sees what became of it.
 
+    :returns: what was done, or is waited for; and the first thing refused.
     :raises ClientError: the API server did not do it, or did not say so. Reconcile again.
     """
-    if action is None or action.do is None:
-        return None
-    try:
-        action.do(ctx)
-    except Refused as refused:
-        return Problem(refused.reason, refused.message, stops=False)
-    except EngineError as error:
-        ctx.log.warning("a member did not do it", reason=action.reason, error=str(error))
-        ctx.recorder.event(world.obj, "Warning", f"{action.reason}Failed", f"{action.message}: {error}")
-    return None
+    refusals: list[Problem] = []
+
+    def refused(decision: Decision) -> bool:
+        action = decision.action
+        assert action is not None
+        assert action.do is not None
+        try:
+            action.do(ctx)
+        except Refused as refusal:
+            refusals.append(Problem(refusal.reason, refusal.message, stops=False))
+            return True
+        except EngineError as error:
+            ctx.log.warning("a member did not do it", reason=action.reason, error=str(error))
+            ctx.recorder.event(world.obj, "Warning", f"{action.reason}Failed", f"{action.message}: {error}")
+        return False
+
+    decision = decide(world, refused)
+    return decision, next(iter(refusals), None)
 
 
 def _refusal(gathered: Gathered, world: World) -> Problem | None:

@@ -1,9 +1,9 @@
 """One member more or less at a time: which, when, and what has to be over before the next.
 
-A step begins with a change of the plan (:func:`next_action`) and is finished (:func:`finish`) before anything else is
-done to the cluster. The agent of a new member adds it; the agent of one that goes removes it, once its Pod ends and the
-plan no longer has it. The operator changes the plan and the workload, and moves leadership out of the way; everything
-it goes by is in the API or said by the members, so that it may die anywhere.
+A step begins with a change of the plan (:func:`next_action`) and is finished (:func:`departure`, :func:`arrival`)
+before the next begins. The agent of a new member adds it; the agent of one that goes removes it, once its Pod ends and
+the plan no longer has it. The operator changes the plan and the workload, and moves leadership out of the way;
+everything it goes by is in the API or said by the members, so that it may die anywhere.
 
 Adding a member: the plan gets the lowest free ordinal; the workload gets its Pod (:func:`shape`); its agent lets it
 join as a learner and promotes it; once the engine lists it as a voter the step is over.
@@ -92,9 +92,27 @@ def _why(world: World, chosen: int) -> str:
 # -- finishing it
 
 
-def finish(world: World) -> Action | None:
-    """What is left of the step under way; None if it is over."""
-    return _departure(world) or _volume_of_the_removed(world) or _arrival(world)
+def departure(world: World) -> Action | None:
+    """What is left of a removal; None if it is over."""
+    return _departure(world) or _volume_of_the_removed(world)
+
+
+def arrival(world: World) -> Action | None:
+    """What is left of an addition; None if it is over, which it is once the member has a vote."""
+    change = world.plan.change
+    ordinal = world.ordinal_of(change.member) if change is not None and change.kind == "Add" else None
+    if ordinal not in world.ordinals or not world.listing_known:
+        return None
+    member = world.members[ordinal]
+    if member.voter:
+        return None
+    wanted = world.cluster.spec.replicas
+    if wanted < len(world.ordinals) and ordinal in world.backend.removable(world.ordinals):
+        return _remove(world, ordinal, f"{wanted} members are wanted, and it has no vote yet")
+    if member.pod is not None and not member.terminating and world.workload.is_current(member.pod) is False:
+        message = f"{member.name} has not joined, and its Pod is of a former template: a new one takes its place"
+        return Action(REPLACING_POD, message, deletion(world, PODS, member.pod, (REPLACING_POD, message)))
+    return Action(WAITING_FOR_MEMBER, f"{member.name} joins: {_progress(member)}", again=_SOON)
 
 
 def shape(world: World) -> tuple[int, ...]:
@@ -166,24 +184,6 @@ def _volume_of_the_removed(world: World) -> Action | None:
         return None
     message = f"{member.name} has left: its volume {member.claim.name} goes, as storage.retentionPolicy.whenScaled says"
     return Action(DELETING_VOLUME, message, deletion(world, CLAIMS, member.claim, (DELETING_VOLUME, message)))
-
-
-def _arrival(world: World) -> Action | None:
-    """While a new member is no voter yet."""
-    change = world.plan.change
-    ordinal = world.ordinal_of(change.member) if change is not None and change.kind == "Add" else None
-    if ordinal not in world.ordinals or not world.listing_known:
-        return None
-    member = world.members[ordinal]
-    if member.voter:
-        return None
-    wanted = world.cluster.spec.replicas
-    if wanted < len(world.ordinals) and ordinal in world.backend.removable(world.ordinals):
-        return _remove(world, ordinal, f"{wanted} members are wanted, and it has no vote yet")
-    if member.pod is not None and not member.terminating and world.workload.is_current(member.pod) is False:
-        message = f"{member.name} has not joined, and its Pod is of a former template: a new one takes its place"
-        return Action(REPLACING_POD, message, deletion(world, PODS, member.pod, (REPLACING_POD, message)))
-    return Action(WAITING_FOR_MEMBER, f"{member.name} joins: {_progress(member)}", again=_SOON)
 
 
 def _progress(member: MemberView) -> str:

@@ -153,9 +153,11 @@ class Action:
     :ivar do: does it; None: there is nothing to do but wait until what the message names has happened. Raises
         ClientError or EngineError if that may pass, and :class:`Refused` if it does not.
     :ivar again: seconds after which to look again if nothing wakes us before.
+    :ivar blocks: of a wait: whether what comes after it in the order has to wait, too.
     """
 
     reason: str
     message: str
     do: Do | None = None
     again: float = 5.0
+    blocks: bool = True

@@ -105,7 +105,7 @@ def test_growing_fills_the_gaps_first() -> None:
 
 
 def action(world: World) -> Action | None:
-    return scaling.finish(world) or scaling.next_action(world)
+    return scaling.departure(world) or scaling.arrival(world) or scaling.next_action(world)
 
 
 def told(world: World) -> tuple[str, str]:

@@ -128,7 +128,7 @@ class Model:
 
     def next_action(self) -> Action | None:
         world = self.world()
-        return scaling.finish(world) or scaling.next_action(world)
+        return scaling.departure(world) or scaling.arrival(world) or scaling.next_action(world)
 
     def act(self) -> bool:
         """The part of a look that does the next thing; whether there was one."""
