@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from membership.xline.changes import MembershipChanges, Reprieved, Unknown, is_condemned
+from membership.xline.clean import Cleaner
 from membership.xline.datadir import DataDir, DataDirInUse
 from membership.xline.engines import EngineProfile, profile_by_key
 from membership.xline.files import DiskError
@@ -19,6 +20,7 @@ from membership.xline.heartbeat import HeartbeatWriter
 from membership.xline.http import Answer
 from membership.xline.lock import MembershipLock
 from membership.xline.look import Look, Looker
+from membership.xline.maintenance import Maintenance, quota_of
 from membership.xline.metrics import AgentMetrics
 from membership.xline.model import Identity, Server, Start
 from membership.xline.options import AgentOptions
@@ -40,6 +42,7 @@ STUCK = 120.0  # seconds without a look after which the agent is taken for dead:
 KEEP_ASIDE = 1  # sets of data of removed members that are kept: after a lost majority they may be all that is left
 _STOP_SERVER = 5.0  # seconds of one try to stop the server
 _HANDOVER = 5.0  # seconds a drain may take to hand leadership over
+_FIRST_PLAN = 5.0  # seconds the API server has for the first answer
 _ASK = 10.0  # seconds to find out whether the member is condemned; then it stays
 _PROMOTE_SHARE = 0.9  # of the leader's log, which a learner must have before it asks for its vote: etcd's own rule
 
@@ -112,6 +115,27 @@ class Agent:
             self._story.tell,
             self._clock,
         )
+        self._cleaner = Cleaner(
+            identity,
+            options.token,
+            self._changes.remove_if,
+            lambda: self._reach.matching,
+            client,
+            metrics,
+            self._story.tell,
+            self._clock,
+        )
+        self._maintenance = Maintenance(
+            identity,
+            self._profile,
+            self._changes.session,
+            self._changes.hand_over,
+            self._reach.dial_own,
+            quota_of(self._profile, options.flags),
+            self._story.tell,
+            self._clock,
+        )
+        self._recovering = False  # the server that may run was started for a recovery
         self._condition = threading.Condition()  # guards everything below
         self._seen = _Seen(self._clock.monotonic())
         self._drain: _Drain | None = None
@@ -123,6 +147,7 @@ class Agent:
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set; returns soon after :meth:`wake` then. Called once."""
+        self._ask_for_plan()
         try:
             while not stop.is_set():
                 try:
@@ -135,7 +160,16 @@ class Agent:
             with self._condition:
                 self._stopped = True
                 self._condition.notify_all()
+            self._maintenance.close()
             self._reach.close()
+
+    def _ask_for_plan(self) -> None:
+        """Before data is started a copy of the plan is not good enough, if there is a better one: it may be from before
+        a recovery, after which this data must not start. Without an API server the copy has to do."""
+        try:
+            self._plans.fetch(_FIRST_PLAN)
+        except (ClientError, ValueError) as error:
+            _log.warning("the plan cannot be read; going on with what is known", error=str(error))
 
     def wake(self) -> None:
         """Look now. Never blocks."""
@@ -239,7 +273,11 @@ class Agent:
 
     def _run_on(self, look: Look) -> str:
         self._on_data(look)
-        return ""
+        plan, listing, own = look.plan, look.listing, look.own
+        if plan is None or listing is None or own is None:
+            return ""
+        upkeep = self._maintenance.cycle(look.survey, listing, plan)
+        return (self._cleaner.cycle(look.survey, listing, plan) if own.is_leader else "") or upkeep
 
     def _evict(self, look: Look) -> str:
         if not self._server.stop(_STOP_SERVER):
@@ -277,6 +315,9 @@ class Agent:
         assert plan is not None
         alone = own is not None and look.listing is not None and [m.id for m in look.listing.members] == [own.member_id]
         if own is None or not own.is_leader or not alone:
+            if not self._recovering and not self._server.stop(_STOP_SERVER):
+                return "the server has to end first"
+            self._recovering = True
             self._server.allow(Start("recover", ((self._identity.pod, self._identity.peer_url),)))
             return ""
         # In this order: a server that is started anew must not drop those who will have joined.

@@ -1,0 +1,239 @@
+"""Agents with real servers: they bootstrap, restart, join, leave, lose their disks, are evicted, and recover."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from membership.xline.states import State
+from tests.membership.xline.agent_world import WAIT, AgentWorld, agent_world, name_of
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.etcd
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[AgentWorld]:
+    with agent_world(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[AgentWorld]:
+    with agent_world(tmp_path, size=1) as world:
+        yield world
+
+
+def _names(count: int) -> list[str]:
+    return [name_of(ordinal) for ordinal in range(count)]
+
+
+def test_three_bootstrap_grow_to_four_and_shrink_again(world: AgentWorld) -> None:
+    world.boot()
+    assert world.voters() == _names(3)
+    assert {member.starts[0].kind for member in world.members.values()} <= {"bootstrap", "join"}
+    world.publish(ordinals=range(4))
+    world.run(3)
+    assert world.voters() == _names(4)
+    assert [start.kind for start in world.members[3].starts] == ["join", "restart"]
+    assert any("MemberAdded" in event for event in world.members[3].recorder.events)
+
+    world.publish(ordinals=range(3))
+    world.delete_pod(3)
+    assert world.members[3].agent.drain(30.0) == (True, "left")
+    assert world.voters() == _names(3)
+    world.members[3].become(State.NOT_WANTED)
+    assert not world.members[3].server.running
+    world.forget_pod(3)
+
+
+def test_the_leader_hands_over_before_it_leaves(world: AgentWorld) -> None:
+    world.boot()
+    leader = world.leader()
+    world.publish(ordinals={0, 1, 2} - {leader})
+    world.delete_pod(leader)
+    assert world.members[leader].agent.drain(30.0) == (True, "left")
+    told = " ".join(world.members[leader].recorder.events)
+    assert told.index("LeaderMoved") < told.index("MemberRemoved") < told.index("Normal Left")
+    assert name_of(leader) not in world.voters()
+    world.forget_pod(leader)
+
+
+def test_a_drain_keeps_the_membership_and_hands_leadership_over(world: AgentWorld) -> None:
+    world.boot()
+    leader = world.leader()
+    member = world.members[leader]
+    answer = member.agent.drain(30.0)
+    assert answer.ok
+    assert "leadership was handed over" in answer.text
+    eventually(lambda: world.leader() != leader, "another leader", WAIT)
+    assert world.voters() == _names(3)
+    member.become(State.RUNNING)  # nobody stopped it, so it goes on
+
+
+def test_a_drained_pod_that_is_deleted_but_wanted_keeps_its_membership(world: AgentWorld) -> None:
+    world.boot()
+    world.delete_pod(1)
+    assert world.members[1].agent.drain(30.0).text.startswith("stays")
+    assert world.voters() == _names(3)
+    world.forget_pod(1)
+
+
+def test_a_member_that_is_not_wanted_but_whose_pod_lives_keeps_its_membership(world: AgentWorld) -> None:
+    """Whoever calls /drain cannot take a member out."""
+    world.boot()
+    world.publish(ordinals=[0, 1])
+    assert world.members[2].agent.drain(30.0).text.startswith("stays")
+    assert world.voters() == _names(3)
+
+
+def test_deleting_the_cluster_keeps_all_memberships(world: AgentWorld) -> None:
+    world.boot()
+    world.clusters.patch("demo", {"metadata": {"finalizers": ["test/hold"]}}, type="merge")
+    world.clusters.delete("demo")
+    world.publish(ordinals=[])
+    world.delete_pod(2)
+    answer = world.members[2].agent.drain(30.0)
+    assert answer == (True, "stays: the cluster is being deleted")
+    assert world.voters() == _names(3)
+    world.clusters.patch("demo", {"metadata": {"finalizers": None}}, type="merge")
+    world.forget_pod(2)
+
+
+def test_an_api_server_that_is_down_condemns_nobody(world: AgentWorld) -> None:
+    world.boot()
+    world.publish(ordinals=[0, 1])
+    world.delete_pod(2)
+    world.server.go_down()
+    answer = world.members[2].agent.drain(5.0)
+    world.server.come_up()
+    assert answer.ok
+    assert answer.text.startswith("stays")
+    assert world.voters() == _names(3)
+    world.forget_pod(2)
+
+
+def test_all_come_back_after_a_power_cut_without_any_api_server(world: AgentWorld) -> None:
+    world.boot()
+    ids = {member.id for member in world.listing().members}
+    for ordinal in range(3):
+        world.kill(ordinal)
+    uids = [world.pod_uid(ordinal) for ordinal in range(3)]
+    assert len(set(uids)) == 3
+    world.server.pause()
+    try:
+        for ordinal, uid in enumerate(uids):
+            world.start_as(ordinal, uid)
+        for member in world.members.values():
+            member.become(State.RUNNING)
+            assert [start.kind for start in member.starts] == ["restart"]
+    finally:
+        world.server.resume()
+    assert {member.id for member in world.listing().members} == ids
+
+
+def test_a_lost_disk_is_given_up_and_the_member_joins_anew(world: AgentWorld) -> None:
+    world.boot()
+    old = {member.name: member.id for member in world.listing().members}
+    world.kill(1)
+    shutil.rmtree(world.volume(1))
+    world.run(1)
+    new = {member.name: member.id for member in world.listing().members}
+    assert sorted(new) == _names(3)
+    assert new[name_of(1)] != old[name_of(1)]
+    assert [start.kind for start in world.members[1].starts] == ["join", "restart"]
+
+
+def test_a_lost_disk_is_not_given_up_without_a_majority_or_while_paused(world: AgentWorld) -> None:
+    world.boot()
+    world.kill(1)
+    shutil.rmtree(world.volume(1))
+    world.clusters.patch("demo", {"spec": {"paused": True}}, type="merge")
+    world.start(1)
+    world.members[1].become(State.WAIT_PEERS)
+    assert not world.members[1].server.allowed
+    assert world.voters() == _names(3)
+    world.clusters.patch("demo", {"spec": {"paused": False}}, type="merge")
+    world.members[1].become(State.RUNNING)
+
+
+def test_an_evicted_member_sets_its_data_aside_and_joins_anew(world: AgentWorld) -> None:
+    world.boot()
+    world.kill(2)
+    old = world.remove(2)
+    world.run(2)
+    assert world.voters() == _names(3)
+    assert [path.name.split("-")[1] for path in world.members[2].data.aside()] == [f"{old:x}"]
+    assert any("DataSetAside" in event for event in world.members[2].recorder.events)
+
+
+def test_an_evicted_member_that_is_not_wanted_stays_out_with_its_data(world: AgentWorld) -> None:
+    world.boot()
+    world.kill(2)
+    world.publish(ordinals=[0, 1])
+    world.remove(2)
+    world.start(2)
+    world.members[2].become(State.NOT_WANTED)
+    assert not world.members[2].server.allowed
+    assert world.members[2].data.has_data
+    assert world.members[2].data.aside() == []
+
+
+def test_a_member_without_data_never_bootstraps_a_cluster_that_has_run(single: AgentWorld) -> None:
+    single.boot()
+    single.kill(0)
+    shutil.rmtree(single.volume(0))
+    single.start(0)
+    single.members[0].become(State.WAIT_PEERS)
+    assert not single.members[0].server.allowed
+    assert single.members[0].starts == []
+
+
+def test_the_same_volume_comes_back_after_leaving(single: AgentWorld) -> None:
+    single.boot()
+    single.publish(ordinals=[0, 1])
+    single.run(1)
+    single.publish(ordinals=[0])
+    single.delete_pod(1)
+    assert single.members[1].agent.drain(30.0) == (True, "left")
+    single.kill(1)
+    single.forget_pod(1)
+    eventually(lambda: single.voters() == _names(1), "one voter", WAIT)
+
+    single.publish(ordinals=[0, 1])
+    single.run(1)
+    assert single.voters() == _names(2)
+    assert len(single.members[1].data.aside()) == 1
+
+
+def test_a_majority_that_was_lost_is_recovered_from_the_chosen_member(world: AgentWorld) -> None:
+    world.boot()
+    ids = {member.name: member.id for member in world.listing().members}
+    for ordinal in range(3):
+        world.kill(ordinal)
+    world.publish(plan={"ordinals": [1], "recovery": {"survivor": name_of(1), "id": "first"}})
+    world.start(0, 1, 2)
+    world.members[1].become(State.RUNNING)
+    assert world.voters() == [name_of(1)]
+    for ordinal in (0, 2):
+        world.members[ordinal].become(State.NOT_WANTED)
+        assert world.members[ordinal].starts == []
+    beat = world.members[1].agent.status()["member"]
+    assert isinstance(beat, dict)
+    assert beat["recovered"] == "first"
+    assert [start.kind for start in world.members[1].starts] == ["recover", "restart"]
+
+    # A second life of the survivor does not drop those who come now.
+    world.publish(plan={"ordinals": [0, 1], "recovery": {"survivor": name_of(1), "id": "first", "completed": True}})
+    world.members[0].become(State.RUNNING)
+    world.kill(1)
+    world.run(1)
+    assert world.voters() == [name_of(0), name_of(1)]
+    world.publish(plan={"ordinals": [0, 1, 2], "recovery": {"survivor": name_of(1), "id": "first", "completed": True}})
+    world.members[2].become(State.RUNNING)
+    new = {member.name: member.id for member in world.listing().members}
+    assert sorted(new) == _names(3)
+    assert [name for name in new if new[name] == ids[name]] == [name_of(1)]
