@@ -18,7 +18,6 @@ from membership.xline.datadir import DataDir, DataDirInUse, Marks
 from membership.xline.engines import ETCD, XLINE
 from membership.xline.files import DiskError, write_atomically
 from runtime.testing import FakeClock
-from tests.support.waiting import eventually
 
 
 @pytest.fixture
