@@ -21,6 +21,19 @@ ROOT = Path(__file__).resolve().parent.parent
 if not hasattr(sys.modules.get("cmd"), "__path__"):
     sys.modules.pop("cmd", None)
 
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long clients were without service in each scenario that measured it."""
+    from tests.support import unavailability
+
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    lines = unavailability.table(reports)
+    if lines:
+        terminalreporter.section("unavailability, as clients saw it")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 _SETTLE = 5.0  # seconds that threads and children have to end after a test
 
 

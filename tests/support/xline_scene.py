@@ -47,6 +47,7 @@ class Scene:
         self._folder = folder
         self._kubeconfig = cluster.kubeconfig
         self._operators = Operators(folder)
+        self.killed_a_server = False
 
     def close(self) -> None:
         self._operators.kill_all()
@@ -108,6 +109,10 @@ class Scene:
         """Of the members' client ports, that clients may try now: at least one."""
         found = [pod["status"]["podIP"] for pod in self._pods() if (pod.get("status") or {}).get("podIP")]
         return [f"{ip}:{CLIENT_PORT}" for ip in found] or [self.service()]
+
+    def member_addresses(self) -> list[str]:
+        """Of the client ports of all members that are there."""
+        return [self.address(ordinal) for ordinal in self.ordinals()]
 
     def service(self) -> str:
         return f"{self.node.service_address(NAMESPACE, f'{NAME}-client')}:{CLIENT_PORT}"
@@ -198,6 +203,7 @@ class Scene:
         for container in containers:
             pid = self.pid(ordinal, container)
             assert pid is not None, f"{container} of {pod_name(ordinal)} does not run"
+            self.killed_a_server |= container == SERVER
             os.kill(pid, signal.SIGKILL)
 
     @contextlib.contextmanager

@@ -1,0 +1,82 @@
+"""Clusters that grow and shrink while clients write: nothing acknowledged is lost, and the leader is kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.xline.conftest import Judged
+from tests.support.waiting import eventually
+from tests.support.xline_scene import SLOW, Scene
+
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(600)]
+
+
+def to_size(scene: Scene, size: int) -> list[int]:
+    """Scale and wait; the ordinals that it has then."""
+    scene.scale(size)
+
+    def look() -> bool:
+        ordinals = scene.ordinals()
+        return len(ordinals) == size and scene.whole(*ordinals)
+
+    try:
+        eventually(look, f"{size} members", 2 * SLOW)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{scene.story()}") from error
+    return scene.ordinals()
+
+
+def transfers(scene: Scene) -> int:
+    """The raft term: it grows with every election."""
+    leader = scene.wait_leader()
+    status = scene.says(leader)
+    assert status is not None
+    return status.term
+
+
+def test_3_to_5_to_3(either: Scene, judged: Judged) -> None:
+    either.start_operator()
+    either.create()
+    either.wait_whole(0, 1, 2)
+    with judged(either):
+        assert to_size(either, 5) == [0, 1, 2, 3, 4]
+        leader, term = either.wait_leader(), transfers(either)
+        assert to_size(either, 3) == [0, 1, 2]
+        assert either.leader() == leader
+        assert transfers(either) == term  # without an election in between
+
+
+@pytest.mark.slow
+def test_3_to_5_to_3_to_1_to_3(either: Scene, judged: Judged, request: pytest.FixtureRequest) -> None:
+    kruise = "AdvancedStatefulSet" in request.node.name
+    either.start_operator()
+    either.create()
+    either.wait_whole(0, 1, 2)
+    with judged(either):
+        for size in (5, 3, 1, 3):
+            leader = either.wait_leader()
+            ordinals = to_size(either, size)
+            assert leader in ordinals or not kruise
+            if leader in ordinals:
+                assert either.leader() == leader
+    assert either.condition("Available")["status"] == "True"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_leader_is_kept_whatever_its_ordinal(either: Scene, judged: Judged, request: pytest.FixtureRequest) -> None:
+    """AdvancedStatefulSets keep the leader's Pod. StatefulSets end the highest Pods, so a leader among those hands
+    over before its Pod goes: then there is one orderly transfer, and no election after a loss."""
+    kruise = "AdvancedStatefulSet" in request.node.name
+    either.start_operator()
+    either.create(5)
+    either.wait_whole(0, 1, 2, 3, 4)
+    with judged(either):
+        for leader in range(5):
+            either.move_leader(leader)
+            kept = to_size(either, 3)
+            assert len(kept) == 3
+            if kruise or leader < 3:
+                assert leader in kept
+                assert either.leader() == leader
+            assert set(to_size(either, 5)) == {0, 1, 2, 3, 4}
