@@ -1,0 +1,139 @@
+"""Members are rolled, grown, replaced and recovered on a local node: real etcd servers, under a client that writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from controllers.xline import names as known
+from crds.xlinecluster import XLINECLUSTERS
+from runtime.types import JSONObject
+from tests.controllers.xline.xline_local import SLOW, Local
+from tests.controllers.xline.xline_world import AGENT, NAMESPACE
+from tests.support.etcd_process import wait_for
+
+pytestmark = [pytest.mark.etcd, pytest.mark.slow]
+
+
+def restarted(local: Local) -> list[str]:
+    """Pods in the order in which the operator replaced them, or their containers."""
+    return [
+        entry.name
+        for entry in local.server.requests.writes()
+        if entry.user_agent == AGENT and entry.resource == "pods" and entry.code == 200 and not entry.subresource
+    ]
+
+
+def container(local: Local, ordinal: int) -> JSONObject:
+    (status,) = local.pod(ordinal)["status"]["containerStatuses"]
+    found: JSONObject = status
+    return found
+
+
+def test_members_get_new_images_in_place_and_other_changes_by_new_pods_the_leader_last(local: Local) -> None:
+    local.create()
+    local.start_operator()
+    local.wait_whole()
+    pods, leader = local.uids(), local.status()["leader"]
+    with local.recorder() as recorder:
+        recorder.wait_progress()
+        local.edit(image="quay.io/coreos/etcd:v3.5.18")
+        local.wait_whole(seconds=2 * SLOW)
+        assert restarted(local)[-1] == leader
+        assert sorted(restarted(local)) == sorted(pods)
+        assert local.uids() == pods
+        assert {container(local, n)["image"] for n in range(3)} == {"quay.io/coreos/etcd:v3.5.18"}
+        assert [container(local, n)["restartCount"] for n in range(3)] == [1, 1, 1]
+        leader = local.status()["leader"]
+        local.edit(podTemplate={"metadata": {"annotations": {"example.com/team": "a"}}})
+        local.wait_whole(seconds=2 * SLOW)
+        assert restarted(local)[-1] == leader
+        assert not pods.items() & local.uids().items()
+        recorder.wait_progress()
+    verdict = recorder.verdict()
+    print(f"rolled twice: {verdict}")
+    assert local.reasons().count("MovingLeader") >= 1
+
+
+def test_a_template_that_does_not_start_stops_at_its_first_member(local: Local) -> None:
+    local.create()
+    local.start_operator()
+    local.wait_whole()
+    with local.recorder() as recorder:
+        recorder.wait_progress()
+        local.edit(image="example.com/nothing/here:v3.5.18")
+        wait_for(
+            lambda: "RolloutStuck" in str(local.status().get("conditions")), 2 * SLOW, "the rollout standing still"
+        )
+        assert len(restarted(local)) == 1
+        local.edit(image="quay.io/coreos/etcd:v3.5.18")
+        local.wait_whole(seconds=2 * SLOW)
+        assert restarted(local)[1] == restarted(local)[0], "the one that stood still comes first"
+        recorder.wait_progress()
+    print(f"stuck and put right: {recorder.verdict()}")
+
+
+def test_volumes_grow_and_the_pods_do_not_notice(local: Local) -> None:
+    local.create()
+    local.start_operator()
+    local.wait_whole()
+    pods, stateful_set = local.uids(), local.children()["statefulsets/demo-sts"].uid
+    with local.recorder() as recorder:
+        local.edit(storage={"size": "2Gi"})
+
+        def grown() -> bool:
+            claims = local.client.resource(known.CLAIMS, namespace=NAMESPACE).list()
+            sizes = [claim["status"]["capacity"]["storage"] for claim in claims]
+            live = local.get(known.STATEFULSETS, "demo-sts")
+            template = live and live["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+            return sizes == ["2Gi"] * 3 and template == "2Gi"
+
+        wait_for(grown, SLOW, "claims and template of 2Gi")
+        local.wait_whole()
+        recorder.wait_progress()
+    print(f"grown: {recorder.verdict()}")
+    assert local.uids() == pods
+    assert local.children()["statefulsets/demo-sts"].uid != stateful_set
+
+
+def test_a_lost_disk_is_made_good_and_a_lost_majority_recovered_when_asked_for(local: Local) -> None:
+    local.create()
+    local.start_operator()
+    local.wait_whole()
+    with local.recorder() as recorder:
+        recorder.wait_progress()
+        lose(local, 2)
+        wait_for(lambda: member_id(local, 2) not in ("", old_id(local, 2)), 2 * SLOW, "a new member in its place")
+        local.wait_whole(seconds=2 * SLOW)
+        recorder.wait_progress()
+    print(f"a disk lost: {recorder.verdict()}")
+    assert local.etcdctl("put", "kept", "yes") == "OK"
+    lose(local, 0, 1)
+    wait_for(lambda: local.condition("Available")[0] == "False", SLOW, "no majority")
+    local.edit(recovery={"survivor": "demo-sts-2", "id": "first"})
+    local.wait_event("Recovered")
+    local.wait_whole(seconds=3 * SLOW)
+    assert local.etcdctl("get", "kept", "--print-value-only") == "yes"
+    assert local.status()["plan"]["ordinals"] == [0, 1, 2]
+    assert local.status()["plan"]["recovery"]["completed"]
+    local.touch()
+    assert local.client.resource(XLINECLUSTERS, namespace=NAMESPACE).get("demo")["status"]["leader"]
+
+
+_OLD: dict[int, str] = {}
+
+
+def lose(local: Local, *ordinals: int) -> None:
+    """Their disks are gone, and their Pods with them."""
+    for ordinal in ordinals:
+        _OLD[ordinal] = member_id(local, ordinal)
+        local.client.resource(known.CLAIMS, namespace=NAMESPACE).delete(f"data-demo-sts-{ordinal}")
+    for ordinal in ordinals:
+        local.client.resource(known.PODS, namespace=NAMESPACE).delete(f"demo-sts-{ordinal}", grace_period_seconds=0)
+
+
+def old_id(local: Local, ordinal: int) -> str:
+    return _OLD[ordinal]
+
+
+def member_id(local: Local, ordinal: int) -> str:
+    return next((str(m["id"]) for m in local.status()["members"] if m["name"] == f"demo-sts-{ordinal}"), "")
