@@ -17,6 +17,7 @@ from crds.meta import INT32, INT64, Condition, FreeForm, ObjectMeta, ObjectRefer
 from crds.schema import ATOMIC_LIST, map_list, rules
 from crds.xlineaccess import AuthSettings, TLSSettings
 from crds.xlinebackup import BackupSettings, BackupStatus, RestoreSource, RestoreStatus
+from crds.xlinemaintenance import MaintenanceSettings
 from crds.xlineoperations import DeadMemberSettings, RecoveryRequest, UpdateSettings
 from crds.xlineplan import MembershipPlan
 from crds.xlinepods import AgentSettings, PodTemplate
@@ -202,6 +203,7 @@ class XlineClusterSpec(Record, frozen=True, kw_only=True):
     ) = None
     tls: Annotated[TLSSettings, Meta(description="Encryption and certificates; plain text if left out.")] | None = None
     auth: Annotated[AuthSettings, Meta(description="Users and tokens of the key-value store.")] | None = None
+    maintenance: MaintenanceSettings | None = None
     backup: BackupSettings | None = None
     restore_from: RestoreSource | None = None
 

@@ -158,7 +158,7 @@ def _sidecar(plan: Plan) -> JSONObject:
         **_common(plan, _AGENT, agent_image(plan.cluster, plan.agent_image)),
         "restartPolicy": "Always",
         "command": ["python", "-m", plan.agent_module],
-        "args": [*_agent_flags(plan), "--", *plan.profile.server_flags(_launch(plan))],
+        "args": [*_agent_flags(plan), "--", *plan.profile.server_flags(launch(plan))],
         "ports": [{"name": "agent", "containerPort": AGENT_PORT}],
         # Passed once the server may start: it may have to wait for the others, for as long as it takes.
         "startupProbe": _ask_agent("/start", every=1, timeout=5, failures=_FOR_EVER),
@@ -180,7 +180,7 @@ def _supervisor(plan: Plan) -> JSONObject:
     container: JSONObject = {
         **_common(plan, known.CONTAINER, plan.image),
         "command": ["python", "-m", plan.agent_module],
-        "args": [*_agent_flags(plan), "--", *profile.command, *profile.server_flags(_launch(plan))],
+        "args": [*_agent_flags(plan), "--", *profile.command, *profile.server_flags(launch(plan))],
         "ports": [
             *({"name": name, "containerPort": number} for name, number in profile.ports.items()),
             {"name": "agent", "containerPort": AGENT_PORT},
@@ -232,7 +232,7 @@ def _own_mounts(plan: Plan) -> list[JSONObject]:
 
 
 def _agent_flags(plan: Plan) -> list[str]:
-    launch, spec = _launch(plan), plan.cluster.spec
+    start, spec = launch(plan), plan.cluster.spec
     peer_port = plan.profile.ports.get("peer", CLIENT_PORT)
     return [
         "run",
@@ -243,10 +243,10 @@ def _agent_flags(plan: Plan) -> list[str]:
         f"--pod={POD_NAME}",
         "--pod-uid=$(POD_UID)",
         f"--token={plan.bootstrap.token}",
-        f"--initial={launch.members_at(peer_port)}",
-        f"--clients={launch.members_at(CLIENT_PORT)}",
-        f"--peer-url={launch.url(POD_NAME, peer_port)}",
-        f"--client-url={launch.url(POD_NAME, CLIENT_PORT)}",
+        f"--initial={start.members_at(peer_port)}",
+        f"--clients={start.members_at(CLIENT_PORT)}",
+        f"--peer-url={start.url(POD_NAME, peer_port)}",
+        f"--client-url={start.url(POD_NAME, CLIENT_PORT)}",
         f"--data-dir={plan.profile.data_dir}",
         f"--start-dir={_START_DIR}",
         f"--listen=0.0.0.0:{AGENT_PORT}",
@@ -255,7 +255,8 @@ def _agent_flags(plan: Plan) -> list[str]:
     ]
 
 
-def _launch(plan: Plan) -> Launch:
+def launch(plan: Plan) -> Launch:
+    """How the members start, and by which URLs they know each other."""
     spec = plan.cluster.spec
     return Launch(
         members=tuple(plan.bootstrap.members),
@@ -265,6 +266,7 @@ def _launch(plan: Plan) -> Launch:
         args=spec.bootstrap_args or BootstrapArgs(),
         extra=tuple(spec.extra_args),
         security=secrets.security(plan),
+        compaction=spec.maintenance.auto_compaction if spec.maintenance else None,
     )
 
 

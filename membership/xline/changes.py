@@ -96,7 +96,7 @@ class MembershipChanges:
 
     def join(self) -> str:
         """Add this member, as a learner."""
-        with self._session() as session:
+        with self.session() as session:
             not_now = self._not_now(session.plan) or guard.may_add(session.listing, session.healthy)
             if not_now:
                 return not_now
@@ -115,7 +115,7 @@ class MembershipChanges:
 
     def drop_duplicates(self) -> str:
         """Remove all entries of this member but one, none of which has ever run."""
-        with self._session() as session:
+        with self.session() as session:
             entries = own_entries(self._identity, session.listing, None)
             not_now = self._not_now(session.plan)
             if not_now or len(entries) < 2 or any(entry.started for entry in entries):
@@ -126,7 +126,7 @@ class MembershipChanges:
 
     def give_up_lost_disk(self) -> str:
         """Remove this member's entry, whose data is gone, so that it can join anew."""
-        with self._session() as session:
+        with self.session() as session:
             entries = own_entries(self._identity, session.listing, None)
             lost = next((entry for entry in entries if entry.started), None)
             not_now = self._not_now(session.plan)
@@ -138,7 +138,7 @@ class MembershipChanges:
 
     def promote(self, own_id: int) -> str:
         """Give this learner its vote."""
-        with self._session() as session:
+        with self.session() as session:
             if session.plan.deleting or session.plan.wants(self._identity.ordinal) is False:
                 return "the plan does not have this member"
             # Only ever an id that is listed as a learner just now: Xline's server dies of another.
@@ -209,7 +209,7 @@ class MembershipChanges:
     def _leave(self, deadline: float) -> str:
         marks = self._data.marks
         ids = ids_of_data(self._profile, self._data, marks)
-        with self._session(others_only=True) as session:
+        with self.session(others_only=True) as session:
             if not is_condemned(session.plan, self._token, self._identity.ordinal, being_deleted=True):
                 raise Reprieved
             entries = own_entries(self._identity, session.listing, ids)
@@ -223,10 +223,21 @@ class MembershipChanges:
             self._data.mark(removed_id=ids.member)
         return ""
 
+    # ---- cleaning up
+
+    def remove_if(self, choose: Callable[[Session], tuple[ListedMember, str] | str]) -> str:
+        """Remove the member that ``choose`` names, with why, by what is known inside the lock.
+
+        :param choose: returns its reason if it names none.
+        """
+        with self.session() as session:
+            chosen = choose(session)
+            return chosen if isinstance(chosen, str) else self._remove(session, *chosen)
+
     # ---- what they share
 
     @contextmanager
-    def _session(self, *, others_only: bool = False) -> Iterator[Session]:
+    def session(self, *, others_only: bool = False) -> Iterator[Session]:
         """The lock, and everything read anew inside of it."""
         with self._lock.held() as hold:
             plan = self._plans.fetch(_PLAN_TIMEOUT)

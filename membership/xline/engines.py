@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import XlineClusterSpec
+from crds.xlinemaintenance import AutoCompaction
 from membership.xline import security, settings
 from membership.xline.model import Start
 from membership.xline.security import PLAIN, Security
@@ -35,6 +36,7 @@ class Launch:
     :param domain: what follows a member's name in DNS: ``SERVICE.NAMESPACE.svc.CLUSTER-DOMAIN``.
     :param token: tells this cluster from another of the same name.
     :param data_dir: a folder on the member's volume, below its mount point.
+    :param compaction: which old values of keys the members forget by themselves.
     :param security: certificates and keys; they decide whether URLs say http or https.
     """
 
@@ -45,6 +47,7 @@ class Launch:
     args: BootstrapArgs
     extra: tuple[str, ...] = ()
     security: Security = PLAIN
+    compaction: AutoCompaction | None = None
 
     def url(self, member: str, port: int) -> str:
         return f"{self.security.scheme}://{member}.{self.domain}:{port}"
@@ -84,6 +87,7 @@ class EngineProfile:
     :param learners_list: learners answer when asked for the member list.
     :param hollow_when_removed: after its own removal, or when the others know it no more, its process lives on with all
         its ports closed.
+    :param quota_flag: the flag that says how many bytes its database may have; ``default_quota`` without it.
     :param defragments: it can give back what its database holds without need.
     :param member_auth: the calls about members and their state ask for credentials where the cluster has users.
     :param identity: what is in its data folder (a pattern) once it belongs to a cluster.
@@ -113,6 +117,8 @@ class EngineProfile:
     max_learners: int | None
     learners_list: bool
     hollow_when_removed: bool
+    quota_flag: str
+    default_quota: int
     defragments: bool
     member_auth: bool
     identity: str
@@ -186,6 +192,7 @@ def _etcd_server(launch: Launch) -> list[str]:
         f"--advertise-client-urls={launch.url(POD_NAME, CLIENT_PORT)}",
         *security.etcd_flags(launch.security),
         *settings.etcd_flags(launch.args),
+        *settings.etcd_compaction(launch.compaction),
         *settings.extra_flags(launch.extra, settings.ETCD_OWN_FLAGS),
     ]
 
@@ -211,6 +218,7 @@ def _xline_server(launch: Launch) -> list[str]:
         f"--client-listen-urls={scheme}://0.0.0.0:{CLIENT_PORT}",
         f"--client-advertise-urls={launch.url(POD_NAME, CLIENT_PORT)}",
         *security.xline_flags(launch.security),
+        *settings.xline_compaction(launch.compaction),
         *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
         *settings.xline_flags(launch.args),  # last: it may end in the positional argument
     ]
@@ -228,6 +236,7 @@ def _xline_legacy_server(launch: Launch) -> list[str]:
         "--storage-engine=rocksdb",
         f"--data-dir={launch.data_dir}",
         *security.legacy_xline_flags(launch.security),
+        *settings.xline_compaction(launch.compaction),
         *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
         *settings.legacy_xline_flags(launch.args),
     ]
@@ -287,6 +296,8 @@ ETCD = EngineProfile(
     max_learners=1,
     learners_list=False,
     hollow_when_removed=False,
+    quota_flag="quota-backend-bytes",
+    default_quota=2 << 30,
     defragments=True,
     member_auth=True,
     identity="member/wal/*.wal",
@@ -317,6 +328,8 @@ XLINE = EngineProfile(
     max_learners=None,
     learners_list=True,
     hollow_when_removed=True,
+    quota_flag="quota",
+    default_quota=8 << 30,
     defragments=False,
     member_auth=False,
     identity="curp/CURRENT",
@@ -347,6 +360,8 @@ XLINE_LEGACY = EngineProfile(
     max_learners=None,
     learners_list=True,
     hollow_when_removed=False,
+    quota_flag="quota",
+    default_quota=8 << 30,
     defragments=False,
     member_auth=False,
     identity="curp/CURRENT",

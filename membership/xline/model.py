@@ -38,6 +38,9 @@ class PublishedPlan:
     :ivar survivor: name of the member that the last recovery from a lost majority starts or started from, with
         ``recovery_id``; ``""``: there never was one. Data of before that recovery is of a cluster that is gone, also
         after it has completed.
+    :ivar replace_after: seconds after which a member that is down, and whose volume is gone, may be removed; None:
+        never.
+    :ivar defragment_above: percent of a member's database that may hold nothing; None: it is left as it is.
     """
 
     uid: str
@@ -54,6 +57,8 @@ class PublishedPlan:
     survivor: str = ""
     recovery_id: str = ""
     recovery_completed: bool = False
+    replace_after: float | None = None
+    defragment_above: int | None = None
 
     def wants(self, ordinal: int) -> bool | None:
         """Whether the cluster shall have this member; None: not known."""

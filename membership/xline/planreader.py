@@ -14,6 +14,8 @@ import msgspec
 from crds.decoding import InvalidObject, decode
 from crds.meta import ObjectMeta, Record
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap
+from crds.xlinemaintenance import MaintenanceSettings
+from crds.xlineoperations import DeadMemberSettings
 from crds.xlineplan import MembershipPlan
 from membership.xline.files import DiskError, write_atomically
 from membership.xline.model import PublishedPlan
@@ -33,6 +35,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # seconds between tries
 class _Spec(Record, frozen=True, kw_only=True):
     replicas: int = 0
     paused: bool = False
+    replace_dead_members: DeadMemberSettings | None = None
+    maintenance: MaintenanceSettings | None = None
 
 
 class _Status(Record, frozen=True, kw_only=True):
@@ -59,6 +63,7 @@ def published(obj: Unstructured) -> PublishedPlan:
     cluster = decode(_Cluster, obj.to_dict())
     plan, bootstrap = cluster.status.plan, cluster.status.bootstrap
     recovery = plan.recovery if plan is not None else None
+    replaced, upkeep = cluster.spec.replace_dead_members, cluster.spec.maintenance
     return PublishedPlan(
         uid=cluster.metadata.uid,
         resource_version=cluster.metadata.resource_version,
@@ -74,6 +79,8 @@ def published(obj: Unstructured) -> PublishedPlan:
         survivor=recovery.survivor if recovery is not None else "",
         recovery_id=recovery.id if recovery is not None else "",
         recovery_completed=recovery is not None and recovery.completed,
+        replace_after=None if replaced is None else float(replaced.after_seconds),
+        defragment_above=None if upkeep is None else upkeep.defragment_above_percent,
     )
 
 

@@ -153,6 +153,13 @@ class Reach:
             return listing, contact
         raise failure or NobodyAnswers("no voter answers that knows a leader")
 
+    def dial_own(self) -> EngineClient:
+        """A connection of its own to the own server, for the caller to close.
+
+        :raises OSError: certificates or credentials cannot be read.
+        """
+        return self._dial(*self._own.addresses[0])
+
     def remember(self, listing: MemberList) -> None:
         """Keep the addresses of a list of our cluster, here and on the volume."""
         urls = {_key(member): member.client_urls[0] for member in listing.members if member.client_urls}
@@ -242,17 +249,19 @@ class Reach:
         if place.client is not None and now - place.opened > _RENEW:
             _close(place)
         if place.client is None:
-            address, host = place.addresses[0]
-            access = self._options.access
-            user = access.user()
-            place.client = EngineClient(
-                address,
-                tls=access.tls(None if _is_address(host) else host),
-                credentials=None if user is None else Credentials(*user),
-                timeout=LIST_TIMEOUT,
-            )
+            place.client = self._dial(*place.addresses[0])
             place.opened = now
         return place.client
+
+    def _dial(self, address: str, host: str) -> EngineClient:
+        access = self._options.access
+        user = access.user()
+        return EngineClient(
+            address,
+            tls=access.tls(None if _is_address(host) else host),
+            credentials=None if user is None else Credentials(*user),
+            timeout=LIST_TIMEOUT,
+        )
 
 
 class NobodyAnswers(Exception):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from crds.bootstrapargs import BootstrapArgs
+from crds.xlinemaintenance import AutoCompaction
 
 _MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"^(\d+)(us|ms|s|m|h|d)$")
@@ -152,6 +153,20 @@ def etcd_flags(args: BootstrapArgs) -> list[str]:
         elif name not in ("heartbeat-interval", "follower-timeout-ticks"):
             raise SettingError(path(name), "etcd has no such setting; leave it out, or use spec.extraArgs")
     return flags + _etcd_timing(args)
+
+
+def etcd_compaction(wanted: AutoCompaction | None) -> list[str]:
+    """``spec.maintenance.autoCompaction`` for etcd."""
+    if wanted is None:
+        return []
+    return [f"--auto-compaction-mode={wanted.mode}", f"--auto-compaction-retention={wanted.retention}"]
+
+
+def xline_compaction(wanted: AutoCompaction | None) -> list[str]:
+    """The same for Xline, old and new."""
+    if wanted is None:
+        return []
+    return [f"--auto-compact-mode={wanted.mode}", f"--auto-{wanted.mode}-retention={wanted.retention}"]
 
 
 def _etcd_log_level(level: str) -> str:
