@@ -59,6 +59,8 @@ def register(
         .owns(known.SERVICE_ACCOUNTS)
         .owns(known.ROLES)
         .owns(known.ROLE_BINDINGS)
+        .owns(known.CRONJOBS)
+        .watches(known.JOBS, _cluster_of_backup)
         .watches(known.PODS, _cluster_of)
         .watches(known.CLAIMS, _cluster_of)
         .with_options(workers=workers, field_manager=known.FIELD_MANAGER)
@@ -67,6 +69,12 @@ def register(
 
 
 def _cluster_of(obj: Unstructured) -> Iterable[Request]:
-    """Members' Pods and claims belong to the StatefulSet, or to nobody: their labels say whose they are."""
+    """Members' Pods and claims belong to the StatefulSet, or to nobody: their labels say whose they are. A backup's Pod
+    has its last words to say."""
     request = known.cluster_of(obj.namespace, obj.labels)
+    return (request,) if request else _cluster_of_backup(obj)
+
+
+def _cluster_of_backup(obj: Unstructured) -> Iterable[Request]:
+    request = known.cluster_of_backup(obj.namespace, obj.labels)
     return (request,) if request else ()

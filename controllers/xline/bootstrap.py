@@ -112,7 +112,9 @@ def first_bootstrap(cluster: XlineCluster, former: Marks | None = None) -> Boots
     :param former: of the cluster whose data this one goes on with.
     """
     names = Names(cluster.metadata.namespace, cluster.metadata.name)
-    members = [names.member(ordinal) for ordinal in range(cluster.spec.replicas)]
+    # A backup is put in place once, and the others get the data from the member that has it.
+    size = 1 if cluster.spec.restore_from is not None else cluster.spec.replicas
+    members = [names.member(ordinal) for ordinal in range(size)]
     token = (former.token if former else "") or f"{names.cluster}-{cluster.metadata.uid[:8]}"
     return Bootstrap(members=members, token=token, run_as=former.run_as if former else NON_ROOT)
 
@@ -136,6 +138,11 @@ def _marks_on_volumes(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileC
             raise VolumesLeaving(f"PersistentVolumeClaim {claim.name} of a deleted cluster is still there")
     if not found:
         return None
+    if spec.restore_from is not None:
+        raise FormerData(
+            f"spec.restoreFrom: a former cluster of this name has left the volumes {', '.join(sorted(found))}: delete "
+            "these PersistentVolumeClaims to start from the backup, or leave restoreFrom out to go on with their data"
+        )
     marks = _one_cluster(found, names, spec)
     listed = ", ".join(sorted(found))
     ctx.recorder.event(obj, "Normal", "DataFound", f"the cluster goes on with the data in {listed}")

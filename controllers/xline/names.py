@@ -12,6 +12,8 @@ SERVICES = GVR("", "v1", "services")
 PODS = GVR("", "v1", "pods")
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 STATEFULSETS = GVR("apps", "v1", "statefulsets")
+JOBS = GVR("batch", "v1", "jobs")
+CRONJOBS = GVR("batch", "v1", "cronjobs")
 BUDGETS = GVR("policy", "v1", "poddisruptionbudgets")
 SECRETS = GVR("", "v1", "secrets")
 SERVICE_ACCOUNTS = GVR("", "v1", "serviceaccounts")
@@ -28,6 +30,7 @@ _INSTANCE = "app.kubernetes.io/instance"
 _COMPONENT = "app.kubernetes.io/component"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 _OURS = "xlinecluster"
+_BACKUPS = "xlinecluster-backup"
 
 # On the claims, and in the StatefulSet's template of them, which cannot change: whose data the volumes hold.
 ENGINE = "xline.io.datenlord.com/engine"
@@ -76,6 +79,31 @@ class Names:
         """The same for what members show each other."""
         return f"{self.cluster}-peer-tls"
 
+    @property
+    def backup(self) -> str:
+        """The CronJob of its backups, whose name has 52 characters at most. Jobs of a trigger are called after it."""
+        return f"{self.cluster}-bak"
+
+    @property
+    def backup_claim(self) -> str:
+        """The PersistentVolumeClaim of backups that the operator makes."""
+        return f"{self.cluster}-backup"
+
+    @property
+    def restore(self) -> str:
+        """The Job that brings a backup to the first member."""
+        return f"{self.cluster}-restore"
+
+    @property
+    def backup_labels(self) -> dict[str, str]:
+        """Labels of Jobs of backups and restores and of their Pods. None of the members' selector: Services and budgets
+        must not count them."""
+        return {_INSTANCE: self.cluster, _NAME: _BACKUPS, _COMPONENT: "backup", _MANAGED_BY: FIELD_MANAGER}
+
+    @property
+    def backup_selector(self) -> str:
+        return f"{_INSTANCE}={self.cluster},{_NAME}={_BACKUPS}"
+
     def member(self, ordinal: int) -> str:
         """A member is called as its Pod."""
         return f"{self.stateful_set}-{ordinal}"
@@ -105,6 +133,12 @@ class Names:
     def labels(self) -> dict[str, str]:
         """Labels of every object we make."""
         return {**self.selector, _COMPONENT: "member", _MANAGED_BY: FIELD_MANAGER}
+
+
+def cluster_of_backup(namespace: str, labels: JSONMapping) -> Request | None:
+    """The same for Jobs of backups, and their Pods."""
+    name = labels.get(_INSTANCE)
+    return Request(namespace, name) if name and labels.get(_NAME) == _BACKUPS else None
 
 
 def cluster_of(namespace: str, labels: JSONMapping) -> Request | None:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from controllers.xline import recovery, scaling, versions, volumes
+from controllers.xline import recovery, restores, scaling, versions, volumes
 from controllers.xline.access import Access, SecretProblem, access_of
 from controllers.xline.applying import LeftOver, apply_children
 from controllers.xline.bootstrap import (
@@ -62,6 +62,7 @@ _ASK_TIMEOUT: Final = 1.0  # seconds a member has to answer
 _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: leaders change without a Pod changing
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
+_WRITTEN: Final = 0.05  # ... that has just been written down what it goes on with
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
 _PATIENCE = 10.0  # seconds that such objects may take before the new cluster's status speaks of them
 
@@ -145,6 +146,8 @@ class XlineReconciler:
         gathered = gather(obj, cluster, old, bootstrap, _Cached(ctx))
         seen = gathered.seen
         plan = self._settings.plan(cluster, bootstrap, tuple(seen.plan.ordinals))
+        if not cluster.spec.paused and restores.pending(cluster, bootstrap, seen.workload):
+            return _restore(obj, cluster, plan, ctx)
         world, problem = self._ask_members(seen, plan, ctx)
         if not cluster.spec.paused:
             # Without its Secrets nobody can ask the members; what they are made from can be written all the same.
@@ -246,6 +249,19 @@ def _refusal(gathered: Gathered, world: World) -> Problem | None:
         return Problem(scaling.SCALING_UNSUPPORTED, unscaled, stops=False)
     unrecovered = recovery.refusal(world)
     return Problem(*unrecovered, stops=False) if unrecovered else None
+
+
+def _restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: ReconcileContext) -> Result:
+    """Nothing else is done for a cluster whose data is not in place yet."""
+    underway = restores.restore(obj, cluster, plan, ctx)
+    if underway is None:
+        return Result(requeue_after=_WRITTEN)
+    if underway.problem is not None:
+        _tell_stuck(obj, underway.problem, ctx)
+    else:
+        old = stored_status(obj)
+        _store(obj, old, restores.restoring_status(old, obj.generation, underway.message, ctx.clock.now()), ctx)
+    return Result(requeue_after=_CHANGING)
 
 
 def _tell_waiting(obj: Unstructured, what: str, ctx: ReconcileContext) -> None:

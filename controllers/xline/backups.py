@@ -1,0 +1,292 @@
+"""``spec.backup``: a CronJob for its schedule, a Job for each trigger, and what became of them.
+
+A Job is called after its trigger, so no trigger is served twice, whoever looks and however often.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+from controllers.xline import names as known
+from controllers.xline.backuppods import backup_job
+from controllers.xline.names import Names
+from controllers.xline.outcomes import ended, ended_at, outcome_of
+from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, REJECTED, Problem, Verdict, conditions
+from controllers.xline.world import World
+from crds.xlinebackup import BackupFailure, BackupSettings, BackupStatus
+from crds.xlinecluster import XlineClusterStatus
+from membership.xline.settings import SettingError
+from runtime.client import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Unstructured
+from runtime.controller import AlreadyOwnedError, NotOurs, ReconcileContext
+from runtime.quantity import parse_quantity
+from runtime.types import GVR, JSONObject
+
+if TYPE_CHECKING:
+    from controllers.xline.children import Plan
+
+BACKED_UP: Final = "BackedUp"  # condition
+
+_STARTING_DEADLINE: Final = 3600  # seconds after its time that a scheduled backup is still begun
+_TRIGGER: Final = "xline.io.datenlord.com/backup-trigger"  # annotation of Jobs
+_HISTORY: Final = 3
+
+
+def apply_backups(world: World, plan: Plan, ctx: ReconcileContext) -> Problem | None:
+    """Bring about what ``spec.backup`` asks for; no write if it is there.
+
+    :returns: what only a person can solve. The cluster itself is seen to all the same.
+    :raises ClientError: a write failed in a way that may pass. Reconcile again.
+    """
+    settings = world.cluster.spec.backup
+    try:
+        if settings is not None:
+            check(settings)
+            _keep_claim(settings, world.names, ctx)
+        _keep_schedule(world, plan, settings, ctx)
+        if settings is not None and world.bootstrap.completed:
+            _serve_trigger(world, plan, settings, ctx)
+    except SettingError as error:
+        return Problem(INVALID_SPEC, str(error), stops=False)
+    except (AlreadyOwnedError, NotOurs) as error:
+        return Problem(NAME_TAKEN, f"spec.backup: {error}", stops=False)
+    except (Invalid, Forbidden) as error:
+        return Problem(REJECTED, f"spec.backup: {error}", stops=False)
+    return None
+
+
+def check(settings: BackupSettings) -> None:
+    """
+    :raises SettingError: the schedule cannot be kept.
+    """
+    _zone(settings)
+    if settings.schedule is not None:
+        _next_time(settings.schedule, datetime.now(UTC))
+
+
+def backup_status(world: World, old: BackupStatus | None, ctx: ReconcileContext) -> BackupStatus | None:
+    """``status.backup``: what was known, and what Jobs have come to since. None without ``spec.backup`` and backups."""
+    selector = world.names.backup_selector
+    jobs = ctx.lister(known.JOBS).namespace(world.names.namespace).list(selector)
+    own = [job for job in jobs if _is_ours(job, world, ctx)]
+    pods = ctx.lister(known.PODS).namespace(world.names.namespace).list(selector)
+    return status_of(world, old, own, pods)
+
+
+def status_of(
+    world: World, old: BackupStatus | None, jobs: Iterable[Unstructured], pods: list[Unstructured]
+) -> BackupStatus | None:
+    """The same of given Jobs and Pods. Pure."""
+    settings = world.cluster.spec.backup
+    if settings is None and old is None:
+        return None
+    was = old or BackupStatus()
+    success, failure, trigger = was.last_success, was.last_failure, was.trigger
+    for job in jobs:
+        outcome = outcome_of(job, pods) if ended(job) else None
+        if outcome is None:
+            continue
+        served = job.annotations.get(_TRIGGER)
+        if settings is not None and served is not None and served == settings.trigger:
+            trigger = served
+        if outcome.backup is not None and (success is None or outcome.backup.time > success.time):
+            success = outcome.backup
+        if outcome.reason and (failure is None or ended_at(job) > failure.time):
+            failure = BackupFailure(
+                time=ended_at(job), reason=outcome.reason, message=outcome.message[:1024], job=job.name
+            )
+    return BackupStatus(
+        last_success=success, last_failure=failure, next_time=_announced(world, settings), trigger=trigger
+    )
+
+
+def verdict(settings: BackupSettings | None, status: BackupStatus | None) -> Verdict | None:
+    """The condition that tells whether backups work; None: nothing is known, or wanted."""
+    if settings is None or status is None:
+        return None
+    success, failure = status.last_success, status.last_failure
+    if failure is not None and (success is None or failure.time > success.time):
+        return Verdict(BACKED_UP, "False", failure.reason, f"{failure.job}: {failure.message}")
+    if success is None:
+        return None
+    return Verdict(BACKED_UP, "True", "BackupSucceeded", f"{success.name} holds everything up to {success.revision}")
+
+
+def told(world: World, status: XlineClusterStatus, ctx: ReconcileContext) -> XlineClusterStatus:
+    """``status`` with what is known of backups."""
+    backup = backup_status(world, status.backup, ctx)
+    found = verdict(world.cluster.spec.backup, backup)
+    listed = [each for each in status.conditions if found is not None or each.type != BACKED_UP]
+    if found is not None:
+        listed = conditions(listed, [found], world.obj.generation, world.now)
+    return msgspec.structs.replace(status, backup=backup, conditions=listed)
+
+
+# -- what is kept
+
+
+def _keep_claim(settings: BackupSettings, names: Names, ctx: ReconcileContext) -> None:
+    """The volume of backups: made once, owned by nobody, so that nothing but a person ever deletes it."""
+    volume = settings.destination.volume
+    if volume is None or volume.size is None:
+        return
+    claims = ctx.lister(known.CLAIMS).namespace(names.namespace)
+    api = ctx.client.resource(known.CLAIMS, namespace=names.namespace)
+    try:
+        claim = claims.get(names.backup_claim)
+    except NotFound:
+        spec: JSONObject = {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": volume.size}},
+        }
+        if volume.storage_class_name is not None:
+            spec["storageClassName"] = volume.storage_class_name
+        metadata = {"name": names.backup_claim, "labels": names.backup_labels}
+        body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+        with suppress(AlreadyExists):
+            api.create(body)
+        return
+    present = str(claim["spec"]["resources"]["requests"]["storage"])
+    if parse_quantity(volume.size) > parse_quantity(present):
+        patch = {"metadata": {"uid": claim.uid}, "spec": {"resources": {"requests": {"storage": volume.size}}}}
+        api.patch(claim.name, patch, type="merge")
+
+
+def _keep_schedule(world: World, plan: Plan, settings: BackupSettings | None, ctx: ReconcileContext) -> None:
+    """The CronJob, from the time on when there is something to back up."""
+    names = world.names
+    if settings is None or settings.schedule is None:
+        with suppress(NotFound):
+            live = ctx.lister(known.CRONJOBS).namespace(names.namespace).get(names.backup)
+            owner = live.controller_owner
+            if owner is not None and owner.uid == world.obj.uid and live.deletion_timestamp is None:
+                _delete(known.CRONJOBS, live, ctx)
+        return
+    if not world.bootstrap.completed:
+        return
+    spec: JSONObject = {
+        "schedule": settings.schedule,
+        "concurrencyPolicy": "Forbid",
+        "suspend": world.cluster.spec.paused,
+        "startingDeadlineSeconds": _STARTING_DEADLINE,
+        "successfulJobsHistoryLimit": _HISTORY,
+        "failedJobsHistoryLimit": _HISTORY,
+        "jobTemplate": {"metadata": {"labels": names.backup_labels}, "spec": backup_job(plan, settings)},
+    }
+    if settings.time_zone is not None:
+        spec["timeZone"] = settings.time_zone
+    manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": names.backup, "namespace": names.namespace, "labels": names.backup_labels},
+        "spec": spec,
+    }
+    ctx.apply(known.CRONJOBS, manifest, owner=world.obj)
+
+
+def _serve_trigger(world: World, plan: Plan, settings: BackupSettings, ctx: ReconcileContext) -> None:
+    """One Job for the trigger that is set, and none any more for earlier ones that are over."""
+    names, old = world.names, world.cluster.status.backup if world.cluster.status is not None else None
+    wanted = job_name(names, settings.trigger) if settings.trigger is not None else ""
+    found = ctx.lister(known.JOBS).namespace(names.namespace).list(names.backup_selector)
+    for job in found:
+        if _TRIGGER in job.annotations and job.name != wanted and ended(job) and _owned(job, world.obj):
+            _delete(known.JOBS, job, ctx)
+    if not wanted or (old is not None and old.trigger == settings.trigger):
+        return
+    if world.cluster.spec.paused or any(job.name == wanted and _owned(job, world.obj) for job in found):
+        return
+    metadata = {
+        "name": wanted,
+        "namespace": names.namespace,
+        "labels": names.backup_labels,
+        "annotations": {_TRIGGER: settings.trigger},
+        "ownerReferences": [owner_reference(world.obj)],
+    }
+    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": backup_job(plan, settings)}
+    jobs = ctx.client.resource(known.JOBS, namespace=names.namespace)
+    try:
+        jobs.create(body)
+    except AlreadyExists:
+        if not _owned(jobs.get(wanted), world.obj):
+            raise NotOurs(f"Job {names.namespace}/{wanted} exists and is not ours: delete it") from None
+        return
+    message = f"Job {wanted} takes a backup, as spec.backup.trigger {settings.trigger!r} asks for"
+    ctx.log.info(message, reason="BackupStarted")
+    ctx.recorder.event(world.obj, "Normal", "BackupStarted", message)
+
+
+def job_name(names: Names, trigger: str) -> str:
+    return f"{names.backup}-{hashlib.sha256(trigger.encode()).hexdigest()[:10]}"
+
+
+def owner_reference(owner: Unstructured) -> JSONObject:
+    """What makes ``owner`` the controller of an object."""
+    return {
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _owned(job: Unstructured, owner: Unstructured) -> bool:
+    holder = job.controller_owner
+    return holder is not None and holder.uid == owner.uid
+
+
+def _is_ours(job: Unstructured, world: World, ctx: ReconcileContext) -> bool:
+    """Of a trigger, or of our CronJob. The restore is not a backup."""
+    if job.name == world.names.restore:
+        return False
+    holder = job.controller_owner
+    if holder is None or holder.uid == world.obj.uid:
+        return holder is not None
+    with suppress(NotFound):
+        cron = ctx.lister(known.CRONJOBS).namespace(job.namespace).get(holder.name)
+        return cron.uid == holder.uid and _owned(cron, world.obj)
+    return False
+
+
+def _delete(gvr: GVR, obj: Unstructured, ctx: ReconcileContext) -> None:
+    with suppress(NotFound, Conflict):
+        ctx.client.resource(gvr, namespace=obj.namespace).delete(
+            obj.name, propagation_policy="Background", preconditions={"uid": obj.uid}
+        )
+
+
+# -- times
+
+
+def _announced(world: World, settings: BackupSettings | None) -> str | None:
+    """When the next scheduled one is due."""
+    if settings is None or settings.schedule is None or world.cluster.spec.paused:
+        return None
+    try:
+        due = _next_time(settings.schedule, world.now.astimezone(_zone(settings)))
+    except SettingError:
+        return None
+    return due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if due else None
+
+
+def _zone(settings: BackupSettings) -> ZoneInfo:
+    try:
+        return ZoneInfo(settings.time_zone or "UTC")
+    except (OSError, ValueError):
+        raise SettingError("spec.backup.timeZone", f"{settings.time_zone!r} is no time zone") from None
+
+
+def _next_time(schedule: str, after: datetime) -> datetime | None:
+    try:
+        return next(CronSim(schedule.replace("?", "*"), after), None)
+    except CronSimError as error:
+        raise SettingError("spec.backup.schedule", f"{schedule!r}: {error}; five fields as cron has them") from None

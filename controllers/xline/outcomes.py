@@ -1,0 +1,71 @@
+"""What the Jobs of backups and restores have to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from membership.xline.backup.take import Outcome
+from runtime.client import Unstructured
+from runtime.types import JSONMapping
+
+JOB_NAME = "batch.kubernetes.io/job-name"  # label of a Job's Pods
+
+_OUTCOMES = msgspec.json.Decoder(Outcome)
+
+
+def ended(job: Unstructured) -> str:
+    """``Complete`` or ``Failed``; empty while it is not over."""
+    condition = _end(job)
+    return str(condition["type"]) if condition is not None else ""
+
+
+def ended_at(job: Unstructured) -> str:
+    """When it was over, as the API says it; empty while it is not."""
+    condition = _end(job)
+    return str(condition.get("lastTransitionTime") or "") if condition is not None else ""
+
+
+def outcome_of(job: Unstructured, pods: Iterable[Unstructured]) -> Outcome | None:
+    """What a Job that is over has come to, by the last word of its last Pod; without one, by the Job itself.
+
+    None: a Job that is complete, and whose Pod is not there to tell: it is looked at again when it is.
+    """
+    own = [pod for pod in pods if (owner := pod.controller_owner) is not None and owner.uid == job.uid]
+    own.sort(key=lambda pod: (str(pod["metadata"].get("creationTimestamp") or ""), pod.name))
+    said = next((found for pod in reversed(own) if (found := _last_word(pod)) is not None), None)
+    condition = _end(job) or {}
+    if condition.get("type") == "Complete":
+        return said if said is not None and not said.reason else None
+    reason, message = str(condition.get("reason") or "Failed"), str(condition.get("message") or "")
+    if said is not None and said.reason:
+        return said
+    return Outcome(reason=reason, message=f"Job {job.name}: {message}", time=ended_at(job))
+
+
+def _last_word(pod: Unstructured) -> Outcome | None:
+    """Of the container that ended last: the one that failed, or the last of them all."""
+    status: JSONMapping = pod.get("status") or {}
+    for kind in ("containerStatuses", "initContainerStatuses"):
+        for each in reversed(status.get(kind) or ()):
+            terminated = (each.get("state") or {}).get("terminated") or {}
+            text = terminated.get("message") or ""
+            if not terminated or (kind == "initContainerStatuses" and not terminated.get("exitCode")):
+                continue
+            try:
+                return _OUTCOMES.decode(text)
+            except msgspec.MsgspecError:
+                if terminated.get("exitCode"):
+                    words = text.strip().splitlines()[-3:] or [f"exit status {terminated['exitCode']}"]
+                    reason = str(terminated.get("reason") or "Error")
+                    return Outcome(reason=f"Container{reason}", message=f"{each['name']}: {' / '.join(words)[:1000]}")
+    return None
+
+
+def _end(job: Unstructured) -> JSONMapping | None:
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
+            found: JSONMapping = condition
+            return found
+    return None
