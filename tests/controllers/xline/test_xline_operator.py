@@ -42,6 +42,11 @@ GO_MANIFEST = {
 }
 
 
+def agent_args(world: World) -> list[str]:
+    (container,) = world.children()["statefulsets/demo-sts"]["spec"]["template"]["spec"]["initContainers"]
+    return list(container["args"])
+
+
 def test_a_go_manifest_applies_unchanged_and_yields_its_names(world: World) -> None:
     stored = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).create(GO_MANIFEST)
     assert GO_MANIFEST["spec"].items() <= stored["spec"].items()  # type: ignore[attr-defined]
@@ -53,7 +58,7 @@ def test_a_go_manifest_applies_unchanged_and_yields_its_names(world: World) -> N
     assert container["name"] == "xline"
     assert container["image"] == "phoenix500526/xline:v0.6.1"
     for flag in ("--jaeger-offline", "--log-level=debug", "--retry-count=5", "--batch-max-size=2MB"):
-        assert flag in container["args"]
+        assert flag in agent_args(world)
     wait_for(lambda: world.status().get("stage") == "complete", what="the Go operator's stage")
     assert world.status()["statefulSetRef"] == {"name": "demo-sts", "namespace": NAMESPACE}
     assert world.status()["serviceRef"] == {"name": "demo-svc", "namespace": NAMESPACE}
@@ -197,7 +202,7 @@ def test_a_changed_spec_reaches_the_members(world: World) -> None:
 
     def updated() -> bool:
         (container,) = world.children()["statefulsets/demo-sts"]["spec"]["template"]["spec"]["containers"]
-        return container["image"].endswith(":v3.5.9") and "--quota-backend-bytes=8589934592" in container["args"]
+        return container["image"].endswith(":v3.5.9") and "--quota-backend-bytes=8589934592" in agent_args(world)
 
     wait_for(updated, what="the new image and flag")
     assert "StatefulSet demo-sts" in world.wait_event("Updated")
@@ -270,25 +275,105 @@ def test_a_setting_that_goes_wrong_later_leaves_the_members_alone(world: World) 
     assert {name: child.resource_version for name, child in world.children().items()} == before
 
 
-def test_scaling_a_cluster_that_exists_changes_nothing_and_says_so(world: World) -> None:
+def test_nobody_comes_or_goes_while_it_is_not_known_who_leads(world: World) -> None:
+    """These Pods have no servers that could say so."""
     world.create()
     operator = world.start_operator()
     world.wait_children()
     world.run_pods()
     world.wait_condition("Progressing", "False", "Complete")
     world.settle(operator)
-    before = world.children()
+    before = {name: child.resource_version for name, child in world.children().items()}
     world.edit(replicas=5)
-    world.wait_condition("Progressing", "False", "ScalingUnsupported")
-    assert "spec.replicas" in world.wait_event("ScalingUnsupported")
+    world.wait_condition("Progressing", "True", "WaitingForHealth")
+    assert "it is not known who leads" in world.status()["message"]
+    assert world.status()["phase"] == "Scaling"
     world.settle(operator)
-    assert {name: child.resource_version for name, child in world.children().items()} == {
-        name: child.resource_version for name, child in before.items()
-    }
-    assert world.condition("Available")[0] == "True"
+    assert {name: child.resource_version for name, child in world.children().items()} == before
+    assert world.status()["plan"]["ordinals"] == [0, 1, 2]
     assert world.status()["observedGeneration"] == world.cluster().generation
     world.edit(replicas=3)
     world.wait_condition("Progressing", "False", "Complete")
+
+
+def test_a_cluster_of_an_engine_that_cannot_scale_stays_as_it_is_and_says_so(world: World) -> None:
+    world.create(engine="xline", image="ghcr.io/xline-kv/xline:v0.6.1")
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    world.edit(replicas=5)
+    world.wait_condition("Progressing", "False", "ScalingUnsupported")
+    assert "spec.replicas" in world.wait_event("ScalingUnsupported")
+    assert world.condition("Available")[0] == "True"
+    assert world.condition("Degraded") == ("False", "AsExpected")
+    assert world.children()["statefulsets/demo-sts"]["spec"]["replicas"] == 3
+
+
+def test_the_plan_is_published_before_anything_changes(world: World) -> None:
+    world.create()
+    world.start_operator()
+    wait_for(lambda: world.status().get("plan"), what="the plan")
+    assert world.status()["plan"] == {"ordinals": [0, 1, 2], "revision": 1}
+
+
+def test_a_switch_of_the_workloads_kind_is_refused_and_nothing_else(world: World) -> None:
+    world.create(workload="StatefulSet")
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    world.edit(workload="AdvancedStatefulSet", resources={"limits": {"cpu": "2"}})
+    world.wait_condition("Progressing", "False", "WorkloadChanged")
+    assert "spec.workload" in world.wait_event("WorkloadChanged")
+    assert world.status()["workload"] == "StatefulSet"
+    wait_for(
+        lambda: "'cpu': '2'" in str(world.children()["statefulsets/demo-sts"]["spec"]["template"]),
+        what="the other change",
+    )
+    assert world.condition("Degraded") == ("False", "AsExpected")
+
+
+def test_an_advanced_statefulset_that_nobody_serves_is_told_of_and_nothing_is_made(world: World) -> None:
+    world.create(workload="AdvancedStatefulSet")
+    world.start_operator()
+    world.wait_condition("Progressing", "False", "WorkloadUnavailable")
+    assert "install OpenKruise" in world.wait_event("WorkloadUnavailable")
+    assert world.children() == {}
+    assert world.status()["phase"] == "Failed"
+
+
+def test_a_paused_cluster_is_left_alone(world: World) -> None:
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    world.settle(operator)
+    world.edit(paused=True, replicas=5, resources={"limits": {"cpu": "2"}})
+    world.wait_condition("Progressing", "False", "Paused")
+    assert world.status()["phase"] == "Paused"
+    world.client.resource(known.SERVICES, namespace=NAMESPACE).delete("demo-client")
+    world.settle(operator)
+    assert "services/demo-client" not in world.children()
+    assert "cpu" not in str(world.children()["statefulsets/demo-sts"]["spec"]["template"])
+    world.edit(paused=False, replicas=3)
+    world.wait_children()
+    world.wait_condition("Progressing", "True", "RollingOut")
+
+
+def test_a_workload_that_rolled_by_itself_does_so_no_longer(world: World) -> None:
+    """An earlier operator made it so, and the server filled in how."""
+    world.create()
+    operator = world.start_operator()
+    world.wait_children()
+    world.settle(operator)
+    sets = world.client.resource(known.STATEFULSETS, namespace=NAMESPACE)
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+    sets.patch("demo-sts", {"spec": {"updateStrategy": rolling}}, type="merge")
+    wait_for(lambda: sets.get("demo-sts")["spec"]["updateStrategy"] == {"type": "OnDelete"}, what="the repair")
 
 
 def test_the_members_survive_the_loss_of_the_status(world: World) -> None:
@@ -367,7 +452,7 @@ def test_a_second_cluster_of_the_name_waits_for_the_first_ones_objects(world: Wo
     for _, child in sorted(world.children().items()):  # what a garbage collector does some time later
         owner = child.controller_owner
         if owner is not None and owner.uid != made.uid:
-            gvr = next(g for g in (known.SERVICES, known.BUDGETS, known.STATEFULSETS) if _serves(g, child.kind))
+            gvr = next(g for g in CHILDREN if _serves(g, child.kind))
             world.client.resource(gvr, namespace=NAMESPACE).delete(child.name)
     world.wait_children()
     wait_for(lambda: not set(old.values()) & {child.uid for child in world.children().values()}, what="new objects")
@@ -450,7 +535,7 @@ def test_the_server_refuses_a_name_that_no_service_can_have(world: World, name: 
 )
 def test_the_server_refuses_changes_of_what_cannot_change(world: World, change: dict[str, Any]) -> None:
     world.create()
-    with pytest.raises(Invalid, match="cannot (change|shrink)"):
+    with pytest.raises(Invalid, match=r"cannot (change|shrink)"):
         world.edit(**change)
 
 
@@ -542,8 +627,7 @@ def test_on_volumes_of_a_former_cluster_its_token_is_kept(world: World) -> None:
     world.create()
     world.start_operator()
     world.wait_children()
-    (container,) = world.children()["statefulsets/demo-sts"]["spec"]["template"]["spec"]["containers"]
-    assert "--initial-cluster-token=demo-former" in container["args"]
+    assert "--token=demo-former" in agent_args(world)
 
 
 @pytest.mark.parametrize(
@@ -565,21 +649,34 @@ def test_volumes_that_cannot_be_one_cluster_of_this_engine_are_not_started_upon(
     assert world.children() == {}
 
 
-def test_a_cluster_whose_volumes_are_gone_is_not_bootstrapped_twice(world: World) -> None:
-    """With empty disks its members would begin anew under the same identities, and forget what was acknowledged."""
+def ready_and_settled(world: World) -> None:
     world.create()
     operator = world.start_operator()
     world.wait_children()
     world.run_pods()
     world.wait_condition("Progressing", "False", "Complete")
     world.settle(operator)
+
+
+def test_a_cluster_that_has_lost_a_majority_of_its_volumes_is_not_made_anew_on_empty_ones(world: World) -> None:
+    """Its members would begin anew under the same identities, and forget what was acknowledged."""
+    ready_and_settled(world)
     world.remove_claim(1)
+    world.remove_claim(2)
     world.client.resource(known.STATEFULSETS, namespace=NAMESPACE).delete("demo-sts")
     world.wait_condition("Degraded", "True", "VolumesLost")
-    assert "data-demo-sts-1" in world.wait_event("VolumesLost")
-    world.settle(operator)
+    assert "data-demo-sts-1, data-demo-sts-2" in world.wait_event("VolumesLost")
     assert "statefulsets/demo-sts" not in world.children()
     world.make_claim(1)  # a person brings it back
+    world.wait_children()
+
+
+def test_a_cluster_that_has_lost_fewer_volumes_goes_on(world: World) -> None:
+    """The agent of the member that lost its disk lets it join anew."""
+    ready_and_settled(world)
+    world.remove_claim(1)
+    world.client.resource(known.STATEFULSETS, namespace=NAMESPACE).delete("demo-sts")
+    world.wait_event("DriftRepaired")
     world.wait_children()
 
 
