@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from controllers.xline.status import AVAILABLE, PROGRESSING, find
+from crds.xlinebackup import BackupStatus
 from crds.xlinecluster import Member, XlineClusterStatus
 
 
@@ -25,6 +26,7 @@ def between(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]
     yield from _waits(old, new)
     yield from _scaled(old, new)
     yield from _advice(old, new)
+    yield from _backups(old, new)
 
 
 def _problems(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
@@ -104,3 +106,14 @@ def _advice(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]
             f"spec.replicas is {size}: that survives no more losses than {size - 1}, and costs one member more; "
             f"use {size - 1} or {size + 1}",
         )
+
+
+def _backups(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    """Each that was taken, and each that failed, by what the status remembers of the last."""
+    was, now = old.backup or BackupStatus(), new.backup or BackupStatus()
+    success, failure = now.last_success, now.last_failure
+    if success is not None and (was.last_success is None or was.last_success.name != success.name):
+        text = f"{success.name}: {success.size} bytes of {success.member}, everything up to revision {success.revision}"
+        yield Event("Normal", "BackupSucceeded", text)
+    if failure is not None and was.last_failure != failure:
+        yield Event("Warning", "BackupFailed", f"{failure.job}: {failure.message} ({failure.reason})")

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from controllers.xline import recovery, restores, scaling, versions, volumes
+from controllers.xline import backups, recovery, restores, scaling, versions, volumes
 from controllers.xline.access import Access, SecretProblem, access_of
 from controllers.xline.applying import LeftOver, apply_children
 from controllers.xline.bootstrap import (
@@ -157,7 +157,11 @@ class XlineReconciler:
         if problem is None:
             decision, problem = _act(world, ctx)
         problem = problem or _refusal(gathered, world)
+        if problem is None or not problem.stops:
+            unsaved = backups.apply_backups(world, plan, ctx)
+            problem = problem or unsaved
         status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision)
+        status = backups.told(world, status, ctx)
         _store(obj, old, status, ctx)
         return Result(requeue_after=_next_look(status, world, decision))
 
