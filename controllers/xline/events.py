@@ -23,7 +23,6 @@ def between(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]
     yield from _leader(old, new)
     yield from _members(old, new)
     yield from _availability(old, new)
-    yield from _waits(old, new)
     yield from _scaled(old, new)
     yield from _advice(old, new)
     yield from _backups(old, new)
@@ -64,8 +63,14 @@ def _members(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event
         was = before.get(member.name, Member(name=member.name))
         if member.ready and not was.ready:
             yield Event("Normal", "MemberReady", f"{member.name} is ready")
-        elif was.ready and not member.ready:
+        elif was.ready and not member.ready and not _is_leaving(member, new):
             yield Event("Warning", "MemberLost", f"{member.name} is not ready any more")
+
+
+def _is_leaving(member: Member, status: XlineClusterStatus) -> bool:
+    """Whether the plan does not have it any more."""
+    _, _, ordinal = member.name.rpartition("-")
+    return status.plan is not None and int(ordinal) not in status.plan.ordinals
 
 
 def _availability(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
@@ -76,15 +81,6 @@ def _availability(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[
         yield Event("Normal", "Available", f"clients are served: {now.message}")
     elif was is not None and was.status == "True":
         yield Event("Warning", "Unavailable", f"clients are not served: {now.message}")
-
-
-def _waits(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
-    """That something is waited for is told once, not with every new detail of it."""
-    was, now = find(old.conditions, PROGRESSING), find(new.conditions, PROGRESSING)
-    if now is None or now.status != "True" or not now.reason.startswith("Waiting"):
-        return
-    if was is None or was.reason != now.reason:
-        yield Event("Normal", now.reason, now.message)
 
 
 def _scaled(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:

@@ -34,7 +34,7 @@ def test_apply_look_scale_and_be_refused(world: World, tmp_path: Path) -> None:
     world.wait_condition("Progressing", "False", "Complete")
 
     shown = kubectl("get", "xc").stdout.splitlines()
-    assert shown[0].split() == ["NAME", "ENGINE", "REPLICAS", "READY", "LEADER", "AVAILABLE", "AGE"]
+    assert shown[0].split() == ["NAME", "ENGINE", "REPLICAS", "READY", "VOTERS", "LEADER", "PHASE", "AVAILABLE", "AGE"]
     assert shown[1].split()[:4] == ["demo", "xline", "3", "3"]
     everything = kubectl("get", "all").stdout
     for name in ("service/demo-svc", "service/demo-client", "statefulset.apps/demo-sts", "datenlord.com/demo"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controllers.xline.reconciler import _stored_status
+from controllers.xline.reconciler import stored_status
 from crds.xlinecluster import RESOURCE, XLINECLUSTERS
 from runtime.client import Unstructured
 from runtime.testing import FakeAPIServer
@@ -102,11 +102,11 @@ def test_a_status_that_cannot_be_read_does_not_cost_the_bootstrap(bare: World) -
 @pytest.mark.parametrize("status", [{"readyReplicas": "many"}, {"conditions": [{"type": 1}]}])
 def test_what_can_be_read_of_a_broken_status_is_its_bootstrap(status: dict[str, Any]) -> None:
     bootstrap = {"members": ["demo-sts-0"], "token": "t", "completed": True}
-    found = _stored_status(Unstructured({"status": {**status, "bootstrap": bootstrap}})).bootstrap
+    found = stored_status(Unstructured({"status": {**status, "bootstrap": bootstrap}})).bootstrap
     assert found is not None
     assert (found.members, found.completed) == (["demo-sts-0"], True)
 
 
 @pytest.mark.parametrize("status", ["odd", {"bootstrap": "odd"}])
 def test_a_status_of_which_nothing_can_be_read_is_empty(status: object) -> None:
-    assert _stored_status(Unstructured({"status": status})).bootstrap is None
+    assert stored_status(Unstructured({"status": status})).bootstrap is None

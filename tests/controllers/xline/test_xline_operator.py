@@ -361,7 +361,7 @@ def test_a_paused_cluster_is_left_alone(world: World) -> None:
     assert "cpu" not in str(world.children()["statefulsets/demo-sts"]["spec"]["template"])
     world.edit(paused=False, replicas=3)
     world.wait_children()
-    world.wait_condition("Progressing", "True", "RollingOut")
+    wait_for(lambda: "cpu" in str(world.children()["statefulsets/demo-sts"]["spec"]["template"]), what="the change")
 
 
 def test_a_workload_that_rolled_by_itself_does_so_no_longer(world: World) -> None:

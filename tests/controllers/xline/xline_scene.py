@@ -150,7 +150,12 @@ class Scene:
             {"template": self.template, "volumeClaimTemplates": [self.claim_template]}, self.ordinals
         )
         metadata = {"name": "demo-sts", "namespace": "ns", "uid": "w", "generation": 5, "resourceVersion": "800"}
-        status = {"observedGeneration": 5 if self.observed else 4, "updateRevision": self.update_revision}
+        status = {
+            "observedGeneration": 5 if self.observed else 4,
+            "updateRevision": self.update_revision,
+            "replicas": len(self.pods),
+            "updatedReplicas": sum(_revision(found) == self.update_revision for found in self.pods.values()),
+        }
         obj = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec, "status": status}
         return Workload(self.backend, Unstructured(obj))
 
@@ -182,6 +187,10 @@ class Scene:
             ListedMember(n + 1, f"demo-sts-{n}", (f"http://demo-sts-{n}:2380",), (), n in self.learners)
             for n in ordinals
         ]
+
+
+def _revision(pod: JSONObject) -> str:
+    return str(pod["metadata"]["labels"]["controller-revision-hash"])
 
 
 def pod(ordinal: int, made_from: JSONObject) -> JSONObject:

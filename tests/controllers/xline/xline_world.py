@@ -33,6 +33,7 @@ CHILDREN: dict[GVR, tuple[str, ...]] = {
     known.ROLE_BINDINGS: ("demo-agent",),
     known.STATEFULSETS: ("demo-sts",),
 }
+COUNT = sum(len(names) for names in CHILDREN.values())
 
 
 class Operator:
