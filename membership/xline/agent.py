@@ -136,6 +136,7 @@ class Agent:
             self._clock,
         )
         self._recovering = False  # the server that may run was started for a recovery
+        self._waits = ""
         self._condition = threading.Condition()  # guards everything below
         self._seen = _Seen(self._clock.monotonic())
         self._drain: _Drain | None = None
@@ -273,11 +274,25 @@ class Agent:
 
     def _run_on(self, look: Look) -> str:
         self._on_data(look)
+        try:
+            waits = self._look_after(look)
+        except Unknown as error:
+            waits = str(error)
+        if waits != self._waits:
+            self._waits = waits
+            _log.info("looking after the cluster", waits_for=waits)
+        return ""
+
+    def _look_after(self, look: Look) -> str:
+        """What a member that is well does for its database, and the leader for the cluster; what it waits for."""
         plan, listing, own = look.plan, look.listing, look.own
         if plan is None or listing is None or own is None:
             return ""
         upkeep = self._maintenance.cycle(look.survey, listing, plan)
-        return (self._cleaner.cycle(look.survey, listing, plan) if own.is_leader else "") or upkeep
+        if not own.is_leader:
+            self._cleaner.reset()
+            return upkeep
+        return self._cleaner.cycle(look.survey, listing, plan) or upkeep
 
     def _evict(self, look: Look) -> str:
         if not self._server.stop(_STOP_SERVER):

@@ -214,7 +214,7 @@ class Cleaner:
         self._since: dict[int, tuple[Row, float]] = {}
         self._looked = float("-inf")
         self._acted = float("-inf")
-        self._removed = 0
+        self._removed = 0  # id of the last one
         self._volumes: dict[str, tuple[str, float]] = {}  # name -> uid of its claim, when that was seen
         self._reported: set[int] = set()
 
@@ -267,7 +267,7 @@ class Cleaner:
         why = obstacle(evidence, suspect)
         if why:
             return f"{describe(suspect.member)} is not removed: {why}"
-        self._acted, self._removed = now, suspect.member.id
+        self._acted, self._removed = now, 0
 
         def choose(session: Session) -> Choice:
             again = self._evidence(session.survey, session.listing, session.plan)
@@ -280,10 +280,9 @@ class Cleaner:
 
         why = self._remove_if(choose)
         if not why:
+            self._removed = suspect.member.id
             self._metrics.clean_action(suspect.row)
-            self._since.pop(suspect.member.id, None)
             return ""
-        self._removed = 0
         return f"{describe(suspect.member)} is not removed: {why}"
 
     def _report(self, suspect: Suspect) -> None:

@@ -101,6 +101,12 @@ class MemberStatus:
     errors: tuple[str, ...]
 
     @property
+    def alarms(self) -> tuple[str, ...]:
+        """Kinds of the alarms that are raised by any member: ``NOSPACE``, ``CORRUPT``."""
+        said = " ".join(self.errors).upper()
+        return tuple(kind for kind in ("CORRUPT", "NOSPACE") if kind in said)
+
+    @property
     def is_leader(self) -> bool:
         return self.leader_id == self.member_id != 0
 

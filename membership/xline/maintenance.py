@@ -107,7 +107,7 @@ class Maintenance:
         own = survey.own.status if survey.own is not None else None
         if own is None or plan.defragment_above is None or plan.stale or plan.paused or plan.deleting:
             return ""
-        alarmed = any(_NOSPACE in error for error in own.errors)
+        alarmed = _NOSPACE in own.alarms
         if alarmed:
             self._disarm(own, listing)
         if not is_fragmented(own, plan.defragment_above):

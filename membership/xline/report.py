@@ -34,6 +34,7 @@ def beat_of(identity: Identity, look: Look, state: State, detail: str) -> Heartb
         revision=own.revision if own is not None else 0,
         db_size=own.db_size if own is not None else 0,
         version=own.version if own is not None else "",
+        alarms=own.alarms if own is not None else (),
         errors=own.errors if own is not None else (),
         reachable=tuple(sorted(contact.name for contact in look.survey.others)),
         recovered=look.marks.recovery_id,
