@@ -158,28 +158,32 @@ class PlanReader:
     def _run(self) -> None:
         failures = 0
         while not self._stop.is_set():
+            asked = False
             try:
-                self._follow()
+                plan = self._read()
+                asked = True
+                self._watch(plan)
                 failures = 0
             except Exception as error:
                 # Whatever it was: an agent that no longer hears its plan is worse than one that asks in vain.
                 if self._stop.is_set():
                     return
-                self._fail(error)
+                self._tell(error)
+                if not asked:
+                    self._grow_stale()
                 wait = min(_FIRST_WAIT * 2 ** min(failures, 10), _LONGEST_WAIT)
                 failures += 1
                 self._clock.wait_event(self._stop, wait * random.uniform(0.75, 1.25))  # noqa: S311  # spreads agents
 
-    def _follow(self) -> None:
-        """Read, and watch from there until the watch ends."""
+    def _read(self) -> PublishedPlan:
         try:
             # No watch runs that could have told a later version; one that is lower is that of a restored server.
-            plan = self._take(published(self._clusters.get(self._name, timeout=READ_TIMEOUT)), newest=True)
+            return self._take(published(self._clusters.get(self._name, timeout=READ_TIMEOUT)), newest=True)
         except NotFound:
-            plan = self._gone()
-        if self._told:
-            self._told = ""
-            _log.info("the plan can be read again", plan=plan.resource_version)
+            return self._gone()
+
+    def _watch(self, plan: PublishedPlan) -> None:
+        """Follow the changes from this reading on, until the watch ends."""
         if not plan.resource_version:  # gone: there is no version to watch from
             self._clock.wait_event(self._stop, _LONGEST_WAIT)
             return
@@ -190,6 +194,9 @@ class PlanReader:
             idle_timeout=IDLE_TIME,
             timeout=READ_TIMEOUT,
         )
+        if self._told:
+            self._told = ""
+            _log.info("the plan is followed again", plan=plan.resource_version)
         with self._watch_lock:
             self._close_watch = watch.close
         try:
@@ -233,12 +240,13 @@ class PlanReader:
         if before is None or replace(before, resource_version=now.resource_version) != now:
             self.on_change()
 
-    def _fail(self, error: Exception) -> None:
-        text = str(error)
-        if text != self._told:
-            self._told = text
+    def _tell(self, error: Exception) -> None:
+        if str(error) != self._told:
+            self._told = str(error)
             expected = isinstance(error, ClientError | InvalidObject)
-            _log.warning("the plan cannot be read", error=text, exc_info=None if expected else error)
+            _log.warning("the plan cannot be followed", error=self._told, exc_info=None if expected else error)
+
+    def _grow_stale(self) -> None:
         with self._lock:
             known = self._plan
             if known is None or known.stale:

@@ -205,6 +205,18 @@ def test_without_the_api_server_it_is_stale_and_then_fresh_again(
     eventually(lambda: not _plan(reader).stale)
 
 
+def test_without_watches_it_asks_again_and_again(
+    server: FakeAPIServer, clusters: ResourceClient, readers: Readers
+) -> None:
+    clusters.create(_cluster())
+    refused = server.faults.add(verb="watch", resource="xlineclusters", status=403)
+    reader = readers.start()
+    eventually(lambda: refused.hits >= 2)
+    assert not _plan(reader).stale  # it was asked, and has answered
+    _status(clusters, bootstrap=BOOTSTRAP, plan={"ordinals": [2], "revision": 1})
+    eventually(lambda: _plan(reader).ordinals == frozenset({2}))
+
+
 def test_a_restarted_agent_knows_the_plan_of_before_but_not_as_fresh(
     server: FakeAPIServer, clusters: ResourceClient, readers: Readers
 ) -> None:
