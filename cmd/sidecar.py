@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m cmd.sidecar",
+        prog=f"python -m {__package__}.sidecar",  # which has another name where the wheel is installed
         description="The agent beside a member of an XlineCluster. In a Pod, `run` is its command.",
         allow_abbrev=False,
     )

@@ -61,7 +61,7 @@ def add_parsers(commands: Commands, environ: Mapping[str, str] | None = None) ->
     parser = commands.add_parser(
         "run",
         help="look after the member of this Pod, until SIGTERM",
-        usage="python -m cmd.sidecar run [FLAGS] -- [PROGRAM] [SERVER FLAGS]",
+        usage="%(prog)s [FLAGS] -- [PROGRAM] [SERVER FLAGS]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
