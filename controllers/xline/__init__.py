@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from controllers.xline import names as known
 from controllers.xline.members import Observe, observe
+from controllers.xline.metrics import metric_source
 from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
 from controllers.xline.reconciler import Settings, XlineReconciler
 from controllers.xline.workloads import ADVANCED_STATEFULSETS
@@ -49,6 +50,7 @@ def register(
     settings = Settings(cluster_domain, agent_image or AGENT_IMAGE, agent_module)
     # Installed where OpenKruise is; it may come later.
     manager.cache(ADVANCED_STATEFULSETS, required=False)
+    manager.registry.add_source(metric_source(lambda gvr: manager.cache(gvr).lister))
     return (
         manager.controller(NAME)
         .for_(XLINECLUSTERS)

@@ -15,6 +15,7 @@ from controllers.xline.members import Endpoint, EngineView, observe
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Client, NotFound, Unstructured
 from runtime.manager import Manager
+from runtime.metrics.registry import Registry
 from runtime.testing import FakeAPIServer
 from runtime.testing.apiserver.audit import AuditEntry
 from runtime.types import GVR, JSONObject
@@ -56,6 +57,11 @@ class Operator:
     def _count(self, endpoints: Sequence[Endpoint], size: int, timeout: float) -> EngineView:
         self.asked += 1
         return observe(endpoints, size, timeout)
+
+    @property
+    def registry(self) -> Registry:
+        """Of the operator's metrics."""
+        return self._manager.registry
 
     @property
     def looks(self) -> int:
