@@ -54,3 +54,10 @@ class MembershipPlan(Record, frozen=True, kw_only=True):
     ] = 0
     change: Annotated[Change, Meta(description="The last step.")] | None = None
     recovery: Annotated[Recovery, Meta(description="The last recovery from a lost majority.")] | None = None
+    refused_recovery: Annotated[
+        str,
+        Meta(
+            description="`spec.recovery.id` of a request that was refused because a majority lived. It is not carried "
+            "out later, when nobody thinks of it any more."
+        ),
+    ] = ""

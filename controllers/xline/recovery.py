@@ -1,7 +1,8 @@
 """Recovery from a lost majority: a new cluster of one member's data, and of nothing else.
 
 Writes that the survivor had not received are lost with the others, so nothing of this is ever done unasked:
-``spec.recovery`` names the member that survives, and an id that makes the request one that is carried out once.
+``spec.recovery`` names the member that survives, and an id that makes the request one that is carried out once. One
+that comes while a majority lives is refused for good: it must not wait for the day on which the majority is lost.
 
 First the plan: it keeps the survivor alone, and the agents of all others hold their servers back from then on, whatever
 data they may find. Then every Pod that ran before is replaced, the survivor's last, so that each agent decides anew.
@@ -19,7 +20,7 @@ from controllers.xline.deletions import deletion
 from controllers.xline.names import PODS
 from controllers.xline.planning import persist
 from controllers.xline.world import Action, MemberView, World
-from crds.xlineplan import MembershipPlan, Recovery
+from crds.xlineplan import Recovery
 
 RECOVERED: Final = "Recovered"
 RECOVERING: Final = "Recovering"
@@ -37,9 +38,11 @@ def next_action(world: World) -> Action | None:
     begun = world.plan.recovery
     if begun is not None and not begun.completed:
         return _go_on(world, begun)
-    if _is_asked_for(world) and refusal(world) is None:
-        return _begin(world)
-    return None
+    if not _is_asked_for(world):
+        return None
+    if world.leader is not None:
+        return _refuse_for_good(world)
+    return _begin(world) if refusal(world) is None else None
 
 
 def refusal(world: World) -> tuple[str, str] | None:
@@ -54,12 +57,26 @@ def refusal(world: World) -> tuple[str, str] | None:
                 f"spec.recovery.id {request.id} was used to recover {begun.survivor}: another recovery needs another id"
             )
         return None
+    if request.id == world.plan.refused_recovery:
+        return _refused(
+            f"spec.recovery.id {request.id} was refused, as a majority lived when it was asked for: "
+            "take it back, and use another id if a majority is lost"
+        )
     return _obstacle(world, request.survivor)
 
 
 def _is_asked_for(world: World) -> bool:
     request, begun = world.cluster.spec.recovery, world.plan.recovery
-    return request is not None and (begun is None or begun.id != request.id)
+    spent = (begun.id if begun is not None else None, world.plan.refused_recovery)
+    return request is not None and request.id not in spent
+
+
+def _refuse_for_good(world: World) -> Action:
+    request = world.cluster.spec.recovery
+    assert request is not None
+    plan = msgspec.structs.replace(world.plan, revision=world.plan.revision + 1, refused_recovery=request.id)
+    message = f"recovery {request.id} is not carried out: no majority is lost, {world.engine.leader} leads"
+    return Action(RECOVERY_REFUSED, message, persist(world.obj, plan, (RECOVERY_REFUSED, message)), again=_SOON)
 
 
 def _obstacle(world: World, survivor: str) -> tuple[str, str] | None:
@@ -81,15 +98,14 @@ def _obstacle(world: World, survivor: str) -> tuple[str, str] | None:
         )
     served = _served(world)
     if served:
-        return _refused(f"spec.recovery: no majority is lost: {served}; take spec.recovery back")
+        return _refused(f"spec.recovery: it is not sure that a majority is lost: {served}")
     return None
 
 
 def _served(world: World) -> str:
-    """What speaks for a majority that lives; ``""`` if nothing does. Readiness is the kubelet's word: a Pod is ready
-    only if its member knows a leader, so it counts where the operator itself reaches nobody."""
-    if world.leader is not None:
-        return f"{world.engine.leader} leads"
+    """What speaks for a majority that lives, though no leader is agreed upon; ``""`` if nothing does. Readiness is the
+    kubelet's word: a Pod is ready only if its member knows a leader, so it counts where the operator itself reaches
+    nobody."""
     led = [name for name, status in world.engine.statuses.items() if status.has_leader]
     if led:
         return f"{', '.join(led)} still follow a leader"
@@ -105,10 +121,10 @@ def _begin(world: World) -> Action:
     ordinal = world.ordinal_of(request.survivor)
     assert ordinal is not None
     pods = sorted(member.pod.uid for member in world.members.values() if member.pod is not None)
-    plan = MembershipPlan(
+    plan = msgspec.structs.replace(
+        world.plan,
         ordinals=[ordinal],
         revision=world.plan.revision + 1,
-        change=world.plan.change,
         recovery=Recovery(survivor=request.survivor, id=request.id, pods=pods),
     )
     message = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controllers.xline import pausing, recovery
@@ -51,12 +53,26 @@ def test_it_begins_with_the_plan() -> None:
     assert "demo-sts-1 alone is kept" in message
 
 
-def test_it_is_refused_where_a_majority_lives() -> None:
-    assert "demo-sts-0 leads" in refusal(Scene(spec=ASKED))
+def test_asked_for_while_a_majority_lives_it_is_refused_for_good() -> None:
+    scene = Scene(spec=ASKED)
+    reason, message = next_(scene)
+    assert reason == "RecoveryRefused"
+    assert "demo-sts-0 leads" in message
+    spent = MembershipPlan(ordinals=[0, 1, 2], revision=8, refused_recovery="a")
+    assert recovery.next_action(Scene(spec=ASKED, plan=spent).world()) is None
+    assert "was refused" in refusal(broken(plan=spent)), "nor when the majority is lost on another day"
+    again = {"recovery": {"survivor": "demo-sts-1", "id": "b"}}
+    assert next_(broken(again, plan=spent))[0] == "Recovering"
+
+
+def test_while_it_is_not_sure_it_waits() -> None:
     follows = Scene(spec=ASKED)
     follows.listed = set()
-    world = follows.world()
-    assert recovery.refusal(world) is not None
+    world = replace(follows.world(), leader=None)
+    assert recovery.next_action(world) is None
+    found = recovery.refusal(world)
+    assert found is not None
+    assert "still follow a leader" in found[1]
     unseen = Scene(spec=ASKED, answers=set()).no_quorum().down(2)
     assert "demo-sts-0, demo-sts-1 are ready" in refusal(unseen), "the operator alone sees nobody"
 
