@@ -99,9 +99,13 @@ class Agent:
         self._story = Story(identity, recorder, plans, self._clock)
         self._reach = Reach(options, client, data, self._clock)
         lock = MembershipLock(
-            client, identity.namespace, identity.cluster, f"{identity.pod}/{heartbeats.incarnation}", clock=self._clock
+            client,
+            identity.namespace,
+            identity.cluster,
+            f"{identity.pod}/{heartbeats.incarnation}",
+            owner=self._story.cluster,
+            clock=self._clock,
         )
-        self._lock = lock
         self._looker = Looker(identity, self._profile, server, data, plans, self._reach, options.token, self._clock)
         self._changes = MembershipChanges(
             identity,

@@ -10,7 +10,7 @@ change last, on their own monotonic clock. A holder that hangs finds out before 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from membership.xline.model import MEMBERSHIP_LEASE_SUFFIX
@@ -88,7 +88,7 @@ class MembershipLock:
     """One agent's access to the lock of its cluster. Used in one thread.
 
     :param holder: identity of this life of the agent; never reused.
-    :param owner: an owner reference for a Lease that has to be created, so that it goes with the cluster; or None.
+    :param owner: asked for an owner reference when the Lease has to be created, so that it goes with the cluster.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class MembershipLock:
         cluster: str,
         holder: str,
         *,
-        owner: JSONObject | None = None,
+        owner: Callable[[], JSONObject | None] = lambda: None,
         clock: Clock | None = None,
         duration: float = DURATION,
     ) -> None:
@@ -171,8 +171,9 @@ class MembershipLock:
 
     def _created(self) -> Unstructured:
         metadata: JSONObject = {"name": self._name, "namespace": self._namespace}
-        if self.owner is not None:
-            metadata["ownerReferences"] = [self.owner]
+        owner = self.owner()
+        if owner is not None:
+            metadata["ownerReferences"] = [owner]
         lease = {"apiVersion": LEASES.api_version, "kind": "Lease", "metadata": metadata, "spec": {}}
         try:
             return self._leases.create(lease, timeout=_CALL)

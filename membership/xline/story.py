@@ -11,6 +11,7 @@ from membership.xline.states import State
 from runtime.clock import Clock
 from runtime.logging import get_logger
 from runtime.record import EventRecorder
+from runtime.types import JSONObject
 
 PATIENCE: Final = 300.0  # seconds in a state that should pass, after which it is told
 
@@ -49,17 +50,23 @@ class Story:
     def tell(self, reason: str, message: str, *, warn: bool = False) -> None:
         """Record an event about the XlineCluster; it is logged in any case."""
         (_log.warning if warn else _log.info)(message, reason=reason)
+        cluster = self.cluster()
+        if cluster is None:
+            return
+        about = {**cluster, "namespace": self._identity.namespace}
+        self._recorder.event(about, "Warning" if warn else "Normal", reason, message, action="Membership")
+
+    def cluster(self) -> JSONObject | None:
+        """What refers to the XlineCluster; None while its uid is not known."""
         plan = self._plans.current
         if plan is None or not plan.uid:
-            return
-        about = {
+            return None
+        return {
             "apiVersion": RESOURCE.gvr.api_version,
             "kind": RESOURCE.kind,
-            "namespace": self._identity.namespace,
             "name": self._identity.cluster,
             "uid": plan.uid,
         }
-        self._recorder.event(about, "Warning" if warn else "Normal", reason, message, action="Membership")
 
     def follow(self, state: State, detail: str) -> None:
         """The member is in this state now. One that should pass and does not is told, once; trouble at once."""

@@ -64,6 +64,11 @@ class EtcdProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def resume(self) -> None:
+        """After :meth:`pause`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         self._end(signal.SIGKILL)
         self._log.close()

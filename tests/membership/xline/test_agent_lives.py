@@ -31,6 +31,7 @@ def _names(count: int) -> list[str]:
     return [name_of(ordinal) for ordinal in range(count)]
 
 
+@pytest.mark.slow
 def test_three_bootstrap_grow_to_four_and_shrink_again(world: AgentWorld) -> None:
     world.boot()
     assert world.voters() == _names(3)
@@ -50,6 +51,7 @@ def test_three_bootstrap_grow_to_four_and_shrink_again(world: AgentWorld) -> Non
     world.forget_pod(3)
 
 
+@pytest.mark.slow
 def test_the_leader_hands_over_before_it_leaves(world: AgentWorld) -> None:
     world.boot()
     leader = world.leader()
@@ -103,6 +105,7 @@ def test_deleting_the_cluster_keeps_all_memberships(world: AgentWorld) -> None:
     world.forget_pod(2)
 
 
+@pytest.mark.slow
 def test_an_api_server_that_is_down_condemns_nobody(world: AgentWorld) -> None:
     world.boot()
     world.publish(ordinals=[0, 1])
@@ -116,6 +119,7 @@ def test_an_api_server_that_is_down_condemns_nobody(world: AgentWorld) -> None:
     world.forget_pod(2)
 
 
+@pytest.mark.slow
 def test_all_come_back_after_a_power_cut_without_any_api_server(world: AgentWorld) -> None:
     world.boot()
     ids = {member.id for member in world.listing().members}
@@ -135,6 +139,7 @@ def test_all_come_back_after_a_power_cut_without_any_api_server(world: AgentWorl
     assert {member.id for member in world.listing().members} == ids
 
 
+@pytest.mark.slow
 def test_a_lost_disk_is_given_up_and_the_member_joins_anew(world: AgentWorld) -> None:
     world.boot()
     old = {member.name: member.id for member in world.listing().members}
@@ -147,6 +152,7 @@ def test_a_lost_disk_is_given_up_and_the_member_joins_anew(world: AgentWorld) ->
     assert [start.kind for start in world.members[1].starts] == ["join", "restart"]
 
 
+@pytest.mark.slow
 def test_a_lost_disk_is_not_given_up_without_a_majority_or_while_paused(world: AgentWorld) -> None:
     world.boot()
     world.kill(1)
@@ -160,6 +166,7 @@ def test_a_lost_disk_is_not_given_up_without_a_majority_or_while_paused(world: A
     world.members[1].become(State.RUNNING)
 
 
+@pytest.mark.slow
 def test_an_evicted_member_sets_its_data_aside_and_joins_anew(world: AgentWorld) -> None:
     world.boot()
     world.kill(2)
@@ -192,6 +199,7 @@ def test_a_member_without_data_never_bootstraps_a_cluster_that_has_run(single: A
     assert single.members[0].starts == []
 
 
+@pytest.mark.slow
 def test_the_same_volume_comes_back_after_leaving(single: AgentWorld) -> None:
     single.boot()
     single.publish(ordinals=[0, 1])
@@ -209,6 +217,7 @@ def test_the_same_volume_comes_back_after_leaving(single: AgentWorld) -> None:
     assert len(single.members[1].data.aside()) == 1
 
 
+@pytest.mark.slow
 def test_a_majority_that_was_lost_is_recovered_from_the_chosen_member(world: AgentWorld) -> None:
     world.boot()
     ids = {member.name: member.id for member in world.listing().members}

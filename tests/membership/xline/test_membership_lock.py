@@ -164,7 +164,7 @@ def test_what_the_server_refuses_is_no_lock(
 
 def test_a_lease_goes_with_its_cluster(client: Client, clock: FakeClock) -> None:
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u-1"}
-    with MembershipLock(client, NAMESPACE, "c", "c-0/a", owner=owner, clock=clock).held():
+    with MembershipLock(client, NAMESPACE, "c", "c-0/a", owner=lambda: owner, clock=clock).held():
         pass
     lease = client.resource(LEASES, namespace=NAMESPACE).get("c-membership")
     assert [reference.uid for reference in lease.owner_references] == ["u-1"]
