@@ -11,7 +11,7 @@ from typing import Self
 
 from runtime.client import Client
 from runtime.testing.apiserver import FakeAPIServer
-from runtime.testing.nodes import LocalNode
+from runtime.testing.nodes import LocalNode, RestartPolicy
 from runtime.testing.nodes.controllers import local_controllers
 
 _STOP_CONTROLLERS = 10.0  # seconds for the controllers to end; they only have requests on loopback to finish
@@ -25,15 +25,25 @@ class LocalCluster:
         KUBECONFIG in their environment, as ``load_client()`` and kubectl do.
     :param port: port of the API server; 0 takes a free one.
     :param manifests: files or folders applied before anything else starts: CustomResourceDefinitions.
+    :param restarts: as for ``LocalNode``.
     :param links: as for ``LocalNode``; the containers' way to the API server can be cut as well.
     :raises OSError: the port is taken.
     :raises NodeUnsupported: this machine cannot run Pods as processes (it says why).
     """
 
-    def __init__(self, root: Path, *, port: int = 0, manifests: Iterable[Path] = (), links: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        port: int = 0,
+        manifests: Iterable[Path] = (),
+        restarts: RestartPolicy | None = None,
+        links: bool = False,
+    ) -> None:
         self.root = root.resolve()  # containers run in folders of their own
         self.kubeconfig = self.root / "kubeconfig"
         self._manifests = list(manifests)
+        self._restarts = restarts
         self._with_links = links
         self.server = FakeAPIServer(port=port, garbage_collection_delay=0.0)
         self._stop = threading.Event()
@@ -49,7 +59,11 @@ class LocalCluster:
             # Last in, first out: controllers stop first, so that nobody re-creates what the node ends.
             inside = self.root / "kubeconfig-of-pods" if self._with_links else self.kubeconfig
             self.node = LocalNode(
-                self.server.client(), self.root / "node", env={"KUBECONFIG": str(inside)}, links=self._with_links
+                self.server.client(),
+                self.root / "node",
+                restarts=self._restarts,
+                env={"KUBECONFIG": str(inside)},
+                links=self._with_links,
             )
             self.server.set_log_provider(self.node.log_provider)
             self.node.start()

@@ -51,7 +51,7 @@ class Recorder:
         self.history = History()
         self._addresses = addresses
         self._stop = threading.Event()
-        self._unanswered = 0
+        self.failures: list[tuple[float, str, str]] = []  # of writes: when called, address, gRPC code
         self._began = self._ended = 0.0
         self._failure: BaseException | None = None
         bodies = [self._write, *(lambda name=f"reader-{n}": self._read(name) for n in range(readers))]
@@ -97,7 +97,7 @@ class Recorder:
         check_register(self.history.operations)
         gap = longest_gap([write.returned for write in writes], self._began, self._ended)
         reads = sum(operation.kind == "read" for operation in self.history.operations)
-        return Verdict(len(writes), reads, self._unanswered, gap * 1000)
+        return Verdict(len(writes), reads, len(self.failures), gap * 1000)
 
     # -- the clients
 
@@ -122,8 +122,8 @@ class Recorder:
             called = time.monotonic()
             try:
                 connection.call("Txn", request, kv.TxnResponse)
-            except grpc.RpcError:
-                self._unanswered += 1
+            except grpc.RpcError as error:
+                self.failures.append((called, connection.address, str(error.code().name)))
                 self.history.add(Operation("writer", "write", number, called))
                 connection.close()
                 connection = None
@@ -191,6 +191,7 @@ def _log_of(connection: _Connection) -> dict[int, int]:
 
 class _Connection:
     def __init__(self, address: str, timeout: float = _TIMEOUT) -> None:
+        self.address = address
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._timeout = timeout
 

@@ -7,6 +7,7 @@ or cut off.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,21 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import crds
-from controllers.xline import names as known
 from crds.xlinecluster import XLINECLUSTERS
 from membership.xline.client import EngineClient, ListedMember, MemberStatus
 from membership.xline.engines import CLIENT_PORT
 from membership.xline.errors import EngineError
-from runtime.client import Client, NotFound, Unstructured
+from membership.xline.model import HEARTBEAT
+from runtime.client import Client, ClientError, NotFound, Unstructured
 from runtime.testing.localcluster import LocalCluster
+from runtime.testing.nodes import RestartPolicy
 from runtime.testing.nodes.claims import CLAIMS
 from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
 from runtime.testing.nodes.status_writer import PODS
-from runtime.types import JSONObject
+from runtime.types import GVR, JSONObject
 from tests.support.operators import Operator, Operators
 from tests.support.recorder import Recorder
 from tests.support.waiting import eventually
 
+EVENTS = GVR("", "v1", "events")
 NAMESPACE = "default"
 NAME = "demo"
 SERVER, AGENT = "xline", "agent"
@@ -47,6 +50,7 @@ class Scene:
         self._folder = folder
         self._kubeconfig = cluster.kubeconfig
         self._operators = Operators(folder)
+        self._last_addresses: list[str] = []
         self.killed_a_server = False
 
     def close(self) -> None:
@@ -90,6 +94,11 @@ class Scene:
 
         eventually(look, f"{kind}={status} {reason or ''}", timeout)
 
+    def events(self, reason: str) -> list[str]:
+        """Messages of the events with this reason, each as often as it was told."""
+        found = [e for e in self.client.resource(EVENTS, NAMESPACE).list() if e["reason"] == reason]
+        return [str(e["message"]) for e in found for _ in range(int(e.get("count") or 1))]
+
     # -- members
 
     def ordinals(self) -> list[int]:
@@ -106,9 +115,11 @@ class Scene:
         self.client.resource(PODS, NAMESPACE).delete(pod_name(ordinal))
 
     def addresses(self) -> list[str]:
-        """Of the members' client ports, that clients may try now: at least one."""
-        found = [pod["status"]["podIP"] for pod in self._pods() if (pod.get("status") or {}).get("podIP")]
-        return [f"{ip}:{CLIENT_PORT}" for ip in found] or [self.service()]
+        """Of the members' client ports, that clients may try now; while the API server is away, those of before."""
+        with contextlib.suppress(ClientError):
+            found = [pod["status"]["podIP"] for pod in self._pods() if (pod.get("status") or {}).get("podIP")]
+            self._last_addresses = [f"{ip}:{CLIENT_PORT}" for ip in found]
+        return list(self._last_addresses)
 
     def member_addresses(self) -> list[str]:
         """Of the client ports of all members that are there."""
@@ -181,7 +192,7 @@ class Scene:
         """What operator and members tell, for the message of a test that failed."""
         status = self.status()
         told = [f"status: {status}"]
-        events = self.client.resource(known.EVENTS, NAMESPACE).list() if hasattr(known, "EVENTS") else []
+        events = self.client.resource(EVENTS, NAMESPACE).list()
         told += [f"event {e['reason']}: {e['message']}" for e in events][-lines:]
         for pod in self._pods():
             states = [
@@ -190,10 +201,18 @@ class Scene:
                 for c in (pod.get("status") or {}).get(key) or ()
             ]
             told.append(f"{pod.name}: deleted={pod.deletion_timestamp} {'; '.join(states)}")
-            told.append(f"  {pod.annotations.get('xline.io.datenlord.com/heartbeat')}")
+            told.append(f"  {pod.annotations.get(HEARTBEAT)}")
         return "\n".join(told)
 
     # -- what fails
+
+    def state(self, ordinal: int) -> str:
+        """Of its agent, by its last heartbeat; "": there is none."""
+        with contextlib.suppress(NotFound):
+            written = self.pod(ordinal).annotations.get(HEARTBEAT)
+            if written:
+                return str(json.loads(written)["state"])
+        return ""
 
     def pid(self, ordinal: int, container: str) -> int | None:
         return self.node.pids(NAMESPACE, pod_name(ordinal)).get(container)
@@ -255,7 +274,8 @@ class Scene:
 @contextlib.contextmanager
 def scene(folder: Path, *, kruise: bool = False) -> Iterator[Scene]:
     manifests = [Path(crds.__file__).parent, *([ADVANCED_STATEFULSET_CRD] if kruise else [])]
-    with LocalCluster(folder, manifests=manifests, links=True) as cluster:
+    restarts = RestartPolicy(base=0.2, limit=2.0)  # who waits five minutes for a container that was killed six times?
+    with LocalCluster(folder, manifests=manifests, restarts=restarts, links=True) as cluster:
         here = Scene(folder, cluster)
         try:
             yield here

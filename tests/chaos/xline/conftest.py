@@ -45,6 +45,8 @@ def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Judged:
             yield recorder
             recorder.wait_progress(timeout=SLOW)
         recorder.history.save(tmp_path / "history.jsonl")
+        for called, address, code in recorder.failures:
+            print(f"{called:.3f} {address} {code}")
         known_bug = scene.killed_a_server and _diverged(scene)
         try:
             verdict = recorder.verdict()
