@@ -14,7 +14,8 @@ from controllers.xline import names as known
 from controllers.xline.members import Observe, observe
 from controllers.xline.metrics import metric_source
 from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
-from controllers.xline.reconciler import Settings, XlineReconciler
+from controllers.xline.reconciler import XlineReconciler
+from controllers.xline.survey import Settings
 from controllers.xline.workloads import ADVANCED_STATEFULSETS
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Unstructured

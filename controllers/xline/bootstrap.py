@@ -59,9 +59,7 @@ def frozen(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> t
     stored = decode(XlineCluster, live.to_dict())
     if stored.status is not None and stored.status.bootstrap is not None:
         return live, stored.status.bootstrap
-    bootstrap = _recovered(live, stored.spec, ctx)
-    if bootstrap is None:
-        bootstrap = first_bootstrap(stored, _marks_on_volumes(live, stored.spec, ctx))
+    bootstrap = proposed(live, stored, ctx)
     patch = {
         "metadata": {"uid": obj.uid, "resourceVersion": live.resource_version},
         "status": {"bootstrap": msgspec.to_builtins(bootstrap)},
@@ -79,6 +77,14 @@ def frozen(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> t
     names = ", ".join(bootstrap.members)
     ctx.recorder.event(obj, "Normal", "Bootstrapping", f"the cluster starts with the members {names}")
     return written, bootstrap
+
+
+def proposed(obj: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> Bootstrap:
+    """What would be frozen now, by what there is under the cluster's name. Writes nothing.
+
+    :raises VolumesLeaving: as :func:`frozen` does; and so for FormerData.
+    """
+    return _recovered(obj, cluster.spec, ctx) or first_bootstrap(cluster, _marks_on_volumes(obj, cluster.spec, ctx))
 
 
 def alive(obj: Unstructured, ctx: ReconcileContext) -> Unstructured:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from controllers.xline import names as known
 from controllers.xline.look import Seen
@@ -20,27 +19,10 @@ from controllers.xline.workloads import (
     choose,
 )
 from crds.xlinecluster import Bootstrap, XlineCluster, XlineClusterStatus
-from runtime.client import Client, NotFound, Unstructured
-from runtime.controller import CacheNotReady
+from runtime.client import NotFound, Unstructured
+from runtime.controller import CacheNotReady, ReconcileContext
+from runtime.informer import NamespaceLister
 from runtime.types import GVR
-
-
-class NamespaceReader(Protocol):
-    """The objects of one resource in one namespace."""
-
-    def get(self, name: str) -> Unstructured: ...
-
-    def list(self, selector: str | None = None) -> list[Unstructured]: ...
-
-
-class Sources(Protocol):
-    """Where a look reads."""
-
-    @property
-    def client(self) -> Client: ...
-
-    def reader(self, gvr: GVR, namespace: str) -> NamespaceReader:
-        """:raises CacheNotReady: it cannot tell now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +38,7 @@ def gather(
     cluster: XlineCluster,
     status: XlineClusterStatus,
     bootstrap: Bootstrap,
-    sources: Sources,
+    ctx: ReconcileContext,
 ) -> Gathered:
     """Everything that the API server has of the cluster.
 
@@ -65,38 +47,38 @@ def gather(
     :raises ClientError: the server had to be asked, and could not.
     """
     names = Names(obj.namespace, obj.name)
-    choice = _workload(obj, cluster, status, names, sources)
+    choice = _workload(obj, cluster, status, names, ctx)
     plan = current_plan(status, bootstrap, choice.workload, names)
-    pods = _pods(names, sources.reader(known.PODS, names.namespace))
+    pods = _pods(names, ctx.lister(known.PODS).namespace(names.namespace))
     changed = plan.change.member if plan.change is not None else ""
     ordinals = {*plan.ordinals, *choice.workload.ordinals, *pods, names.ordinal(changed)} - {None}
-    claims = _claims(names, (o for o in ordinals if o is not None), sources.reader(known.CLAIMS, names.namespace))
+    claims = _claims(names, (o for o in ordinals if o is not None), ctx.lister(known.CLAIMS).namespace(names.namespace))
     return Gathered(Seen(obj, cluster, names, bootstrap, plan, choice.workload, pods, claims), choice)
 
 
 def _workload(
-    obj: Unstructured, cluster: XlineCluster, status: XlineClusterStatus, names: Names, sources: Sources
+    obj: Unstructured, cluster: XlineCluster, status: XlineClusterStatus, names: Names, ctx: ReconcileContext
 ) -> Choice:
     found: dict[WorkloadKind, Unstructured] = {}
     for kind, backend in BACKENDS.items():
-        live = _live_workload(backend.gvr, names, found, sources)
+        live = _live_workload(backend.gvr, names, found, ctx)
         owner = live.controller_owner if live is not None else None
         if live is not None and (owner is None or owner.uid == obj.uid):
             found[kind] = live
 
     def kruise() -> bool:
-        served = sources.client.discovery.resources(ADVANCED_STATEFULSETS.group, ADVANCED_STATEFULSETS.version)
+        served = ctx.client.discovery.resources(ADVANCED_STATEFULSETS.group, ADVANCED_STATEFULSETS.version)
         return any(resource.gvr == ADVANCED_STATEFULSETS for resource in served)
 
     return choose(cluster.spec.workload, found, status.workload or "", kruise)
 
 
 def _live_workload(
-    gvr: GVR, names: Names, found: dict[WorkloadKind, Unstructured], sources: Sources
+    gvr: GVR, names: Names, found: dict[WorkloadKind, Unstructured], ctx: ReconcileContext
 ) -> Unstructured | None:
     try:
         with suppress(NotFound):
-            return sources.reader(gvr, names.namespace).get(names.stateful_set)
+            return ctx.lister(gvr).namespace(names.namespace).get(names.stateful_set)
         return None
     except CacheNotReady:
         if gvr == STATEFULSETS:
@@ -104,16 +86,16 @@ def _live_workload(
         if found:
             return None  # there is the other kind; without OpenKruise this is so for ever, and costs no request
     with suppress(NotFound):
-        return sources.client.resource(gvr, namespace=names.namespace).get(names.stateful_set)
+        return ctx.client.resource(gvr, namespace=names.namespace).get(names.stateful_set)
     return None
 
 
-def _pods(names: Names, reader: NamespaceReader) -> dict[int, Unstructured]:
+def _pods(names: Names, reader: NamespaceLister) -> dict[int, Unstructured]:
     found = {names.ordinal(pod.name): pod for pod in reader.list(names.selector_text)}
     return {ordinal: pod for ordinal, pod in found.items() if ordinal is not None}
 
 
-def _claims(names: Names, ordinals: Iterable[int], reader: NamespaceReader) -> dict[int, Unstructured]:
+def _claims(names: Names, ordinals: Iterable[int], reader: NamespaceLister) -> dict[int, Unstructured]:
     found: dict[int, Unstructured] = {}
     for ordinal in ordinals:
         with suppress(NotFound):

@@ -7,16 +7,12 @@ look that ends anywhere, between any two writes, is made good by the next one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import orjson
 
-from controllers.xline import backups, recovery, restores, scaling, versions, volumes
-from controllers.xline.access import Access, SecretProblem, access_of
+from controllers.xline import backups, restores, volumes
 from controllers.xline.applying import LeftOver, apply_children
 from controllers.xline.bootstrap import (
     FormerData,
@@ -30,59 +26,36 @@ from controllers.xline.certificates import apply_certificates
 from controllers.xline.children import Plan, children
 from controllers.xline.decide import Decision, decide
 from controllers.xline.events import between
-from controllers.xline.gathering import Gathered, NamespaceReader, gather
-from controllers.xline.look import Seen, world_of
-from controllers.xline.members import Endpoint, Observe, observe
-from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
+from controllers.xline.gathering import Gathered, gather
+from controllers.xline.members import Observe, observe
 from controllers.xline.status import (
     AVAILABLE,
     FORMER_DATA,
     INVALID_SPEC,
     PAUSED,
     PROGRESSING,
-    SECRET_MISSING,
     WAITING_FOR_DELETION,
-    WORKLOAD_CHANGED,
-    WORKLOAD_UNAVAILABLE,
     Problem,
     build_status,
     find,
     stuck_status,
 )
+from controllers.xline.survey import Settings, refusal, stored_status, survey, unusable
 from controllers.xline.world import Refused, World
-from crds.decoding import InvalidObject, convert, decode
+from crds.decoding import InvalidObject, decode
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClusterStatus
 from membership.xline.errors import EngineError
 from membership.xline.settings import SettingError
-from runtime.client import Client, NotFound, Unstructured
+from runtime.client import NotFound, Unstructured
 from runtime.controller import ReconcileContext
-from runtime.types import GVR, JSONObject, Request, Result
+from runtime.types import JSONObject, Request, Result
 
-_ASK_TIMEOUT: Final = 1.0  # seconds a member has to answer
 _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: leaders change without a Pod changing
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
 _WRITTEN: Final = 0.05  # ... that has just been written down what it goes on with
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
 _PATIENCE = 10.0  # seconds that such objects may take before the new cluster's status speaks of them
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is the same for all clusters.
-
-    :param cluster_domain: the DNS domain of the Kubernetes cluster.
-    :param agent_image: for clusters that name none.
-    :param agent_module: what Python runs there.
-    """
-
-    cluster_domain: str = "cluster.local"
-    agent_image: str = AGENT_IMAGE
-    agent_module: str = AGENT_MODULE
-
-    def plan(self, cluster: XlineCluster, bootstrap: Bootstrap, ordinals: tuple[int, ...] = ()) -> Plan:
-        """What a cluster's children are made from."""
-        return Plan(cluster, bootstrap, self.cluster_domain, self.agent_image, self.agent_module, ordinals)
 
 
 class XlineReconciler:
@@ -143,12 +116,12 @@ class XlineReconciler:
         self, obj: Unstructured, cluster: XlineCluster, bootstrap: Bootstrap, ctx: ReconcileContext
     ) -> Result | None:
         old = stored_status(obj)
-        gathered = gather(obj, cluster, old, bootstrap, _Cached(ctx))
+        gathered = gather(obj, cluster, old, bootstrap, ctx)
         seen = gathered.seen
         plan = self._settings.plan(cluster, bootstrap, tuple(seen.plan.ordinals))
         if not cluster.spec.paused and restores.pending(cluster, bootstrap, seen.workload):
             return _restore(obj, cluster, plan, ctx)
-        world, problem = self._ask_members(seen, plan, ctx)
+        world, problem = survey(seen, plan, self._ask, ctx)
         if not cluster.spec.paused:
             # Without its Secrets nobody can ask the members; what they are made from can be written all the same.
             problem = self._bring_about(gathered, world, plan, ctx) or problem
@@ -156,7 +129,7 @@ class XlineReconciler:
         decision = Decision()
         if problem is None:
             decision, problem = _act(world, ctx)
-        problem = problem or _refusal(gathered, world)
+        problem = problem or refusal(gathered, world)
         if problem is None or not problem.stops:
             unsaved = backups.apply_backups(world, plan, ctx)
             problem = problem or unsaved
@@ -167,54 +140,7 @@ class XlineReconciler:
 
     @staticmethod
     def _bring_about(gathered: Gathered, world: World, plan: Plan, ctx: ReconcileContext) -> Problem | None:
-        return (
-            _unusable(gathered, world) or apply_certificates(world.obj, plan, ctx) or apply_children(world, plan, ctx)
-        )
-
-    def _ask_members(self, seen: Seen, plan: Plan, ctx: ReconcileContext) -> tuple[World, Problem | None]:
-        problem = None
-        access = Access()
-        try:
-            access = access_of(plan, ctx)
-        except SecretProblem as error:
-            problem = Problem(SECRET_MISSING, str(error))
-        endpoints = endpoints_of(seen, access)
-        remaining = ctx.remaining()
-        timeout = _ASK_TIMEOUT if remaining is None else min(_ASK_TIMEOUT, remaining / 3)
-        engine = self._ask(list(endpoints.values()), len(seen.plan.ordinals), timeout)
-        return world_of(seen, endpoints, engine, ctx.clock.now()), problem
-
-
-class _Cached:
-    """The caches of the manager."""
-
-    def __init__(self, ctx: ReconcileContext) -> None:
-        self._ctx = ctx
-
-    @property
-    def client(self) -> Client:
-        return self._ctx.client
-
-    def reader(self, gvr: GVR, namespace: str) -> NamespaceReader:
-        return self._ctx.lister(gvr).namespace(namespace)
-
-
-def endpoints_of(seen: Seen, access: Access) -> dict[str, Endpoint]:
-    """The members that can be asked: those whose Pod has an address."""
-    found = {}
-    for pod in seen.pods.values():
-        address = str((pod.get("status") or {}).get("podIP") or "")
-        if address:
-            found[pod.name] = Endpoint(pod.name, address, access.tls(pod.name), access.credentials)
-    return found
-
-
-def _unusable(gathered: Gathered, world: World) -> Problem | None:
-    """What keeps us from writing children at all."""
-    if not gathered.choice.usable:
-        return Problem(WORKLOAD_UNAVAILABLE, gathered.choice.problem)
-    incompatible = world.bootstrap.completed and versions.problem(world.cluster, world.workload, world.engine)
-    return Problem(INVALID_SPEC, incompatible) if incompatible else None
+        return unusable(gathered, world) or apply_certificates(world.obj, plan, ctx) or apply_children(world, plan, ctx)
 
 
 def _act(world: World, ctx: ReconcileContext) -> tuple[Decision, Problem | None]:
@@ -242,17 +168,6 @@ def _act(world: World, ctx: ReconcileContext) -> tuple[Decision, Problem | None]
 
     decision = decide(world, refused)
     return decision, next(iter(refusals), None)
-
-
-def _refusal(gathered: Gathered, world: World) -> Problem | None:
-    """A wish that is not granted, while everything else goes on."""
-    if gathered.choice.problem:
-        return Problem(WORKLOAD_CHANGED, gathered.choice.problem, stops=False)
-    unscaled = scaling.refusal(world)
-    if unscaled:
-        return Problem(scaling.SCALING_UNSUPPORTED, unscaled, stops=False)
-    unrecovered = recovery.refusal(world)
-    return Problem(*unrecovered, stops=False) if unrecovered else None
 
 
 def _restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: ReconcileContext) -> Result:
@@ -293,17 +208,6 @@ def _store(obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, 
     for event in between(old, new):
         ctx.log.info(event.message, reason=event.reason)
         ctx.recorder.event(obj, event.type, event.reason, event.message)
-
-
-def stored_status(obj: Unstructured) -> XlineClusterStatus:
-    """The status in the object. If it cannot be read (somebody else's CRD), what must not be forgotten alone: the
-    bootstrap and the plan."""
-    status = obj.get("status") or {}
-    kept = {key: status.get(key) for key in ("bootstrap", "plan")} if isinstance(status, Mapping) else {}
-    for readable in (status, kept, {"bootstrap": kept.get("bootstrap")}):
-        with suppress(msgspec.ValidationError):
-            return convert(readable, XlineClusterStatus)
-    return XlineClusterStatus()
 
 
 def _is_frozen(cluster: XlineCluster) -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from runtime.client import Client, ResourceClient
     from runtime.informer import Lister
 
-__all__ = ["Applied", "Applier", "NotOurs", "SettledMemory"]
+__all__ = ["Action", "Applied", "Applier", "NotOurs", "SettledMemory"]
 
 Action: TypeAlias = Literal["created", "updated", "unchanged", "terminating"]
 T = TypeVar("T")
@@ -134,6 +134,22 @@ class Applier:
         if live is None or written.uid != live.uid:
             return Applied(written, "created")
         return Applied(written, "unchanged" if written.resource_version == live.resource_version else "updated")
+
+    def would_do(self, gvr: GVR, desired: JSONMapping, *, owner: Unstructured | None = None) -> Action:
+        """What :meth:`apply` would do now, by all that can be known without asking the server to write. ``updated`` may
+        turn out to be ``unchanged``.
+
+        :raises NotOurs: as :meth:`apply` does.
+        :raises AlreadyOwnedError: likewise.
+        """
+        wish = self._wish(desired, owner)
+        live = self._live(gvr, wish["metadata"].get("namespace", ""), wish["metadata"]["name"])
+        if live is None:
+            return "created"
+        if live.deletion_timestamp is not None:
+            return "terminating"
+        self._check_ours(gvr, live, wish, owner, adopt=False)
+        return "unchanged" if self._is_applied(live, wish) else "updated"
 
     def _wish(self, desired: JSONMapping, owner: Unstructured | None) -> JSONObject:
         """What is sent: the caller's object without nulls, with the owner and the hash of it all."""

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from runtime.client import Client, NotFound, Unstructured, Write
 from runtime.clock import Clock
-from runtime.controller.applier import Applied, Applier, SettledMemory
+from runtime.controller.applier import Action, Applied, Applier, SettledMemory
 from runtime.controller.environment import CacheNotReady, SharedCaches
 from runtime.controller.patches import patch_status
 from runtime.controller.upsert import Mutate, Upserted, create_or_patch, create_or_update
@@ -140,6 +140,10 @@ class ReconcileContext:
         return self._applier.apply(
             gvr, desired, owner=owner, force=force, adopt=adopt, resource_version=resource_version
         )
+
+    def would_apply(self, gvr: GVR, desired: JSONMapping, *, owner: Unstructured | None = None) -> Action:
+        """What :meth:`apply` would do, doing nothing: see :meth:`Applier.would_do`."""
+        return self._applier.would_do(gvr, desired, owner=owner)
 
     def create_or_update(self, gvr: GVR, initial: JSONMapping, mutate: Mutate) -> Upserted:
         """Create an object or replace it by what ``mutate`` makes of it, without a request if that is what the cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controllers.xline.reconciler import stored_status
+from controllers.xline.survey import stored_status
 from crds.xlinecluster import RESOURCE, XLINECLUSTERS
 from runtime.client import Unstructured
 from runtime.testing import FakeAPIServer
