@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -130,8 +131,8 @@ def _write(order: Order, source: Source, store: Store, connect: Connect, now: Ca
     name = new_name(began, source.revision)
     key = order.folder + name
     _log.info("taking a snapshot", member=source.member.name, revision=source.revision, backup=name)
-    with connect(source.url) as client:
-        received = Received(order.engine, client.snapshot(idle_timeout=_IDLE))
+    with connect(source.url) as client, closing(client.snapshot(idle_timeout=_IDLE)) as chunks:
+        received = Received(order.engine, chunks)
         store.write(key + CONTENT_SUFFIX, received)
     manifest = Manifest(
         format=FORMAT,
