@@ -79,7 +79,7 @@ def _expand(world: World, member: MemberView) -> Action:
 
 
 def _await(world: World, member: MemberView) -> Action | None:
-    """A volume is growing. That holds nothing up but other volumes, unless a restart is what it waits for."""
+    """A volume is growing. That holds up other volumes, which may fare no better, and nothing else."""
     claim, pod = member.claim, member.pod
     assert claim is not None
     pending = condition(claim, "FileSystemResizePending")
@@ -87,10 +87,11 @@ def _await(world: World, member: MemberView) -> Action | None:
     if began is None or world.now - began < _ONLINE_PATIENCE or pod is None or not _waits_since(pod, began):
         detail = f": {pending['message']}" if pending is not None and pending.get("message") else ""
         message = f"the volume of {member.name} grows to {world.cluster.spec.storage.size}{detail}"
-        return Action(EXPANDING_VOLUME, message)
+        return Action(EXPANDING_VOLUME, message, blocks=False)
     blocked = rollout.obstacle(world, member)
     if blocked:
-        return Action(EXPANDING_VOLUME, f"{member.name} is restarted for its larger volume later: {blocked}")
+        message = f"{member.name} is restarted for its larger volume later: {blocked}"
+        return Action(EXPANDING_VOLUME, message, blocks=False)
     message = f"{member.name} is restarted, so that its volume's file system grows"
     if rollout.must_hand_over(world, member):
         return leadership.hand_over(world, message)

@@ -24,6 +24,7 @@ def waits(scene: Scene) -> str:
     action = expansion.next_action(scene.world())
     assert action is not None
     assert action.do is None
+    assert not action.blocks, "a driver that never grows a volume must not keep the cluster from anything else"
     return action.message
 
 
