@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from .options import Options, parse
+from .plan import AGENT
 
 if TYPE_CHECKING:
     from runtime.client import Client
@@ -21,8 +22,13 @@ USER_AGENT = "xline-operator"  # in the API server's audit log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit status of the process."""
-    options = parse(argv)
+    """Run until SIGTERM or SIGINT, or ``plan``; the exit status of the process."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["plan"]:
+        from .plan import main as plan
+
+        return plan(arguments[1:])
+    options = parse(arguments)
     if options.demo:
         from .demo import run_demo
 
@@ -80,7 +86,7 @@ def build_manager(client: Client, options: Options) -> Manager:
         cluster_domain=options.cluster_domain,
         workers=options.workers,
         agent_image=options.agent_image or None,
-        agent_module=f"{__package__}.sidecar",  # installed from the wheel this package has another name
+        agent_module=AGENT,
     )
     return manager
 

@@ -25,6 +25,8 @@ command line wins.
 The API server is found as kubectl finds it: --kubeconfig, else $KUBECONFIG, else the service account of the
 Pod this runs in, else ~/.kube/config.
 
+`python -m cmd.controller plan --help` tells how to see what would be done, without doing it.
+
 Exit status: 0 after SIGTERM or SIGINT, 1 when something failed, 2 when the flags are wrong.
 """
 

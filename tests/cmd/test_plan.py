@@ -1,0 +1,106 @@
+"""``plan`` as a process: what it says, and that it writes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controllers.xline import names as known
+from crds.xlinecluster import XLINECLUSTERS
+from tests.controllers.xline.xline_world import NAMESPACE, World
+from tests.controllers.xline.xline_world import world as new_world
+
+MANIFEST = """\
+apiVersion: xline.io.datenlord.com/v1alpha1
+kind: XlineCluster
+metadata: {name: demo}
+spec: {replicas: %d, engine: etcd%s}
+"""
+NAMELESS = (MANIFEST % (3, "")).replace("name: demo", "labels: {}")
+MISTYPED = (MANIFEST % (3, "")).replace("replicas: 3", "replicas: three")
+
+
+def plan(world: World, folder: Path, *arguments: str, manifest: str | None = None) -> subprocess.CompletedProcess[str]:
+    """With the manifest in a file, if one is given. The audit log says that nothing was written."""
+    kubeconfig = world.server.kubeconfig(folder / "kubeconfig")
+    line = [sys.executable, "-m", "cmd.controller", "plan", f"--kubeconfig={kubeconfig}", *arguments]
+    if manifest is not None:
+        (folder / "cluster.yaml").write_text(manifest)
+        line += ["-f", str(folder / "cluster.yaml")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    theirs = [entry for entry in world.server.requests.writes() if entry.user_agent == "xline-operator-plan"]
+    assert theirs == []
+    return done
+
+
+def test_a_cluster_that_does_not_exist_yet(tmp_path: Path) -> None:
+    with new_world() as world:
+        done = plan(world, tmp_path, manifest=MANIFEST % (3, ""))
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        assert lines[0] == "XlineCluster default/demo"
+        assert "made of demo-sts-0, demo-sts-1, demo-sts-2" in lines[1]
+        made = [line.removeprefix("  now   make ") for line in lines if "now   make" in line]
+        assert "StatefulSet demo-sts" in made
+        assert "Service demo-client" in made
+        assert made[-1] == "StatefulSet demo-sts", "what its Pods need comes first"
+        assert [*world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).list()] == []
+
+
+def test_what_keeps_a_new_cluster_from_starting(tmp_path: Path) -> None:
+    with new_world() as world:
+        world.make_claim(0)
+        done = plan(world, tmp_path, manifest=MANIFEST % (3, ""))
+        assert "!     spec.replicas: 3 members are wanted, but a former cluster" in done.stdout
+        done = plan(world, tmp_path, manifest=MANIFEST % (1, ", bootstrapArgs: {gc-interval: 20s}"))
+        assert "spec.bootstrapArgs.gc-interval" in done.stdout
+
+
+def test_a_cluster_that_runs(tmp_path: Path) -> None:
+    with new_world() as world:
+        world.create(workload="StatefulSet")
+        operator = world.start_operator()
+        world.wait_children()
+        world.run_pods()
+        world.wait_condition("Progressing", "False", "Complete")
+        world.settle(operator)
+        world.stop_operators()
+        assert plan(world, tmp_path, "demo").stdout.splitlines() == [
+            "XlineCluster default/demo",
+            "  nothing: all is as it should be",
+        ]
+        world.client.resource(known.SERVICES, namespace=NAMESPACE).delete("demo-client")
+        done = plan(world, tmp_path, "demo")
+        assert done.stdout.splitlines()[1:] == ["  now   make Service demo-client"]
+        done = plan(world, tmp_path, manifest=MANIFEST % (5, ", workload: AdvancedStatefulSet"))
+        assert "wait  5 members are wanted, and there are 3: no member is added while it is not known" in done.stdout
+        assert "  then  demo-sts-3 becomes a member" in done.stdout
+        assert "  then  demo-sts-4 becomes a member" in done.stdout
+        assert "!     spec.workload: AdvancedStatefulSet is wanted, but" in done.stdout
+        done = plan(world, tmp_path, manifest=MANIFEST % (3, ", extraArgs: [--max-txn-ops=200]"))
+        assert "now   change StatefulSet demo-sts" in done.stdout
+        assert "then  the Pods get the new template one by one, the leader last" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "manifest", "words"),
+    [
+        (("absent",), None, "absent"),
+        ((), "a: [", "not YAML"),
+        ((), "kind: Pod", "there is no XlineCluster"),
+        ((), NAMELESS, "metadata.name is missing"),
+        ((), MISTYPED, "spec.replicas"),
+    ],
+)
+def test_what_cannot_be_told_of_is_said(
+    tmp_path: Path, arguments: tuple[str, ...], manifest: str | None, words: str
+) -> None:
+    with new_world() as world:
+        done = plan(world, tmp_path, *arguments, manifest=manifest)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert done.stdout == ""
