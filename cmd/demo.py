@@ -1,4 +1,4 @@
-"""The tour of ``--demo``: a cluster comes up, keeps a key through a ``kill -9``, and goes without a trace."""
+"""The tour of ``--demo``: a cluster comes up, keeps a key through a ``kill -9``, grows, shrinks, and goes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,14 @@ CHILDREN = (
     GVR("", "v1", "persistentvolumeclaims"),
     PODS,
 )
-SERVICES = GVR("", "v1", "services")
+# Kinds of which the namespace has others as well: those are the cluster's that are called after it.
+NAMED = (
+    GVR("", "v1", "services"),
+    GVR("", "v1", "serviceaccounts"),
+    GVR("rbac.authorization.k8s.io", "v1", "roles"),
+    GVR("rbac.authorization.k8s.io", "v1", "rolebindings"),
+    GVR("coordination.k8s.io", "v1", "leases"),
+)
 CONTAINER = "xline"
 _CLIENT_PORT = 2379
 KEY, VALUE = "greeting", "hello from a real etcd client"
@@ -105,9 +112,29 @@ class Tour:
         with step(f"{leader} has its data: read the key from it alone"):
             endpoint = f"http://{self._pod(leader)['status']['podIP']}:{_CLIENT_PORT}"
             self._expect(self._get(endpoint, "--consistency=s"))
+        self._grow_and_shrink()
         with step("delete the XlineCluster: nothing is left of it"):
             self._client.resource(XLINECLUSTERS, namespace=self._namespace).delete(self._name)
             self._until(lambda: not self._leftovers(), lambda: f"still there: {', '.join(self._leftovers())}")
+
+    def _grow_and_shrink(self) -> None:
+        """By two members and back: each new one learns first, then votes, and the leader is not the one that goes."""
+        small, large = self._size, self._size + 2
+        for size in range(small + 1, large + 1):
+            with step(f"scale to {size}: another member joins as a learner, catches up, and votes"):
+                self._scale(size)
+        before = status_of(self._wait_ready())["leader"]
+        with step(f"scale back to {small}: one by one members leave, {before} goes on leading"):
+            self._scale(small)
+            self._expect(self._get(self._service_endpoint()))
+        after = status_of(self._wait_ready())["leader"]
+        if after != before:
+            _say(f"             {after} leads now: {before} was among those with the highest numbers, or too slow")
+
+    def _scale(self, size: int) -> None:
+        self._client.resource(XLINECLUSTERS, namespace=self._namespace).update_scale(self._name, size)
+        self._size = size
+        self._until(lambda: status_of(self._wait_ready()).get("voters") == size, f"{size} members do not vote")
 
     # -- looking
 
@@ -116,7 +143,8 @@ class Tour:
             cluster = self._client.resource(XLINECLUSTERS, namespace=self._namespace).get(self._name)
             status = status_of(cluster)
             conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
-            whole = conditions.get("Available") == "True" and conditions.get("Progressing") == "False"
+            seen = status.get("observedGeneration") == cluster.generation
+            whole = seen and conditions.get("Available") == "True" and conditions.get("Progressing") == "False"
             return cluster if whole and status.get("readyReplicas") == self._size and status.get("leader") else None
 
         return self._until(ready, self._why_not_ready)
@@ -132,8 +160,9 @@ class Tour:
         found = [str(self._name)] if self._exists() else []
         for gvr in CHILDREN:
             found += [f"{o.kind} {o.name}" for o in self._client.resource(gvr, namespace=self._namespace).list().items]
-        services = self._client.resource(SERVICES, namespace=self._namespace).list().items
-        found += [f"Service {o.name}" for o in services if o.name.startswith(f"{self._name}-")]
+        for gvr in NAMED:
+            named = self._client.resource(gvr, namespace=self._namespace).list().items
+            found += [f"{o.kind} {o.name}" for o in named if o.name.startswith(f"{self._name}-")]
         return found + [f"process {pid}" for pid in self._local.cluster.node.processes()]
 
     def _exists(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crds.xlinecluster import XLINECLUSTERS
+from membership.xline.model import ROLE
 from runtime.client import Client, Unstructured
 from runtime.informer import SharedInformerFactory
 from runtime.types import GVR, JSONObject
@@ -99,10 +100,12 @@ def render(now: Snapshot, kubeconfig: Path) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    clusters = Table("XLINECLUSTER", "ENGINE", "READY", "LEADER", "AVAILABLE", "MESSAGE", box=None, pad_edge=False)
+    clusters = Table(
+        "XLINECLUSTER", "ENGINE", "READY", "VOTERS", "LEADER", "PHASE", "MESSAGE", box=None, pad_edge=False
+    )
     for cluster in now.clusters:
         clusters.add_row(*cluster_row(cluster))
-    pods = Table("POD", "STATUS", "READY", "RESTARTS", "ADDRESS", "AGE", box=None, pad_edge=False)
+    pods = Table("POD", "STATUS", "ROLE", "READY", "RESTARTS", "ADDRESS", "AGE", box=None, pad_edge=False)
     for pod in now.pods:
         pods.add_row(*pod_row(pod))
     events = Table("TIME", "EVENT", box=None, pad_edge=False, show_header=bool(now.events))
@@ -115,14 +118,14 @@ def render(now: Snapshot, kubeconfig: Path) -> Group:
 
 def cluster_row(cluster: Unstructured) -> tuple[str, ...]:
     status = status_of(cluster)
-    conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
     ready = f"{status.get('readyReplicas', 0)}/{cluster['spec'].get('replicas', '?')}"
     return (
         _key(cluster),
         cluster["spec"].get("engine", "xline"),
         ready,
+        str(status.get("voters", "-")),
         status.get("leader") or "-",
-        conditions.get("Available", "-"),
+        status.get("phase") or "-",
         status.get("message") or "",
     )
 
@@ -137,6 +140,7 @@ def pod_row(pod: Unstructured) -> tuple[str, ...]:
     return (
         _key(pod),
         phase,
+        pod.labels.get(ROLE, "-"),
         f"{sum(bool(c.get('ready')) for c in containers)}/{len(pod['spec']['containers'])}",
         str(sum(int(c.get("restartCount", 0)) for c in containers)),
         status.get("podIP") or "-",

@@ -54,13 +54,14 @@ def event(message: str, count: int = 1) -> Unstructured:
 
 
 def test_a_cluster_without_status_has_a_row_too() -> None:
-    assert cluster_row(cluster()) == ("default/demo", "etcd", "0/3", "-", "-", "")
+    assert cluster_row(cluster()) == ("default/demo", "etcd", "0/3", "-", "-", "-", "")
 
 
-def test_a_cluster_shows_leader_and_availability() -> None:
-    conditions = [{"type": "Available", "status": "True"}]
-    row = cluster_row(cluster(readyReplicas=3, leader="demo-sts-1", conditions=conditions, message="all is well"))
-    assert row == ("default/demo", "etcd", "3/3", "demo-sts-1", "True", "all is well")
+def test_a_cluster_shows_its_members_and_what_is_done_with_them() -> None:
+    row = cluster_row(
+        cluster(readyReplicas=3, voters=4, leader="demo-sts-1", phase="Scaling", message="demo-sts-3 joins")
+    )
+    assert row == ("default/demo", "etcd", "3/3", "4", "demo-sts-1", "Scaling", "demo-sts-3 joins")
 
 
 @pytest.mark.parametrize(
