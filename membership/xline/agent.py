@@ -42,7 +42,7 @@ STUCK = 120.0  # seconds without a look after which the agent is taken for dead:
 KEEP_ASIDE = 1  # sets of data of removed members that are kept: after a lost majority they may be all that is left
 _STOP_SERVER = 5.0  # seconds of one try to stop the server
 _HANDOVER = 5.0  # seconds a drain may take to hand leadership over
-_FIRST_PLAN = 5.0  # seconds the API server has for the first answer
+_FIRST_PLAN = 3.0  # seconds the API server has for the first answer
 _ASK = 10.0  # seconds to find out whether the member is condemned; then it stays
 _PROMOTE_SHARE = 0.9  # of the leader's log, which a learner must have before it asks for its vote: etcd's own rule
 

@@ -22,6 +22,7 @@ from membership.xline.walids import Ids, etcd_ids
 from runtime.clock import Clock
 
 CRASHES = 3  # exits since it was last well, from which on a server counts as crashing
+_DISK_EVERY = 15.0  # seconds between two trials of the disk
 _LIST_KEPT = 6.0  # seconds that a list counts as known after the last one: one lost answer is no partition
 
 
@@ -72,6 +73,8 @@ class Looker:
         self._reach = reach
         self._clock = clock
         self._last: tuple[float, MemberList] | None = None
+        self._disk_due = float("-inf")
+        self._disk: DiskError | None = None
 
     def look(self, stopping: Stopping = Stopping.NO) -> Look:
         """See everything now. What cannot be seen is missing in it; nothing is raised for it."""
@@ -86,6 +89,10 @@ class Looker:
             ids = ids_of_data(self._profile, self._data, marks) if has_data else None
         except (DiskError, OSError) as error:
             trouble, broken = str(error), True
+        disk = self._try_disk()
+        if disk is not None:
+            trouble = trouble or str(disk)
+            broken = broken or disk.trouble != "full"  # on a full one a server may still be of use
         if own is not None:
             ids, has_data = Ids(own.cluster_id, own.member_id), True
         listing, why = self._list(survey, plan, ids)
@@ -108,6 +115,18 @@ class Looker:
             stopping=stopping,
         )
         return Look(facts, survey, plan, marks, ids, listing, me, trouble)
+
+    def _try_disk(self) -> DiskError | None:
+        """What was wrong with the disk when it was last tried."""
+        now = self._clock.monotonic()
+        if now >= self._disk_due:
+            self._disk = None
+            try:
+                self._data.check()
+            except DiskError as error:
+                self._disk = error
+            self._disk_due = now + (_DISK_EVERY if self._disk is None else 0.0)
+        return self._disk
 
     def _server_fact(self, own: MemberStatus | None) -> ServerFact:
         if own is not None:

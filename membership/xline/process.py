@@ -109,11 +109,14 @@ class AgentProcess:
             work.start()
             stop.wait()
             _log.info("ending")
+            deadline = time.monotonic() + self._options.grace
             if not failed:
                 self._take_leave()
             ended.set()
             self._agent.wake()
-            work.join()
+            work.join()  # before the server is stopped: the agent would let it start again
+            if self._options.mode == "Supervisor":
+                self._server.stop(max(deadline - time.monotonic() - _LAST_WORDS * 2, 1.0))
         return 1 if failed else 0
 
     def _work(self, stop: threading.Event, ended: threading.Event, failed: list[BaseException]) -> None:
@@ -126,12 +129,11 @@ class AgentProcess:
             stop.set()
 
     def _take_leave(self) -> None:
-        """Leave the cluster if the plan says so, hand leadership over if not; and end a server of ours.
+        """Leave the cluster if the plan says so, hand leadership over if not.
 
         In Sidecar mode the server's container was told to stop before us, and has called ``/drain`` for this. It comes
         to nothing then, unless the container had ended before it could.
         """
-        deadline = time.monotonic() + self._options.grace
         try:
             answer = self._agent.drain(self._leave_time)
             _log.info(
@@ -139,8 +141,6 @@ class AgentProcess:
             )
         except Exception as error:  # whatever it is, the server must be ended well
             _log.exception("leaving failed", exc_info=error)
-        if self._options.mode == "Supervisor":
-            self._server.stop(max(deadline - time.monotonic() - _LAST_WORDS * 2, 1.0))
 
     def _lock_volume(self, stack: contextlib.ExitStack, stop: threading.Event) -> bool:
         """Wait until no other agent looks after the volume; False: stopped before that."""
