@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 WORTH = 16 << 20  # bytes that must be to be given back: less is not worth an interruption
 PAUSE = 3600.0  # seconds between two defragmentations of a member that has room
 SHORT_PAUSE = 300.0  # seconds between two of one that has none, and between two complaints about it
+RETRY = 5.0  # seconds after which it is tried again, where another member or the lock is in the way
 LIMIT = 1800.0  # seconds for one defragmentation
 ROOM = 0.9  # of the quota: a database that is larger has no room
 _ALARMS = 3.0  # seconds for a question about alarms
@@ -110,8 +111,8 @@ class Maintenance:
         alarmed = _NOSPACE in own.alarms
         if alarmed:
             self._disarm(own, listing)
-        if not is_fragmented(own, plan.defragment_above):
-            self._complain_if_full(own, alarmed)
+        self._complain_if_full(own, alarmed)
+        if not self._needs_it(own, plan.defragment_above):
             return ""
         if not self._profile.defragments:
             self._say_unsupported()
@@ -119,11 +120,12 @@ class Maintenance:
         now = self._clock.monotonic()
         if now < self._next:
             return ""
-        self._next = now + (SHORT_PAUSE if alarmed else PAUSE)
+        self._next = now + RETRY
         why = self._begin(plan.defragment_above)
         if why:
-            self._next = now + SHORT_PAUSE / 10
-        return f"its database is not defragmented yet: {why}" if why else "its database is being defragmented"
+            return f"its database is not defragmented yet: {why}"
+        self._next = now + (SHORT_PAUSE if alarmed else PAUSE)
+        return "its database is being defragmented"
 
     # ---- defragmentation
 
@@ -131,7 +133,7 @@ class Maintenance:
         with ExitStack() as stack:
             session = stack.enter_context(self._session())
             own = session.survey.own
-            if own is None or not is_fragmented(own.status, above):
+            if own is None or not self._needs_it(own.status, above):
                 return "it need not be any more"
             for member in session.listing.members:
                 if member.is_learner or not member.started:
@@ -139,13 +141,17 @@ class Maintenance:
                 if member.id not in session.healthy:
                     return f"member {member.name} is not healthy"
             if own.status.is_leader and len(session.listing.members) > 1 and self._profile.moves_leader:
-                if any(is_fragmented(contact.status, above) for contact in session.survey.others):
+                if any(self._needs_it(contact.status, above) for contact in session.survey.others):
                     return "the followers come first"
                 why = self._hand_over(session.survey, self._clock.monotonic() + _HANDOVER)
                 return why or "leadership has just been handed over"
             session.hold.check()
             self._work = _Work(self._dial(), session.hold, stack.pop_all(), own.status.db_size)
         return ""
+
+    def _needs_it(self, status: MemberStatus, above: int) -> bool:
+        # What is free is counted by the next write, which a full database does not take: there it is tried.
+        return is_fragmented(status, above) or (_NOSPACE in status.alarms and not self._has_room(status))
 
     def _go_on(self, work: _Work) -> str:
         if work.running:
@@ -178,8 +184,8 @@ class Maintenance:
             self._complain = now + SHORT_PAUSE
             self._tell(
                 "NoSpace",
-                f"the database of {self._identity.pod} has {own.db_size_in_use} bytes of {self._quota} in use, so "
-                "nobody can write; delete and compact keys, or raise the quota",
+                f"the database of {self._identity.pod} has {own.db_size} bytes, {own.db_size_in_use} of them in use, "
+                f"and may have {self._quota}, so nobody can write; delete and compact keys, or raise the quota",
             )
 
     def _disarm(self, own: MemberStatus, listing: MemberList) -> None:
