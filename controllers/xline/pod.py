@@ -163,7 +163,7 @@ def _sidecar(plan: Plan) -> JSONObject:
         # Passed once the server may start: it may have to wait for the others, for as long as it takes.
         "startupProbe": _ask_agent("/start", every=1, timeout=5, failures=_FOR_EVER),
         "livenessProbe": _ask_agent("/livez", every=10, timeout=5, failures=6),
-        "volumeMounts": [*_own_mounts(plan), *secrets.for_clients(plan).mounts],
+        "volumeMounts": _all_mounts(plan),
     }
     if plan.cluster.spec.agent.resources:
         container["resources"] = plan.cluster.spec.agent.resources
@@ -173,10 +173,6 @@ def _sidecar(plan: Plan) -> JSONObject:
 def _supervisor(plan: Plan) -> JSONObject:
     """Agent and server in one container, the agent as the server's parent."""
     profile = plan.profile
-    mounts: list[JSONObject] = _own_mounts(plan)
-    for mount in (*secrets.for_server(plan).mounts, *secrets.for_clients(plan).mounts):
-        if mount not in mounts:
-            mounts.append(mount)
     container: JSONObject = {
         **_common(plan, known.CONTAINER, plan.image),
         "command": ["python", "-m", plan.agent_module],
@@ -187,7 +183,7 @@ def _supervisor(plan: Plan) -> JSONObject:
         ],
         "livenessProbe": _ask_agent("/livez", every=10, timeout=5, failures=6),
         "readinessProbe": _ask_agent("/readyz", every=2, timeout=2, failures=3),
-        "volumeMounts": mounts,
+        "volumeMounts": _all_mounts(plan),
     }
     return _with_settings(plan, container)
 
@@ -229,6 +225,16 @@ def _own_mounts(plan: Plan) -> list[JSONObject]:
         {"name": known.VOLUME, "mountPath": plan.profile.mount_path},
         {"name": _START_VOLUME, "mountPath": _START_DIR},
     ]
+
+
+def _all_mounts(plan: Plan) -> list[JSONObject]:
+    """The agent names the server's files to the server, so they lie at the same paths for both: where containers share
+    the file system of their host, a path in a container's arguments means what is mounted there."""
+    mounts = _own_mounts(plan)
+    for mount in (*secrets.for_server(plan).mounts, *secrets.for_clients(plan).mounts):
+        if mount not in mounts:
+            mounts.append(mount)
+    return mounts
 
 
 def _agent_flags(plan: Plan) -> list[str]:

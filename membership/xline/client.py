@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 from membership.xline.errors import (
     NO_LEADER,
     AuthDisabled,
+    Denied,
     Failed,
     Timeout,
-    TokenExpired,
     from_grpc,
 )
 
@@ -189,7 +189,8 @@ class EngineClient:
 
     :param address: ``host:port`` of its client port, ``[v6]:port``, or a URL of these.
     :param tls: for an ``https`` member. Read once: after a change of the certificates, make a new client.
-    :param credentials: used for every call from the first one on.
+    :param credentials: used once the member refuses a call without them. What it says about itself it tells anybody;
+        a learner could not even check a password, and for the others that takes most of a second of CPU.
     :param timeout: seconds each call may take if it names none, connecting included.
     """
 
@@ -354,33 +355,31 @@ class EngineClient:
 
         self._call("/etcdserverpb.Maintenance/Defragment", messages.DefragmentRequest(), messages.DoneResponse, timeout)
 
-    def snapshot(self, *, idle_timeout: float) -> Iterator[SnapshotChunk]:
+    def snapshot(self, *, idle_timeout: float) -> Generator[SnapshotChunk]:
         """The member's database as it is now, as it comes: never more than one piece is held. Unverified: its last 32
         bytes are the SHA-256 of all before them, where all arrived. Closing the iterator ends the call.
 
         :param idle_timeout: seconds to wait for each piece; how long all of it takes depends on the database.
         :raises Timeout: when a piece did not come in time.
         """
-        for fresh in (False, True):
-            begun = False
-            try:
-                for piece in self._snapshot(idle_timeout):
-                    begun = True
-                    yield piece
-                return
-            except TokenExpired:
-                if begun or fresh or self._credentials is None:
-                    raise
-                self._forget_token()
+        begun = False
+        try:
+            for piece in self._snapshot(idle_timeout, self._token_in_hand()):
+                begun = True
+                yield piece
+        except Denied:
+            if begun or self._credentials is None:
+                raise
+            yield from self._snapshot(idle_timeout, self._new_token(idle_timeout))
 
-    def _snapshot(self, idle_timeout: float) -> Iterator[SnapshotChunk]:
+    def _snapshot(self, idle_timeout: float, metadata: Metadata) -> Iterator[SnapshotChunk]:
         from membership.xline.proto import engine_pb2 as messages
 
         call = self._channel.unary_stream(
             "/etcdserverpb.Maintenance/Snapshot",
             request_serializer=_serialize,
             response_deserializer=messages.SnapshotResponse.FromString,
-        )(messages.SnapshotRequest(), metadata=self._metadata(idle_timeout))
+        )(messages.SnapshotRequest(), metadata=metadata)
         # grpc's own deadline is for the whole stream, and nobody knows how long that may take.
         with _Watchdog(idle_timeout, call.cancel) as watchdog:
             try:
@@ -425,12 +424,11 @@ class EngineClient:
     def _call(self, method: str, request: _Message, answer: type[Answer], timeout: float | None) -> Answer:
         seconds = self._timeout if timeout is None else timeout
         try:
-            return self._once(method, request, answer, seconds, self._metadata(seconds))
-        except TokenExpired:
+            return self._once(method, request, answer, seconds, self._token_in_hand())
+        except Denied:
             if self._credentials is None:
                 raise
-            self._forget_token()
-            return self._once(method, request, answer, seconds, self._metadata(seconds))
+            return self._once(method, request, answer, seconds, self._new_token(seconds))
 
     def _once(self, method: str, request: _Message, answer: type[Answer], timeout: float, metadata: Metadata) -> Answer:
         call = self._channel.unary_unary(
@@ -443,26 +441,26 @@ class EngineClient:
         except self._rpc_error as error:
             raise from_grpc(self.address, method.rpartition("/")[2], error) from None
 
-    def _metadata(self, timeout: float) -> Metadata:
-        """What proves who we are: nothing without credentials, or where the cluster asks for none."""
+    def _token_in_hand(self) -> Metadata:
+        with self._authenticating:
+            return (("token", self._token),) if self._token is not None else ()
+
+    def _new_token(self, timeout: float) -> Metadata:
+        """What proves who we are: nothing where the cluster knows no users."""
         from membership.xline.proto import engine_pb2 as messages
 
         if self._credentials is None:
             return ()
         with self._authenticating:
-            if self._token is None:
-                request = messages.AuthenticateRequest(name=self._credentials.user, password=self._credentials.password)
-                try:
-                    self._token = self._once(
-                        "/etcdserverpb.Auth/Authenticate", request, messages.AuthenticateResponse, timeout, ()
-                    ).token
-                except AuthDisabled:
-                    return ()
-            return (("token", self._token),)
-
-    def _forget_token(self) -> None:
-        with self._authenticating:
+            request = messages.AuthenticateRequest(name=self._credentials.user, password=self._credentials.password)
             self._token = None
+            try:
+                self._token = self._once(
+                    "/etcdserverpb.Auth/Authenticate", request, messages.AuthenticateResponse, timeout, ()
+                ).token
+            except AuthDisabled:
+                return ()
+            return (("token", self._token),)
 
 
 class _Watchdog:

@@ -164,6 +164,7 @@ _BY_REASON: tuple[tuple[str, type[EngineError]], ...] = (
     ("invalid auth token", TokenExpired),
     ("revision of auth store is old", TokenExpired),
     ("user name is empty", Denied),
+    ("user name not found", Denied),  # the name in a certificate, where no token is shown
     ("invalid user id or password", Denied),
     ("authentication is not enabled", AuthDisabled),
     # Xline. These are refusals by their code, but of the moment: another try, or another member, may succeed.

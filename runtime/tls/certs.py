@@ -59,27 +59,35 @@ class Authority:
         """What clients are to trust, as PEM."""
         return _pem(self._certificate)
 
-    def serving(self, hosts: Iterable[str]) -> KeyPair:
-        """For a server. :param hosts: the names and addresses by which clients reach it; the first is its name."""
+    def serving(self, hosts: Iterable[str], *, calls_others: bool = False) -> KeyPair:
+        """For a server.
+
+        :param hosts: the names and addresses by which clients reach it; the first is its name.
+        :param calls_others: it shows the certificate as a client, too.
+        """
         names = list(dict.fromkeys(hosts))
         extension = x509.SubjectAlternativeName([_alternative(each) for each in names])
-        return self._issue(_name(names[0]), ExtendedKeyUsageOID.SERVER_AUTH, extension)
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if calls_others else [])]
+        return self._issue(_name(names[0]), purposes, extension)
 
     def client(self, user: str, groups: Iterable[str] = ()) -> KeyPair:
         """For a client. An API server reads the user from the common name, and a group from each organization.
 
         :raises ValueError: a name is empty or longer than 64 characters.
         """
-        return self._issue(_name(user, groups), ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._issue(_name(user, groups), [ExtendedKeyUsageOID.CLIENT_AUTH])
 
     def _issue(
-        self, subject: x509.Name, purpose: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None = None
+        self,
+        subject: x509.Name,
+        purposes: list[x509.ObjectIdentifier],
+        names: x509.SubjectAlternativeName | None = None,
     ) -> KeyPair:
         key = _new_key()
         builder = _builder(subject, self._certificate.subject, key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(issuer, critical=False)
         if names is not None:

@@ -260,11 +260,14 @@ def test_secrets_are_mounted_where_the_flags_look_for_them(mode: str) -> None:
     assert len(server(made)["volumeMounts"]) == len(mounts(server(made)))
 
 
-def test_each_container_sees_only_the_secrets_it_needs() -> None:
+def test_the_server_does_not_see_the_root_users_password() -> None:
     made = plan(engine="etcd", tls=TLS, auth=AUTH)
-    assert mounts(agent(made)).keys() == {"data", "start", "tls", "root"}
     assert mounts(server(made)).keys() == {"data", "start", "tls", "peer-tls", "token-keys"}
-    assert all(mount.get("readOnly") for mount in agent(made)["volumeMounts"] if mount["name"] in ("tls", "root"))
+    assert mounts(agent(made)).keys() == {"data", "start", "tls", "peer-tls", "token-keys", "root"}
+    for container in (agent(made), server(made)):
+        written = [mount["name"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
+        assert written == ["data", "start"]
+        assert all(mounts(server(made)).get(name, path) == path for name, path in mounts(container).items())
 
 
 def test_plain_clusters_mount_no_secrets() -> None:
