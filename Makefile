@@ -22,7 +22,7 @@ $(STAMP): requirements.lock
 run: $(STAMP) ## API server, operator and a three-member XlineCluster on this machine, until Ctrl-C
 	@$(PY) -m cmd.controller --standalone --standalone-dir .run $(ARGS)
 
-demo: $(STAMP) ## the same as a tour that ends by itself: create, write, kill -9, recover, delete
+demo: $(STAMP) ## the same as a tour that ends by itself: create, write, kill -9, recover, scale 3 -> 5 -> 3, delete
 	@$(PY) -m cmd.controller --demo $(ARGS)
 
 test: $(STAMP) ## all tests but the slow ones

@@ -103,13 +103,23 @@ class Scene:
 
     def ordinals(self) -> list[int]:
         """Of the Pods that are there, those that are going included."""
-        return sorted(int(pod.name.rpartition("-")[2]) for pod in self._pods())
+        return sorted(int(pod.name.rpartition("-")[2]) for pod in self.pods())
 
-    def _pods(self) -> list[Unstructured]:
+    def pods(self) -> list[Unstructured]:
         return [pod for pod in self.client.resource(PODS, NAMESPACE).list() if pod.name.startswith(f"{NAME}-sts-")]
 
     def pod(self, ordinal: int) -> Unstructured:
         return self.client.resource(PODS, NAMESPACE).get(pod_name(ordinal))
+
+    def wait_replaced(self, ordinal: int, uid: str) -> None:
+        """Until there is another Pod of that ordinal than the one with this uid."""
+
+        def replaced() -> bool:
+            with contextlib.suppress(NotFound):
+                return self.pod(ordinal).uid != uid
+            return False
+
+        eventually(replaced, f"another {pod_name(ordinal)}", SLOW)
 
     def delete_pod(self, ordinal: int) -> None:
         self.client.resource(PODS, NAMESPACE).delete(pod_name(ordinal))
@@ -117,7 +127,7 @@ class Scene:
     def addresses(self) -> list[str]:
         """Of the members' client ports, that clients may try now; while the API server is away, those of before."""
         with contextlib.suppress(ClientError):
-            found = [pod["status"]["podIP"] for pod in self._pods() if (pod.get("status") or {}).get("podIP")]
+            found = [pod["status"]["podIP"] for pod in self.pods() if (pod.get("status") or {}).get("podIP")]
             self._last_addresses = [f"{ip}:{CLIENT_PORT}" for ip in found]
         return list(self._last_addresses)
 
@@ -143,6 +153,10 @@ class Scene:
             with EngineClient(self.address(ordinal), timeout=2.0) as member, contextlib.suppress(EngineError):
                 return member.member_list().members
         return ()
+
+    def ids(self) -> dict[str, int]:
+        """Name -> the engine's id, of the members that are listed."""
+        return {member.name: member.id for member in self.listed()}
 
     def leader(self) -> int | None:
         """Ordinal of the member that leads by its own word."""
@@ -178,7 +192,7 @@ class Scene:
             return f"phase {status.get('phase')}"
         if self.ordinals() != sorted(ordinals):
             return f"Pods {self.ordinals()}"
-        if not all(_is_ready(pod) for pod in self._pods()):
+        if not all(_is_ready(pod) for pod in self.pods()):
             return "a Pod is not ready"
         voters = sorted(member.name for member in self.listed() if member.voter)
         if voters != sorted(map(pod_name, ordinals)):
@@ -194,7 +208,7 @@ class Scene:
         told = [f"status: {status}"]
         events = self.client.resource(EVENTS, NAMESPACE).list()
         told += [f"event {e['reason']}: {e['message']}" for e in events][-lines:]
-        for pod in self._pods():
+        for pod in self.pods():
             states = [
                 f"{c['name']}: ready={c.get('ready')} restarts={c.get('restartCount')} {list(c.get('state') or {})}"
                 for key in ("initContainerStatuses", "containerStatuses")
@@ -246,12 +260,7 @@ class Scene:
             shutil.rmtree(child) if child.is_dir() else child.unlink()
         self.client.resource(PODS, NAMESPACE).delete(pod_name(ordinal), grace_period_seconds=0)
 
-        def replaced() -> bool:
-            with contextlib.suppress(NotFound):
-                return self.pod(ordinal).uid != uid
-            return False
-
-        eventually(replaced, f"another {pod_name(ordinal)}", SLOW)
+        self.wait_replaced(ordinal, uid)
 
     def volume(self, ordinal: int) -> Path:
         return self.node.root / "pvc" / NAMESPACE / claim_name(ordinal)

@@ -1,0 +1,87 @@
+"""What people do to clusters: change their mind, roll them, upgrade them, and recover them by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.xline.conftest import Judged
+from tests.chaos.xline.test_scaling import to_size
+from tests.support.recorder import same_data
+from tests.support.waiting import eventually
+from tests.support.xline_scene import AGENT, SERVER, SLOW, Scene, pod_name
+
+pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize(("sizes", "until"), [((5, 3), 4), ((7, 4), 5), ((5, 7, 3), 4)])
+def test_the_target_changes_in_the_middle(either: Scene, judged: Judged, sizes: tuple[int, ...], until: int) -> None:
+    either.start_operator()
+    either.create()
+    either.wait_whole(0, 1, 2)
+    with judged(either):
+        for size in sizes[:-1]:
+            either.scale(size)
+            eventually(lambda: len(either.ordinals()) >= until, f"{until} Pods", SLOW)
+        assert len(to_size(either, sizes[-1])) == sizes[-1]
+        either.scale(1)
+        eventually(lambda: len(either.ordinals()) < sizes[-1], "a Pod less", SLOW)
+        assert len(to_size(either, 3)) == 3
+    assert len(either.listed()) == 3
+
+
+def test_a_rolling_restart_replaces_the_leader_last(either: Scene, judged: Judged) -> None:
+    either.start_operator()
+    either.create()
+    either.wait_whole(0, 1, 2)
+    before = {pod.name: pod.uid for pod in either.pods()}
+    ids = either.ids()
+    with judged(either):
+        either.edit(podTemplate={"metadata": {"annotations": {"rolled": "yes"}}})
+        eventually(lambda: all("rolled" in pod.annotations for pod in either.pods()), timeout=SLOW)
+        either.wait_whole(0, 1, 2)
+    assert not set(before.values()) & {pod.uid for pod in either.pods()}
+    assert either.ids() == ids
+
+
+def test_a_new_version_under_load(either: Scene, judged: Judged) -> None:
+    either.start_operator()
+    either.create(image="quay.io/coreos/etcd:v3.5.0")
+    either.wait_whole(0, 1, 2)
+    ids = either.ids()
+    wanted = "quay.io/coreos/etcd:v3.5.1"
+    with judged(either):
+        either.edit(image=wanted)
+        eventually(lambda: all(image_of(either, o) == wanted for o in (0, 1, 2)), timeout=SLOW)
+        either.wait_whole(0, 1, 2)
+    assert either.ids() == ids
+
+
+def image_of(scene: Scene, ordinal: int) -> str:
+    return next(c["image"] for c in scene.pod(ordinal)["spec"]["containers"] if c["name"] == SERVER)
+
+
+def test_a_lost_majority_is_recovered_by_hand_and_not_unasked(scene: Scene) -> None:
+    scene.start_operator()
+    scene.create()
+    scene.wait_whole(0, 1, 2)
+    with scene.recorder() as before:
+        before.wait_progress(30)
+    before.verdict()
+    eventually(lambda: same_data(scene.member_addresses()), "everything at the survivor", SLOW)
+    ids = scene.ids()
+    for lost in (1, 2):
+        scene.wipe(lost)
+    eventually(lambda: scene.status().get("leader") in (None, ""), "no leader", SLOW)
+    scene.wait_condition("Available", "False")
+    for _ in range(3):  # nobody makes a cluster of what is left, unasked, whatever restarts
+        scene.kill(0, AGENT, SERVER)
+        eventually(lambda: scene.pid(0, AGENT) and scene.pid(0, SERVER), timeout=SLOW)
+        assert scene.leader() is None
+    scene.edit(recovery={"survivor": pod_name(0), "id": "once"})
+    scene.wait_whole(0, 1, 2)
+    before.verdict()  # what was written before is there
+    assert all(scene.ids()[name] != ids[name] for name in (pod_name(1), pod_name(2)))
+    with scene.recorder() as after:
+        # The register goes on from 1: another history, which begins with what the first has left.
+        after.wait_progress(30)
+    assert same_data(scene.member_addresses())
