@@ -1,0 +1,279 @@
+"""What rolling, growing, replacing and recovering write to an API server: to what they saw, and to nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from controllers.xline import expansion, inplace, replacement, rollout
+from controllers.xline.deletions import deletion
+from controllers.xline.names import CLAIMS, FIELD_MANAGER, PODS, STATEFULSETS
+from controllers.xline.replacement import NODES
+from controllers.xline.workloads import ADVANCED_STATEFULSET, Workload
+from controllers.xline.world import Action, Refused
+from runtime.client import ApiError, ClientError, Conflict, NotFound, Unstructured
+from runtime.clock import SYSTEM
+from runtime.controller import ReconcileContext
+from runtime.controller.applier import SettledMemory
+from runtime.controller.context import Surroundings
+from runtime.controller.environment import SharedCaches
+from runtime.logging import get_logger
+from runtime.record import FakeRecorder
+from runtime.testing import FakeAPIServer
+from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
+from runtime.types import GVR, JSONObject, Request
+from tests.controllers.xline.xline_scene import NEW, OLD, Scene, ago, claim, template
+from tests.support.waiting import eventually
+
+
+class Stage:
+    """A scene whose Pods and claims are on an API server."""
+
+    def __init__(self, server: FakeAPIServer) -> None:
+        self.server = server
+        self.client = server.client()
+        self.recorder = FakeRecorder()
+        self.client.resource(GVR("", "v1", "namespaces")).create({"metadata": {"name": "ns"}})
+
+    def put_on(self, scene: Scene) -> Scene:
+        for ordinal in list(scene.pods):
+            scene.pods[ordinal] = self._created(PODS, scene.pods[ordinal])
+        for ordinal in list(scene.claims):
+            scene.claims[ordinal] = self._created(CLAIMS, scene.claims[ordinal])
+        return scene
+
+    def _created(self, gvr: GVR, wanted: JSONObject) -> JSONObject:
+        """As the server has it, but with the times that the scene gives it."""
+        kept = ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+        metadata = {key: value for key, value in wanted["metadata"].items() if key not in kept}
+        api = self.client.resource(gvr, namespace="ns")
+        spec = {"accessModes": ["ReadWriteOnce"], **wanted["spec"]} if gvr == CLAIMS else wanted["spec"]
+        live = api.create({**wanted, "metadata": metadata, "spec": spec})
+        found = api.patch(live.name, {"status": wanted["status"]}, type="merge", subresource="status").to_dict()
+        for key in ("creationTimestamp", "deletionTimestamp"):
+            if key in wanted["metadata"]:
+                found["metadata"][key] = wanted["metadata"][key]
+        return found
+
+    def do(self, action: Action | None) -> None:
+        assert action is not None
+        assert action.do is not None
+        action.do(self.ctx())
+
+    def ctx(self) -> ReconcileContext:
+        surroundings = Surroundings(
+            client=self.client,
+            caches=cast("SharedCaches", None),
+            recorder=self.recorder,
+            log=get_logger(__name__),
+            stop=threading.Event(),
+            clock=SYSTEM,
+            field_manager=FIELD_MANAGER,
+            settled=SettledMemory(),
+            wrote=lambda *_: None,
+        )
+        return ReconcileContext(Request("ns", "demo"), surroundings, timeout=None)
+
+    def touch(self, gvr: GVR, name: str) -> None:
+        """Somebody else writes to it after the look."""
+        self.client.resource(gvr, namespace="ns").patch(name, {"metadata": {"annotations": {"a": "b"}}}, type="merge")
+
+    def find(self, gvr: GVR, name: str) -> Unstructured | None:
+        try:
+            return self.client.resource(gvr, namespace="ns").get(name)
+        except NotFound:
+            return None
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with FakeAPIServer(garbage_collection_delay=0.0) as server:
+        server.apply_manifests(ADVANCED_STATEFULSET_CRD)
+        yield Stage(server)
+
+
+# -- rolling
+
+FORMER, PRESENT = template("etcd:v3.5.16"), template("etcd:v3.5.17")
+
+
+def test_an_update_in_place_changes_image_and_revision_of_the_very_pod(stage: Stage) -> None:
+    scene = stage.put_on(Scene(template=PRESENT).outdated(2, template=FORMER))
+    stage.do(rollout.next_action(scene.world()))
+    live = stage.find(PODS, "demo-sts-2")
+    assert live is not None
+    assert live.uid == scene.pods[2]["metadata"]["uid"]
+    assert live["spec"]["containers"][0]["image"] == "etcd:v3.5.17"
+    assert live.labels["controller-revision-hash"] == NEW
+    assert inplace.unfinished(live)
+    assert any("UpdatingInPlace" in event for event in stage.recorder.events)
+
+
+def test_a_pod_that_has_changed_since_is_left_to_the_next_look(stage: Stage) -> None:
+    scene = stage.put_on(Scene(template=PRESENT).outdated(2, template=FORMER))
+    stage.touch(PODS, "demo-sts-2")
+    stage.do(rollout.next_action(scene.world()))
+    live = stage.find(PODS, "demo-sts-2")
+    assert live is not None
+    assert live.labels["controller-revision-hash"] == OLD
+    assert stage.recorder.events == []
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_an_answer_that_is_lost_makes_no_second_member_go(stage: Stage, drop: str) -> None:
+    """Whether it was done or not, the next look takes the same member."""
+    scene = stage.put_on(Scene(template=PRESENT).outdated(0, 1, 2, template=FORMER))
+    stage.server.faults.add(verb="patch", resource="pods", drop=drop, times=1)
+    with suppress(ClientError):
+        stage.do(rollout.next_action(scene.world()))
+    pods = stage.client.resource(PODS, namespace="ns").list()
+    changed = [pod.name for pod in pods if pod.annotations.get(inplace.REPLACED)]
+    assert changed in ([], ["demo-sts-2"])
+    for ordinal in range(3):
+        live = stage.find(PODS, f"demo-sts-{ordinal}")
+        assert live is not None
+        scene.pods[ordinal] = live.to_dict()
+    following = rollout.next_action(scene.world())
+    assert following is not None
+    assert "demo-sts-2" in following.message
+
+
+def test_the_pod_that_is_replaced_is_the_one_that_was_seen(stage: Stage) -> None:
+    scene = stage.put_on(Scene().outdated(2))
+    action = rollout.next_action(scene.world())
+    pods = stage.client.resource(PODS, namespace="ns")
+    pods.delete("demo-sts-2", grace_period_seconds=0)
+    pods.create({"metadata": {"name": "demo-sts-2"}, "spec": {"containers": [{"name": "xline", "image": "x"}]}})
+    with pytest.raises(Conflict):
+        stage.do(action)
+    live = stage.find(PODS, "demo-sts-2")
+    assert live is not None
+    assert live.deletion_timestamp is None
+
+
+def test_what_is_gone_already_is_as_well(stage: Stage) -> None:
+    scene = stage.put_on(Scene())
+    pod = Unstructured(scene.pods[0])
+    stage.client.resource(PODS, namespace="ns").delete(pod.name, grace_period_seconds=0)
+    deletion(scene.world(), PODS, pod, ("Gone", "it goes"))(stage.ctx())
+    assert stage.recorder.events == [], "somebody else did it"
+
+
+# -- growing
+
+
+def growing(stage: Stage, *grown: int) -> Scene:
+    scene = Scene(spec={"storage": {"size": "2Gi"}})
+    for ordinal in grown:
+        scene.claims[ordinal] = claim(ordinal, "2Gi")
+    return stage.put_on(scene)
+
+
+def test_a_claim_grows(stage: Stage) -> None:
+    stage.do(expansion.next_action(growing(stage).world()))
+    claims = stage.client.resource(CLAIMS, namespace="ns").list()
+    sizes = [found["spec"]["resources"]["requests"]["storage"] for found in claims]
+    assert sizes == ["2Gi", "1Gi", "1Gi"]
+
+
+def test_a_class_that_does_not_let_it_grow_is_told_by_field_claim_and_reason(stage: Stage) -> None:
+    scene = growing(stage)
+    message = "only dynamically provisioned pvc can be resized"
+    stage.server.faults.add(verb="patch", resource="persistentvolumeclaims", status=403, message=message)
+    with pytest.raises(Refused, match=r"spec\.storage\.size: claim data-demo-sts-0 .* 2Gi: .*can be resized") as told:
+        stage.do(expansion.next_action(scene.world()))
+    assert told.value.reason == "ExpansionRefused"
+
+
+def test_a_stateful_set_is_made_anew_without_touching_its_pods(stage: Stage) -> None:
+    scene = growing(stage, 0, 1, 2)
+    spec = {"serviceName": "s", "selector": {"matchLabels": {"a": "b"}}, "template": scene.template}
+    spec["template"]["metadata"]["labels"] = {"a": "b"}
+    live = stage.client.resource(STATEFULSETS, namespace="ns").create({"metadata": {"name": "demo-sts"}, "spec": spec})
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo-sts", "uid": live.uid, "controller": True}
+    pods = stage.client.resource(PODS, namespace="ns")
+    for pod in pods.list():
+        pods.patch(pod.name, {"metadata": {"ownerReferences": [owner]}}, type="merge")
+    seen = scene.world()
+    stage.do(expansion.next_action(replace(seen, workload=_as_seen(seen.workload, live))))
+    eventually(lambda: stage.find(STATEFULSETS, "demo-sts") is None)
+    assert [pod.name for pod in pods.list() if not pod.owner_references] == [f"demo-sts-{n}" for n in range(3)]
+
+
+def _as_seen(scene: Workload, live: Unstructured) -> Workload:
+    """The live object with the claims and the status of the scene's."""
+    assert scene.obj is not None
+    return Workload(scene.backend, Unstructured({**scene.obj.to_dict(), "metadata": live.to_dict()["metadata"]}))
+
+
+def test_an_advanced_set_gets_the_new_size_in_place(stage: Stage) -> None:
+    scene = growing(stage, 0, 1, 2)
+    scene.backend = ADVANCED_STATEFULSET
+    api = stage.client.resource(ADVANCED_STATEFULSET.gvr, namespace="ns")
+    spec = {"selector": {}, "template": {}, "volumeClaimTemplates": [scene.claim_template, {"metadata": {"name": "x"}}]}
+    kind = {"apiVersion": "apps.kruise.io/v1beta1", "kind": "StatefulSet", "metadata": {"name": "demo-sts"}}
+    live = api.create({**kind, "spec": spec})
+    stage.do(expansion.next_action(replace(scene.world(), workload=Workload(ADVANCED_STATEFULSET, live))))
+    templates = api.get("demo-sts")["spec"]["volumeClaimTemplates"]
+    assert templates[0]["spec"]["resources"]["requests"]["storage"] == "2Gi"
+    assert templates[1] == {"metadata": {"name": "x"}}
+
+
+# -- replacing
+
+
+def dead(stage: Stage) -> Scene:
+    scene = Scene(spec={"replaceDeadMembers": {"afterSeconds": 600}}).terminating(2, 700)
+    return stage.put_on(scene)
+
+
+def node(stage: Stage, ready: str) -> None:
+    nodes = stage.client.resource(NODES)
+    nodes.create({"metadata": {"name": "node-2"}})
+    status = {"conditions": [{"type": "Ready", "status": ready}]}
+    nodes.patch("node-2", {"status": status}, type="merge", subresource="status")
+
+
+@pytest.mark.parametrize("state", ["False", "Unknown", "gone"])
+def test_the_volume_of_a_member_on_a_dead_node_is_deleted(stage: Stage, state: str) -> None:
+    scene = dead(stage)
+    if state != "gone":
+        node(stage, state)
+    stage.do(replacement.next_action(scene.world()))
+    found = stage.find(CLAIMS, "data-demo-sts-2")
+    assert found is None or found.deletion_timestamp is not None
+    assert stage.find(PODS, "demo-sts-2") is not None
+
+
+def test_on_a_node_that_is_ready_nothing_is_deleted(stage: Stage) -> None:
+    scene = dead(stage)
+    node(stage, "True")
+    with pytest.raises(Refused, match="node node-2 is ready"):
+        stage.do(replacement.next_action(scene.world()))
+    found = stage.find(CLAIMS, "data-demo-sts-2")
+    assert found is not None
+    assert found.deletion_timestamp is None
+
+
+def test_who_may_not_look_at_nodes_deletes_nothing(stage: Stage) -> None:
+    scene = dead(stage)
+    stage.server.faults.add(verb="get", resource="nodes", status=403)
+    with pytest.raises(Refused, match=r"spec\.replaceDeadMembers: .*get nodes"):
+        stage.do(replacement.next_action(scene.world()))
+    stage.server.faults.clear()
+    stage.server.faults.add(verb="get", resource="nodes", status=500)
+    with pytest.raises(ApiError):
+        stage.do(replacement.next_action(scene.world()))
+    assert stage.find(CLAIMS, "data-demo-sts-2") is not None
+
+
+def test_its_pod_goes_without_waiting_for_the_node(stage: Stage) -> None:
+    scene = dead(stage)
+    scene.claims[2]["metadata"]["deletionTimestamp"] = ago(1)
+    stage.do(replacement.next_action(scene.world()))
+    assert stage.find(PODS, "demo-sts-2") is None
