@@ -74,7 +74,7 @@ def restore_job(plan: Plan, source: RestoreSource) -> JSONObject:
 
     :raises SettingError: the engine cannot honour a setting.
     """
-    member = plan.bootstrap.members[0]
+    member, start = plan.bootstrap.members[0], launch(plan)
     shelf = _shelf(source.destination, plan.names.backup_claim, read_only=True)
     place = Place(Path(plan.profile.data_dir))
     data = {"name": known.VOLUME, "mountPath": plan.profile.mount_path}
@@ -84,12 +84,14 @@ def restore_job(plan: Plan, source: RestoreSource) -> JSONObject:
     tool = {
         "name": "restore",
         "image": plan.image,
-        "command": restore_command(plan.profile, plan.image, launch(plan), member, place),
+        "command": restore_command(plan.profile, plan.image, start, member, place),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [data],
     }
     pod = {
         **_pod(plan, shelf),
+        # etcdutl resolves the member's name, which DNS has only when the member runs.
+        "hostAliases": [{"ip": "127.0.0.1", "hostnames": [f"{member}.{start.domain}"]}],
         "initContainers": [
             _agent(plan, "fetch", [*fetch, *shelf.flags, *where], [data, *shelf.mounts], shelf.env),
             tool,
