@@ -26,6 +26,7 @@ from tests.membership.xline.backup.killing import order
 from tests.membership.xline.backup.test_backup_take import keys, started, url
 from tests.support.etcd_keys import etcdctl
 from tests.support.etcd_process import etcd_binary
+from tests.support.loopback import own_address
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.etcd, pytest.mark.usefixtures("taken")]
