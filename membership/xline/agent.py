@@ -28,7 +28,7 @@ from membership.xline.planreader import PlanReader
 from membership.xline.reach import Reach
 from membership.xline.report import beat_of, is_ready, role_of_member
 from membership.xline.startfile import CannotStart
-from membership.xline.states import State, Stopping, decide
+from membership.xline.states import Data, State, Stopping, decide
 from membership.xline.story import Story
 from runtime.client import Client, ClientError, NotFound
 from runtime.clock import SYSTEM, Clock
@@ -42,6 +42,7 @@ STUCK = 120.0  # seconds without a look after which the agent is taken for dead:
 KEEP_ASIDE = 1  # sets of data of removed members that are kept: after a lost majority they may be all that is left
 _STOP_SERVER = 5.0  # seconds of one try to stop the server
 _HANDOVER = 5.0  # seconds a drain may take to hand leadership over
+_HUNG = 20.0  # seconds with a log that has nothing, after which its server hangs
 _FIRST_PLAN = 3.0  # seconds the API server has for the first answer
 _ASK = 10.0  # seconds to find out whether the member is condemned; then it stays
 _PROMOTE_SHARE = 0.9  # of the leader's log, which a learner must have before it asks for its vote: etcd's own rule
@@ -139,6 +140,7 @@ class Agent:
             self._story.tell,
             self._clock,
         )
+        self._void_since: float | None = None
         self._recovering = False  # the server that may run was started for a recovery
         self._waits = ""
         self._condition = threading.Condition()  # guards everything below
@@ -238,11 +240,35 @@ class Agent:
         }
         action = actions.get(state, self._forbid)
         try:
-            return action(look)
+            return self._set_void_aside(look) or action(look)
         except Unknown as error:
             return str(error)
         except (DiskError, DataDirInUse, CannotStart) as error:
             return str(error)
+
+    def _set_void_aside(self, look: Look) -> str:
+        """A server must not find a log to which nothing was ever written: it would wait for ever.
+
+        One that is starting has such a log for a moment; one that hangs has it for longer.
+        """
+        if not look.void:
+            self._void_since = None
+            return ""
+        now = self._clock.monotonic()
+        if look.facts.data is not Data.NONE:
+            if self._void_since is None:
+                self._void_since = now
+            if now - self._void_since < _HUNG:
+                return ""
+            if not self._server.stop(_STOP_SERVER):
+                return "the server hangs, for its log has no beginning; it has to be stopped: delete the Pod"
+        elif not self._server.stop(0.0):
+            return "the server has to end first"
+        aside = self._data.move_aside(look.ids.member if look.ids is not None else 0)
+        self._story.tell("DataSetAside", f"a log to which nothing was ever written is kept at {aside}", warn=True)
+        self._data.purge(KEEP_ASIDE)
+        self.wake()
+        return "a log to which nothing was ever written was set aside"
 
     def _bootstrap(self, _: Look) -> str:
         self._server.allow(Start("bootstrap", self._identity.initial))

@@ -18,7 +18,7 @@ from membership.xline.planreader import PlanReader
 from membership.xline.reach import NobodyAnswers, Reach, Survey
 from membership.xline.states import Bootstrapped, Data, Facts, Listed, Recovery, Stopping, Wanted
 from membership.xline.states import Server as ServerFact
-from membership.xline.walids import Ids, etcd_ids
+from membership.xline.walids import Ids, etcd_log
 from runtime.clock import Clock
 
 CRASHES = 3  # exits since it was last well, from which on a server counts as crashing
@@ -33,6 +33,7 @@ class Look:
     :ivar ids: whose data there is; None: there is none, or nobody knows.
     :ivar listing: a linearizable list of our cluster; None: there is none.
     :ivar me: the entries of this member, the one that its data has first.
+    :ivar void: there is a log, and nothing was ever written to it. Facts take it for no data while no server has it.
     :ivar trouble: what could not be seen, and why; ``""`` if nothing is missing.
     """
 
@@ -44,6 +45,7 @@ class Look:
     listing: MemberList | None
     me: tuple[ListedMember, ...]
     trouble: str = ""
+    void: bool = False
 
     @property
     def own(self) -> MemberStatus | None:
@@ -83,9 +85,13 @@ class Looker:
             plan = None
         survey = self._reach.survey()
         own = survey.own.status if survey.own is not None else None
-        trouble, broken, marks, ids, has_data = "", False, Marks(), None, False
+        trouble, broken, marks, ids, has_data, void = "", False, Marks(), None, False, False
+        server = self._server_fact(own)
         try:
             marks, has_data = self._data.marks, self._data.has_data
+            void = has_data and own is None and is_void(self._profile, self._data)
+            if void and server is ServerFact.DOWN:
+                has_data = False
             ids = ids_of_data(self._profile, self._data, marks) if has_data else None
         except (DiskError, OSError) as error:
             trouble, broken = str(error), True
@@ -107,14 +113,14 @@ class Looker:
             initial=plan is not None and _is_initial(plan, self._identity),
             history=any(_has_history(c.status, len(self._identity.initial)) for c in survey.others),
             recovery=_recovery(plan, marks, self._identity.pod),
-            server=self._server_fact(own),
+            server=server,
             leader=own is not None and own.has_leader,
             crashing=own is None and self._server.exits >= CRASHES,
             broken=broken,
             frozen=plan is None or plan.paused or not self._profile.changes_membership,
             stopping=stopping,
         )
-        return Look(facts, survey, plan, marks, ids, listing, me, trouble)
+        return Look(facts, survey, plan, marks, ids, listing, me, trouble, void)
 
     def _try_disk(self) -> DiskError | None:
         """What was wrong with the disk when it was last tried."""
@@ -174,8 +180,18 @@ def ids_of_data(profile: EngineProfile, data: DataDir, marks: Marks) -> Ids | No
     :raises OSError: it cannot be read.
     """
     if profile.key == "etcd":
-        return etcd_ids(data.path)
+        log = etcd_log(data.path)
+        return None if log is None else log.ids
     return Ids(marks.cluster_id, marks.member_id) if marks.member_id and marks.cluster_id else None
+
+
+def is_void(profile: EngineProfile, data: DataDir) -> bool:
+    """Whether there is nothing but the beginnings of a log. A server that is starting makes one, too, and fills it.
+
+    :raises OSError: it cannot be read.
+    """
+    log = etcd_log(data.path) if profile.key == "etcd" else None
+    return log is not None and log.void
 
 
 def own_entries(identity: Identity, listing: MemberList, ids: Ids | None) -> tuple[ListedMember, ...]:

@@ -1,4 +1,5 @@
-"""Whose data an etcd data directory holds, read from the head of its write-ahead log: no server is needed for it.
+"""Whose data an etcd data directory holds, and whether it holds any, read from the head of its write-ahead log: no
+server is needed for it.
 
 Each segment of the log begins with a checksum record and a metadata record; the latter has the ids of the member and of
 the cluster. A record is eight bytes of length, little-endian (the top byte tells how many bytes of padding follow), and
@@ -11,8 +12,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-_METADATA, _CHECKSUM = 1, 4  # types of records
-_HEAD = 4096  # bytes: both records together are below a hundred
+_METADATA, _CHECKSUM, _SNAPSHOT = 1, 4, 5  # types of records
+_HEAD = 4096  # bytes: the first records together are below two hundred
 
 
 class Ids(NamedTuple):
@@ -22,8 +23,20 @@ class Ids(NamedTuple):
     member: int
 
 
-def etcd_ids(data_dir: Path) -> Ids | None:
-    """The ids in an etcd data directory; None: there is no log, or its head is not complete.
+class Log(NamedTuple):
+    """What the head of a write-ahead log says.
+
+    :ivar void: it was made, and nothing was ever written to it: its member has stored nothing and voted for nobody, for
+        both are written before anybody is answered. A server that finds such a log hangs: it takes itself for a member
+        that was there before, and knows nobody.
+    """
+
+    ids: Ids
+    void: bool
+
+
+def etcd_log(data_dir: Path) -> Log | None:
+    """The log in an etcd data directory; None: there is none, or its head is not complete.
 
     :raises OSError: it cannot be read.
     """
@@ -33,32 +46,46 @@ def etcd_ids(data_dir: Path) -> Ids | None:
         return None
     for segment in segments:
         with segment.open("rb") as file:
-            found = _metadata(file.read(_HEAD))
-        if found is not None:
-            return found
+            records, complete = _records(file.read(_HEAD))
+        ids = next((_ids(data) for kind, data in records if kind == _METADATA), None)
+        if ids is not None:
+            # The snapshot that each log begins with is one of nothing, and has no fields, or zeros.
+            kinds = {kind for kind, data in records if not (kind == _SNAPSHOT and _is_of_nothing(data))}
+            return Log(ids, complete and len(segments) == 1 and kinds <= {_METADATA, _CHECKSUM})
     return None
 
 
-def _metadata(head: bytes) -> Ids | None:
-    """Of the first records of a segment."""
+def _records(head: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+    """Type and data of the records at the beginning of a segment, and whether those are all: zeros come after them."""
+    records: list[tuple[int, bytes]] = []
     position = 0
     while position + 8 <= len(head):
         (field,) = struct.unpack_from("<Q", head, position)
+        if field == 0:
+            return records, True
         length = field & ((1 << 56) - 1)
         padding = (field >> 56) & 0x7 if field >> 63 else 0
         position += 8
         if not 0 < length <= len(head) - position:
-            return None
+            return records, False
         record = _fields(head[position : position + length])
-        if record is None or record.get(1) not in (_METADATA, _CHECKSUM):
-            return None
-        if record[1] == _METADATA:
-            data = record.get(3)
-            ids = _fields(data) if isinstance(data, bytes) else None
-            member, cluster = (ids.get(1), ids.get(2)) if ids else (None, None)
-            return Ids(cluster, member) if isinstance(member, int) and isinstance(cluster, int) else None
+        kind, data = (record.get(1), record.get(3, b"")) if record is not None else (None, b"")
+        if not isinstance(kind, int) or not isinstance(data, bytes):
+            return records, False
+        records.append((kind, data))
         position += length + padding
-    return None
+    return records, False
+
+
+def _is_of_nothing(snapshot: bytes) -> bool:
+    fields = _fields(snapshot)
+    return fields is not None and not any(fields.values())
+
+
+def _ids(data: bytes) -> Ids | None:
+    fields = _fields(data) or {}
+    member, cluster = fields.get(1), fields.get(2)
+    return Ids(cluster, member) if isinstance(member, int) and isinstance(cluster, int) else None
 
 
 def _fields(message: bytes) -> dict[int, int | bytes] | None:

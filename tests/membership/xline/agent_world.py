@@ -91,6 +91,8 @@ class Member:
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.agent.run, args=(self._stop,), name=f"agent-{ordinal}")
+
+    def begin(self) -> None:
         self.plans.start()
         self.heartbeats.start()
         self._thread.start()
@@ -118,7 +120,8 @@ class Member:
         self._stop.set()
         self.agent.wake()
         self.server.close()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self.plans.close()
         self.heartbeats.close()
 
@@ -236,9 +239,12 @@ class AgentWorld:
         for ordinal in ordinals:
             self.start_as(ordinal, self.pod_uid(ordinal))
 
-    def start_as(self, ordinal: int, pod_uid: str) -> None:
+    def start_as(self, ordinal: int, pod_uid: str, *, started: bool = True) -> Member:
         """Start the member of a Pod that is known; needs no API server."""
-        self.members[ordinal] = Member(self, ordinal, pod_uid)
+        member = self.members[ordinal] = Member(self, ordinal, pod_uid)
+        if started:
+            member.begin()
+        return member
 
     def kill(self, ordinal: int) -> None:
         self.members.pop(ordinal).kill()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from membership.xline.model import Start
 from membership.xline.states import State
+from membership.xline.walids import etcd_log
 from tests.membership.xline.agent_world import WAIT, AgentWorld, agent_world, name_of
+from tests.support.etcd_process import etcd_binary
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.etcd
@@ -246,3 +250,41 @@ def test_a_majority_that_was_lost_is_recovered_from_the_chosen_member(world: Age
     new = {member.name: member.id for member in world.listing().members}
     assert sorted(new) == _names(3)
     assert [name for name in new if new[name] == ids[name]] == [name_of(1)]
+
+
+def _make_void(world: AgentWorld, ordinal: int) -> None:
+    """As etcd leaves it that dies after it has made its log, and before it has written to it."""
+    options = world.options(world.identity(ordinal, "u"))
+    initial = ",".join(f"{name}={url}" for name, url in options.identity.initial)
+    ended = subprocess.run(
+        [etcd_binary() or "etcd", *options.flags, f"--initial-cluster={initial}", "--auth-token=jwt,pub-key=/none"],
+        check=False,
+        timeout=WAIT,
+    )
+    assert ended.returncode != 0
+    log = etcd_log(options.data_dir)
+    assert log is not None
+    assert log.void
+
+
+def test_a_log_to_which_nothing_was_written_is_no_data(single: AgentWorld) -> None:
+    _make_void(single, 0)
+    single.run(0)
+    member = single.members[0]
+    assert [start.kind for start in member.starts] == ["bootstrap", "restart"]
+    assert len(member.data.aside()) == 1
+    log = etcd_log(member.data.path)
+    assert log is not None
+    assert not log.void
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_on_such_a_log_is_stopped(single: AgentWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("membership.xline.agent._HUNG", 1.0)
+    _make_void(single, 0)
+    member = single.start_as(0, single.pod_uid(0), started=False)
+    member.server.allow(Start("restart", ((member.name, member.identity.peer_url),)))
+    eventually(lambda: member.server.running, "a server that hangs", WAIT)
+    member.begin()
+    member.become(State.RUNNING)
+    assert len(member.data.aside()) == 1
