@@ -27,6 +27,13 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield here
 
 
+@pytest.fixture
+def linked(tmp_path: Path) -> Iterator[Scene]:
+    """A stage with StatefulSets whose links can be cut."""
+    with new_scene(tmp_path, links=True) as here:
+        yield here
+
+
 @pytest.fixture(params=[STATEFULSET, KRUISE])
 def either(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A stage with StatefulSets, and one with AdvancedStatefulSets."""
