@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 2.0  # seconds
 # etcd's own limit for a change of the membership is 7 s, from its election timeout: waiting less makes answers
-# ambiguous that need not be.
+# ambiguous that need not be. It never answers a change that follows too closely on another: raft drops that.
 CHANGE_TIMEOUT = 10.0  # seconds
 
 _OPTIONS = (
