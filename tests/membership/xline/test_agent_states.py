@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -184,6 +185,16 @@ def test_only_the_chosen_member_recovers() -> None:
 )
 def test_the_rows_of_the_table(facts: Facts, state: State) -> None:
     assert decide(facts).state is state
+
+
+def test_the_table_is_documented_row_by_row() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "agent.md").read_text()
+    documented = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    states = [line for line in documented if line.split("`")[1] in set(State)]
+    assert [line.split("|")[1].strip() for line in states] == [f"`{row.state}`" for row in TABLE]
+    for line, row in zip(states, TABLE, strict=True):
+        assert row.when in line
+        assert row.action in line
 
 
 def test_contradicting_facts_are_refused_and_named() -> None:
