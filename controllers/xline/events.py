@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from controllers.xline.rollout import ROLLOUT_STUCK
 from controllers.xline.status import AVAILABLE, PROGRESSING, find
 from crds.xlinebackup import BackupStatus
 from crds.xlinecluster import Member, XlineClusterStatus
@@ -24,6 +25,7 @@ def between(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]
     yield from _members(old, new)
     yield from _availability(old, new)
     yield from _scaled(old, new)
+    yield from _rolled(old, new)
     yield from _advice(old, new)
     yield from _backups(old, new)
 
@@ -86,6 +88,15 @@ def _availability(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[
 def _scaled(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
     if old.phase == "Scaling" and new.phase in ("Running", "Degraded", "Updating"):
         yield Event("Normal", "Scaled", f"the cluster has {len(new.members)} members")
+
+
+def _rolled(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+    was, now = find(old.conditions, PROGRESSING), find(new.conditions, PROGRESSING)
+    stuck = now is not None and now.reason == ROLLOUT_STUCK
+    if now is not None and stuck and (was is None or was.reason != ROLLOUT_STUCK):
+        yield Event("Warning", ROLLOUT_STUCK, now.message)
+    if old.phase == "Updating" and new.phase == "Running":
+        yield Event("Normal", "RolledOut", "all members are as the spec wants them")
 
 
 def _advice(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from controllers.xline import inplace, rollout
+from controllers.xline.events import between
 from controllers.xline.world import Action
+from crds.meta import Condition
+from crds.xlinecluster import Phase, XlineClusterStatus
 from runtime.client import Unstructured
 from tests.controllers.xline.xline_scene import Scene, template
 
@@ -173,3 +176,23 @@ def test_the_last_update_in_place_is_waited_for_too() -> None:
     assert is_wait(rollout.next_action(scene.world()))
     scene.pods[0]["metadata"]["annotations"][inplace.REPLACED] = '{"xline":"run://0-0"}'
     assert rollout.next_action(scene.world()) is None
+
+
+# -- what is told
+
+
+def status(phase: Phase, reason: str, message: str = "because") -> XlineClusterStatus:
+    told = Condition(type="Progressing", status="True", reason=reason, message=message, last_transition_time="")
+    return XlineClusterStatus(phase=phase, conditions=[told])
+
+
+def test_that_a_rollout_stands_still_is_told_once() -> None:
+    rolling, stuck = status("Updating", "RollingMember"), status("Updating", "RolloutStuck", "demo-sts-2 is broken")
+    assert [tuple(event) for event in between(rolling, stuck)] == [("Warning", "RolloutStuck", "demo-sts-2 is broken")]
+    assert list(between(stuck, stuck)) == []
+    assert list(between(stuck, rolling)) == []
+
+
+def test_that_it_is_over_is_told_too() -> None:
+    (event,) = between(status("Updating", "RollingMember"), status("Running", "Complete"))
+    assert (event.type, event.reason) == ("Normal", "RolledOut")
