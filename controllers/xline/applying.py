@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from controllers.xline import names as known
 from controllers.xline import scaling, volumes
@@ -24,9 +24,10 @@ class LeftOver(Exception):
     """An object of a deleted cluster of this name has not been garbage-collected yet."""
 
 
-def apply_children(world: World, plan: Plan, ctx: ReconcileContext) -> Problem | None:
-    """Apply all children. Returns the first problem that only a person can solve.
+def apply_children(world: World, plan: Plan, ctx: ReconcileContext) -> tuple[World, Problem | None]:
+    """Apply all children.
 
+    :returns: the world with the workload as it is now; and the first problem that only a person can solve.
     :raises Gone: the cluster was deleted meanwhile.
     :raises LeftOver: wait for the garbage collector.
     :raises ClientError: a write failed in a way that may pass. Reconcile again.
@@ -34,7 +35,7 @@ def apply_children(world: World, plan: Plan, ctx: ReconcileContext) -> Problem |
     try:
         wanted = wanted_children(world, plan)
     except SettingError as error:
-        return Problem(INVALID_SPEC, str(error))
+        return world, Problem(INVALID_SPEC, str(error))
     applying = _Applying(world, plan, ctx)
     if any(applying.cached(child) is None for child in wanted):
         # They may be missing because the garbage collector has begun, which we heard of before the deletion itself.
@@ -45,7 +46,7 @@ def apply_children(world: World, plan: Plan, ctx: ReconcileContext) -> Problem |
             continue  # without their Service members do not find each other
         problem = applying.apply(child)
         first = first or problem
-    return first
+    return replace(world, workload=applying.workload), first
 
 
 def wanted_children(world: World, plan: Plan) -> list[Child]:
@@ -93,13 +94,17 @@ def _with_size(claim: JSONObject, size: str) -> JSONObject:
     return {**claim, "spec": {**claim["spec"], "resources": {"requests": {"storage": size}}}}
 
 
-@dataclass(frozen=True, slots=True)
 class _Applying:
-    """The children of one look."""
+    """The children of one look.
 
-    world: World
-    plan: Plan
-    ctx: ReconcileContext
+    :ivar workload: as it is after what was applied so far.
+    """
+
+    def __init__(self, world: World, plan: Plan, ctx: ReconcileContext) -> None:
+        self.world = world
+        self.plan = plan
+        self.ctx = ctx
+        self.workload = world.workload
 
     def cached(self, child: Child) -> Unstructured | None:
         if child.gvr == self.world.backend.gvr:
@@ -129,6 +134,8 @@ class _Applying:
             return Problem(NAME_TAKEN, str(error), child.stage)
         except (Invalid, Forbidden) as error:  # the latter is what quotas and admission plugins say, too
             return Problem(REJECTED, f"{child} was refused: {error}", child.stage)
+        if is_workload:
+            self.workload = replace(self.workload, obj=applied.object)
         if applied.changed:
             self._tell(child, before, applied.object)
         return None

@@ -124,7 +124,8 @@ class XlineReconciler:
         world, problem = survey(seen, plan, self._ask, ctx)
         if not cluster.spec.paused:
             # Without its Secrets nobody can ask the members; what they are made from can be written all the same.
-            problem = self._bring_about(gathered, world, plan, ctx) or problem
+            world, unmade = self._bring_about(gathered, world, plan, ctx)
+            problem = unmade or problem
             volumes.set_retention(obj, cluster, [member.name for member in world.wanted], ctx)
         decision = Decision()
         if problem is None:
@@ -139,8 +140,11 @@ class XlineReconciler:
         return Result(requeue_after=_next_look(status, world, decision))
 
     @staticmethod
-    def _bring_about(gathered: Gathered, world: World, plan: Plan, ctx: ReconcileContext) -> Problem | None:
-        return unusable(gathered, world) or apply_certificates(world.obj, plan, ctx) or apply_children(world, plan, ctx)
+    def _bring_about(
+        gathered: Gathered, world: World, plan: Plan, ctx: ReconcileContext
+    ) -> tuple[World, Problem | None]:
+        stops = unusable(gathered, world) or apply_certificates(world.obj, plan, ctx)
+        return (world, stops) if stops is not None else apply_children(world, plan, ctx)
 
 
 def _act(world: World, ctx: ReconcileContext) -> tuple[Decision, Problem | None]:
