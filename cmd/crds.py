@@ -1,6 +1,5 @@
-"""Print, check or apply the CustomResourceDefinitions: ``python -m cmd.crds print|check|apply``.
-
-Installed from the wheel this module is ``xline_operator.crds``, so it imports nothing of its own package.
+"""Print, check or apply the CustomResourceDefinitions, convert manifests of earlier operators:
+``python -m cmd.crds print|check|apply|convert``.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ Commands:
   print   the manifests as YAML, on standard output or as one file per resource into a folder
   check   whether the committed manifests are what the types in crds/ say; exit code 1 if not
   apply   install or update them in a cluster and wait until it serves them
+  convert turn XlineClusters of earlier operators into ours; other objects pass through
 """
 
 _EXAMPLES = """\
@@ -39,6 +39,7 @@ Examples:
   {prog} print --output crds
   {prog} check
   {prog} apply --kubeconfig ./kubeconfig --context laptop
+  {prog} convert -f old.yaml > new.yaml
 
 Exit codes: 0 done, 1 it failed or files differ, 2 wrong usage.
 """
@@ -51,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print(options.output)
     if options.command == "check":
         return _check(options.folder)
+    if options.command == "convert":
+        from . import convert  # YAML takes a while to load
+
+        return convert.run(options.filename)
     return _apply(options.kubeconfig, options.context, options.timeout)
 
 
@@ -89,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
         default=60.0,
         metavar="SECONDS",
         help="how long to wait until all are established (default: %(default)g)",
+    )
+
+    turn = commands.add_parser("convert", help="turn manifests of earlier operators into this one's")
+    turn.add_argument(
+        "--filename",
+        "-f",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="a file of YAML documents, or - for standard input; may be given several times",
     )
     return parser
 
