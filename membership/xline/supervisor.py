@@ -78,7 +78,7 @@ class Supervisor:
         self._start: Start | None = None
         self._argv: tuple[str, ...] = ()
         self._child: subprocess.Popen[bytes] | None = None
-        self._stopping = 0  # how many wait for its end
+        self._asked = False  # whether the child was asked to end
         self._closed = False
         self._exits = 0
         self._trouble = ""
@@ -126,13 +126,7 @@ class Supervisor:
     def stop(self, timeout: float) -> bool:
         """Forbid, ask it to end, and kill it after ``timeout`` seconds."""
         self.forbid()
-        with self._condition:
-            self._stopping += 1
-        try:
-            return self._end(timeout)
-        finally:
-            with self._condition:
-                self._stopping -= 1
+        return self._end(timeout)
 
     @property
     def running(self) -> bool:
@@ -156,6 +150,8 @@ class Supervisor:
 
     def _end(self, timeout: float) -> bool:
         deadline = self._clock.monotonic() + timeout
+        with self._condition:
+            self._asked = True
         if self._send(self._signal):
             _log.info("the server is asked to end", signal=self._signal.name, timeout=timeout)
         with self._condition:
@@ -193,7 +189,7 @@ class Supervisor:
                 wait = _FIRST_WAIT
             how = self._once(argv)
             with self._condition:
-                asked = self._closed or self._stopping > 0
+                asked = self._closed or self._asked
                 well = self._clock.monotonic() - self._began >= WELL
                 self._exits = int(not asked) if well else self._exits + (not asked)
                 self._trouble = "" if asked else how
@@ -253,6 +249,7 @@ class Supervisor:
         with self._condition:
             if self._start is None or self._closed:
                 return "was not started"
+            self._asked = False
             child = self._child = subprocess.Popen(
                 [*helper, *argv],
                 stdin=subprocess.DEVNULL,
@@ -284,7 +281,7 @@ class Supervisor:
                 now = self._clock.monotonic()
             if self._serves is None or self._serves():
                 last_port = now
-            elif last_port is not None and now - last_port >= _HOLLOW and self._stopping == 0:
+            elif last_port is not None and now - last_port >= _HOLLOW and not self._asked:
                 child.kill()
                 child.wait()
                 return "had closed its ports, and was killed"

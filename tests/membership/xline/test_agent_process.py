@@ -210,12 +210,14 @@ def test_supervised_it_serves_tells_and_ends(supervised: Scene) -> None:
     assert agent.wait(LONG) == 0
     assert not _lives(pid)
     assert not supervised.serves()
+    assert "the server is asked to end" in supervised.log()
+    assert "is killed" not in supervised.log()
     # It was stopped, not removed: it goes on as who it was.
     supervised.agent()
     assert supervised.running(beat.incarnation).member_id == beat.member_id
 
 
-@pytest.mark.parametrize("killed", ["server", "agent", "both"])
+@pytest.mark.parametrize("killed", ["server", "agent", pytest.param("both", marks=pytest.mark.slow)])
 def test_supervised_and_killed_it_comes_back_as_who_it_was(supervised: Scene, killed: str) -> None:
     agent = supervised.agent()
     before, pid = supervised.running(), supervised.server_pid()
@@ -269,6 +271,7 @@ def test_gated_and_killed_the_server_comes_back_by_the_kubelet(gated: Scene) -> 
     assert (after.member_id, after.incarnation) == (before.member_id, before.incarnation)
 
 
+@pytest.mark.slow
 def test_gated_and_both_killed(gated: Scene) -> None:
     agent, server = gated.agent(), gated.server()
     before = gated.running()
@@ -280,6 +283,7 @@ def test_gated_and_both_killed(gated: Scene) -> None:
     assert gated.running(before.incarnation).member_id == before.member_id
 
 
+@pytest.mark.slow
 def test_gated_an_agent_that_is_ended_alone_leaves_the_server_alone(gated: Scene) -> None:
     agent, server = gated.agent(), gated.server()
     gated.running()
@@ -300,6 +304,7 @@ def test_a_drain_of_a_wanted_member_keeps_it(gated: Scene) -> None:
     assert gated.running().member_id == before.member_id
 
 
+@pytest.mark.slow
 def test_two_agents_do_not_look_after_one_volume(gated: Scene) -> None:
     first = gated.agent()
     gated.server()
@@ -325,7 +330,7 @@ def test_a_port_that_is_taken_is_an_error_and_no_server_is_started(supervised: S
     assert first.poll() is None
 
 
-@pytest.mark.parametrize("mode", ["supervised", "gated"])
+@pytest.mark.parametrize("mode", ["gated", pytest.param("supervised", marks=pytest.mark.slow)])
 def test_without_the_api_server_a_member_with_data_comes_back(mode: str, request: pytest.FixtureRequest) -> None:
     scene: Scene = request.getfixturevalue(mode)
     agent = scene.agent()

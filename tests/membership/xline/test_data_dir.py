@@ -261,3 +261,22 @@ def test_a_file_too_large_for_the_disk_leaves_no_piece(tmp_path: Path) -> None:
 def test_marks_tell_no_more_than_they_know(data: DataDir) -> None:
     data.mark(member_id=1)
     assert msgspec.json.decode((data.own / "marks.json").read_bytes()) == {"member_id": 1}
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut leaves an empty file in place of the old one."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append("folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "file")
+        fsync(descriptor)
+
+    def renamed(old: str, new: Path) -> None:
+        calls.append("name")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_atomically(tmp_path / "file", b"new")
+    assert calls == ["file", "name", "folder"]

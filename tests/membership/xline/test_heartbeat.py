@@ -61,6 +61,9 @@ class Scene:
 
         return eventually(look)
 
+    def has_failed(self, count: int) -> None:
+        eventually(lambda: self.writer.failed.value == count)
+
     def waits(self) -> None:
         """Until its thread waits for the time to go on, or for something to say."""
         self.clock.wait_for_waiters(1, timed=True)
@@ -144,7 +147,7 @@ def test_a_server_that_refuses_is_asked_again_less_and_less(scene: Scene) -> Non
     scene.writer.start()
     scene.writer.publish(scene.beat(), "follower")
     for number in range(1, 6):
-        eventually(lambda wanted=number: scene.writer.failed.value == wanted)
+        scene.has_failed(number)
         scene.waits()
         if number < 5:
             scene.clock.advance(0.7 * 2 ** (number - 1))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from membership.xline import launcher
 from membership.xline.datadir import DataDir
 from membership.xline.engines import ETCD
 from membership.xline.model import Start
@@ -256,6 +257,7 @@ def _agent(scene: Scene) -> subprocess.Popen[bytes]:
 import signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(TREE)!r})
+from membership.xline import launcher
 from membership.xline.datadir import DataDir
 from membership.xline.engines import ETCD
 from membership.xline.model import Start
@@ -276,6 +278,15 @@ def test_a_killed_agent_takes_its_server_along(scene: Scene) -> None:
     agent.wait()
     eventually(lambda: not _lives(pid), timeout=30.0)
     eventually(lambda: not scene.data.in_use)
+
+
+def test_a_server_whose_agent_has_ended_before_it_began_is_not_run(tmp_path: Path) -> None:
+    """Nobody would be told of the end of a parent that is gone already."""
+    touch = [sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"]
+    for agent, code in ((1 << 22, 1), (os.getpid(), 0)):
+        ran = subprocess.run([sys.executable, "-I", "-S", launcher.__file__, str(agent), *touch])
+        assert ran.returncode == code
+        assert (tmp_path / "ran").exists() == (code == 0)
 
 
 def test_a_server_that_an_agent_has_left_is_killed_before_another_starts(
