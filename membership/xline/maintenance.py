@@ -28,6 +28,7 @@ WORTH = 16 << 20  # bytes that must be to be given back: less is not worth an in
 PAUSE = 3600.0  # seconds between two defragmentations of a member that has room
 SHORT_PAUSE = 300.0  # seconds between two of one that has none, and between two complaints about it
 RETRY = 5.0  # seconds after which it is tried again, where another member or the lock is in the way
+NEEDED = 10.0  # seconds of the lock that must be left until the next look
 LIMIT = 1800.0  # seconds for one defragmentation
 ROOM = 0.9  # of the quota: a database that is larger has no room
 _ALARMS = 3.0  # seconds for a question about alarms
@@ -224,7 +225,7 @@ class _Work:
         """Keep the lock. Without it the server goes on all the same, and nothing can be done about that."""
         if self._hold is not None:
             try:
-                self._hold.check()
+                self._hold.check(NEEDED)
             except LockLost as error:
                 _log.warning("the lock was lost while the database is defragmented", error=str(error))
                 self._hold = None
