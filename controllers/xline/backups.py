@@ -19,7 +19,7 @@ from controllers.xline import names as known
 from controllers.xline.backuppods import backup_job
 from controllers.xline.names import Names
 from controllers.xline.outcomes import ended, ended_at, outcome_of
-from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, REJECTED, Problem, Verdict, conditions
+from controllers.xline.status import BACKED_UP, INVALID_SPEC, NAME_TAKEN, REJECTED, Problem, Verdict, conditions
 from controllers.xline.world import World
 from crds.xlinebackup import BackupFailure, BackupSettings, BackupStatus
 from crds.xlinecluster import XlineClusterStatus
@@ -31,8 +31,6 @@ from runtime.types import GVR, JSONObject
 
 if TYPE_CHECKING:
     from controllers.xline.children import Plan
-
-BACKED_UP: Final = "BackedUp"  # condition
 
 _STARTING_DEADLINE: Final = 3600  # seconds after its time that a scheduled backup is still begun
 _TRIGGER: Final = "xline.io.datenlord.com/backup-trigger"  # annotation of Jobs
@@ -107,10 +105,14 @@ def status_of(
     )
 
 
-def verdict(settings: BackupSettings | None, status: BackupStatus | None) -> Verdict | None:
+def verdict(
+    settings: BackupSettings | None, status: BackupStatus | None, problem: Problem | None = None
+) -> Verdict | None:
     """The condition that tells whether backups work; None: nothing is known, or wanted."""
     if settings is None or status is None:
         return None
+    if problem is not None:
+        return Verdict(BACKED_UP, "False", problem.reason, problem.message)
     success, failure = status.last_success, status.last_failure
     if failure is not None and (success is None or failure.time > success.time):
         return Verdict(BACKED_UP, "False", failure.reason, f"{failure.job}: {failure.message}")
@@ -119,10 +121,15 @@ def verdict(settings: BackupSettings | None, status: BackupStatus | None) -> Ver
     return Verdict(BACKED_UP, "True", "BackupSucceeded", f"{success.name} holds everything up to {success.revision}")
 
 
-def told(world: World, status: XlineClusterStatus, ctx: ReconcileContext) -> XlineClusterStatus:
-    """``status`` with what is known of backups."""
+def told(
+    world: World, status: XlineClusterStatus, problem: Problem | None, ctx: ReconcileContext
+) -> XlineClusterStatus:
+    """``status`` with what is known of backups.
+
+    :param problem: what keeps :func:`apply_backups` from its work.
+    """
     backup = backup_status(world, status.backup, ctx)
-    found = verdict(world.cluster.spec.backup, backup)
+    found = verdict(world.cluster.spec.backup, backup, problem)
     listed = [each for each in status.conditions if found is not None or each.type != BACKED_UP]
     if found is not None:
         listed = conditions(listed, [found], world.obj.generation, world.now)
@@ -281,7 +288,7 @@ def _announced(world: World, settings: BackupSettings | None) -> str | None:
 def _zone(settings: BackupSettings) -> ZoneInfo:
     try:
         return ZoneInfo(settings.time_zone or "UTC")
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):  # the first is "not found"
         raise SettingError("spec.backup.timeZone", f"{settings.time_zone!r} is no time zone") from None
 
 

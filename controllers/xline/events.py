@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from controllers.xline.rollout import ROLLOUT_STUCK
-from controllers.xline.status import AVAILABLE, PROGRESSING, find
+from controllers.xline.status import AVAILABLE, BACKED_UP, PROGRESSING, find
 from crds.xlinebackup import BackupStatus
 from crds.xlinecluster import Member, XlineClusterStatus
 
@@ -124,3 +124,9 @@ def _backups(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event
         yield Event("Normal", "BackupSucceeded", text)
     if failure is not None and was.last_failure != failure:
         yield Event("Warning", "BackupFailed", f"{failure.job}: {failure.message} ({failure.reason})")
+        return
+    before, after = find(old.conditions, BACKED_UP), find(new.conditions, BACKED_UP)
+    if after is None or after.status != "False" or (failure is not None and failure.reason == after.reason):
+        return
+    if before is None or (before.reason, before.message) != (after.reason, after.message):
+        yield Event("Warning", after.reason, after.message)

@@ -131,11 +131,9 @@ class XlineReconciler:
         if problem is None:
             decision, problem = _act(world, ctx)
         problem = problem or refusal(gathered, world)
-        if problem is None or not problem.stops:
-            unsaved = backups.apply_backups(world, plan, ctx)
-            problem = problem or unsaved
+        unsaved = backups.apply_backups(world, plan, ctx) if problem is None or not problem.stops else None
         status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision)
-        status = backups.told(world, status, ctx)
+        status = backups.told(world, status, unsaved, ctx)
         _store(obj, old, status, ctx)
         return Result(requeue_after=_next_look(status, world, decision))
 

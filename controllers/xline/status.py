@@ -19,6 +19,7 @@ Truth: TypeAlias = Literal["True", "False", "Unknown"]
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 DEGRADED = "Degraded"
+BACKED_UP = "BackedUp"
 
 FORMER_DATA = "FormerData"
 INVALID_SPEC = "InvalidSpec"

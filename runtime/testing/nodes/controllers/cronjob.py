@@ -87,7 +87,7 @@ class _CronSync:
         name = self.spec.get("timeZone") or "UTC"
         try:
             return ZoneInfo(name)
-        except (OSError, ValueError):
+        except (KeyError, OSError, ValueError):  # the first is "not found"
             self._event("Warning", "UnknownTimeZone", f"invalid timeZone {name!r}: unknown time zone")
             return None
 

@@ -1,0 +1,385 @@
+"""What the operator makes for backups and restores, and what it says of what became of them.
+
+The test is the kubelet."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+
+from controllers.xline import names as known
+from crds.xlinebackup import BackupRecord
+from crds.xlinecluster import XLINECLUSTERS
+from membership.xline.backup.take import Outcome
+from runtime.client import Invalid, Unstructured
+from runtime.testing.apiserver.faults import Asked
+from runtime.types import JSONObject
+from tests.controllers.xline.xline_world import AGENT, NAMESPACE, World
+from tests.support.etcd_process import wait_for
+
+VOLUME: JSONObject = {"volume": {"size": "1Gi"}}
+S3: JSONObject = {"s3": {"bucket": "backups", "endpoint": "https://s3.example", "secretName": "keys"}}
+RECORD = BackupRecord(
+    name="20260101T000000Z-r7-abcde",
+    time="2026-01-01T00:00:00Z",
+    revision=7,
+    size=20512,
+    sha256="ab",
+    member="demo-sts-1",
+)
+
+
+def bootstrapped(world: World, **spec: Any) -> None:
+    world.create(**spec)
+    world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    wait_for(lambda: world.status().get("bootstrap", {}).get("completed"), what="the bootstrap")
+
+
+def jobs(world: World) -> dict[str, Unstructured]:
+    return {job.name: job for job in world.client.resource(known.JOBS, namespace=NAMESPACE).list()}
+
+
+def the_job(world: World, but: frozenset[str] = frozenset()) -> Unstructured:
+    wait_for(lambda: jobs(world).keys() - but, what="a Job")
+    (name,) = jobs(world).keys() - but
+    return jobs(world)[name]
+
+
+def end(
+    world: World, job: Unstructured, outcome: Outcome | str, at: str = "2026-01-01T00:01:00Z", init: bool = False
+) -> None:
+    """Its only Pod ends with these words, and the Job with it."""
+    failed = isinstance(outcome, str) or bool(outcome.reason)
+    text = outcome if isinstance(outcome, str) else outcome.encode().decode()
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid, "controller": True}
+    template = job["spec"]["template"]
+    metadata = {"name": f"{job.name}-pod", "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+    pods = world.client.resource(known.PODS, namespace=NAMESPACE)
+    pods.create({"metadata": metadata, "spec": template["spec"]})
+    kind = "initContainers" if init else "containers"
+    name = template["spec"][kind][0]["name"]
+    ended = {"exitCode": 1 if failed else 0, "message": text, "reason": "Error" if failed else "Completed"}
+    container = {"name": name, "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
+    status = {
+        "phase": "Failed" if failed else "Succeeded",
+        "initContainerStatuses" if init else "containerStatuses": [{**container, "state": {"terminated": ended}}],
+    }
+    pods.patch(metadata["name"], {"status": status}, type="merge", subresource="status")
+    kinds = ("FailureTarget", "Failed") if failed else ("SuccessCriteriaMet", "Complete")
+    reason = "BackoffLimitExceeded" if failed else "CompletionsReached"
+    conditions = [
+        {"type": each, "status": "True", "reason": reason, "message": "m", "lastTransitionTime": at} for each in kinds
+    ]
+    over: JSONObject = {"conditions": conditions, "startTime": "2026-01-01T00:00:00Z"}
+    if not failed:
+        over["completionTime"] = at
+    world.client.resource(known.JOBS, namespace=NAMESPACE).patch(
+        job.name, {"status": over}, type="merge", subresource="status"
+    )
+
+
+def backup(world: World) -> JSONObject:
+    return dict(world.status().get("backup") or {})
+
+
+def backed_up(world: World) -> str:
+    """The message of the condition."""
+    found = (each["message"] for each in world.status().get("conditions") or () if each["type"] == "BackedUp")
+    return next(found, "")
+
+
+# -- on demand
+
+
+def test_a_trigger_takes_one_backup(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    job = the_job(world)
+    owner = job.controller_owner
+    assert owner is not None
+    assert (owner.kind, owner.name) == ("XlineCluster", "demo")
+    claim = world.get(known.CLAIMS, "demo-backup")
+    assert claim is not None
+    assert not claim.owner_references  # it outlives the cluster
+    end(world, job, Outcome(backup=RECORD, time=RECORD.time))
+    world.wait_event("BackupSucceeded")
+    assert backup(world) == {"lastSuccess": msgspec.to_builtins(RECORD), "trigger": "one"}
+    assert world.condition("BackedUp") == ("True", "BackupSucceeded")
+    # Deleted by whom it may: the trigger was served.
+    world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
+    (operator,) = world._operators
+    world.settle(operator)
+    assert jobs(world) == {}
+
+    world.edit(backup={"trigger": "two"})
+    the_job(world)
+    assert backup(world)["trigger"] == "one"
+
+
+def test_the_job_of_an_earlier_trigger_goes_when_it_is_over(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    first = the_job(world)
+    world.edit(backup={"trigger": "two"})
+    wait_for(lambda: len(jobs(world)) == 2, what="the second Job")
+    end(world, first, Outcome(backup=RECORD, time=RECORD.time))
+    wait_for(lambda: first.name not in jobs(world), what="the first Job going")
+    assert len(jobs(world)) == 1
+
+
+def test_a_failed_backup_is_told_with_the_reason(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    job = the_job(world)
+    end(world, job, Outcome(reason="StoreFull", message="volume /backups: No space left on device"))
+    message = world.wait_event("BackupFailed")
+    assert "No space left on device" in message
+    failure = backup(world)["lastFailure"]
+    assert (failure["reason"], failure["job"], failure["time"]) == ("StoreFull", job.name, "2026-01-01T00:01:00Z")
+    assert world.condition("BackedUp") == ("False", "StoreFull")
+    assert world.condition("Available")[0] == "True"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"), [("python: No module named cmd", "ContainerError"), ("", "ContainerError")]
+)
+def test_a_pod_without_an_outcome_is_quoted(world: World, words: str, reason: str) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    end(world, the_job(world), words)
+    assert (words or "exit status 1") in world.wait_event("BackupFailed")
+    assert backup(world)["lastFailure"]["reason"] == reason
+
+
+def test_a_later_success_makes_it_well_again(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    first = the_job(world)
+    end(world, first, Outcome(reason="NoMember", message="m"), at="2026-01-01T00:01:00Z")
+    world.wait_event("BackupFailed")
+    world.edit(backup={"trigger": "two"})
+    record = msgspec.structs.replace(RECORD, time="2026-01-01T00:02:00Z")
+    second = the_job(world, frozenset({first.name}))
+    end(world, second, Outcome(backup=record, time=record.time), at="2026-01-01T00:02:30Z")
+    world.wait_condition("BackedUp", "True", "BackupSucceeded")
+    assert backup(world)["lastFailure"]["reason"] == "NoMember"
+
+
+def test_nothing_is_backed_up_before_there_is_something(world: World) -> None:
+    world.create(backup={"destination": VOLUME, "trigger": "one", "schedule": "0 3 * * *"})
+    operator = world.start_operator()
+    world.wait_children()
+    world.settle(operator)
+    assert jobs(world) == {}
+    assert world.get(known.CRONJOBS, "demo-bak") is None
+
+
+def test_somebody_elses_job_is_left_alone_and_told(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    job = the_job(world)
+    body = {"metadata": {"name": job.name}, "spec": {"template": {"spec": job["spec"]["template"]["spec"]}}}
+    world.edit(backup=None)
+    api = world.client.resource(known.JOBS, namespace=NAMESPACE)
+    api.delete(job.name, propagation_policy="Background")
+    wait_for(lambda: jobs(world) == {}, what="the Job going")
+    api.create(body)
+    world.edit(backup={"destination": VOLUME, "trigger": "one"})
+    assert job.name in world.wait_event("NameTaken")
+
+
+# -- by schedule
+
+
+def test_a_schedule_is_a_cron_job(world: World) -> None:
+    bootstrapped(
+        world,
+        backup={"destination": VOLUME, "schedule": "0 3 * * MON", "timeZone": "Asia/Tokyo", "keep": 3, "keepDays": 9},
+    )
+    wait_for(lambda: world.get(known.CRONJOBS, "demo-bak"), what="the CronJob")
+    cron = world.get(known.CRONJOBS, "demo-bak")
+    assert cron is not None
+    spec = cron["spec"]
+    assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("0 3 * * MON", "Asia/Tokyo", "Forbid")
+    assert spec["suspend"] is False
+    (container,) = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert {"--keep=3", "--keep-days=9", "--volume=/backups"} <= set(container["args"])
+    wait_for(lambda: str(backup(world).get("nextTime", "")).endswith("T18:00:00Z"), what="the next time")
+
+    world.edit(paused=True)
+    wait_for(lambda: (world.get(known.CRONJOBS, "demo-bak") or cron)["spec"]["suspend"], what="a pause")
+    wait_for(lambda: "nextTime" not in backup(world), what="no next time")
+    world.edit(paused=False, backup={"schedule": None})
+    wait_for(lambda: world.get(known.CRONJOBS, "demo-bak") is None, what="the CronJob going")
+
+
+def test_what_jobs_of_the_schedule_come_to_is_told(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "schedule": "0 3 * * *"})
+    wait_for(lambda: world.get(known.CRONJOBS, "demo-bak"), what="the CronJob")
+    cron = world.get(known.CRONJOBS, "demo-bak")
+    assert cron is not None
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": cron.name, "uid": cron.uid, "controller": True}
+    template = cron["spec"]["jobTemplate"]
+    metadata = {**template["metadata"], "name": "demo-bak-1", "ownerReferences": [owner]}
+    world.client.resource(known.JOBS, namespace=NAMESPACE).create({"metadata": metadata, "spec": template["spec"]})
+    end(world, the_job(world), Outcome(backup=RECORD, time=RECORD.time))
+    world.wait_event("BackupSucceeded")
+    assert "trigger" not in backup(world)
+
+
+def test_a_schedule_that_cannot_be_kept_is_told_and_all_else_goes_on(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "schedule": "0 25 * * *"})
+    message = world.wait_event("InvalidSpec")
+    assert "spec.backup.schedule" in message
+    assert world.condition("Available")[0] == "True"
+    world.edit(backup={"schedule": "0 5 * * *", "timeZone": "Mars/Olympus"})
+    wait_for(lambda: "spec.backup.timeZone" in backed_up(world), what="the time zone's problem")
+    world.edit(backup={"timeZone": "UTC"})
+    wait_for(lambda: world.get(known.CRONJOBS, "demo-bak"), what="the CronJob")
+
+
+def test_a_larger_volume_is_asked_for_and_never_a_smaller(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME})
+    wait_for(lambda: world.get(known.CLAIMS, "demo-backup"), what="the claim")
+    claims = world.client.resource(known.CLAIMS, namespace=NAMESPACE)
+
+    def size() -> str:
+        return str(claims.get("demo-backup")["spec"]["resources"]["requests"]["storage"])
+
+    (operator,) = world._operators
+    writes = len(world.writes())
+    world.edit(backup={"destination": {"volume": {"size": "512Mi"}}})
+    world.settle(operator)
+    assert size() == "1Gi"
+    assert not [each for each in world.writes()[writes:] if each.resource == "persistentvolumeclaims"]
+
+
+def test_a_settled_backup_writes_nothing(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "schedule": "0 3 * * *", "trigger": "one"})
+    end(world, the_job(world), Outcome(backup=RECORD, time=RECORD.time))
+    world.wait_event("BackupSucceeded")
+    (operator,) = world._operators
+    world.settle(operator)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"destination": {}}, "exactly one of volume and s3"),
+        ({"destination": {**VOLUME, **S3}}, "exactly one of volume and s3"),
+        ({"destination": {"volume": {}}}, "exactly one of volume.claimName and volume.size"),
+        ({"destination": {"volume": {"claimName": "c", "storageClassName": "s"}}}, "belongs to volume.size"),
+        ({"destination": VOLUME, "schedule": "daily"}, "spec.backup.schedule"),
+        ({"destination": VOLUME, "keep": 0}, "spec.backup.keep"),
+        ({"destination": {"s3": {"bucket": "Not A Bucket"}}}, "bucket"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_the_server(world: World, settings: JSONObject, field: str) -> None:
+    with pytest.raises(Invalid, match=field):
+        world.create(backup=settings)
+
+
+def test_a_pod_for_s3_has_keys_from_the_secret_and_no_token_of_the_api(world: World) -> None:
+    bootstrapped(world, backup={"destination": S3, "trigger": "one"})
+    pod = the_job(world)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert {each["name"]: each["valueFrom"]["secretKeyRef"]["name"] for each in container["env"]} == {
+        "AWS_ACCESS_KEY_ID": "keys",
+        "AWS_SECRET_ACCESS_KEY": "keys",
+        "AWS_SESSION_TOKEN": "keys",
+    }
+    assert {"--s3-bucket=backups", "--s3-endpoint=https://s3.example"} <= set(container["args"])
+    selector = known.Names(NAMESPACE, "demo").selector
+    labels = the_job(world)["spec"]["template"]["metadata"]["labels"]
+    assert not selector.items() <= labels.items()  # no Service leads to it
+
+
+# -- restores
+
+RESTORE: JSONObject = {"name": "latest", "cluster": "old", "destination": {"volume": {"claimName": "old-backup"}}}
+
+
+def test_nothing_starts_before_the_data_is_there(world: World) -> None:
+    world.create(restoreFrom=RESTORE)
+    operator = world.start_operator()
+    job = the_job(world)
+    world.settle(operator)
+    assert world.get(known.STATEFULSETS, "demo-sts") is None
+    assert world.condition("Progressing") == ("True", "Restoring")
+    assert world.status()["bootstrap"]["members"] == ["demo-sts-0"]
+    pod = job["spec"]["template"]["spec"]
+    assert [each["name"] for each in (*pod["initContainers"], *pod["containers"])] == ["fetch", "restore", "install"]
+    assert pod["hostAliases"][0]["hostnames"] == ["demo-sts-0.demo-svc.default.svc.cluster.local"]
+    claim = world.get(known.CLAIMS, "data-demo-sts-0")
+    assert claim is not None
+    assert claim.annotations[known.TOKEN] == world.status()["bootstrap"]["token"]
+
+    end(world, job, Outcome(backup=RECORD, message="in place"))
+    world.wait_children()
+    stateful_set = world.get(known.STATEFULSETS, "demo-sts")
+    assert stateful_set is not None
+    assert stateful_set["spec"]["replicas"] == 1
+    restored = world.status()["restore"]
+    assert (restored["completed"], restored["name"], restored["revision"]) == (True, RECORD.name, 7)
+    # Gone by its time to live: nothing is restored again.
+    world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
+    world.settle(operator)
+    assert jobs(world) == {}
+
+
+def test_a_restore_that_fails_starts_nothing_and_can_be_tried_again(world: World) -> None:
+    world.create(restoreFrom=RESTORE)
+    operator = world.start_operator()
+    job = the_job(world)
+    end(world, job, Outcome(reason="BackupUnusable", message="backup x: its SHA-256 is wrong"), init=True)
+    message = world.wait_event("RestoreFailed")
+    assert "SHA-256" in message
+    assert "delete Job demo-restore" in message
+    world.settle(operator)
+    assert world.get(known.STATEFULSETS, "demo-sts") is None
+    assert world.status()["phase"] == "Failed"
+    world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
+    wait_for(lambda: jobs(world) and jobs(world)["demo-restore"].uid != job.uid, what="another Job")
+
+
+def test_a_volume_that_is_there_is_not_restored_to(world: World) -> None:
+    world.make_claim(0)
+    world.create(restoreFrom=RESTORE)
+    world.start_operator()
+    assert "data-demo-sts-0" in world.wait_event("FormerData")
+    assert jobs(world) == {}
+
+
+def test_restore_from_cannot_change(world: World) -> None:
+    world.create(restoreFrom=RESTORE)
+    for change in (None, {"name": "20260101T000000Z-r7-abcde"}):
+        with pytest.raises(Invalid, match="restoreFrom counts when a cluster is made"):
+            world.edit(restoreFrom=change)
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_restore_goes_on_wherever_the_operator_dies(world: World, at: int) -> None:
+    """After its nth write, of which it does not hear."""
+    count, lock = 0, threading.Lock()
+
+    def dies(asked: Asked) -> bool:
+        nonlocal count
+        if asked.user_agent != AGENT or asked.verb not in ("create", "patch", "update", "delete"):
+            return False
+        if asked.resource == "events":
+            return False
+        with lock:
+            count += 1
+            return count == at
+
+    world.create(restoreFrom=RESTORE)
+    world.server.faults.add(dies, drop="after")
+    world.start_operator()
+    job = the_job(world)
+    end(world, job, Outcome(backup=RECORD, message="in place"))
+    world.wait_children()
+    assert count > at
+    wait_for(lambda: world.status().get("restore", {}).get("name") == RECORD.name, what="the restore being known")
+    assert list(jobs(world)) == [job.name]
+    assert jobs(world)[job.name].uid == job.uid
+    assert world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).get("demo")["status"]["restore"]["completed"]
