@@ -54,14 +54,16 @@ def access_of(plan: Plan, ctx: ReconcileContext) -> Access:
     certificates = credentials = None
     if tls is not None:
         found = _read(plan, ctx, "spec.tls.server", secrets.server_secret(plan), secrets.CERTIFICATE_KEYS)
-        certificates = TLS(*(found[key] for key in secrets.CERTIFICATE_KEYS))
+        ca, certificate, key = (found[key] for key in secrets.CERTIFICATE_KEYS)
+        certificates = TLS(ca, certificate, key)
         if tls.peer is not None:
             _read(plan, ctx, "spec.tls.peer", secrets.peer_secret(plan), secrets.CERTIFICATE_KEYS)
     if auth is not None and auth.keys_secret_name:
         _read(plan, ctx, "spec.auth.keysSecretName", auth.keys_secret_name, secrets.TOKEN_KEYS)
     if auth is not None and auth.root_secret_name:
         user = _read(plan, ctx, "spec.auth.rootSecretName", auth.root_secret_name, secrets.ROOT_KEYS, pem=False)
-        credentials = Credentials(*(user[key].decode().rstrip("\n") for key in secrets.ROOT_KEYS))
+        name, password = (user[key].decode().rstrip("\n") for key in secrets.ROOT_KEYS)
+        credentials = Credentials(name, password)
     return Access(plan.names.domain(plan.cluster_domain), certificates, credentials)
 
 

@@ -132,7 +132,8 @@ def test_the_servers_flags_say_nothing_of_its_members() -> None:
 @ENGINES
 def test_nothing_changes_with_the_number_of_members(engine: str) -> None:
     """Or each step of a scaling would restart them all."""
-    for spec in ({}, {"agent": {"mode": "Supervisor"}, "image": "me/both:1"}):
+    supervisor: dict[str, Any] = {"agent": {"mode": "Supervisor"}, "image": "me/both:1"}
+    for spec in ({}, supervisor):
         three = dataclasses.replace(plan(3, engine=engine, **spec), ordinals=(0, 1, 2))
         five = dataclasses.replace(plan(3, engine=engine, **{**spec, "replicas": 5}), ordinals=(0, 1, 2, 5, 7))
         assert pod_template(three) == pod_template(five)
