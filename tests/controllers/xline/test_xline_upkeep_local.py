@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from controllers.xline import names as known
-from runtime.types import JSONObject
+from controllers.xline.workloads import ADVANCED_STATEFULSETS
+from runtime.types import GVR, JSONObject
 from tests.controllers.xline.xline_local import SLOW, Local
 from tests.controllers.xline.xline_world import AGENT, NAMESPACE
 from tests.support.etcd_process import wait_for
@@ -78,14 +79,36 @@ def test_volumes_grow_and_the_pods_do_not_notice(local: Local) -> None:
     local.create()
     local.start_operator()
     local.wait_whole()
-    pods, stateful_set = local.uids(), local.children()["statefulsets/demo-sts"].uid
+    stateful_set = local.children()["statefulsets/demo-sts"].uid
+    # Done, but nobody is told so: as if the operator had died on the way.
+    local.server.faults.add(verb="patch", resource="persistentvolumeclaims", drop="after", times=1)
+    local.server.faults.add(verb="delete", resource="statefulsets", drop="after", times=1)
+    local.server.faults.add(verb="create", resource="statefulsets", drop="after", times=1)
+    grow(local, known.STATEFULSETS)
+    assert local.children()["statefulsets/demo-sts"].uid != stateful_set
+
+
+def test_so_they_do_in_an_advanced_set(local_kruise: Local) -> None:
+    local_kruise.create()
+    local_kruise.start_operator()
+    local_kruise.wait_whole()
+    before = local_kruise.get(ADVANCED_STATEFULSETS, "demo-sts")
+    grow(local_kruise, ADVANCED_STATEFULSETS)
+    after = local_kruise.get(ADVANCED_STATEFULSETS, "demo-sts")
+    assert before is not None
+    assert after is not None
+    assert after.uid == before.uid
+
+
+def grow(local: Local, workloads: GVR) -> None:
+    pods = local.uids()
     with local.recorder() as recorder:
         local.edit(storage={"size": "2Gi"})
 
         def grown() -> bool:
             claims = local.client.resource(known.CLAIMS, namespace=NAMESPACE).list()
             sizes = [claim["status"]["capacity"]["storage"] for claim in claims]
-            live = local.get(known.STATEFULSETS, "demo-sts")
+            live = local.get(workloads, "demo-sts")
             template = live and live["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
             return sizes == ["2Gi"] * 3 and template == "2Gi"
 
@@ -94,7 +117,6 @@ def test_volumes_grow_and_the_pods_do_not_notice(local: Local) -> None:
         recorder.wait_progress()
     print(f"grown: {recorder.verdict()}")
     assert local.uids() == pods
-    assert local.children()["statefulsets/demo-sts"].uid != stateful_set
 
 
 def test_a_lost_disk_is_made_good(local: Local) -> None:
