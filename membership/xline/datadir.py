@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 _ASIDE = re.compile(r"removed-[0-9a-f]+-\d{8}T\d{6}Z(-\d+)?$")
+_MARKS = "marks.json"
 _PROBE_SIZE = 4096  # bytes: a full disk may still take fewer
 
 
@@ -89,7 +90,7 @@ class DataDir:
         """
         path = self.own / "lock"
         try:
-            self.own.mkdir(parents=True, exist_ok=True)
+            self.own.mkdir(exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DiskError(path, error) from error
@@ -98,9 +99,16 @@ class DataDir:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DataDirInUse(f"{self.volume} is in use by another agent, which has locked {path}") from None
+            self._sweep()
             yield
         finally:
             os.close(descriptor)
+
+    def _sweep(self) -> None:
+        """Remove what agents that were killed have half written."""
+        for path in self.own.glob(".*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     @property
     def in_use(self) -> bool:
@@ -135,9 +143,8 @@ class DataDir:
 
         :raises DiskError: it is not possible.
         """
-        probe = self.own / "probe"
-        write_atomically(probe, b"\0" * _PROBE_SIZE)
-        remove(probe)
+        self.write_copy("probe", b"\0" * _PROBE_SIZE)
+        remove(self.own / "probe")
 
     # ---- what is remembered of it
 
@@ -171,22 +178,18 @@ class DataDir:
                 recovery_id=old.recovery_id if recovery_id is None else recovery_id,
             )
             if new != old:
-                write_atomically(self._marks_file, msgspec.json.encode(new))
+                self.write_copy(_MARKS, msgspec.json.encode(new))
                 self._marks = new
             return new
 
-    @property
-    def _marks_file(self) -> Path:
-        return self.own / "marks.json"
-
     def _read_marks(self) -> Marks:
         if self._marks is None:
-            content = self.read_copy("marks.json")
+            content = self.read_copy(_MARKS)
             try:
                 self._marks = Marks() if content is None else _marks_of(content)
             except msgspec.DecodeError as error:
                 # Written atomically, so it was a person or the disk. Nothing is done on the word of marks alone.
-                _log.warning("marks are unreadable and forgotten", file=str(self._marks_file), error=str(error))
+                _log.warning("marks are unreadable and forgotten", file=str(self.own / _MARKS), error=str(error))
                 self._marks = Marks()
         return self._marks
 
@@ -208,6 +211,10 @@ class DataDir:
 
         :raises DiskError: it was not written.
         """
+        try:
+            self.own.mkdir(exist_ok=True)  # but not the volume itself
+        except OSError as error:
+            raise DiskError(self.own, error) from error
         write_atomically(self.own / name, content)
 
     # ---- away with it
@@ -229,6 +236,7 @@ class DataDir:
         base = f"removed-{member_id:x}-{self._clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}"
         try:
             if not self.path.exists():
+                self.volume.stat()
                 return None
             for name in (base, *(f"{base}-{number}" for number in range(1, 1000))):
                 if not (self.volume / name).exists():

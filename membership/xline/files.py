@@ -43,13 +43,13 @@ class DiskError(Exception):
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replace the file, or leave it as it was; on the disk when this returns.
+    """Replace the file, or leave it as it was; on the disk when this returns. Makes no folders: one that is missing is
+    a volume that is not mounted.
 
     :raises DiskError: it was not written.
     """
     name = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -16,7 +16,6 @@ from typing import Final
 
 from membership.xline import startfile
 from membership.xline.datadir import DataDir
-from membership.xline.files import DiskError
 from membership.xline.model import Start
 from runtime.client import Unstructured
 from runtime.clock import SYSTEM, Clock
@@ -75,10 +74,7 @@ class Gate:
         :raises DiskError: the start file cannot be written.
         """
         with self._lock:
-            try:
-                changed = startfile.write(self._folder, self._launching, start)
-            except OSError as error:
-                raise DiskError(self._file, error) from error
+            changed = startfile.write(self._folder, self._launching, start)
             self._allowed = True
         if changed:
             _log.info("the server may start", kind=start.kind, members=[name for name, _ in start.members])
@@ -89,10 +85,7 @@ class Gate:
         :raises DiskError: the start file cannot be removed.
         """
         with self._lock:
-            try:
-                startfile.remove(self._folder, self._launching.profile)
-            except OSError as error:
-                raise DiskError(self._file, error) from error
+            startfile.remove(self._folder, self._launching.profile)
             was, self._allowed = self._allowed, False
         if was:
             _log.info("the server may not start any more")

@@ -6,14 +6,15 @@ existing one, so on an empty disk the server finds nobody to ask and exits inste
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from membership.xline import etcdconfig
+from membership.xline import etcdconfig, files
+from membership.xline.files import write_atomically
 from membership.xline.model import Start
 
 if TYPE_CHECKING:
@@ -116,38 +117,23 @@ def write(folder: Path, server: Launching, start: Start) -> bool:
 
     :returns: whether that is another start than before.
     :raises CannotStart: as :func:`content`.
-    :raises OSError: if the folder cannot be written.
+    :raises DiskError: if the folder cannot be written.
     """
     path = folder / file_name(server.profile)
     text = content(server, start).encode()
-    try:
+    with contextlib.suppress(OSError):  # what is in the way of reading is told by writing
         if path.read_bytes() == text:
             return False
-    except FileNotFoundError:
-        pass
-    new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.chmod(0o644)  # the server may run as somebody else
-    new.replace(path)
-    _sync(folder)
+    write_atomically(path, text, mode=0o644)  # the server may run as somebody else
     return True
 
 
 def remove(folder: Path, profile: EngineProfile) -> None:
-    """Does not let the server start (again). One that runs goes on."""
-    (folder / file_name(profile)).unlink(missing_ok=True)
-    _sync(folder)
+    """Does not let the server start (again). One that runs goes on.
 
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    :raises DiskError: if the file cannot be removed.
+    """
+    files.remove(folder / file_name(profile))
 
 
 def _script(command: list[str]) -> str:

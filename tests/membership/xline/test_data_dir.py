@@ -56,9 +56,14 @@ def test_a_restored_snapshot_of_xline_is_no_membership(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(DiskError, match="is the volume mounted") as caught:
-        _ = DataDir(tmp_path / "volume" / "data", ETCD).has_data
-    assert caught.value.trouble == "missing"
+    data = DataDir(tmp_path / "volume" / "data", ETCD)
+    for attempt in (lambda: data.has_data, data.check, lambda: data.mark(member_id=1), lambda: data.move_aside(1)):
+        with pytest.raises(DiskError, match="is the volume mounted") as caught:
+            attempt()
+        assert caught.value.trouble == "missing"
+    with pytest.raises(DiskError, match="is the volume mounted"), data.locked():
+        pass
+    assert list(tmp_path.iterdir()) == []  # nor is one made up
 
 
 def test_one_agent_looks_after_a_volume(data: DataDir) -> None:
@@ -67,6 +72,13 @@ def test_one_agent_looks_after_a_volume(data: DataDir) -> None:
         pass
     with other.locked():
         pass
+
+
+def test_what_a_killed_agent_has_half_written_is_swept_up(data: DataDir) -> None:
+    data.mark(member_id=1)
+    (data.own / ".marks.json.abc123").write_bytes(b"{")
+    with data.locked():
+        assert sorted(path.name for path in data.own.iterdir()) == ["lock", "marks.json"]
 
 
 def test_the_lock_ends_with_a_killed_agent(data: DataDir) -> None:

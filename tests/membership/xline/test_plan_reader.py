@@ -57,6 +57,8 @@ class Readers:
         self._client = client
         self.pod_copy = folder / "start" / "plan.json"
         self.volume_copy = folder / "volume" / "plan.json"
+        for copy in (self.pod_copy, self.volume_copy):
+            copy.parent.mkdir()
         self.changes = threading.Semaphore(0)
         self._made: list[PlanReader] = []
 
@@ -99,7 +101,11 @@ def _status(clusters: ResourceClient, **status: object) -> Unstructured:
 def test_everything_that_is_published_is_read() -> None:
     obj = _cluster()
     obj["metadata"] |= {"uid": "u", "resourceVersion": "7", "deletionTimestamp": "2026-01-01T00:00:00Z"}
-    obj["spec"]["paused"] = True
+    obj["spec"] |= {
+        "paused": True,
+        "replaceDeadMembers": {"afterSeconds": 900},
+        "maintenance": {"defragmentAbovePercent": 40},
+    }
     obj["status"] = {
         "bootstrap": {**BOOTSTRAP, "completed": True, "clusterId": "8e9e05c52164694d"},
         "plan": {
@@ -123,6 +129,8 @@ def test_everything_that_is_published_is_read() -> None:
         survivor="demo-sts-1",
         recovery_id="r",
         recovery_completed=True,
+        replace_after=900.0,
+        defragment_above=40,
     )
 
 
@@ -238,15 +246,13 @@ def test_a_restarted_agent_knows_the_plan_of_before_but_not_as_fresh(
 
 
 def test_unreadable_copies_are_no_plan(readers: Readers) -> None:
-    for path in (readers.pod_copy, readers.volume_copy):
-        path.parent.mkdir()
     readers.pod_copy.write_bytes(b"\0\0\0")
     readers.volume_copy.mkdir()  # cannot even be read
     assert readers.start(begun=False).current is None
 
 
 def test_a_volume_that_takes_no_copy_does_not_matter(clusters: ResourceClient, readers: Readers) -> None:
-    readers.volume_copy.parent.write_bytes(b"")  # a file where a folder should be
+    readers.volume_copy.parent.rmdir()
     clusters.create(_cluster())
     reader = readers.start()
     eventually(lambda: reader.current)
