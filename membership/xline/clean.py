@@ -170,7 +170,8 @@ def obstacle(evidence: Evidence, suspect: Suspect) -> str:
     if member.is_learner or not member.started:
         return ""
     for other in evidence.listing.members:
-        if other.id != member.id and (other.is_learner or not other.started):
+        runs = other.started or other.id in evidence.answers
+        if other.id != member.id and (other.is_learner or not runs):
             return f"{describe(other)} has not become a voter that runs yet"
     left = sum(other.voter for other in evidence.listing.members) - 1
     needed = majority(len(evidence.plan.ordinals or ()))

@@ -90,6 +90,8 @@ class EngineProfile:
     :param quota_flag: the flag that says how many bytes its database may have; ``default_quota`` without it.
     :param defragments: it can give back what its database holds without need.
     :param member_auth: the calls about members and their state ask for credentials where the cluster has users.
+    :param publishes: a member tells its name and addresses until that has worked, so that one whose entry lacks them
+        has never run. Xline's tells once, and only logs that it failed.
     :param identity: what is in its data folder (a pattern) once it belongs to a cluster.
     """
 
@@ -121,6 +123,7 @@ class EngineProfile:
     default_quota: int
     defragments: bool
     member_auth: bool
+    publishes: bool
     identity: str
 
     @property
@@ -139,7 +142,7 @@ class Version(NamedTuple):
         return f"{self.major}.{self.minor}.{self.patch}"
 
 
-_VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?(?:[-+.].*)?$")
+_VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?(?:[-+].*)?$")
 
 
 def parse_version(text: str) -> Version:
@@ -300,6 +303,7 @@ ETCD = EngineProfile(
     default_quota=2 << 30,
     defragments=True,
     member_auth=True,
+    publishes=True,
     identity="member/wal/*.wal",
 )
 
@@ -332,6 +336,7 @@ XLINE = EngineProfile(
     default_quota=8 << 30,
     defragments=False,
     member_auth=False,
+    publishes=False,
     identity="curp/CURRENT",
 )
 
@@ -364,5 +369,6 @@ XLINE_LEGACY = EngineProfile(
     default_quota=8 << 30,
     defragments=False,
     member_auth=False,
+    publishes=False,
     identity="curp/CURRENT",
 )

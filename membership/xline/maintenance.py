@@ -137,7 +137,7 @@ class Maintenance:
             if own is None or not self._needs_it(own.status, above):
                 return "it need not be any more"
             for member in session.listing.members:
-                if member.is_learner or not member.started:
+                if member.is_learner:
                     return "a member is joining"
                 if member.id not in session.healthy:
                     return f"member {member.name} is not healthy"

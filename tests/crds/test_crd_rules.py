@@ -65,6 +65,9 @@ ISSUED = {"certificate": {"issuerRef": {"name": "ca"}}}
         {"workload": "AdvancedStatefulSet", "paused": True, "update": {"inPlace": False}},
         {"image": "me/both:1", "agent": {"mode": "Supervisor", "resources": {"limits": {"cpu": 1}}}},
         {"storage": {"retentionPolicy": {"whenScaled": "Delete"}}},
+        {"maintenance": {"defragmentAbovePercent": 10}},
+        {"maintenance": {"autoCompaction": {"mode": "periodic", "retention": "90m"}}},
+        {"maintenance": {"autoCompaction": {"mode": "revision", "retention": "10000"}, "defragmentAbovePercent": 90}},
     ],
 )
 def test_accepted(clusters: ResourceClient, spec: dict[str, Any]) -> None:
@@ -93,6 +96,13 @@ def test_accepted(clusters: ResourceClient, spec: dict[str, Any]) -> None:
         ({"agent": {"mode": "None"}}, "spec.agent.mode"),
         ({"agent": {"mode": "Supervisor"}}, "needs an image"),
         ({"storage": {"retentionPolicy": {"whenScaled": "Forget"}}}, "whenScaled"),
+        ({"maintenance": {"defragmentAbovePercent": 9}}, "spec.maintenance.defragmentAbovePercent"),
+        ({"maintenance": {"defragmentAbovePercent": 91}}, "spec.maintenance.defragmentAbovePercent"),
+        ({"maintenance": {"autoCompaction": {"mode": "periodic"}}}, "retention"),
+        ({"maintenance": {"autoCompaction": {"mode": "periodic", "retention": "100"}}}, "retention is a time"),
+        ({"maintenance": {"autoCompaction": {"mode": "revision", "retention": "5m"}}}, "retention is a time"),
+        ({"maintenance": {"autoCompaction": {"mode": "revision", "retention": "0"}}}, "autoCompaction.retention"),
+        ({"maintenance": {"autoCompaction": {"mode": "never", "retention": "1"}}}, "autoCompaction.mode"),
     ],
 )
 def test_refused_naming_the_field(clusters: ResourceClient, spec: dict[str, Any], field: str) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import XlineClusterSpec
+from crds.xlinemaintenance import AutoCompaction
 from membership.xline import engines
-from membership.xline.engines import ETCD, XLINE, XLINE_LEGACY, Launch, profile_for
+from membership.xline.engines import ETCD, XLINE, XLINE_LEGACY, Launch, parse_version, profile_by_key, profile_for
 from membership.xline.settings import SettingError, milliseconds
 
 INITIAL = (
@@ -18,7 +19,7 @@ INITIAL = (
 )
 
 
-def launch(*, extra: tuple[str, ...] = (), **args: Any) -> Launch:
+def launch(*, extra: tuple[str, ...] = (), compaction: AutoCompaction | None = None, **args: Any) -> Launch:
     return Launch(
         members=("c-sts-0", "c-sts-1"),
         domain="c-svc.ns.svc.cluster.local",
@@ -26,6 +27,7 @@ def launch(*, extra: tuple[str, ...] = (), **args: Any) -> Launch:
         data_dir="/d/data",
         args=msgspec.convert({name.replace("_", "-"): value for name, value in args.items()}, BootstrapArgs),
         extra=extra,
+        compaction=compaction,
     )
 
 
@@ -162,6 +164,61 @@ def test_what_etcd_cannot_do_is_refused_with_the_field(args: dict[str, Any], fie
     with pytest.raises(SettingError) as caught:
         settings_of(ETCD, **args)
     assert caught.value.field == f"spec.bootstrapArgs.{field}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "retention", "etcd", "xline"),
+    [
+        (
+            "periodic",
+            "24h",
+            ["--auto-compaction-mode=periodic", "--auto-compaction-retention=24h"],
+            ["--auto-compact-mode=periodic", "--auto-periodic-retention=24h"],
+        ),
+        (
+            "revision",
+            "1000",
+            ["--auto-compaction-mode=revision", "--auto-compaction-retention=1000"],
+            ["--auto-compact-mode=revision", "--auto-revision-retention=1000"],
+        ),
+    ],
+)
+def test_compaction(mode: Any, retention: str, etcd: list[str], xline: list[str]) -> None:
+    wanted = AutoCompaction(mode=mode, retention=retention)
+    assert settings_of(ETCD, compaction=wanted) == etcd
+    assert settings_of(XLINE, compaction=wanted) == xline
+    assert settings_of(XLINE_LEGACY, compaction=wanted) == xline
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("3.5.17", (3, 5, 17)),
+        ("v0.7.0", (0, 7, 0)),
+        ("v3.6", (3, 6, 0)),
+        ("3.6.0-rc.1", (3, 6, 0)),
+        (" 3.10.2+git ", (3, 10, 2)),
+    ],
+)
+def test_versions(text: str, version: tuple[int, int, int]) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize("text", ["", "latest", "3", "v3.x", "3.5.1.2", "sha256:12"])
+def test_what_is_no_version(text: str) -> None:
+    with pytest.raises(ValueError, match="no version"):
+        parse_version(text)
+
+
+def test_versions_compare_as_numbers() -> None:
+    assert parse_version("3.10.0") > parse_version("3.9.9")
+    assert str(parse_version("v3.6")) == "3.6.0"
+
+
+def test_profiles_by_key() -> None:
+    assert [profile_by_key(key) for key in ("etcd", "xline", "xline-legacy")] == [ETCD, XLINE, XLINE_LEGACY]
+    with pytest.raises(ValueError, match="'redis'"):
+        profile_by_key("redis")
 
 
 @pytest.mark.parametrize("profile", [ETCD, XLINE, XLINE_LEGACY], ids=lambda profile: profile.name)
