@@ -17,9 +17,13 @@ class Event(NamedTuple):
     message: str
 
 
-def between(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
-    """The events that tell how ``old`` became ``new``."""
-    yield from _problems(old, new)
+def between(old: XlineClusterStatus, new: XlineClusterStatus, reason: str = "") -> Iterator[Event]:
+    """The events that tell how ``old`` became ``new``.
+
+    :param reason: of the problem in ``new.last_message``; that of the condition Progressing if left out, which tells of
+        what is done meanwhile if the problem is no more than a wish refused.
+    """
+    yield from _problems(old, new, reason)
     yield from _bootstrap(old, new)
     yield from _leader(old, new)
     yield from _members(old, new)
@@ -30,15 +34,12 @@ def between(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]
     yield from _backups(old, new)
 
 
-def _problems(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
+def _problems(old: XlineClusterStatus, new: XlineClusterStatus, reason: str) -> Iterator[Event]:
     """A problem is told when it is new, and again when the spec was changed and it is still there."""
-    message, reason = new.last_message, ""
-    progressing = find(new.conditions, PROGRESSING)
-    if progressing is not None:
-        reason = progressing.reason
+    message, progressing = new.last_message, find(new.conditions, PROGRESSING)
     same = old.last_message == message and old.observed_generation == new.observed_generation
     if message and not same:
-        yield Event("Warning", reason, message)
+        yield Event("Warning", reason or (progressing.reason if progressing is not None else ""), message)
 
 
 def _bootstrap(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:

@@ -134,7 +134,7 @@ class XlineReconciler:
         unsaved = backups.apply_backups(world, plan, ctx) if problem is None or not problem.stops else None
         status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision)
         status = backups.told(world, status, unsaved, ctx)
-        _store(obj, old, status, ctx)
+        _store(obj, old, status, ctx, problem.reason if problem is not None else "")
         return Result(requeue_after=_next_look(status, world, decision))
 
     @staticmethod
@@ -199,7 +199,9 @@ def _tell_stuck(obj: Unstructured, problem: Problem, ctx: ReconcileContext) -> N
     _store(obj, old, stuck_status(old, obj.generation, problem, ctx.clock.now()), ctx)
 
 
-def _store(obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, ctx: ReconcileContext) -> None:
+def _store(
+    obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, ctx: ReconcileContext, reason: str = ""
+) -> None:
     """Write the status if it differs, then say what has changed."""
     status: JSONObject = msgspec.to_builtins(new)
     try:
@@ -207,7 +209,7 @@ def _store(obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, 
             return
     except NotFound:
         return  # deleted meanwhile
-    for event in between(old, new):
+    for event in between(old, new, reason):
         ctx.log.info(event.message, reason=event.reason)
         ctx.recorder.event(obj, event.type, event.reason, event.message)
 

@@ -326,7 +326,6 @@ def test_a_switch_of_the_workloads_kind_is_refused_and_nothing_else(world: World
     world.wait_condition("Progressing", "False", "Complete")
     world.settle(operator)
     world.edit(workload="AdvancedStatefulSet", resources={"limits": {"cpu": "2"}})
-    world.wait_condition("Progressing", "False", "WorkloadChanged")
     assert "spec.workload" in world.wait_event("WorkloadChanged")
     assert world.status()["workload"] == "StatefulSet"
     wait_for(

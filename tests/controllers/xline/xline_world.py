@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,10 +231,11 @@ class World:
         claims.create({"metadata": metadata, "spec": spec})
 
     def remove_claim(self, ordinal: int) -> None:
-        """Delete it, and let go of what protects it."""
+        """Let go of what protects it, and delete it, unless the garbage collector has begun and that was its end."""
         claims = self.client.resource(known.CLAIMS, namespace=NAMESPACE)
         claims.patch(f"data-demo-sts-{ordinal}", {"metadata": {"finalizers": None}}, type="merge")
-        claims.delete(f"data-demo-sts-{ordinal}")
+        with suppress(NotFound):
+            claims.delete(f"data-demo-sts-{ordinal}")
 
 
 @contextmanager
