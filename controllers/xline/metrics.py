@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
 from controllers.xline import names as known
 from controllers.xline.look import heartbeat_of
-from controllers.xline.status import AVAILABLE, DEGRADED, find
+from controllers.xline.status import AVAILABLE, BACKED_UP, DEGRADED, find
 from crds.decoding import InvalidObject, decode
 from crds.xlinecluster import XLINECLUSTERS, Member, Phase, XlineCluster, XlineClusterStatus
 from membership.xline.model import Heartbeat
@@ -20,6 +21,8 @@ from runtime.types import GVR
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 _CLUSTER = ("namespace", "xlinecluster")
 _MEMBER = (*_CLUSTER, "member")
@@ -49,6 +52,15 @@ _OF_CLUSTERS: dict[str, tuple[str, Callable[[_Cluster], float | None]]] = {
     "xline_cluster_has_leader": ("Whether a majority agrees on a leader.", lambda c: c.status.leader is not None),
     "xline_cluster_available": ("Whether clients are served.", lambda c: _is_true(c.status, AVAILABLE)),
     "xline_cluster_degraded": ("Whether something is wrong.", lambda c: _is_true(c.status, DEGRADED)),
+    "xline_cluster_backed_up": ("Whether the last backup succeeded.", lambda c: _is_true(c.status, BACKED_UP)),
+    "xline_cluster_backup_timestamp_seconds": (
+        "When the newest backup was taken, in seconds since 1970.",
+        lambda c: _backup_time(c.status),
+    ),
+    "xline_cluster_backup_size_bytes": (
+        "Size of the newest backup.",
+        lambda c: c.status.backup.last_success.size if c.status.backup and c.status.backup.last_success else None,
+    ),
     "xline_cluster_plan_revision": (
         "Changes of the membership so far.",
         lambda c: c.status.plan.revision if c.status.plan else None,
@@ -58,18 +70,18 @@ _OF_MEMBERS: dict[str, tuple[str, Callable[[_Member], float | None]]] = {
     "xline_member_ready": ("Whether its Pod is ready.", lambda m: m.status.ready),
     "xline_member_is_leader": ("Whether it leads, and a majority agrees.", lambda m: m.status.leader),
     "xline_member_is_learner": ("Whether it has no vote yet.", lambda m: m.status.learner),
-    "xline_member_term": ("Raft term, by its last heartbeat.", lambda m: m.heartbeat and m.heartbeat.term),
+    "xline_member_term": ("Raft term, by its last heartbeat.", lambda m: m.heartbeat.term if m.heartbeat else None),
     "xline_member_applied_index": (
         "Raft index it has applied, by its last heartbeat.",
-        lambda m: m.heartbeat and m.heartbeat.applied_index,
+        lambda m: m.heartbeat.applied_index if m.heartbeat else None,
     ),
     "xline_member_db_size_bytes": (
         "Size of its database, by its last heartbeat.",
-        lambda m: m.heartbeat and m.heartbeat.db_size,
+        lambda m: m.heartbeat.db_size if m.heartbeat else None,
     ),
     "xline_member_alarms": (
         "Alarms it knows of, by its last heartbeat.",
-        lambda m: None if m.heartbeat is None else len(m.heartbeat.alarms),
+        lambda m: len(m.heartbeat.alarms) if m.heartbeat else None,
     ),
 }
 
@@ -100,7 +112,7 @@ def metric_source(lister_of: Callable[[GVR], Lister]) -> MetricSource:
     return collect
 
 
-def _known(found: dict[tuple[str, ...], float | None]) -> dict[tuple[str, ...], float]:
+def _known(found: Mapping[Labels, float | None]) -> dict[Labels, float]:
     return {labels: float(value) for labels, value in found.items() if value is not None}
 
 
@@ -120,6 +132,11 @@ def _members(cluster: _Cluster, lister_of: Callable[[GVR], Lister]) -> Iterator[
             with suppress(NotFound):
                 pod = pods.get(member.name)
             yield _Member((*cluster.labels, member.name), member, heartbeat_of(pod, cluster.obj.metadata.uid))
+
+
+def _backup_time(status: XlineClusterStatus) -> float | None:
+    newest = status.backup.last_success if status.backup is not None else None
+    return None if newest is None else datetime.fromisoformat(newest.time).timestamp()
 
 
 def _is_true(status: XlineClusterStatus, kind: str) -> bool | None:

@@ -188,7 +188,7 @@ def _has_new_template(child: Child, world: World) -> bool:
     if any(world.workload.container_image(name) != image for name, image in images.items()):
         return True
     live: JSONMapping = world.workload.template.get("metadata") or {}
-    return (live.get("annotations") or {}).get(TEMPLATE) != template["metadata"]["annotations"][TEMPLATE]
+    return bool((live.get("annotations") or {}).get(TEMPLATE) != template["metadata"]["annotations"][TEMPLATE])
 
 
 def _live(ctx: ReconcileContext, namespace: str, name: str) -> Unstructured | None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controllers.xline import scaling
+from controllers.xline.leadership import WAITING_FOR_HEALTH
 from controllers.xline.workloads import ADVANCED_STATEFULSET, BACKENDS, STATEFULSET, Backend
 from controllers.xline.world import Action, World
 from crds.xlineplan import Change, MembershipPlan
@@ -124,7 +125,7 @@ def test_no_member_is_added_while_one_is_down_and_it_is_named() -> None:
     scene = Scene(replicas=3)
     scene.replicas = 5
     reason, message = told(scene.down(1).world())
-    assert reason == scaling.WAITING_FOR_HEALTH
+    assert reason == WAITING_FOR_HEALTH
     assert "demo-sts-1 is not well" in message
 
 
@@ -132,7 +133,7 @@ def test_no_member_is_added_while_one_is_down_and_it_is_named() -> None:
 @pytest.mark.parametrize("target", [1, 2, 5])
 def test_no_step_begins_while_it_is_not_known_how_things_are(scene: Scene, target: int) -> None:
     scene.replicas = target
-    assert told(scene.world())[0] == scaling.WAITING_FOR_HEALTH
+    assert told(scene.world())[0] == WAITING_FOR_HEALTH
 
 
 def test_a_member_that_is_down_goes_first() -> None:
@@ -147,7 +148,7 @@ def test_a_statefulset_waits_for_a_member_that_is_down_below_the_top() -> None:
     scene = Scene(replicas=5, backend=STATEFULSET).down(2)
     scene.replicas = 4
     reason, message = told(scene.world())
-    assert reason == scaling.WAITING_FOR_HEALTH
+    assert reason == WAITING_FOR_HEALTH
     assert "demo-sts-4 does not go while demo-sts-2 is not well" in message
 
 
@@ -157,7 +158,7 @@ def test_of_two_that_are_down_one_goes_only_if_the_others_are_a_majority() -> No
     assert told(five.world())[0] == scaling.REMOVING_MEMBER
     four = Scene(replicas=4, backend=ADVANCED_STATEFULSET, leads=0).down(2, 3)
     four.replicas = 3
-    assert told(four.world())[0] == scaling.WAITING_FOR_HEALTH
+    assert told(four.world())[0] == WAITING_FOR_HEALTH
 
 
 def stepping(kind: str, member: int, ordinals: list[int]) -> MembershipPlan:
@@ -182,7 +183,7 @@ def test_a_member_that_goes_stays_while_another_is_down() -> None:
     scene.replicas = 2
     world = scene.world()
     assert scaling.shape(world) == (0, 1, 2)
-    assert told(world)[0] == scaling.WAITING_FOR_HEALTH
+    assert told(world)[0] == WAITING_FOR_HEALTH
 
 
 def test_a_member_that_goes_is_kept_if_it_is_wanted_again_in_time() -> None:
