@@ -102,7 +102,7 @@ def _rolled(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]
 
 def _advice(old: XlineClusterStatus, new: XlineClusterStatus) -> Iterator[Event]:
     """Once per change of the spec, when its members are there or being started."""
-    if new.bootstrap is None or new.phase == "Scaling":
+    if new.bootstrap is None or new.phase in ("Scaling", "Deleting"):
         return
     if old.observed_generation == new.observed_generation and old.phase != "Scaling":
         return

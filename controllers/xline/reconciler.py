@@ -74,6 +74,7 @@ class XlineReconciler:
         except NotFound:
             return None
         if obj.deletion_timestamp is not None:
+            _tell_deleting(obj, ctx)
             return None  # what we made goes by its owner references; making it anew would fight that
         try:
             cluster = decode(XlineCluster, obj.to_dict())
@@ -183,6 +184,13 @@ def _restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcil
         old = stored_status(obj)
         _store(obj, old, restores.restoring_status(old, obj.generation, underway.message, ctx.clock.now()), ctx)
     return Result(requeue_after=_CHANGING)
+
+
+def _tell_deleting(obj: Unstructured, ctx: ReconcileContext) -> None:
+    """Of a cluster that something holds, a finalizer or the deletion of its objects before it."""
+    old = stored_status(obj)
+    if old.phase is not None:
+        _store(obj, old, msgspec.structs.replace(old, phase="Deleting"), ctx)
 
 
 def _tell_waiting(obj: Unstructured, what: str, ctx: ReconcileContext) -> None:

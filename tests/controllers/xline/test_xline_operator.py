@@ -420,6 +420,19 @@ def test_nothing_is_made_for_a_cluster_that_is_being_deleted(world: World) -> No
     clusters.patch("demo", {"metadata": {"finalizers": None}}, type="merge")
 
 
+def test_a_cluster_that_is_held_says_that_it_is_being_deleted_and_is_left_alone(world: World) -> None:
+    ready_and_settled(world)
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.patch("demo", {"metadata": {"finalizers": ["test/hold"]}}, type="merge")
+    clusters.delete("demo")
+    wait_for(lambda: world.status().get("phase") == "Deleting", what="the phase")
+    before = world.writes()
+    world.client.resource(known.SERVICES, namespace=NAMESPACE).delete("demo-client")
+    world.settle(world.operators[0])
+    assert world.writes()[len(before) :] == []
+    clusters.patch("demo", {"metadata": {"finalizers": None}}, type="merge")
+
+
 def test_volumes_go_with_the_cluster_unless_they_are_retained(world: World) -> None:
     made = world.create(storage={"retentionPolicy": {"whenDeleted": "Delete"}})
     operator = world.start_operator()

@@ -85,6 +85,11 @@ class World:
 
     # -- the operator
 
+    @property
+    def operators(self) -> list[Operator]:
+        """Those that run."""
+        return self._operators
+
     def start_operator(self, user_agent: str = AGENT) -> Operator:
         operator = Operator(self.server, user_agent)
         self._operators.append(operator)
