@@ -114,8 +114,10 @@ class AgentProcess:
                 self._take_leave()
             ended.set()
             self._agent.wake()
-            work.join()  # before the server is stopped: the agent would let it start again
-            if self._options.mode == "Supervisor":
+            supervised = self._options.mode == "Supervisor"
+            # Before the server is stopped: the agent would let it start again. One that hangs is not waited for.
+            work.join(max(deadline - time.monotonic() - MARGIN, 1.0) if supervised else None)
+            if supervised:
                 self._server.stop(max(deadline - time.monotonic() - _LAST_WORDS * 2, 1.0))
         return 1 if failed else 0
 
