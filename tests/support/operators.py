@@ -95,15 +95,15 @@ class Operators:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._started: list[Operator] = []
+        self.started: list[Operator] = []
 
     def start(self, kubeconfig: Path | None, *flags: str, **environ: str) -> Operator:
-        operator = Operator(self._folder / f"operator-{len(self._started)}.log", kubeconfig, flags, environ)
-        self._started.append(operator)
+        operator = Operator(self._folder / f"operator-{len(self.started)}.log", kubeconfig, flags, environ)
+        self.started.append(operator)
         return operator
 
     def kill_all(self) -> None:
-        for operator in self._started:
+        for operator in self.started:
             operator.process.kill()
             operator.process.wait()
 

@@ -212,6 +212,8 @@ class Scene:
         """What operator and members tell, for the message of a test that failed."""
         status = self.status()
         told = [f"status: {status}"]
+        for operator in self._operators.started:
+            told += [f"operator, ended {operator.process.poll()}:", *operator.text.splitlines()[-8:]]
         events = self.client.resource(EVENTS, NAMESPACE).list()
         told += [f"event {e['reason']}: {e['message']}" for e in events][-lines:]
         for pod in self.pods():

@@ -77,6 +77,7 @@ def _identity(flags: Flags) -> tuple[Path, int]:
     new = record.with_suffix(".new")
     new.write_text(json.dumps({"store": str(path), "id": own}))
     new.replace(record)
+    (record.parent / "CURRENT").write_text("MANIFEST-000001\n")  # RocksDB's: by it a database is known
     return path, own
 
 
