@@ -65,8 +65,9 @@ def backup_job(plan: Plan, settings: BackupSettings) -> JSONObject:
         f"--termination-log={_TERMINATION_LOG}",
     ]
     container = _agent(plan, "backup", args, [*shelf.mounts, *access.mounts], shelf.env)
-    pod = {**_pod(plan, shelf), "containers": [container], "volumes": [*shelf.volumes, *access.volumes]}
-    return _job(plan, pod)
+    volumes = [*shelf.volumes, *access.volumes]
+    pod = {**_pod(plan, shelf), "containers": [container]}
+    return _job(plan, {**pod, "volumes": volumes} if volumes else pod)
 
 
 def restore_job(plan: Plan, source: RestoreSource) -> JSONObject:
@@ -138,9 +139,9 @@ def _agent(plan: Plan, name: str, args: list[str], mounts: list[JSONObject], env
         "args": args,
         "terminationMessagePath": _TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
     }
-    return {**container, "env": env} if env else container
+    # The API server keeps no empty lists.
+    return container | {key: value for key, value in (("volumeMounts", mounts), ("env", env)) if value}
 
 
 def _shelf(destination: BackupDestination, claim: str, *, read_only: bool) -> _Shelf:

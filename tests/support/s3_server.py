@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +18,7 @@ from typing import Self
 import obstore
 from obstore.store import S3Store
 
+from tests.support.loopback import own_address
 from tests.support.waiting import eventually
 
 _START = 60.0  # seconds
@@ -26,15 +27,18 @@ BUCKET = "backups"
 
 
 class S3Process:
-    """An S3 server on a free port of loopback, with one empty bucket."""
+    """An S3 server on a loopback address of its own, with one empty bucket.
 
-    def __init__(self, *, certificate: Path | None = None, key: Path | None = None) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+    :param certificate: a chain for this address; the connections are TLS then.
+    """
+
+    def __init__(self, *, host: str = "", certificate: Path | None = None, key: Path | None = None) -> None:
+        self.host = host or own_address()  # 127.0.0.1 in a Pod of a local node is the Pod
+        self.port = 9000
         scheme = "https" if certificate else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://{self.host}:{self.port}"
         program = str(Path(sys.executable).with_name("moto_server"))
-        command = [program, "-H", "127.0.0.1", "-p", str(self.port)]
+        command = [program, "-H", self.host, "-p", str(self.port)]
         if certificate is not None:
             command += ["--ssl-cert", str(certificate), "--ssl-key", str(key)]
         self._certificate = certificate
@@ -61,13 +65,16 @@ class S3Process:
 
     def _make_bucket(self) -> bool:
         assert self._process.poll() is None, "the S3 server has ended"
-        if self._certificate is not None:
-            import ssl
-
-            context = ssl.create_default_context(cafile=str(self._certificate))
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context)
-        else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = (
+            http.client.HTTPConnection(self.host, self.port, timeout=10)
+            if self._certificate is None
+            else http.client.HTTPSConnection(
+                self.host,
+                self.port,
+                timeout=10,
+                context=ssl._create_unverified_context(),  # the server is ours
+            )
+        )
         try:
             connection.request("PUT", f"/{BUCKET}")
             return connection.getresponse().status == 200
@@ -115,7 +122,7 @@ class FaultyProxy:
                 if status is not None:
                     self._answer(status, {}, b"<Error><Code>Broken</Code><Message>as the test asks</Message></Error>")
                     return
-                connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)
+                connection = http.client.HTTPConnection(target.host, target.port, timeout=30)
                 try:
                     headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection",)}
                     connection.request(self.command, self.path, body, headers)
@@ -140,9 +147,10 @@ class FaultyProxy:
             def log_message(self, format: str, *args: object) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        host = own_address()
+        self._server = ThreadingHTTPServer((host, 9000), Handler)
         self._server.daemon_threads = False  # closing waits for them
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{host}:9000"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="faulty-proxy")
         self._thread.start()
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from controllers.xline import names as known
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.testing.nodes import find_etcdctl
-from runtime.types import JSONObject
+from runtime.types import GVR, JSONObject
 from tests.controllers.xline.xline_local import SLOW, Local
 from tests.controllers.xline.xline_world import EVENTS, NAMESPACE
+from tests.support.s3_server import BUCKET, CREDENTIALS, FaultyProxy, S3Process
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.etcd
 
+SECRETS = GVR("", "v1", "secrets")
 VOLUME: JSONObject = {"volume": {"size": "1Gi"}}
 
 
@@ -70,7 +74,8 @@ def events_of(local: Local, name: str) -> list[tuple[str, str]]:
     return [(each["reason"], each["message"]) for each in found if each["involvedObject"]["name"] == name]
 
 
-def test_a_new_cluster_has_what_was_acknowledged_before_the_backup(local: Local, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_new_cluster_has_what_was_acknowledged_before_the_backup(local: Local) -> None:
     local.create(backup={"destination": VOLUME})
     local.start_operator()
     local.wait_whole()
@@ -95,3 +100,88 @@ def test_a_new_cluster_has_what_was_acknowledged_before_the_backup(local: Local,
     restored = copy_status(local)["restore"]
     assert (restored["completed"], restored["name"]) == (True, record["name"])
     assert copy_status(local)["bootstrap"]["members"] == ["copy-sts-0"]
+
+
+def process_of(local: Local, container: str) -> int:
+    """By the node's event about its start."""
+    found = local.client.resource(EVENTS, namespace=NAMESPACE).list()
+    start = f"Started container {container} as process "
+    (pid,) = (int(each["message"].removeprefix(start)) for each in found if each["message"].startswith(start))
+    return pid
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Process]:
+    with S3Process() as process:
+        yield process
+
+
+def in_s3(local: Local, s3: S3Process) -> JSONObject:
+    secret = {"metadata": {"name": "keys"}, "type": "Opaque", "stringData": CREDENTIALS}
+    local.client.resource(SECRETS, namespace=NAMESPACE).create(secret)
+    where = {"bucket": BUCKET, "endpoint": s3.url, "secretName": "keys", "forcePathStyle": True, "prefix": "prod"}
+    return {"s3": where}
+
+
+@pytest.mark.slow
+def test_a_cluster_goes_to_s3_and_comes_back(local: Local, s3: S3Process) -> None:
+    destination = in_s3(local, s3)
+    local.create(replicas=1, backup={"destination": destination, "schedule": "* * * * *"})
+    local.start_operator()
+    local.wait_whole(1)
+    assert local.etcdctl("put", "key", "value") == "OK"
+    local.edit(backup={"trigger": "now"})
+    record = wait_backup(local, "now")
+    uid = local.cluster().uid
+    path = f"prod/default/demo/{uid}/{record['name']}"
+    assert {f"{path}.db", f"{path}.json"} <= set(s3.stored())
+
+    create_copy(local, {"name": "latest", "cluster": "demo", "destination": destination}, replicas=1)
+    wait_copy(local, 1)
+    eventually(lambda: etcdctl_of_copy(local, "get", "key", "--print-value-only") == "value", "the value", SLOW)
+    # By the schedule, too: its minute may have come long ago.
+    eventually(lambda: backup_of(local)["lastSuccess"]["name"] > record["name"], "the scheduled one", 2 * SLOW)
+
+
+@pytest.mark.slow
+def test_a_backup_whose_pod_is_killed_is_taken_by_the_next(local: Local, s3: S3Process) -> None:
+    """The S3 server hangs until the Pod is killed: so it is killed while it writes."""
+    proxy = FaultyProxy(s3)
+    try:
+        destination = in_s3(local, s3)
+        destination["s3"]["endpoint"] = proxy.url
+        local.create(replicas=1, backup={"destination": destination})
+        local.start_operator()
+        local.wait_whole(1)
+        proxy.fault = lambda method, path: 0 if "partNumber" in path else None
+        local.edit(backup={"trigger": "now"})
+        eventually(lambda: any("partNumber" in path for _, path in proxy.seen), "the upload", SLOW)
+        pid = process_of(local, "backup")
+        proxy.fault = lambda method, path: None
+        os.kill(pid, signal.SIGKILL)
+        record = wait_backup(local, "now")
+        pods = [name for name in local.pods() if name.startswith("demo-bak")]
+        assert len(pods) == 2
+        assert [key for key in s3.stored() if record["name"] not in key] == []
+    finally:
+        proxy.close()
+
+
+@pytest.mark.slow
+def test_a_damaged_backup_starts_nothing_until_it_is_put_right(local: Local) -> None:
+    local.create(replicas=1, backup={"destination": VOLUME, "trigger": "now"})
+    local.start_operator()
+    record = wait_backup(local, "now")
+    (file,) = local.node.root.rglob(f"{record['name']}.db")
+    good = file.read_bytes()
+    file.write_bytes(good[:5000] + b"?" + good[5001:])
+    source = {"name": record["name"], "cluster": "demo", "destination": {"volume": {"claimName": "demo-backup"}}}
+    create_copy(local, source, replicas=1)
+    eventually(lambda: copy_status(local).get("phase") == "Failed", "the failure", SLOW)
+    assert "SHA-256" in copy_status(local)["message"]
+    assert ("RestoreFailed", copy_status(local)["message"]) in events_of(local, "copy")
+    assert not [name for name in local.pods() if name.startswith("copy-sts")]
+
+    file.write_bytes(good)
+    local.client.resource(known.JOBS, namespace=NAMESPACE).delete("copy-restore", propagation_policy="Background")
+    wait_copy(local, 1)

@@ -109,9 +109,12 @@ def test_a_trigger_takes_one_backup(world: World) -> None:
     world.wait_event("BackupSucceeded")
     assert backup(world) == {"lastSuccess": msgspec.to_builtins(RECORD), "trigger": "one"}
     assert world.condition("BackedUp") == ("True", "BackupSucceeded")
+    (operator,) = world._operators
+    labels = {"namespace": NAMESPACE, "xlinecluster": "demo"}
+    for name, value in (("backed_up", 1), ("backup_timestamp_seconds", 1767225600), ("backup_size_bytes", 20512)):
+        assert operator.registry.prometheus().get_sample_value(f"xline_cluster_{name}", labels) == value
     # Deleted by whom it may: the trigger was served.
     world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
-    (operator,) = world._operators
     world.settle(operator)
     assert jobs(world) == {}
 

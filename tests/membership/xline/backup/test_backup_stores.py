@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from membership.xline.backup.s3 import S3Options, S3Store
 from membership.xline.backup.stores import Store, StoreError, VolumeStore
+from runtime.tls.certs import Authority
+from tests.support.loopback import own_address
 from tests.support.s3_server import BUCKET, FaultyProxy, S3Process
 
 pytestmark = pytest.mark.usefixtures("s3_process")
@@ -192,6 +195,42 @@ def test_a_bucket_that_is_not_there_is_called_missing(s3: S3Process) -> None:
     with pytest.raises(StoreError, match="NoSuchBucket") as caught:
         store.write(KEY, [b"1"])
     assert caught.value.trouble == "Missing"
+
+
+@pytest.fixture
+def authority() -> Authority:
+    return Authority.create("the store's own")
+
+
+@pytest.fixture
+def encrypted(authority: Authority, s3: S3Process, tmp_path: Path) -> Iterator[S3Process]:
+    host = own_address()
+    pair = authority.serving([host])
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(pair.certificate)
+    key.write_bytes(pair.key)
+    with S3Process(host=host, certificate=certificate, key=key) as process:
+        yield process
+
+
+def test_a_store_with_a_certificate_of_its_own_is_trusted_by_its_authority_alone(
+    encrypted: S3Process, authority: Authority, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(authority.certificate)
+    options = S3Options(BUCKET, endpoint=encrypted.url, path_style=True, retries=0, ca=ca)
+    store = S3Store(options)
+    store.write(KEY, pieces(2))
+    assert whole(store, KEY) == b"".join(pieces(2))
+    with pytest.raises(StoreError) as caught:
+        S3Store(replace(options, ca=None)).list("ns/")
+    assert caught.value.trouble == "Unreachable"
+    ca.write_bytes(Authority.create("the store's own").certificate)
+    with pytest.raises(StoreError):
+        S3Store(options).list("ns/")
+    ca.write_text("no certificate")
+    with pytest.raises(StoreError) as caught:
+        S3Store(options).list("ns/")
 
 
 def test_the_bucket_goes_into_the_host_where_it_should() -> None:
