@@ -22,7 +22,7 @@ from membership.xline.datadir import DataDir
 from membership.xline.engines import EngineProfile
 from membership.xline.errors import EngineError, NotFound, NotLeader, NotSupported, Refused, Unhealthy
 from membership.xline.lock import Hold, LockBusy, LockLost, MembershipLock
-from membership.xline.look import ids_of_data, is_about, own_entries
+from membership.xline.look import ids_of_data, is_about, may_have_run, own_entries
 from membership.xline.metrics import AgentMetrics, ChangeKind
 from membership.xline.model import Identity, PublishedPlan
 from membership.xline.planreader import PlanReader
@@ -118,7 +118,7 @@ class MembershipChanges:
         with self.session() as session:
             entries = own_entries(self._identity, session.listing, None)
             not_now = self._not_now(session.plan)
-            if not_now or len(entries) < 2 or any(entry.started for entry in entries):
+            if not_now or len(entries) < 2 or any(self._may_have_run(session, entry) for entry in entries):
                 return not_now or "there are no duplicates any more"
             # Of two that never ran either may stay. A voter counts for the majority already, so it does.
             spare = max(entries, key=lambda entry: (entry.is_learner, entry.id))
@@ -128,7 +128,7 @@ class MembershipChanges:
         """Remove this member's entry, whose data is gone, so that it can join anew."""
         with self.session() as session:
             entries = own_entries(self._identity, session.listing, None)
-            lost = next((entry for entry in entries if entry.started), None)
+            lost = next((entry for entry in entries if self._may_have_run(session, entry)), None)
             not_now = self._not_now(session.plan)
             if not_now or lost is None:
                 return not_now or "the entry is gone"
@@ -257,6 +257,9 @@ class MembershipChanges:
         if wants is False or (wants is None and self._identity.pod not in plan.initial):
             return "the plan does not have this member"
         return ""
+
+    def _may_have_run(self, session: Session, entry: ListedMember) -> bool:
+        return may_have_run(entry, self._profile, session.plan)
 
     def _remove(self, session: Session, entry: ListedMember, because: str) -> str:
         not_now = guard.may_remove(session.listing, session.healthy, entry.id)

@@ -38,7 +38,7 @@ def may_add(listed: MemberList, healthy: Collection[int]) -> str | None:
     for member in listed.members:
         if member.is_learner:
             return f"{describe(member)} is a learner; one member joins at a time"
-        if not member.started:
+        if not member.started and member.id not in healthy:
             return f"{describe(member)} has not started yet; one member joins at a time"
     for member in listed.members:
         if member.id not in healthy:

@@ -107,7 +107,7 @@ class Looker:
         me = () if listing is None or foreign else own_entries(self._identity, listing, ids)
         facts = Facts(
             data=_data(has_data, ids, marks),
-            listed=Listed.FOREIGN if foreign else _listed(listing, me, has_data, ids),
+            listed=Listed.FOREIGN if foreign else self._listed(listing, me, has_data, ids, plan),
             wanted=_wanted(plan, self._identity),
             bootstrapped=_bootstrapped(plan),
             initial=plan is not None and _is_initial(plan, self._identity),
@@ -121,6 +121,28 @@ class Looker:
             stopping=stopping,
         )
         return Look(facts, survey, plan, marks, ids, listing, me, trouble, void)
+
+    def _listed(
+        self,
+        listing: MemberList | None,
+        me: tuple[ListedMember, ...],
+        has_data: bool,
+        ids: Ids | None,
+        plan: PublishedPlan | None,
+    ) -> Listed:
+        if listing is None:
+            return Listed.UNKNOWN
+        if has_data and ids is None:
+            # Nobody knows whose data it is, so its absence is no proof.
+            return _vote(me[0]) if me else Listed.UNKNOWN
+        if not me:
+            return Listed.ABSENT
+        if has_data:
+            return _vote(me[0])
+        ran = [member for member in me if may_have_run(member, self._profile, plan)]
+        if ran:
+            return _vote(ran[0])
+        return Listed.UNSTARTED if len(me) == 1 else Listed.DUPLICATE
 
     def _try_disk(self) -> DiskError | None:
         """What was wrong with the disk when it was last tried."""
@@ -194,6 +216,17 @@ def is_void(profile: EngineProfile, data: DataDir) -> bool:
     return log is not None and log.void
 
 
+def may_have_run(member: ListedMember, profile: EngineProfile, plan: PublishedPlan | None) -> bool:
+    """Whether the server of an entry may have run: an empty disk must not get its vote then, which it may have used.
+
+    Where entries of members that ran may look as if they never had, voters of a cluster that has run are taken to have
+    run, too: only learners are added, and only learners that ran get a vote.
+    """
+    if member.started:
+        return True
+    return not profile.publishes and member.voter and (plan is None or plan.bootstrapped)
+
+
 def own_entries(identity: Identity, listing: MemberList, ids: Ids | None) -> tuple[ListedMember, ...]:
     """The entries of this member: by the id of its data; where that is not known, all with its peer URL or name."""
     if ids is not None:
@@ -211,22 +244,6 @@ def _data(has_data: bool, ids: Ids | None, marks: Marks) -> Data:
         return Data.NONE
     removed = marks.removed_id != 0 and (ids is None or ids.member == marks.removed_id)
     return Data.REMOVED if removed else Data.PRESENT
-
-
-def _listed(listing: MemberList | None, me: tuple[ListedMember, ...], has_data: bool, ids: Ids | None) -> Listed:
-    if listing is None:
-        return Listed.UNKNOWN
-    if has_data and ids is None:
-        # Nobody knows whose data it is, so its absence is no proof.
-        return _vote(me[0]) if me else Listed.UNKNOWN
-    if not me:
-        return Listed.ABSENT
-    if has_data:
-        return _vote(me[0])
-    ran = [member for member in me if member.started]
-    if ran:
-        return _vote(ran[0])
-    return Listed.UNSTARTED if len(me) == 1 else Listed.DUPLICATE
 
 
 def _vote(member: ListedMember) -> Listed:

@@ -1,4 +1,4 @@
-"""Agents with real etcd servers as their children, on an API server that plays the operator's part by hand."""
+"""Agents with real servers as their children, on an API server that plays the operator's part by hand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from membership.xline import startfile
 from membership.xline.agent import Agent
 from membership.xline.client import EngineClient, MemberList, MemberStatus
 from membership.xline.datadir import DataDir
-from membership.xline.engines import ETCD
+from membership.xline.engines import ETCD, EngineProfile
 from membership.xline.errors import EngineError
+from membership.xline.gate import listens
 from membership.xline.heartbeat import HeartbeatWriter
 from membership.xline.metrics import AgentMetrics
 from membership.xline.model import Identity, Start, member_selector
@@ -53,7 +54,8 @@ class Member:
         self.recorder = FakeRecorder()
         self.identity = world.identity(ordinal, pod_uid)
         options = world.options(self.identity)
-        self.data = DataDir(options.data_dir, ETCD)
+        profile = world.profile
+        self.data = DataDir(options.data_dir, profile)
         self.plans = PlanReader(
             world.client,
             NAMESPACE,
@@ -63,7 +65,7 @@ class Member:
         )
         self.heartbeats = HeartbeatWriter(world.client, self.identity)
         launching = startfile.Launching(
-            profile=ETCD,
+            profile=profile,
             name=self.name,
             peer_url=self.identity.peer_url,
             token=TOKEN,
@@ -75,9 +77,14 @@ class Member:
         def command(start: Start) -> list[str]:
             if start not in self.starts[-1:]:
                 self.starts.append(start)
-            return [etcd_binary() or "etcd", *startfile.arguments(launching, start)]
+            return [world.program, *startfile.arguments(launching, start)]
 
-        self.server = Supervisor(command, self.data, stop_signal=ETCD.stop_signal)
+        self.server = Supervisor(
+            command,
+            self.data,
+            stop_signal=profile.stop_signal,
+            serves=self._serves if profile.hollow_when_removed else None,
+        )
         self.metrics = AgentMetrics(self.identity)
         self.agent = Agent(
             options,
@@ -97,16 +104,21 @@ class Member:
         self.heartbeats.start()
         self._thread.start()
 
+    def _serves(self) -> bool:
+        return listens(self.address, self.world.profile.ports.values())
+
     @property
     def state(self) -> str:
         return str(self.agent.status()["state"])
 
     def become(self, *states: State) -> None:
-        eventually(
-            lambda: self.state in states,
-            f"{self.name} in {[str(state) for state in states]}, last {self.agent.status()}",
-            WAIT,
-        )
+        """Wait until it is in one of these states."""
+        try:
+            eventually(lambda: self.state in states, timeout=WAIT)
+        except AssertionError:
+            log = self.world.folder / f"{self.name}.log"
+            said = log.read_text()[-2000:] if log.exists() else ""
+            raise AssertionError(f"{self.name} is not in {states}, but {self.agent.status()}\n{said}") from None
 
     def status(self) -> MemberStatus | None:
         try:
@@ -132,7 +144,11 @@ class AgentWorld:
     :param size: members it is bootstrapped with.
     """
 
-    def __init__(self, folder: Path, server: FakeAPIServer, client: Client, size: int) -> None:
+    def __init__(
+        self, folder: Path, server: FakeAPIServer, client: Client, size: int, profile: EngineProfile, program: str
+    ) -> None:
+        self.profile = profile
+        self.program = program
         self.folder = folder
         self.server = server
         self.client = client
@@ -146,7 +162,7 @@ class AgentWorld:
                 "apiVersion": "xline.io.datenlord.com/v1alpha1",
                 "kind": "XlineCluster",
                 "metadata": {"name": CLUSTER},
-                "spec": {"replicas": size, "engine": "etcd"},
+                "spec": {"replicas": size, "engine": profile.key},
             }
         )
         self.uid = created.uid
@@ -164,7 +180,7 @@ class AgentWorld:
             pod=name_of(ordinal),
             pod_uid=pod_uid,
             ordinal=ordinal,
-            engine="etcd",
+            engine=self.profile.key,
             peer_url=f"http://{self.address(ordinal)}:2380",
             client_url=f"http://{self.address(ordinal)}:2379",
             initial=tuple((name, f"http://{address}:2380") for name, address in members),
@@ -182,18 +198,32 @@ class AgentWorld:
             listen=f"{address}:2382",
             grace=60.0,
             access=AccessFiles(),
-            flags=(
-                f"--name={identity.pod}",
-                f"--data-dir={self.volume(identity.ordinal) / 'data'}",
-                f"--listen-peer-urls={identity.peer_url}",
-                f"--listen-client-urls={identity.client_url}",
-                f"--initial-advertise-peer-urls={identity.peer_url}",
-                f"--advertise-client-urls={identity.client_url}",
-                "--heartbeat-interval=50",
-                "--election-timeout=500",
-                "--log-level=error",
-                f"--log-outputs={self.folder / f'{identity.pod}.log'}",
-            ),
+            flags=self._etcd_flags(identity) if self.profile is ETCD else self._xline_flags(identity),
+        )
+
+    def _etcd_flags(self, identity: Identity) -> tuple[str, ...]:
+        return (
+            f"--name={identity.pod}",
+            f"--data-dir={self.volume(identity.ordinal) / 'data'}",
+            f"--listen-peer-urls={identity.peer_url}",
+            f"--listen-client-urls={identity.client_url}",
+            f"--initial-advertise-peer-urls={identity.peer_url}",
+            f"--advertise-client-urls={identity.client_url}",
+            "--heartbeat-interval=50",
+            "--election-timeout=500",
+            "--log-level=warn",
+            f"--log-outputs={self.folder / f'{identity.pod}.log'}",
+        )
+
+    def _xline_flags(self, identity: Identity) -> tuple[str, ...]:
+        return (
+            f"--name={identity.pod}",
+            "--storage-engine=rocksdb",
+            f"--data-dir={self.volume(identity.ordinal) / 'data'}",
+            f"--peer-listen-urls={identity.peer_url}",
+            f"--peer-advertise-urls={identity.peer_url}",
+            f"--client-listen-urls={identity.client_url}",
+            f"--client-advertise-urls={identity.client_url}",
         )
 
     def volume(self, ordinal: int) -> Path:
@@ -301,11 +331,13 @@ class AgentWorld:
 
 
 @contextmanager
-def agent_world(folder: Path, size: int = 3) -> Iterator[AgentWorld]:
+def agent_world(
+    folder: Path, size: int = 3, *, profile: EngineProfile = ETCD, program: str = ""
+) -> Iterator[AgentWorld]:
     with ExitStack() as stack:
         server = stack.enter_context(FakeAPIServer())
         server.apply_manifests(CRDS)
         client = stack.enter_context(server.client())
-        world = AgentWorld(folder, server, client, size)
+        world = AgentWorld(folder, server, client, size, profile, program or etcd_binary() or "etcd")
         stack.callback(world.close)
         yield world

@@ -51,7 +51,7 @@ def test_three_bootstrap_grow_to_four_and_shrink_again(world: AgentWorld) -> Non
     assert world.members[3].agent.drain(30.0) == (True, "left")
     assert world.voters() == _names(3)
     world.members[3].become(State.NOT_WANTED)
-    assert not world.members[3].server.running
+    eventually(lambda: not world.members[3].server.running, "its end", WAIT)
     world.forget_pod(3)
 
 

@@ -58,7 +58,7 @@ def _all() -> Iterator[Facts]:
         _FLAGS,
         (Stopping.NO,),
     ):
-        facts = Facts(*values)
+        facts = Facts(*values)  # type: ignore[arg-type]  # one of each, in their order
         if _possible(facts):
             yield facts
 

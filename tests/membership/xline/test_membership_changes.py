@@ -127,8 +127,13 @@ class Lab:
         )
         options.data_dir.parent.mkdir(exist_ok=True)
         data = DataDir(options.data_dir, ETCD)
-        copies = {"pod_copy": self.folder / f"plan-{self.lives}", "volume_copy": self.folder / f"volume-{self.lives}"}
-        plans = PlanReader(client, NAMESPACE, CLUSTER, **copies)
+        plans = PlanReader(
+            client,
+            NAMESPACE,
+            CLUSTER,
+            pod_copy=self.folder / f"plan-{self.lives}",
+            volume_copy=self.folder / f"volume-{self.lives}",
+        )
         reach = Reach(options, client, data, SYSTEM)
         lock = MembershipLock(client, NAMESPACE, CLUSTER, f"life-{self.lives}", clock=self.clock)
         metrics = AgentMetrics(identity)
