@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from controllers.xline import names as known
+from controllers.xline.heartbeats import is_news
 from controllers.xline.members import Observe, observe
 from controllers.xline.metrics import metric_source
 from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
@@ -64,7 +65,7 @@ def register(
         .owns(known.ROLE_BINDINGS)
         .owns(known.CRONJOBS)
         .watches(known.JOBS, _cluster_of_backup)
-        .watches(known.PODS, _cluster_of)
+        .watches(known.PODS, _cluster_of, predicates=[is_news])
         .watches(known.CLAIMS, _cluster_of)
         .with_options(workers=workers, field_manager=known.FIELD_MANAGER)
         .complete(XlineReconciler(settings, ask))

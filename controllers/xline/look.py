@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import msgspec
-
+from controllers.xline.heartbeats import heartbeat_of
 from controllers.xline.members import Endpoint, EngineView
 from controllers.xline.names import Names
 from controllers.xline.workloads import Workload
@@ -16,12 +15,9 @@ from crds.xlinecluster import Bootstrap, XlineCluster
 from crds.xlineplan import MembershipPlan
 from membership.xline.client import ListedMember
 from membership.xline.matching import Matching
-from membership.xline.model import HEARTBEAT, Heartbeat
 from runtime.client import Unstructured
 
 RUNNING = "Running"  # the state of an agent whose member is well
-
-_HEARTBEATS = msgspec.json.Decoder(Heartbeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +104,3 @@ def _follows(member: MemberView, engine: EngineView) -> bool:
         return status.leader_id == leader and not status.is_learner and status.member_id == member.listed_id
     heartbeat = member.heartbeat
     return heartbeat is not None and heartbeat.state == RUNNING and heartbeat.leader_id == f"{leader:x}"
-
-
-def heartbeat_of(pod: Unstructured | None, cluster_uid: str) -> Heartbeat | None:
-    """The last one on this Pod by its own agent; None if there is none that can be read."""
-    text = pod.annotations.get(HEARTBEAT) if pod is not None else None
-    if pod is None or not text:
-        return None
-    try:
-        heartbeat = _HEARTBEATS.decode(text)
-    except msgspec.MsgspecError:
-        return None
-    ours = heartbeat.cluster_uid == cluster_uid and heartbeat.pod_uid == pod.uid
-    return heartbeat if ours else None

@@ -37,12 +37,14 @@ class EngineView:
     :ivar leader: name of the leader; None unless it says so itself, in the newest term anybody knows, and a majority
         of the voters names it.
     :ivar listed: the engine's own member list, read through the leader; empty if nobody could give one.
+    :ivar hearsay: the statuses are what agents have written down: the members themselves could not be asked.
     """
 
     statuses: dict[str, MemberStatus] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     leader: str | None = None
     listed: tuple[ListedMember, ...] = ()
+    hearsay: bool = False
 
     @property
     def cluster_id(self) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
 from controllers.xline import names as known
-from controllers.xline.look import heartbeat_of
+from controllers.xline.heartbeats import heartbeat_of
 from controllers.xline.status import AVAILABLE, BACKED_UP, DEGRADED, find
 from crds.decoding import InvalidObject, decode
 from crds.xlinecluster import XLINECLUSTERS, Member, Phase, XlineCluster, XlineClusterStatus

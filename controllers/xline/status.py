@@ -184,6 +184,10 @@ def _phase(bootstrap: Bootstrap, world: World, problem: Problem | None, decision
 
 def _available(bootstrap: Bootstrap, world: World) -> Verdict:
     engine, size = world.engine, _size(world)
+    if engine.leader and engine.hearsay:
+        why = next(iter(engine.errors.values()), "no Pod has an address")
+        message = f"{engine.leader} leads, as the agents say; the operator reaches no member: {why}"
+        return Verdict(AVAILABLE, "True", "QuorumHealthy", message)
     if engine.leader:
         return Verdict(AVAILABLE, "True", "QuorumHealthy", f"{engine.leader} leads; {_answering(world)}")
     answering, majority = len(engine.statuses), size // 2 + 1

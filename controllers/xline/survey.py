@@ -13,6 +13,7 @@ from controllers.xline import recovery, scaling, versions
 from controllers.xline.access import Access, SecretProblem, access_of
 from controllers.xline.children import Plan
 from controllers.xline.gathering import Gathered
+from controllers.xline.heartbeats import view_by_heartbeats
 from controllers.xline.look import Seen, world_of
 from controllers.xline.members import Endpoint, EngineView, Observe
 from controllers.xline.pod import AGENT_IMAGE, AGENT_MODULE
@@ -74,7 +75,11 @@ def survey(seen: Seen, plan: Plan, ask: Observe, ctx: ReconcileContext) -> tuple
     endpoints = endpoints_of(seen, access)
     remaining = ctx.remaining()
     timeout = _ASK_TIMEOUT if remaining is None else min(_ASK_TIMEOUT, remaining / 3)
-    engine = ask(list(endpoints.values()), len(seen.plan.ordinals), timeout)
+    size = len(seen.plan.ordinals)
+    engine = ask(list(endpoints.values()), size, timeout)
+    if not engine.statuses:
+        pods = {pod.name: pod for pod in seen.pods.values()}
+        engine = view_by_heartbeats(pods, seen.cluster.metadata.uid, size, engine)
     return world_of(seen, endpoints, engine, now), None
 
 
