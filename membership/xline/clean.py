@@ -216,7 +216,7 @@ class Cleaner:
         self._looked = float("-inf")
         self._acted = float("-inf")
         self._removed = 0  # id of the last one
-        self._volumes: dict[str, tuple[str, float]] = {}  # name -> uid of its claim, when that was seen
+        self._volumes: dict[int, tuple[str, float]] = {}  # member's id -> uid of its claim, when that was seen
         self._reported: set[int] = set()
 
     def reset(self) -> None:
@@ -326,15 +326,16 @@ class Cleaner:
         """
         now = self._clock.monotonic()
         lost = set()
+        self._volumes = {id: seen for id, seen in self._volumes.items() if evidence.listing.get(id) is not None}
         for member in evidence.listing.members:
             ordinal = evidence.matching.ordinal_of(member)
             if ordinal is None:
                 continue
             name = f"{evidence.matching.base}-{ordinal}"
-            uid, seen = self._volumes.get(name, ("", float("-inf")))
+            uid, seen = self._volumes.get(member.id, ("", float("-inf")))
             if member.id in evidence.answers:
                 if now - seen > _CLAIMS_EVERY:
-                    self._volumes[name] = (self._claim(name), now)
+                    self._volumes[member.id] = (self._claim(name), now)
             elif uid and self._claim(name) != uid:
                 lost.add(name)
         return frozenset(lost)

@@ -140,7 +140,15 @@ class World:
     def no_pod(self, ordinal: int) -> None:
         self.pods.delete(f"c-sts-{ordinal}", grace_period_seconds=0)
 
-    def beat(self, ordinal: int, *, member: int = 0, state: str = "Running", reachable: tuple[int, ...] = ()) -> None:
+    def beat(
+        self,
+        ordinal: int,
+        *,
+        member: int = 0,
+        state: str = "Running",
+        reachable: tuple[int, ...] = (),
+        cluster: int = CLUSTER_ID,
+    ) -> None:
         """The Pod's agent says this, anew."""
         name = f"c-sts-{ordinal}"
         self.sequence += 1
@@ -153,7 +161,7 @@ class World:
             ordinal=ordinal,
             state=state,
             member_id=f"{member:x}" if member else "",
-            cluster_id=f"{CLUSTER_ID:x}",
+            cluster_id=f"{cluster:x}",
             reachable=tuple(f"c-sts-{other}" for other in reachable),
         )
         annotation = {HEARTBEAT: msgspec.json.encode(beat).decode()}
@@ -326,6 +334,15 @@ def test_the_plan_that_counts_is_the_one_read_inside_the_lock(world: World, chan
     assert world.removed == []
 
 
+def test_what_stands_in_its_way_is_judged_anew_inside_the_lock(world: World) -> None:
+    world.unwanted()
+    world.pod(3)
+    world.inside = lambda: world.members.append(learner(3, 9)) if len(world.members) == 3 else None
+    said = world.for_seconds(60)
+    assert world.removed == []
+    assert "has not become a voter" in said
+
+
 def test_another_holder_of_the_lock_is_waited_for(world: World) -> None:
     world.unwanted()
     other = MembershipLock(world.client, NAMESPACE, "c", "c-sts-1/y", clock=world.clock)
@@ -358,6 +375,22 @@ def test_no_voter_goes_while_another_member_is_joining(world: World) -> None:
     world.answers.add(9)
     world.for_seconds(15)
     assert world.removed == [3]
+
+
+def test_who_answers_has_joined_whatever_the_list_says(world: World) -> None:
+    """Xline's members tell their name and addresses once, and it may be lost."""
+    world.unwanted()
+    world.members[1] = replace(voter(1), name="", client_urls=())
+    world.for_seconds(60)
+    assert world.removed == [3]
+
+
+def test_learners_go_before_voters_in_whose_way_they_are(world: World) -> None:
+    world.unwanted()
+    world.for_seconds(20)
+    world.members.append(learner(3, 9))
+    world.for_seconds(120)
+    assert world.removed == [9, 3]
 
 
 def test_no_more_go_than_the_plan_can_spare(world: World) -> None:
@@ -436,6 +469,23 @@ def test_an_entry_whose_pod_says_it_is_another_is_removed(world: World) -> None:
     assert world.removed == [9]
 
 
+def test_what_the_pod_says_of_another_cluster_is_no_proof(world: World) -> None:
+    world.plan = replace(PLAN, ordinals=frozenset({0, 1, 2, 3}))
+    world.members = [voter(0), voter(1), voter(2), replace(voter(3), peer_urls=("http://old:2380",)), learner(3, 9)]
+    world.answers = {1, 2, 3, 4}
+    world.pod(3)
+    world.for_seconds(100, lambda: world.beat(3, member=4, cluster=CLUSTER_ID + 1))
+    assert world.removed == []
+
+
+def test_a_voter_that_never_started_is_left_to_somebody_who_knows_why(world: World) -> None:
+    world.members[2] = replace(voter(2), name="", client_urls=())
+    world.answers.discard(3)
+    world.no_pod(2)
+    world.for_seconds(700)
+    assert world.removed == []
+
+
 def test_of_two_that_never_started_neither_is_called_a_duplicate(world: World) -> None:
     world.plan = replace(PLAN, ordinals=frozenset({0, 1, 2, 3}))
     world.pod(3)
@@ -492,6 +542,43 @@ def test_a_dead_member_whose_volume_is_gone_is_removed_where_that_is_asked_for(w
     assert world.removed == []
     world.for_seconds(15)
     assert world.removed == [3]
+
+
+def test_a_claim_that_is_about_to_go_is_gone(world: World) -> None:
+    world.plan = replace(PLAN, replace_after=300.0)
+    for ordinal in range(3):
+        world.claim(ordinal)
+    world.look()
+    world.answers.discard(3)
+    world.no_pod(2)
+    world.claims.delete("data-c-sts-2")
+    assert world.claims.get("data-c-sts-2").deletion_timestamp is not None  # something protects it
+    world.for_seconds(320)
+    assert world.removed == [3]
+
+
+def test_a_member_that_has_come_back_on_another_volume_is_known_by_that(world: World) -> None:
+    dead(world)
+    world.members[2], world.answers = voter(2, 33), {1, 2, 33}
+    world.pod(2)
+    world.look()
+    world.answers.discard(33)
+    world.no_pod(2)
+    world.for_seconds(700)
+    assert world.removed == []
+
+
+def test_a_volume_that_was_changed_under_a_member_that_is_well_is_its_own(world: World) -> None:
+    world.plan = replace(PLAN, replace_after=300.0)
+    for ordinal in range(3):
+        world.claim(ordinal)
+    world.look()
+    world.claim(2)
+    world.for_seconds(100)
+    world.answers.discard(3)
+    world.no_pod(2)
+    world.for_seconds(700)
+    assert world.removed == []
 
 
 def test_it_is_not_removed_unasked(world: World) -> None:
