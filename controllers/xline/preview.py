@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
+from controllers.xline import restores
 from controllers.xline.applying import wanted_children
 from controllers.xline.bootstrap import FormerData, VolumesLeaving, proposed
 from controllers.xline.children import Child
@@ -107,6 +108,9 @@ def _look(
 ) -> Iterator[Step]:
     gathered = gather(obj, cluster, stored_status(obj), bootstrap, ctx)
     plan = settings.plan(cluster, bootstrap, tuple(gathered.seen.plan.ordinals))
+    if not cluster.spec.paused and restores.pending(cluster, bootstrap, gathered.seen.workload):
+        yield Step("do", restores.foretold(plan))
+        return
     world, unasked = survey(gathered.seen, plan, ask, ctx)
     written = () if cluster.spec.paused else wanted_children(world, plan)
     stops = unusable(gathered, world) if written else None

@@ -76,7 +76,7 @@ def restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcile
     except _Taken as error:
         return _refused(NAME_TAKEN, f"spec.restoreFrom: {error}")
     if not ended(job):
-        return Underway(f"Job {names.restore} puts backup {source.name} on the volume of {plan.bootstrap.members[0]}")
+        return Underway(foretold(plan))
     pods = ctx.client.resource(known.PODS, namespace=names.namespace).list(label_selector=names.backup_selector)
     outcome = outcome_of(job, pods)
     if outcome is not None and outcome.reason:
@@ -100,6 +100,13 @@ def restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcile
     clusters.patch(obj.name, patch, type="merge", subresource="status")
     ctx.recorder.event(obj, "Normal", "Restored", f"the cluster starts with the data of backup {done.name}")
     return None
+
+
+def foretold(plan: Plan) -> str:
+    """What a restore does, in words."""
+    source = plan.cluster.spec.restore_from
+    name = source.name if source is not None else ""
+    return f"Job {plan.names.restore} puts backup {name} on the volume of {plan.bootstrap.members[0]}"
 
 
 def restoring_status(old: XlineClusterStatus, generation: int, message: str, now: datetime) -> XlineClusterStatus:

@@ -324,8 +324,13 @@ def test_nothing_starts_before_the_data_is_there(world: World) -> None:
     assert stateful_set["spec"]["replicas"] == 1
     restored = world.status()["restore"]
     assert (restored["completed"], restored["name"], restored["revision"]) == (True, RECORD.name, 7)
-    # Gone by its time to live: nothing is restored again.
+    # Gone by its time to live: nothing is restored again; nor if the status is lost while members may run.
     world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
+    world.settle(operator)
+    forgotten = {"status": {"restore": None}}
+    world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).patch(
+        "demo", forgotten, type="merge", subresource="status"
+    )
     world.settle(operator)
     assert jobs(world) == {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,10 +17,11 @@ from membership.xline.backup.shelf import BackupUnusable
 from membership.xline.backup.source import NoSource, choose, connector
 from membership.xline.backup.stores import Store, StoreError, VolumeStore
 from membership.xline.backup.take import BackupFailed, Order, take
-from membership.xline.client import EngineClient
+from membership.xline.client import EngineClient, MemberStatus
 from membership.xline.errors import EngineError
 from membership.xline.options import AccessFiles
 from tests.membership.xline.backup.killing import order
+from tests.support.etcd_keys import etcdctl
 from tests.support.etcd_process import EtcdCluster, EtcdProcess
 from tests.support.loopback import own_address
 from tests.support.waiting import eventually
@@ -165,14 +167,54 @@ def chosen_of(member: EtcdProcess) -> str | None:
 
 
 def test_a_learner_is_never_taken(tmp_path: Path) -> None:
-    """Not even before the leader."""
+    """Not even before the leader, though it has everything."""
     cluster = started(tmp_path, 1)
+    first, address = cluster.members[0], own_address()
     try:
-        with EngineClient(url(cluster.members[0])) as client:
-            client.member_add([f"http://{own_address()}:2380"], learner=True)
-        assert chosen_of(cluster.members[0]) == "m0"
+        with EngineClient(url(first)) as client:
+            client.member_add([f"http://{address}:2380"], learner=True)
+        learner = EtcdProcess("m1", address, tmp_path, [("m0", first.address), ("m1", address)])
+        cluster.members.append(learner)
+        learner.kill()
+        learner._command.append("--initial-cluster-state=existing")
+        shutil.rmtree(tmp_path / "m1", ignore_errors=True)
+        learner.start()
+        eventually(lambda: has_caught_up(learner, first), "the learner", 60)
+        assert chosen_of(first) == "m0"
     finally:
         cluster.close()
+
+
+def has_caught_up(member: EtcdProcess, other: EtcdProcess) -> bool:
+    try:
+        with EngineClient(url(member)) as mine, EngineClient(url(other)) as theirs:
+            status = mine.status()
+            listed = theirs.member_list().members
+            return status.is_learner and status.has_leader and all(each.client_urls for each in listed)
+    except EngineError:
+        return False
+
+
+def test_a_follower_that_is_behind_is_waited_for(members: EtcdCluster) -> None:
+    """Its first answers are those of before the last writes."""
+    leader = leader_of(members)
+    before: dict[str, MemberStatus] = {}
+    for member in members.members:
+        with EngineClient(url(member)) as client:
+            before[f"{member.address}:2379"] = client.status()
+    etcdctl(leader.address, "put", "key", "value")
+    asked: list[str] = []
+
+    class Late(EngineClient):
+        def status(self, timeout: float | None = None) -> MemberStatus:
+            fresh = super().status(timeout)
+            asked.append(self.address)
+            late = asked.count(self.address) <= 3 and self.address != f"{leader.address}:2379"
+            return before[self.address] if late else fresh
+
+    source = choose([url(leader)], Late)
+    assert source.member.name != leader.name
+    assert source.status.revision >= source.revision > before[f"{leader.address}:2379"].revision
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:
