@@ -38,8 +38,7 @@ def with_digest(template: JSONObject) -> JSONObject:
 
 def possible(workload: Workload, pod: Unstructured) -> bool:
     """Whether nothing but images has to change to make the Pod one of the present template."""
-    wanted = _annotation(workload.template, TEMPLATE)
-    return bool(wanted) and pod.annotations.get(TEMPLATE) == wanted
+    return pod.annotations.get(TEMPLATE) == _annotation(workload.template, TEMPLATE)
 
 
 def patch(workload: Workload, pod: Unstructured) -> JSONObject:
@@ -87,4 +86,4 @@ def _containers(template: JSONMapping) -> list[dict[str, Any]]:
 
 def _annotation(template: JSONMapping, name: str) -> str:
     found = ((template.get("metadata") or {}).get("annotations") or {}).get(name)
-    return str(found) if found else ""
+    return str(found) if found else ""  # which no Pod has: one without the annotation has None

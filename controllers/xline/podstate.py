@@ -45,7 +45,7 @@ def server_status(pod: Unstructured) -> JSONMapping | None:
 def server_started(pod: Unstructured) -> bool:
     """Whether the server's container runs and its startup probe has succeeded. It says nothing of a majority."""
     found = server_status(pod)
-    return found is not None and bool(found.get("started")) and "running" in (found.get("state") or {})
+    return found is not None and bool(found.get("started"))
 
 
 def trouble(pod: Unstructured) -> str:

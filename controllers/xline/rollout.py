@@ -45,8 +45,6 @@ def next_action(world: World) -> Action | None:
     unstarted = [member for member in world.wanted if _is_new_and_not_started(world, member)]
     if idle and not unstarted:
         return _replace(world, idle[0], "its server does not run")
-    if not world.bootstrap.completed:
-        return _waiting(world, unstarted, "the cluster is being started")
     followers = [member for member in outdated if member.ordinal != world.leader]
     target = max(followers, key=_precedence) if followers else outdated[0]
     blocked = obstacle(world, target)
@@ -81,9 +79,9 @@ def _is_outdated(world: World, member: MemberView) -> bool:
 
 
 def _is_idle(world: World, member: MemberView) -> bool:
-    """Whether nobody misses its server: it has not started, is not ready, and does not answer."""
+    """Whether nobody misses its server: it has not started, and does not answer."""
     assert member.pod is not None
-    return not (server_started(member.pod) or member.ready or member.name in world.engine.statuses)
+    return not (server_started(member.pod) or member.name in world.engine.statuses)
 
 
 def _is_new_and_not_started(world: World, member: MemberView) -> bool:

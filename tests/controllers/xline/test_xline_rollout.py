@@ -92,6 +92,22 @@ def test_nor_does_one_that_crashes_meanwhile_get_it() -> None:
     assert is_wait(action)
 
 
+def test_what_runs_without_a_majority_is_not_taken_for_idle() -> None:
+    """Two servers that run, and wait for each other: an etcd that knows no leader does not answer."""
+    scene = Scene().no_quorum().outdated(0, 1, 2).down(1, 2, started=True)
+    assert is_wait(rollout.next_action(scene.world()))
+
+
+def test_what_is_being_replaced_in_place_has_not_started_yet() -> None:
+    scene = Scene().outdated(0, 1).down(1, waiting="CrashLoopBackOff")
+    scene.pods[2]["metadata"]["annotations"][inplace.REPLACED] = '{"xline":"run://2-1"}'
+    assert is_wait(rollout.next_action(scene.world()))
+
+
+def test_a_pod_that_ends_is_not_told_to_end_again() -> None:
+    assert rollout.next_action(Scene().outdated(2).terminating(2).world()) is None
+
+
 def test_its_correction_replaces_the_member_that_is_stuck_first() -> None:
     scene = Scene().outdated(0, 1, 2).down(2, waiting="ImagePullBackOff")
     reason, message = next_(scene)

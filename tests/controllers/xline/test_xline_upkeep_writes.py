@@ -10,12 +10,15 @@ from typing import cast
 
 import pytest
 
-from controllers.xline import expansion, inplace, replacement, rollout
+from controllers.xline import expansion, inplace, recovery, replacement, rollout
 from controllers.xline.deletions import deletion
 from controllers.xline.names import CLAIMS, FIELD_MANAGER, PODS, STATEFULSETS
 from controllers.xline.replacement import NODES
 from controllers.xline.workloads import ADVANCED_STATEFULSET, Workload
 from controllers.xline.world import Action, Refused
+from crds.decoding import convert
+from crds.xlinecluster import XLINECLUSTERS
+from crds.xlineplan import MembershipPlan
 from runtime.client import ApiError, ClientError, Conflict, NotFound, Unstructured
 from runtime.clock import SYSTEM
 from runtime.controller import ReconcileContext
@@ -28,6 +31,7 @@ from runtime.testing import FakeAPIServer
 from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
 from runtime.types import GVR, JSONObject, Request
 from tests.controllers.xline.xline_scene import NEW, OLD, Scene, ago, claim, template
+from tests.controllers.xline.xline_world import CRDS
 from tests.support.waiting import eventually
 
 
@@ -156,6 +160,14 @@ def test_the_pod_that_is_replaced_is_the_one_that_was_seen(stage: Stage) -> None
     assert live.deletion_timestamp is None
 
 
+def test_a_pod_that_somebody_has_marked_since_is_left_to_the_next_look(stage: Stage) -> None:
+    scene = stage.put_on(Scene().outdated(2))
+    action = rollout.next_action(scene.world())
+    stage.touch(PODS, "demo-sts-2")
+    with pytest.raises(Conflict):
+        stage.do(action)
+
+
 def test_what_is_gone_already_is_as_well(stage: Stage) -> None:
     scene = stage.put_on(Scene())
     pod = Unstructured(scene.pods[0])
@@ -277,3 +289,35 @@ def test_its_pod_goes_without_waiting_for_the_node(stage: Stage) -> None:
     scene.claims[2]["metadata"]["deletionTimestamp"] = ago(1)
     stage.do(replacement.next_action(scene.world()))
     assert stage.find(PODS, "demo-sts-2") is None
+
+
+# -- recovering
+
+
+def test_the_plan_of_a_recovery_has_the_survivor_alone_and_the_pods_of_before(stage: Stage) -> None:
+    stage.server.apply_manifests(CRDS)
+    clusters = stage.client.resource(XLINECLUSTERS, namespace="ns")
+    spec = {"replicas": 3, "engine": "etcd", "recovery": {"survivor": "demo-sts-1", "id": "a"}}
+    kind = {"apiVersion": "xline.io.datenlord.com/v1alpha1", "kind": "XlineCluster", "metadata": {"name": "demo"}}
+    live = clusters.create({**kind, "spec": spec})
+    scene = Scene(spec={"recovery": spec["recovery"]}).no_quorum().down(0, 2).down(1, started=True)
+    stage.do(recovery.next_action(replace(scene.world(), obj=live)))
+    begun = clusters.get("demo")["status"]["plan"]
+    assert begun == {
+        "ordinals": [1],
+        "revision": 8,
+        "recovery": {"survivor": "demo-sts-1", "id": "a", "pods": ["pod-0", "pod-1", "pod-2"]},
+    }
+    with pytest.raises(Conflict):  # another operator has seen the same
+        stage.do(recovery.next_action(replace(scene.world(), obj=live)))
+    scene.plan = convert(begun, MembershipPlan)
+    alone = Scene(spec=scene.spec, plan=scene.plan, leads=1, listed={1}, answers={1}).heartbeat(1, recovered="a")
+    for found in alone.pods.values():
+        found["metadata"]["uid"] += "-new"
+    alone.heartbeat(1, recovered="a")
+    stage.do(recovery.next_action(replace(alone.world(), obj=clusters.get("demo"))))
+    assert clusters.get("demo")["status"]["plan"] == {
+        "ordinals": [1],
+        "revision": 9,
+        "recovery": {"survivor": "demo-sts-1", "id": "a", "completed": True},
+    }
