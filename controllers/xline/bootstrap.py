@@ -16,6 +16,7 @@ import msgspec
 
 from controllers.xline import names as known
 from controllers.xline.names import Names
+from controllers.xline.workloads import BACKENDS
 from crds.decoding import decode
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClusterSpec
 from runtime.client import NotFound, Unstructured
@@ -104,10 +105,12 @@ def alive(obj: Unstructured, ctx: ReconcileContext) -> Unstructured:
 class Marks(NamedTuple):
     """What the volumes of a former cluster say about it.
 
+    :ivar ordinals: of the members whose volumes there are.
     :ivar token: its token; ``""``: they do not tell.
     :ivar run_as: user id its files were written by.
     """
 
+    ordinals: tuple[int, ...]
     token: str
     run_as: int
 
@@ -120,7 +123,7 @@ def first_bootstrap(cluster: XlineCluster, former: Marks | None = None) -> Boots
     names = Names(cluster.metadata.namespace, cluster.metadata.name)
     # A backup is put in place once, and the others get the data from the member that has it.
     size = 1 if cluster.spec.restore_from is not None else cluster.spec.replicas
-    members = [names.member(ordinal) for ordinal in range(size)]
+    members = [names.member(ordinal) for ordinal in (former.ordinals if former else range(size))]
     token = (former.token if former else "") or f"{names.cluster}-{cluster.metadata.uid[:8]}"
     return Bootstrap(members=members, token=token, run_as=former.run_as if former else NON_ROOT)
 
@@ -137,8 +140,7 @@ def _marks_on_volumes(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileC
     """
     names = Names(obj.namespace, obj.name)
     claims = ctx.client.resource(known.CLAIMS, namespace=obj.namespace).list(label_selector=names.selector_text)
-    prefix = names.claim(names.stateful_set) + "-"
-    found = {claim.name: claim for claim in claims if claim.name.removeprefix(prefix).isdecimal()}
+    found = {claim.name: claim for claim in claims if names.ordinal_of_claim(claim.name) is not None}
     for claim in found.values():
         if claim.deletion_timestamp is not None or known.is_left_over(claim, obj):
             raise VolumesLeaving(f"PersistentVolumeClaim {claim.name} of a deleted cluster is still there")
@@ -161,11 +163,17 @@ def _one_cluster(found: Mapping[str, Unstructured], names: Names, spec: XlineClu
     :raises FormerData: they are not the volumes of one cluster such as ``spec`` wants.
     """
     listed = ", ".join(sorted(found))
-    wanted = {names.claim(names.member(ordinal)) for ordinal in range(spec.replicas)}
-    if found.keys() != wanted:
+    ordinals = sorted(ordinal for claim in found if (ordinal := names.ordinal_of_claim(claim)) is not None)
+    if len(ordinals) != spec.replicas:
         raise FormerData(
             f"spec.replicas: {spec.replicas} members are wanted, but a former cluster of this name has left the "
-            f"volumes {listed}: create it with that many members to go on with its data, or delete these "
+            f"volumes {listed}: create it with that many members to go on with its data (who had left it joins again), "
+            "or delete the PersistentVolumeClaims that are not wanted"
+        )
+    if ordinals != list(range(spec.replicas)) and spec.workload != "AdvancedStatefulSet":
+        raise FormerData(
+            f"spec.workload: a former cluster of this name has left the volumes {listed}, and only an "
+            "AdvancedStatefulSet can leave out ordinals: choose that to go on with its data, or delete these "
             "PersistentVolumeClaims to begin anew"
         )
     engines = {claim.annotations[known.ENGINE] for claim in found.values() if known.ENGINE in claim.annotations}
@@ -182,7 +190,8 @@ def _one_cluster(found: Mapping[str, Unstructured], names: Names, spec: XlineClu
             f"{known.TOKEN}): delete the PersistentVolumeClaims whose data is not wanted"
         )
     users = {run_as(claim.annotations) for claim in found.values()}
-    return Marks(next(iter(tokens), ""), users.pop() if len(users) == 1 else 0)  # root can read what others wrote
+    user = users.pop() if len(users) == 1 else 0  # root can read what others wrote
+    return Marks(tuple(ordinals), next(iter(tokens), ""), user)
 
 
 def run_as(annotations: Mapping[str, str]) -> int:
@@ -192,25 +201,25 @@ def run_as(annotations: Mapping[str, str]) -> int:
 
 
 def _recovered(obj: Unstructured, spec: XlineClusterSpec, ctx: ReconcileContext) -> Bootstrap | None:
-    """From a StatefulSet that runs already: ours, or one that was left without an owner (``--cascade=orphan``)."""
+    """From a workload that runs already: ours, or one that was left without an owner (``--cascade=orphan``)."""
     names = Names(obj.namespace, obj.name)
-    try:
-        live = ctx.client.resource(known.STATEFULSETS, namespace=obj.namespace).get(names.stateful_set)
-    except NotFound:
-        return None
-    owner = live.controller_owner
-    if owner is not None and owner.uid != obj.uid:
-        return None
-    told = _claim_annotations(live)
-    members = told.get(known.INITIAL_MEMBERS)
-    if not members:
-        return None
-    if told.get(known.ENGINE, spec.engine) != spec.engine:
-        raise FormerData(
-            f"spec.engine: {spec.engine} is wanted, but StatefulSet {live.name} runs {told[known.ENGINE]}: create the "
-            "cluster with that engine, or delete the StatefulSet and its PersistentVolumeClaims to begin anew"
-        )
-    return Bootstrap(members=members.split(","), token=told.get(known.TOKEN, ""), run_as=run_as(told))
+    for kind, backend in BACKENDS.items():
+        try:
+            live = ctx.client.resource(backend.gvr, namespace=obj.namespace).get(names.stateful_set)
+        except NotFound:  # or OpenKruise is not installed
+            continue
+        owner = live.controller_owner
+        told = _claim_annotations(live)
+        members = told.get(known.INITIAL_MEMBERS)
+        if not members or (owner is not None and owner.uid != obj.uid):
+            continue
+        if told.get(known.ENGINE, spec.engine) != spec.engine:
+            raise FormerData(
+                f"spec.engine: {spec.engine} is wanted, but {kind} {live.name} runs {told[known.ENGINE]}: create the "
+                f"cluster with that engine, or delete the {kind} and its PersistentVolumeClaims to begin anew"
+            )
+        return Bootstrap(members=members.split(","), token=told.get(known.TOKEN, ""), run_as=run_as(told))
+    return None
 
 
 def _claim_annotations(stateful_set: Unstructured) -> JSONMapping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from membership.xline.matching import Matching
+from membership.xline.model import member_selector
 from runtime.client import Unstructured
 from runtime.types import GVR, JSONMapping, Request
 
@@ -116,14 +117,19 @@ class Names:
         """The member's PersistentVolumeClaim."""
         return f"{VOLUME}-{member}"
 
+    def ordinal_of_claim(self, claim: str) -> int | None:
+        """The ordinal of the member whose claim is called so; None if it is no member's."""
+        prefix = f"{VOLUME}-"
+        return self.ordinal(claim.removeprefix(prefix)) if claim.startswith(prefix) else None
+
     def domain(self, cluster_domain: str) -> str:
         """What follows a member's name in its DNS name."""
         return f"{self.headless}.{self.namespace}.svc.{cluster_domain}"
 
     @property
     def selector(self) -> dict[str, str]:
-        """Labels that select the members' Pods. The name is part of it: others use ``instance``, too."""
-        return {_INSTANCE: self.cluster, _NAME: _OURS}
+        """Labels that select the members' Pods."""
+        return member_selector(self.cluster)
 
     @property
     def selector_text(self) -> str:
