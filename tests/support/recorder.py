@@ -209,6 +209,16 @@ class _Connection:
         self._channel.close()
 
 
+def put(address: str, key: bytes, value: bytes) -> None:
+    """:raises grpc.RpcError: it was not acknowledged."""
+    connection = _Connection(address)
+    try:
+        request = kv.RequestOp(request_put=kv.PutRequest(key=key, value=value))
+        connection.call("Txn", kv.TxnRequest(success=[request]), kv.TxnResponse)
+    finally:
+        connection.close()
+
+
 def same_data(addresses: Sequence[str]) -> bool:
     """Whether these members hold the same keys and values at the newest revision that all of them have."""
     clients = [EngineClient(address, timeout=5.0) for address in addresses]

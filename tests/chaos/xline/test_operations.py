@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.xline.conftest import Judged
 from tests.chaos.xline.test_scaling import to_size
-from tests.support.recorder import same_data
+from tests.support.recorder import put, same_data
 from tests.support.waiting import eventually
 from tests.support.xline_scene import AGENT, SERVER, SLOW, Scene, pod_name
 
@@ -67,6 +67,9 @@ def test_a_lost_majority_is_recovered_by_hand_and_not_unasked(scene: Scene) -> N
     with scene.recorder() as before:
         before.wait_progress(30)
     before.verdict()
+    # Of the last write a member that is killed may not know on its disk that it was committed, and etcd's new cluster
+    # does without what it does not know that of. So the last one is none that we count.
+    put(scene.address(0), b"last", b"may be lost")
     eventually(lambda: same_data(scene.member_addresses()), "everything at the survivor", SLOW)
     ids = scene.ids()
     for lost in (1, 2):
@@ -74,14 +77,13 @@ def test_a_lost_majority_is_recovered_by_hand_and_not_unasked(scene: Scene) -> N
     eventually(lambda: scene.status().get("leader") in (None, ""), "no leader", SLOW)
     scene.wait_condition("Available", "False")
     for _ in range(3):  # nobody makes a cluster of what is left, unasked, whatever restarts
+        killed = {container: scene.pid(0, container) for container in (AGENT, SERVER)}
         scene.kill(0, AGENT, SERVER)
-        eventually(lambda: scene.pid(0, AGENT) and scene.pid(0, SERVER), timeout=SLOW)
+        for container, pid in killed.items():
+            eventually(lambda c=container, p=pid: scene.pid(0, c) not in (None, p), f"{container} again", SLOW)
         assert scene.leader() is None
     scene.edit(recovery={"survivor": pod_name(0), "id": "once"})
     scene.wait_whole(0, 1, 2)
     before.verdict()  # what was written before is there
     assert all(scene.ids()[name] != ids[name] for name in (pod_name(1), pod_name(2)))
-    with scene.recorder() as after:
-        # The register goes on from 1: another history, which begins with what the first has left.
-        after.wait_progress(30)
-    assert same_data(scene.member_addresses())
+    eventually(lambda: same_data(scene.member_addresses()), "all members with the survivor's data", SLOW)

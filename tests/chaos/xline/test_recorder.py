@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from runtime.testing.nodes.network import Network
-from tests.support import kv_pb2 as kv
 from tests.support.etcd_process import EtcdCluster
-from tests.support.recorder import Recorder, _Connection, same_data
+from tests.support.recorder import Recorder, put, same_data
 
 pytestmark = pytest.mark.etcd
 
@@ -34,15 +33,6 @@ def cluster(tmp_path: Path, network: str) -> Iterator[EtcdCluster]:
 
 def addresses(cluster: EtcdCluster) -> list[str]:
     return [f"{member.address}:2379" for member in cluster.members]
-
-
-def put(address: str, key: bytes, value: bytes) -> None:
-    connection = _Connection(address)
-    try:
-        request = kv.RequestOp(request_put=kv.PutRequest(key=key, value=value))
-        connection.call("Txn", kv.TxnRequest(success=[request]), kv.TxnResponse)
-    finally:
-        connection.close()
 
 
 def test_a_cluster_that_loses_a_member_and_gets_it_back_is_consistent(cluster: EtcdCluster) -> None:
