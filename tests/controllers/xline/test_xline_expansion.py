@@ -54,8 +54,8 @@ def test_claims_grow_one_after_the_other_and_the_template_last() -> None:
         assert message == f"the volume of demo-sts-{done} grows from 1Gi to 2Gi"
     reason, message = next_(grown(0, 1, 2))
     assert (reason, "is made again" in message) == ("RemakingWorkload", True)
-    done = grown(0, 1, 2, claim_template=claim_spec("2Gi"))
-    assert expansion.next_action(done.world()) is None
+    scene = grown(0, 1, 2, claim_template=claim_spec("2Gi"))
+    assert expansion.next_action(scene.world()) is None
 
 
 def test_an_advanced_set_keeps_its_object() -> None:

@@ -8,12 +8,13 @@ import pytest
 
 from controllers.xline import pausing, recovery
 from crds.xlineplan import MembershipPlan, Recovery
+from runtime.types import JSONObject
 from tests.controllers.xline.xline_scene import Scene, ago
 
 ASKED = {"recovery": {"survivor": "demo-sts-1", "id": "a"}}
 
 
-def broken(spec: dict[str, object] | None = None, plan: MembershipPlan | None = None, **how: object) -> Scene:
+def broken(spec: JSONObject | None = None, plan: MembershipPlan | None = None, **how: object) -> Scene:
     """Two of three are gone; the third waits for them."""
     scene = Scene(spec=ASKED if spec is None else spec, plan=plan, **how)  # type: ignore[arg-type]
     return scene.no_quorum().down(0, 2, waiting="CrashLoopBackOff").down(1, started=True)
@@ -90,7 +91,7 @@ def test_one_ready_pod_of_three_is_no_majority() -> None:
         ({**ASKED, "engine": "xline"}, "restore a backup"),
     ],
 )
-def test_it_is_refused_where_it_cannot_be_done(spec: dict[str, object], text: str) -> None:
+def test_it_is_refused_where_it_cannot_be_done(spec: JSONObject, text: str) -> None:
     assert text in refusal(broken(spec))
 
 
@@ -150,7 +151,7 @@ def test_it_is_complete_when_engine_and_agent_say_so() -> None:
 
 
 @pytest.mark.parametrize("said", [{"recovered": ""}, {"recovered": "b"}, {"recovered": "a", "state": "CatchUp"}])
-def test_not_before_the_agent_has_taken_the_start_back_that_makes_a_new_cluster(said: dict[str, object]) -> None:
+def test_not_before_the_agent_has_taken_the_start_back_that_makes_a_new_cluster(said: JSONObject) -> None:
     assert next_(alone(**said))[0] == "Recovering"
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
@@ -129,7 +129,7 @@ def test_a_pod_that_has_changed_since_is_left_to_the_next_look(stage: Stage) -> 
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
-def test_an_answer_that_is_lost_makes_no_second_member_go(stage: Stage, drop: str) -> None:
+def test_an_answer_that_is_lost_makes_no_second_member_go(stage: Stage, drop: Literal["before", "after"]) -> None:
     """Whether it was done or not, the next look takes the same member."""
     scene = stage.put_on(Scene(template=PRESENT).outdated(0, 1, 2, template=FORMER))
     stage.server.faults.add(verb="patch", resource="pods", drop=drop, times=1)
@@ -204,7 +204,7 @@ def test_a_class_that_does_not_let_it_grow_is_told_by_field_claim_and_reason(sta
 
 def test_a_stateful_set_is_made_anew_without_touching_its_pods(stage: Stage) -> None:
     scene = growing(stage, 0, 1, 2)
-    spec = {"serviceName": "s", "selector": {"matchLabels": {"a": "b"}}, "template": scene.template}
+    spec: JSONObject = {"serviceName": "s", "selector": {"matchLabels": {"a": "b"}}, "template": scene.template}
     spec["template"]["metadata"]["labels"] = {"a": "b"}
     live = stage.client.resource(STATEFULSETS, namespace="ns").create({"metadata": {"name": "demo-sts"}, "spec": spec})
     owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo-sts", "uid": live.uid, "controller": True}
@@ -297,7 +297,7 @@ def test_its_pod_goes_without_waiting_for_the_node(stage: Stage) -> None:
 def test_the_plan_of_a_recovery_has_the_survivor_alone_and_the_pods_of_before(stage: Stage) -> None:
     stage.server.apply_manifests(CRDS)
     clusters = stage.client.resource(XLINECLUSTERS, namespace="ns")
-    spec = {"replicas": 3, "engine": "etcd", "recovery": {"survivor": "demo-sts-1", "id": "a"}}
+    spec: JSONObject = {"replicas": 3, "engine": "etcd", "recovery": {"survivor": "demo-sts-1", "id": "a"}}
     kind = {"apiVersion": "xline.io.datenlord.com/v1alpha1", "kind": "XlineCluster", "metadata": {"name": "demo"}}
     live = clusters.create({**kind, "spec": spec})
     scene = Scene(spec={"recovery": spec["recovery"]}).no_quorum().down(0, 2).down(1, started=True)
