@@ -54,7 +54,10 @@ class BootstrapArgs(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", o
     ) = None
 
     # Storage.
-    curp_dir: Annotated[str, _meta("Folder of the consensus log; below the data folder by default.")] | None = None
+    curp_dir: (
+        Annotated[str, _meta("Folder of the consensus log, somewhere in the data folder; its folder curp by default.")]
+        | None
+    ) = None
     quota: Annotated[int, _count("Most bytes the store may hold.")] | None = None
 
     # Consensus.

@@ -68,10 +68,20 @@ class DataDir:
     :param path: of the data directory; a folder below the mount point of the volume.
     :param profile: of the server whose data it is.
     :param clock: names what is set aside.
+    :param consensus: the folder below ``path`` by which it is told that there is data; None: the profile's.
     """
 
-    def __init__(self, path: Path, profile: EngineProfile, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        profile: EngineProfile,
+        clock: Clock | None = None,
+        *,
+        consensus: Path | None = None,
+    ) -> None:
         self.path = path
+        default = path / profile.identity
+        self._identity = default if consensus is None else consensus / default.name
         self.volume = path.parent
         self.own = self.volume / "agent"
         self._profile = profile
@@ -127,16 +137,15 @@ class DataDir:
 
         :raises DiskError: nobody can tell, because the volume cannot be read.
         """
-        folder, _, pattern = str(self.path / self._profile.identity).rpartition("/")
         try:
-            with os.scandir(folder) as entries:
-                return any(fnmatchcase(entry.name, pattern) for entry in entries)
+            with os.scandir(self._identity.parent) as entries:
+                return any(fnmatchcase(entry.name, self._identity.name) for entry in entries)
         except FileNotFoundError as error:
             if self.volume.is_dir():
                 return False
             raise DiskError(self.volume, error) from error
         except OSError as error:
-            raise DiskError(Path(folder), error) from error
+            raise DiskError(self._identity.parent, error) from error
 
     def check(self) -> None:
         """Write a little, as the server would have to.

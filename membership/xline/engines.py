@@ -211,6 +211,7 @@ def _etcd(launch: Launch) -> list[str]:
 
 def _xline_server(launch: Launch) -> list[str]:
     # A member finds itself in the list by its advertised peer URL, compared as text.
+    settings.check_consensus_folder(launch.args, launch.data_dir)
     scheme = launch.security.scheme
     return [
         f"--name={POD_NAME}",
@@ -234,6 +235,7 @@ def _xline(launch: Launch) -> list[str]:
 
 def _xline_legacy_server(launch: Launch) -> list[str]:
     # One port serves clients and peers, bound to the own address in the list.
+    settings.check_consensus_folder(launch.args, launch.data_dir)
     return [
         f"--name={POD_NAME}",
         "--storage-engine=rocksdb",

@@ -91,6 +91,12 @@ class AgentOptions:
     flags: tuple[str, ...]
 
     @property
+    def consensus_dir(self) -> Path | None:
+        """Where Xline keeps its consensus log, if it was told: its one argument without a name, the last one."""
+        last = self.flags[-1] if self.flags[self.mode == "Supervisor" :] else ""
+        return Path(last) if last and not last.startswith("-") else None
+
+    @property
     def local_host(self) -> str:
         """Where the server beside us is reached: the containers of a Pod share their addresses."""
         host = self.listen.rpartition(":")[0].strip("[]")

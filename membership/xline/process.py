@@ -53,7 +53,8 @@ class AgentProcess:
     def __init__(self, options: AgentOptions, client: Client) -> None:
         identity = options.identity
         self._options = options
-        self._data = DataDir(options.data_dir, profile_by_key(identity.engine))
+        profile = profile_by_key(identity.engine)
+        self._data = DataDir(options.data_dir, profile, consensus=options.consensus_dir)
         self._metrics = AgentMetrics(identity)
         self._events = EventBroadcaster(client)
         self._heartbeats = HeartbeatWriter(client, identity)

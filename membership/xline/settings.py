@@ -6,8 +6,10 @@ member restart.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 
 import msgspec
 
@@ -109,6 +111,18 @@ def xline_flags(args: BootstrapArgs) -> list[str]:
         else:
             flags += _flag(name, value)
     return flags + folder
+
+
+def check_consensus_folder(args: BootstrapArgs, data_dir: str) -> None:
+    """The agent tells by the consensus log whose data there is, and sets it aside with all the rest.
+
+    :raises SettingError: it is to lie somewhere else.
+    """
+    folder = args.curp_dir
+    if folder is not None and PurePosixPath(data_dir) not in PurePosixPath(posixpath.normpath(folder)).parents:
+        raise SettingError(
+            path("curp-dir"), f"the consensus log has to stay on the member's volume, in a folder of {data_dir}"
+        )
 
 
 def legacy_xline_flags(args: BootstrapArgs) -> list[str]:

@@ -90,6 +90,21 @@ def test_the_server_is_reached_where_the_agent_listens(listen: str, host: str) -
     assert _options(_argv(f"--listen={listen}")).local_host == host
 
 
+@pytest.mark.parametrize(
+    ("server", "folder"),
+    [
+        (["--name=a"], None),
+        (["--name=a", "/data/log"], Path("/data/log")),
+        (["--mode=Supervisor", "--", "xline"], None),
+        (["--mode=Supervisor", "--", "xline", "--name=a"], None),
+        (["--mode=Supervisor", "--", "xline", "/data/log"], Path("/data/log")),
+    ],
+)
+def test_xlines_folder_is_its_argument_without_a_name(server: list[str], folder: Path | None) -> None:
+    argv = _argv(*(server if "--" in server else ["--", *server]), engine="xline")
+    assert _options(argv).consensus_dir == folder
+
+
 @pytest.mark.parametrize("name", sorted(FLAGS))
 def test_a_missing_flag_is_named_with_its_variable(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

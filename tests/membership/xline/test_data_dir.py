@@ -55,6 +55,16 @@ def test_a_restored_snapshot_of_xline_is_no_membership(tmp_path: Path) -> None:
     assert data.has_data
 
 
+def test_xlines_consensus_log_may_lie_in_another_folder(tmp_path: Path) -> None:
+    data = DataDir(tmp_path / "data", XLINE, consensus=tmp_path / "data" / "log")
+    (data.path / "curp").mkdir(parents=True)
+    (data.path / "curp" / "CURRENT").write_text("x")
+    assert not data.has_data
+    (data.path / "log").mkdir()
+    (data.path / "log" / "CURRENT").write_text("x")
+    assert data.has_data
+
+
 def test_a_volume_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
     data = DataDir(tmp_path / "volume" / "data", ETCD)
     for attempt in (lambda: data.has_data, data.check, lambda: data.mark(member_id=1), lambda: data.move_aside(1)):

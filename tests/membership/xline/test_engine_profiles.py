@@ -115,7 +115,7 @@ def test_order_follows_the_type_not_the_manifest() -> None:
         ({"jaeger_level": False}, []),
         ({"client_use_backoff": False}, ["--client-fixed-backoff"]),
         ({"client_use_backoff": True}, []),
-        ({"curp_dir": "/curp", "gc_interval": "20s"}, ["--gc-interval=20s", "/curp"]),
+        ({"curp_dir": "/d/data/log", "gc_interval": "20s"}, ["--gc-interval=20s", "/d/data/log"]),
         ({"batch_max_size": "2MB", "log_level": "off"}, ["--log-level=off", "--batch-max-size=2MB"]),
     ],
 )
@@ -123,9 +123,17 @@ def test_bootstrap_args_of_xline(args: dict[str, Any], flags: list[str]) -> None
     assert settings_of(XLINE, **args) == flags
 
 
+@pytest.mark.parametrize("profile", [XLINE, XLINE_LEGACY])
+@pytest.mark.parametrize("folder", ["/curp", "/d/data", "/d/data/../log", "/d/database/log", "log", ""])
+def test_the_consensus_log_stays_where_the_agent_finds_it(profile: engines.EngineProfile, folder: str) -> None:
+    """Else it would take a member whose server is down for one that has lost its disk."""
+    with pytest.raises(SettingError, match=r"spec\.bootstrapArgs\.curp-dir: .* in a folder of /d/data"):
+        settings_of(profile, curp_dir=folder)
+
+
 def test_bootstrap_args_of_legacy_xline() -> None:
     assert settings_of(XLINE_LEGACY, client_use_backoff=False) == ["--client-use-backoff=false"]
-    assert settings_of(XLINE_LEGACY, curp_dir="/curp", rpc_timeout="1s") == ["--rpc-timeout=1s", "/curp"]
+    assert settings_of(XLINE_LEGACY, curp_dir="/d/data/a/b", rpc_timeout="1s") == ["--rpc-timeout=1s", "/d/data/a/b"]
     with pytest.raises(SettingError, match=r"spec\.bootstrapArgs\.quota"):
         settings_of(XLINE_LEGACY, quota=5)
 
