@@ -15,14 +15,17 @@ the workload loses its Pod; once Pod and member are gone, and its volume if that
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from controllers.xline.deletions import deletion
 from controllers.xline.leadership import WAITING_FOR_HEALTH, can_hand_over, hand_over, is_well
 from controllers.xline.names import CLAIMS, PODS
 from controllers.xline.planning import changed, lowest_free, persist
+from controllers.xline.podstate import trouble
 from controllers.xline.world import Action, MemberView, World
 from membership.xline.client import MemberList
 from membership.xline.guard import may_remove
+from runtime.client import Unstructured
 
 ADDING_MEMBER = "AddingMember"
 DELETING_VOLUME = "DeletingVolume"
@@ -33,6 +36,7 @@ SCALING_UNSUPPORTED = "ScalingUnsupported"
 WAITING_FOR_DEPARTURE = "WaitingForDeparture"
 WAITING_FOR_MEMBER = "WaitingForMember"
 
+_OVERDUE = timedelta(seconds=60)  # after the end of its grace period a Pod that is still there will not end by itself
 _SOON = 1.0  # seconds: what is waited for shows in the engine alone, of which nobody tells us
 
 
@@ -160,7 +164,7 @@ def _departure(world: World) -> Action | None:
         if member.ordinal in world.ordinals:
             continue
         if member.pod is not None and member.ordinal not in idle:
-            return Action(WAITING_FOR_DEPARTURE, f"{member.name} leaves: its Pod is still there")
+            return Action(WAITING_FOR_DEPARTURE, f"{member.name} leaves: {_still_there(world, member.pod)}")
         if member.listed:
             return Action(
                 WAITING_FOR_DEPARTURE,
@@ -168,6 +172,16 @@ def _departure(world: World) -> Action | None:
                 again=_SOON,
             )
     return None
+
+
+def _still_there(world: World, pod: Unstructured) -> str:
+    ends = pod.deletion_timestamp
+    if ends is None or world.now - ends < _OVERDUE:
+        return "its Pod is still there"
+    return (
+        f"its Pod should have ended at {ends:%H:%M:%S} UTC; if its node is gone, "
+        f"kubectl delete pod {pod.name} --force gives it up"
+    )
 
 
 def _volume_of_the_removed(world: World) -> Action | None:
@@ -189,10 +203,17 @@ def _volume_of_the_removed(world: World) -> Action | None:
 def _progress(member: MemberView) -> str:
     if member.pod is None:
         return "it has no Pod yet"
-    said = f" ({member.heartbeat.detail})" if member.heartbeat is not None and member.heartbeat.detail else ""
     if member.learner:
-        return f"it catches up as a learner{said}"
-    return f"its agent has not added it yet{said}"
+        return f"it catches up as a learner{_trouble(member)}"
+    return f"its agent has not added it yet{_trouble(member)}"
+
+
+def _trouble(member: MemberView) -> str:
+    """What the kubelet or its agent says is the matter, in brackets; ``""`` if they say nothing."""
+    said = trouble(member.pod) if member.pod is not None else "it has no Pod"
+    if not said and member.heartbeat is not None:
+        said = member.heartbeat.detail
+    return f" ({said})" if said else ""
 
 
 # -- the parts of steps
@@ -221,10 +242,10 @@ def _not_well(world: World, ordinals: Iterable[int]) -> str:
         return "it is not known who leads"
     if not world.listing_known:
         return "the engine's member list cannot be had"
-    unwell = [_name(world, ordinal) for ordinal in ordinals if not is_well(world.members[ordinal])]
-    if unwell:
-        return f"{', '.join(unwell)} {'is' if len(unwell) == 1 else 'are'} not well"
-    return ""
+    unwell = [world.members[ordinal] for ordinal in ordinals if not is_well(world.members[ordinal])]
+    if len(unwell) == 1:
+        return f"{unwell[0].name} is not well{_trouble(unwell[0])}"
+    return f"{', '.join(member.name for member in unwell)} are not well" if unwell else ""
 
 
 def _cannot_lose(world: World, chosen: int) -> str:

@@ -439,16 +439,17 @@ def test_volumes_go_with_the_cluster_unless_they_are_retained(world: World) -> N
     world.wait_children()
     world.make_claim(0)
     world.make_claim(1, labels={"team": "other"})  # put there by somebody else
+    world.make_claim(7)  # of a member that has left
     claims = world.client.resource(known.CLAIMS, namespace=NAMESPACE)
 
     def owners(ordinal: int) -> list[str]:
         return [reference.uid for reference in claims.get(f"data-demo-sts-{ordinal}").owner_references]
 
-    wait_for(lambda: owners(0) == [made.uid], what="the cluster owning its claim")
+    wait_for(lambda: owners(0) == owners(7) == [made.uid], what="the cluster owning its claims")
     world.settle(operator)
     assert owners(1) == [], "somebody else's claim"
     world.edit(storage={"retentionPolicy": {"whenDeleted": "Retain"}})
-    wait_for(lambda: owners(0) == [], what="the claim being let go")
+    wait_for(lambda: owners(0) == owners(7) == [], what="the claims being let go")
     assert owners(1) == []
 
 

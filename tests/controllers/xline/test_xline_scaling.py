@@ -224,6 +224,27 @@ def test_the_next_step_waits_until_pod_and_member_are_gone() -> None:
     assert told(scene.world())[0] == scaling.REMOVING_MEMBER
 
 
+def test_a_pod_that_hangs_on_a_dead_node_is_told_of_with_what_ends_it() -> None:
+    scene = Scene(replicas=4, ordinals=[0, 1, 2], plan=stepping("Remove", 3, [0, 1, 2]))
+    scene.replicas = 3
+    scene.pods[3] = {**scene.pods[2], "metadata": {**scene.pods[2]["metadata"], "name": "demo-sts-3"}}
+    assert "--force" not in told(scene.terminating(3, 30).world())[1]
+    assert "kubectl delete pod demo-sts-3 --force" in told(scene.terminating(3, 90).world())[1]
+
+
+def test_why_a_member_is_not_well_is_told_as_far_as_it_is_known() -> None:
+    scene = Scene(replicas=3)
+    scene.replicas = 5
+    scene.down(1, waiting="CrashLoopBackOff")
+    assert "demo-sts-1 is not well (container xline: CrashLoopBackOff)" in told(scene.world())[1]
+    scene = Scene(replicas=3)
+    scene.replicas = 5
+    scene.down(1).heartbeat(1, state="Partitioned", detail="no leader")
+    assert "demo-sts-1 is not well (no leader)" in told(scene.world())[1]
+    scene.down(2)
+    assert "demo-sts-1, demo-sts-2 are not well" in told(scene.world())[1]
+
+
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 def test_the_volume_of_a_member_that_left_goes_if_that_is_asked_for(policy: str) -> None:
     scene = Scene(
