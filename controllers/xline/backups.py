@@ -18,7 +18,7 @@ from cronsim import CronSim, CronSimError
 from controllers.xline import names as known
 from controllers.xline.backuppods import backup_job
 from controllers.xline.names import Names
-from controllers.xline.outcomes import ended, ended_at, outcome_of
+from controllers.xline.outcomes import ended, ended_at, outcome_of, stuck
 from controllers.xline.status import BACKED_UP, INVALID_SPEC, NAME_TAKEN, REJECTED, Problem, Verdict, conditions
 from controllers.xline.world import World
 from crds.xlinebackup import BackupFailure, BackupSettings, BackupStatus
@@ -69,19 +69,17 @@ def check(settings: BackupSettings) -> None:
         _next_time(settings.schedule, datetime.now(UTC))
 
 
-def backup_status(world: World, old: BackupStatus | None, ctx: ReconcileContext) -> BackupStatus | None:
-    """``status.backup``: what was known, and what Jobs have come to since. None without ``spec.backup`` and backups."""
-    selector = world.names.backup_selector
-    jobs = ctx.lister(known.JOBS).namespace(world.names.namespace).list(selector)
-    own = [job for job in jobs if _is_ours(job, world, ctx)]
-    pods = ctx.lister(known.PODS).namespace(world.names.namespace).list(selector)
-    return status_of(world, old, own, pods)
+def _own_jobs(world: World, ctx: ReconcileContext) -> tuple[list[Unstructured], list[Unstructured]]:
+    """The Jobs of backups, and the Pods of all Jobs of the cluster."""
+    selector, namespace = world.names.backup_selector, world.names.namespace
+    jobs = [job for job in ctx.lister(known.JOBS).namespace(namespace).list(selector) if _is_ours(job, world, ctx)]
+    return jobs, ctx.lister(known.PODS).namespace(namespace).list(selector)
 
 
 def status_of(
     world: World, old: BackupStatus | None, jobs: Iterable[Unstructured], pods: list[Unstructured]
 ) -> BackupStatus | None:
-    """The same of given Jobs and Pods. Pure."""
+    """``status.backup``: what was known, and what Jobs have come to since. None without ``spec.backup`` and backups."""
     settings = world.cluster.spec.backup
     if settings is None and old is None:
         return None
@@ -128,7 +126,11 @@ def told(
 
     :param problem: what keeps :func:`apply_backups` from its work.
     """
-    backup = backup_status(world, status.backup, ctx)
+    jobs, pods = _own_jobs(world, ctx)
+    backup = status_of(world, status.backup, jobs, pods)
+    waiting = next((why for job in jobs if not ended(job) and (why := stuck(job, pods)) is not None), None)
+    if problem is None and waiting is not None:
+        problem = Problem(*waiting)
     found = verdict(world.cluster.spec.backup, backup, problem)
     listed = [each for each in status.conditions if found is not None or each.type != BACKED_UP]
     if found is not None:

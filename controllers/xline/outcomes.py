@@ -10,8 +10,6 @@ from membership.xline.backup.take import Outcome
 from runtime.client import Unstructured
 from runtime.types import JSONMapping
 
-JOB_NAME = "batch.kubernetes.io/job-name"  # label of a Job's Pods
-
 _OUTCOMES = msgspec.json.Decoder(Outcome)
 
 
@@ -42,6 +40,27 @@ def outcome_of(job: Unstructured, pods: Iterable[Unstructured]) -> Outcome | Non
     if said is not None and said.reason:
         return said
     return Outcome(reason=reason, message=f"Job {job.name}: {message}", time=ended_at(job))
+
+
+def stuck(job: Unstructured, pods: Iterable[Unstructured]) -> tuple[str, str] | None:
+    """Why a Job that is not over does not begin, as a word and a sentence: a Secret, an image or a volume is missing.
+    None: it does."""
+    for pod in pods:
+        owner = pod.controller_owner
+        if owner is None or owner.uid != job.uid:
+            continue
+        status: JSONMapping = pod.get("status") or {}
+        for kind in ("initContainerStatuses", "containerStatuses"):
+            for each in status.get(kind) or ():
+                waiting = (each.get("state") or {}).get("waiting") or {}
+                if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+                    return str(
+                        waiting["reason"]
+                    ), f"Pod {pod.name}, {each['name']}: {waiting.get('message') or 'waits'}"
+        for condition in status.get("conditions") or ():
+            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+                return str(condition.get("reason") or "Unschedulable"), f"Pod {pod.name}: {condition.get('message')}"
+    return None
 
 
 def _last_word(pod: Unstructured) -> Outcome | None:

@@ -18,7 +18,7 @@ from controllers.xline.backuppods import restore_job
 from controllers.xline.backups import owner_reference
 from controllers.xline.bootstrap import alive
 from controllers.xline.names import is_left_over
-from controllers.xline.outcomes import ended, outcome_of
+from controllers.xline.outcomes import ended, outcome_of, stuck
 from controllers.xline.pod import claim_template
 from controllers.xline.status import AVAILABLE, INVALID_SPEC, NAME_TAKEN, PROGRESSING, REJECTED, Problem, Verdict
 from controllers.xline.status import conditions as with_verdicts
@@ -76,7 +76,8 @@ def restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcile
     except _Taken as error:
         return _refused(NAME_TAKEN, f"spec.restoreFrom: {error}")
     if not ended(job):
-        return Underway(foretold(plan))
+        waiting = stuck(job, ctx.lister(known.PODS).namespace(names.namespace).list(names.backup_selector))
+        return Underway(foretold(plan) + (f", but does not begin: {waiting[1]} ({waiting[0]})" if waiting else ""))
     pods = ctx.client.resource(known.PODS, namespace=names.namespace).list(label_selector=names.backup_selector)
     outcome = outcome_of(job, pods)
     if outcome is not None and outcome.reason:

@@ -60,15 +60,14 @@ def _checked(chunks: Iterable[SnapshotChunk]) -> Iterator[SnapshotChunk]:
 
     :raises SnapshotBroken: after the last, if they are not what the digest at the end is of.
     """
-    digest, tail, size, remaining = hashlib.sha256(), b"", 0, 0
+    digest, tail, size = hashlib.sha256(), b"", 0
     for chunk in chunks:
         held = tail + chunk.blob
         digest.update(held[:-_DIGEST_SIZE])
         tail = held[-_DIGEST_SIZE:]
         size += len(chunk.blob)
-        remaining = chunk.remaining
         yield chunk
-    if remaining or size % _PAGE != _DIGEST_SIZE:
+    if size % _PAGE != _DIGEST_SIZE:
         raise SnapshotBroken(f"the member's snapshot ends after {size} bytes, before its digest")
     if digest.digest() != tail:
         raise SnapshotBroken(f"the {size} bytes that arrived are not those that the member's digest is of")

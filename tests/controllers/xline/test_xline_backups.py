@@ -155,6 +155,35 @@ def test_a_pod_without_an_outcome_is_quoted(world: World, words: str, reason: st
     assert backup(world)["lastFailure"]["reason"] == reason
 
 
+def begin(world: World, job: Unstructured, waiting: JSONObject) -> None:
+    """Its Pod is there, and its first container waits."""
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid, "controller": True}
+    template = job["spec"]["template"]
+    metadata = {"name": f"{job.name}-pod", "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+    pods = world.client.resource(known.PODS, namespace=NAMESPACE)
+    pods.create({"metadata": metadata, "spec": template["spec"]})
+    kind = "initContainers" if template["spec"].get("initContainers") else "containers"
+    container = {"image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": {"waiting": waiting}}
+    container["name"] = template["spec"][kind][0]["name"]
+    status = {f"{kind.removesuffix('s')}Statuses": [container]}
+    pods.patch(metadata["name"], {"status": status}, type="merge", subresource="status")
+
+
+def test_a_pod_that_does_not_begin_is_told(world: World) -> None:
+    bootstrapped(world, backup={"destination": S3, "trigger": "one"})
+    job = the_job(world)
+    begin(world, job, {"reason": "CreateContainerConfigError", "message": 'secret "keys" not found'})
+    assert 'secret "keys" not found' in world.wait_event("CreateContainerConfigError")
+    assert world.condition("BackedUp") == ("False", "CreateContainerConfigError")
+
+
+def test_a_restore_that_does_not_begin_is_told(world: World) -> None:
+    world.create(restoreFrom=RESTORE)
+    world.start_operator()
+    begin(world, the_job(world), {"reason": "ImagePullBackOff", "message": "no such image"})
+    wait_for(lambda: "no such image (ImagePullBackOff)" in str(world.status().get("message")), what="the reason")
+
+
 def test_a_later_success_makes_it_well_again(world: World) -> None:
     bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
     first = the_job(world)
