@@ -71,6 +71,10 @@ ETCD_OWN_FLAGS = frozenset(
 )
 
 
+# By its write-ahead log the agent tells that a member has data at all.
+_ELSEWHERE = frozenset({"wal-dir"})
+
+
 class SettingError(ValueError):
     """A setting that this engine cannot honour.
 
@@ -220,12 +224,17 @@ def extra_flags(extra: Iterable[str], own: frozenset[str]) -> list[str]:
     """``spec.extraArgs`` as given.
 
     :param own: names of flags that the operator sets.
-    :raises SettingError: if one of them is given.
+    :raises SettingError: if one of them is given, or one that takes data out of the data folder.
     """
     flags = []
     for index, flag in enumerate(extra):
         name = flag.removeprefix("--").partition("=")[0]
         if name in own:
             raise SettingError(f"spec.extraArgs[{index}]", f"the operator sets --{name} itself; leave it out")
+        if name in _ELSEWHERE:
+            raise SettingError(
+                f"spec.extraArgs[{index}]",
+                f"--{name} would keep a part of the data where the agent neither finds it nor sets it aside; leave it out",
+            )
         flags.append(flag)
     return flags

@@ -238,6 +238,12 @@ def test_extra_args_come_as_given_and_may_not_take_over(profile: engines.EngineP
         profile.flags(launch(extra=("--fine", "--data-dir=/elsewhere")))
 
 
+def test_no_part_of_the_data_lies_elsewhere() -> None:
+    """The agent would take the member for one that has lost its disk, whenever its server is down."""
+    with pytest.raises(SettingError, match=r"spec\.extraArgs\[0\]: --wal-dir would keep"):
+        ETCD.server_flags(launch(extra=("--wal-dir=/fast/wal",)))
+
+
 @pytest.mark.parametrize("profile", [ETCD, XLINE, XLINE_LEGACY], ids=lambda profile: profile.name)
 def test_liveness_and_startup_do_not_depend_on_other_members(profile: engines.EngineProfile) -> None:
     assert next(iter(profile.liveness)) == "tcpSocket"
