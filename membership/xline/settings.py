@@ -234,7 +234,7 @@ def extra_flags(extra: Iterable[str], own: frozenset[str]) -> list[str]:
         if name in _ELSEWHERE:
             raise SettingError(
                 f"spec.extraArgs[{index}]",
-                f"--{name} would keep a part of the data where the agent neither finds it nor sets it aside; leave it out",
+                f"--{name} would keep data where the agent neither finds it nor sets it aside; leave it out",
             )
         flags.append(flag)
     return flags

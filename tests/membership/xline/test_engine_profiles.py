@@ -240,7 +240,7 @@ def test_extra_args_come_as_given_and_may_not_take_over(profile: engines.EngineP
 
 def test_no_part_of_the_data_lies_elsewhere() -> None:
     """The agent would take the member for one that has lost its disk, whenever its server is down."""
-    with pytest.raises(SettingError, match=r"spec\.extraArgs\[0\]: --wal-dir would keep"):
+    with pytest.raises(SettingError, match=r"spec\.extraArgs\[0\]: --wal-dir would keep data"):
         ETCD.server_flags(launch(extra=("--wal-dir=/fast/wal",)))
 
 
