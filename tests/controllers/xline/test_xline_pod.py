@@ -309,3 +309,12 @@ def test_the_default_image_of_the_agent_is_this_release() -> None:
 def test_members_of_the_frozen_list() -> None:
     made = dataclasses.replace(plan(), bootstrap=Bootstrap(members=member_names(2), token="t"))
     assert flags(agent(made))["initial"].count("=http://") == 2
+
+
+def test_the_old_xline_has_one_port_for_all() -> None:
+    made = plan(engine="xline", image="phoenix500526/xline:v0.6.1")
+    found = flags(agent(made))
+    assert found["engine"] == "xline-legacy"
+    assert found["peer-url"] == found["client-url"] == "http://$(POD_NAME).demo-svc.ns.svc.cluster.local:2379"
+    assert found["initial"] == found["clients"]
+    assert server(made)["livenessProbe"]["tcpSocket"] == {"port": 2379}
