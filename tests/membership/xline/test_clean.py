@@ -334,6 +334,19 @@ def test_the_plan_that_counts_is_the_one_read_inside_the_lock(world: World, chan
     assert world.removed == []
 
 
+def test_another_row_inside_the_lock_has_its_own_grace(world: World) -> None:
+    dead(world)
+    dead_plan, world.plan = world.plan, replace(world.plan, ordinals=frozenset({0, 1}))
+
+    def wanted_again() -> None:
+        world.plan = dead_plan
+
+    world.inside = wanted_again
+    said = world.for_seconds(60)
+    assert "is no longer unwanted" in said
+    assert world.removed == []
+
+
 def test_what_stands_in_its_way_is_judged_anew_inside_the_lock(world: World) -> None:
     world.unwanted()
     world.pod(3)

@@ -337,6 +337,17 @@ def test_a_snapshot_that_breaks_off_says_so() -> None:
         server.close()
 
 
+def test_a_snapshot_that_is_refused_halfway_is_not_begun_again() -> None:
+    """Whoever reads it has the first half already."""
+    server = _Snapshots(1, lambda context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "invalid auth token"))
+    try:
+        root = Credentials("root", "secret")
+        with EngineClient(f"127.0.0.1:{server.port}", credentials=root) as client, pytest.raises(Denied, match="token"):
+            list(client.snapshot(idle_timeout=30.0))
+    finally:
+        server.close()
+
+
 def test_an_addition_whose_answer_names_nobody_may_have_taken_effect() -> None:
     """Xline's, when the new member is gone again before it answers."""
     handler = grpc.unary_unary_rpc_method_handler(
