@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controllers.xline import names as known
-from controllers.xline import scaling, volumes
+from controllers.xline import recovery, scaling, volumes
 from controllers.xline.bootstrap import alive
 from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, Plan, children
 from controllers.xline.inplace import with_digest
@@ -119,8 +119,10 @@ class _Applying:
         if is_workload:
             lost = self._lost_majority(surely=before is None)
             if lost:
-                # Not even updated: were it deleted this moment, that would make it again.
-                return _lost_volumes(self.plan, lost) if before is None else None
+                # Not even updated: were it deleted this moment, that would make it again. It is made for the survivor
+                # of a recovery, once the plan has that member alone.
+                begins = recovery.next_action(self.world) is not None
+                return None if before is not None or begins else _lost_volumes(self.world, lost)
             before = self._without_rolling(before)
         try:
             # The workload only as this look has seen it: who else has changed it may have had another number in mind.
@@ -187,14 +189,16 @@ def _applied_hash(child: Unstructured, ctx: ReconcileContext) -> str | None:
     return child.annotations.get(applied_hash_annotation(ctx.field_manager))
 
 
-def _lost_volumes(plan: Plan, lost: list[str]) -> Problem:
+def _lost_volumes(world: World, lost: list[str]) -> Problem:
     """A member that starts with an empty disk under its old identity forgets what it has promised, and a majority of
     such members forgets what it has acknowledged."""
+    refused = recovery.refusal(world)
     return Problem(
         VOLUMES_LOST,
         f"{', '.join(lost)} of this cluster {'is' if len(lost) == 1 else 'are'} gone with the data, and with it a "
         "majority of the members: recover from one that is left (spec.recovery), bring the volumes back, or create "
-        f"another XlineCluster; {plan.names.stateful_set} is not made again without them",
+        f"another XlineCluster; {world.names.stateful_set} is not made again without them"
+        + (f". {refused[1]}" if refused else ""),
     )
 
 
