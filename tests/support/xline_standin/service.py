@@ -17,7 +17,8 @@ from tests.support.xline_standin.store import Entry, Member, Refusal, Store
 VERSION = "0.7.0"
 FETCH_CLUSTER = "/commandpb.Protocol/FetchCluster"
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
-_BLOCK = 512
+_PAGE = 512
+_PIECE = 64 * 1024
 Request = TypeVar("Request", bound=Message)
 
 
@@ -133,13 +134,17 @@ class Services:
         return engine.AlarmResponse(header=self._header())
 
     def _snapshot(self, _request: engine.SnapshotRequest, _context: object) -> Iterator[Message]:
-        """Padded blocks, and last their digest."""
+        """Pieces, each padded up to the next page (by a whole page where it ends at one), and last the digest of all
+        that. ``remaining_bytes`` counts the bare content."""
         text = b"".join(b"%b\0%b\n" % (e.key, e.value) for e in self._store.range(b"\0", b"\0", local=True))
-        text += bytes(-len(text) % _BLOCK)
-        for start in range(0, len(text), _BLOCK):
-            left = len(text) - start - _BLOCK
-            yield engine.SnapshotResponse(remaining_bytes=left, blob=text[start : start + _BLOCK])
-        yield engine.SnapshotResponse(remaining_bytes=0, blob=hashlib.sha256(text).digest())
+        digest, left = hashlib.sha256(), len(text)
+        for start in range(0, len(text), _PIECE):
+            piece = text[start : start + _PIECE]
+            left -= len(piece)
+            blob = piece + bytes(_PAGE - len(piece) % _PAGE)
+            digest.update(blob)
+            yield engine.SnapshotResponse(remaining_bytes=left, blob=blob)
+        yield engine.SnapshotResponse(remaining_bytes=0, blob=digest.digest())
 
     # -- KV
 

@@ -20,11 +20,13 @@ from membership.xline.backup.take import BackupFailed, Order, take
 from membership.xline.client import EngineClient, MemberStatus
 from membership.xline.errors import EngineError
 from membership.xline.options import AccessFiles
+from membership.xline.proto import engine_pb2 as messages
 from tests.membership.xline.backup.killing import order
 from tests.support.etcd_keys import etcdctl
 from tests.support.etcd_process import EtcdCluster, EtcdProcess
 from tests.support.loopback import own_address
 from tests.support.waiting import eventually
+from tests.support.xline_standin import install
 
 pytestmark = [pytest.mark.etcd, pytest.mark.usefixtures("s3_process", "members")]
 
@@ -276,6 +278,56 @@ def test_two_at_once_both_succeed(members: EtcdCluster, store: Store) -> None:
         thread.join()
     assert outcomes == ["", ""]
     assert len(whole_backups(store)) == 2
+
+
+def test_of_xline_the_content_alone_is_stored(tmp_path: Path) -> None:
+    """By a server that speaks as Xline does: 64 KiB at a time, each with zeros that do not belong to it."""
+    program, address, volume = install(tmp_path / "xline"), own_address(), tmp_path / "volume"
+    volume.mkdir()
+    peer, client = f"http://{address}:2380", f"http://{address}:2379"
+    flags = [
+        "--name=m0", "--storage-engine=rocksdb", f"--data-dir={tmp_path / 'data'}", f"--members=m0={peer}",
+        f"--peer-listen-urls={peer}", f"--peer-advertise-urls={peer}",
+        f"--client-listen-urls={client}", f"--client-advertise-urls={client}",
+    ]  # fmt: skip
+    server = subprocess.Popen([str(program), *flags], stdout=subprocess.DEVNULL)
+    try:
+        eventually(lambda: _answers(address), "the server", 60)
+        value = "x" * 200_000
+        etcdctl(address, "put", "key", stdin=value.encode())
+        order = Order("xline", "ns", "demo", "uid", [client], keep=1)
+        store = VolumeStore(volume)
+        assert take(order, store, CONNECT).reason == ""
+        (found,) = shelf.look(store, FOLDER).backups
+        content = b"".join(shelf.read(store, found))
+        assert value.encode() in content
+        assert b"\0\0" not in content
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with EngineClient(f"{address}:2379") as client:
+            return client.status().has_leader
+    except EngineError:
+        return False
+
+
+def test_a_member_with_corrupt_data_is_never_taken(tmp_path: Path) -> None:
+    cluster = started(tmp_path, 3)
+    try:
+        leader = leader_of(cluster)
+        corrupt = chosen_of(leader)
+        with EngineClient(url(leader)) as client:
+            listed = next(each for each in client.member_list().members if each.name == corrupt)
+            request = messages.AlarmRequest(action=messages.ACTIVATE, member_id=listed.id, alarm=messages.CORRUPT)
+            assert client._alarms(request, 5.0)
+        other = eventually(lambda: chosen_of(leader), "a source", 60)
+        assert other not in (corrupt, leader.name)
+    finally:
+        cluster.close()
 
 
 def killed_at(number: int, *arguments: str) -> bool:
