@@ -224,6 +224,7 @@ class Proxy:
     def _recheck(self) -> None:
         if self._gate is None:
             return
+        self._forget_who_gave_up()
         for connection in list(self._connections):
             closed = self._gate.closed(connection.link)
             if closed == connection.held:
