@@ -31,7 +31,7 @@ from runtime.types import GVR
 PROBE_TIMEOUT = 1.5  # seconds for the question how a server is
 LIST_TIMEOUT = 2.0  # seconds for a linearizable list
 _PODS_EVERY = 30.0  # seconds between two looks at the Pods while all is well,
-_PODS_OFTEN = 3.0  # and while somebody does not answer
+_PODS_OFTEN = 3.0  # and while somebody does not answer: at first, then ever less often
 _RENEW = 600.0  # seconds a connection is kept: certificates are renewed meanwhile
 _COPY = "members.json"
 _PODS = GVR("", "v1", "pods")
@@ -106,7 +106,10 @@ class Reach:
         self._places: dict[str, _Place] = {}
         self._pod_addresses: dict[str, str] = {}
         self._pods_due = 0.0
-        self._urls: dict[str, str] = self._read_copy()  # member's name -> client URL, of the last list
+        self._pods_wait = _PODS_OFTEN
+        self._missing: set[str] = set()
+        self._alone = False  # nobody answered the last time, of those that were asked
+        self._urls: dict[str, str] | None = self._read_copy()  # member's name -> client URL, of the last list
         self._own = _Place([(_joined(options.local_host, _port(identity.client_url)), host_of(identity.client_url))])
 
     def close(self) -> None:
@@ -129,8 +132,7 @@ class Reach:
         futures = [self._pool.submit(self._probe, name, self._places[name]) for name in names]
         own = self._pool.submit(self._probe, self._identity.pod, self._own).result()
         found = [contact for future in futures if (contact := future.result()) is not None]
-        if len(found) < len(names):
-            self._pods_due = min(self._pods_due, self._clock.monotonic() + _PODS_OFTEN)
+        self._note_answers(set(names), {contact.name for contact in found})
         if own is not None:  # two addresses may lead to one server
             found = [contact for contact in found if contact.status.member_id != own.status.member_id]
         return Survey(own, tuple({contact.status.member_id: contact for contact in found}.values()))
@@ -174,11 +176,21 @@ class Reach:
 
     # ---- where they are
 
+    def _note_answers(self, asked: set[str], answered: set[str]) -> None:
+        """Whoever does not answer may have another address by now; one that stays away is not asked about for ever."""
+        missing = asked - answered
+        if missing != self._missing:
+            self._missing, self._pods_wait = missing, _PODS_OFTEN
+        if missing:
+            self._pods_due = min(self._pods_due, self._clock.monotonic() + self._pods_wait)
+        self._alone = bool(asked) and not answered
+
     def _find_pods(self) -> None:
         now = self._clock.monotonic()
         if now < self._pods_due:
             return
         self._pods_due = now + _PODS_EVERY * random.uniform(0.8, 1.2)  # noqa: S311  # spreads agents
+        self._pods_wait = min(self._pods_wait * 2, _PODS_EVERY)
         try:
             pods = self._pods.list(label_selector=self._selector, timeout=PROBE_TIMEOUT).items
         except ClientError as error:
@@ -190,27 +202,36 @@ class Reach:
         }
 
     def _merged(self) -> dict[str, _Place]:
-        """All members that are known of, but the own one, with their addresses; connections are kept."""
+        """All members that are known of, but the own one, with their addresses; connections are kept.
+
+        The first members of the cluster may have left long ago: they count only where nothing newer is known, or
+        nobody answers that is.
+        """
         identity = self._identity
-        urls: dict[str, list[str]] = {}
-        for source in (self._urls, dict(identity.addresses)):
-            for name, url in source.items():
-                urls.setdefault(name, []).append(url)
+        first = dict(identity.addresses)
+        listed = self._urls or {}
+        known = {*listed, *self._pod_addresses}
+        names = {*known, *first} if self._alone or self._urls is None else known
         port = _port(identity.client_url)
         places: dict[str, _Place] = {}
-        for name in sorted({*urls, *self._pod_addresses} - {identity.pod}):
-            host = host_of(urls[name][0]) if name in urls else ""
+        for name in sorted(names - {identity.pod}):
+            urls = [source[name] for source in (listed, first) if name in source]
             wanted: dict[tuple[str, str], None] = {}
             if name in self._pod_addresses:
-                address = self._pod_addresses[name]
-                wanted[_joined(address, port), host or address] = None
-            for url in urls.get(name, ()):
+                host = host_of(urls[0]) if urls else self._host_like_ours(name)
+                wanted[_joined(self._pod_addresses[name], port), host] = None
+            for url in urls:
                 wanted[_joined(host_of(url), _port(url)), host_of(url)] = None
             places[name] = self._kept(name, list(wanted))
         for name, place in self._places.items():
             if name not in places:
                 _close(place)
         return places
+
+    def _host_like_ours(self, name: str) -> str:
+        """What the certificate of a member is made out to that is in no list yet."""
+        own, rest = host_of(self._identity.client_url), self._identity.pod.lower() + "."
+        return f"{name}.{own.removeprefix(rest)}" if own.startswith(rest) else self._pod_addresses[name]
 
     def _kept(self, name: str, wanted: list[tuple[str, str]]) -> _Place:
         old = self._places.get(name)
@@ -221,13 +242,13 @@ class Reach:
             old.addresses = wanted
         return old
 
-    def _read_copy(self) -> dict[str, str]:
+    def _read_copy(self) -> dict[str, str] | None:
         try:
             content = self._data.read_copy(_COPY)
-            return {} if content is None else _urls_of(content)
+            return None if content is None else _urls_of(content)
         except (DiskError, msgspec.DecodeError) as error:
             _log.warning("the member list that was kept cannot be read", error=str(error))
-            return {}
+            return None
 
     # ---- asking
 

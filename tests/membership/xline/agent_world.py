@@ -120,6 +120,10 @@ class Member:
             said = log.read_text()[-2000:] if log.exists() else ""
             raise AssertionError(f"{self.name} is not in {states}, but {self.agent.status()}\n{said}") from None
 
+    def started_as(self, *kinds: str) -> None:
+        """Wait until these are the ways in which it was let start, one after the other."""
+        eventually(lambda: [start.kind for start in self.starts] == list(kinds), f"{kinds}, not {self.starts}", WAIT)
+
     def status(self) -> MemberStatus | None:
         try:
             with EngineClient(f"{self.address}:2379", timeout=1.0) as client:

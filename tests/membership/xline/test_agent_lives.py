@@ -43,7 +43,7 @@ def test_three_bootstrap_grow_to_four_and_shrink_again(world: AgentWorld) -> Non
     world.publish(ordinals=range(4))
     world.run(3)
     assert world.voters() == _names(4)
-    assert [start.kind for start in world.members[3].starts] == ["join", "restart"]
+    world.members[3].started_as("join", "restart")
     assert any("MemberAdded" in event for event in world.members[3].recorder.events)
 
     world.publish(ordinals=range(3))
@@ -137,7 +137,7 @@ def test_all_come_back_after_a_power_cut_without_any_api_server(world: AgentWorl
             world.start_as(ordinal, uid)
         for member in world.members.values():
             member.become(State.RUNNING)
-            assert [start.kind for start in member.starts] == ["restart"]
+            member.started_as("restart")
     finally:
         world.server.resume()
     assert {member.id for member in world.listing().members} == ids
@@ -153,7 +153,7 @@ def test_a_lost_disk_is_given_up_and_the_member_joins_anew(world: AgentWorld) ->
     new = {member.name: member.id for member in world.listing().members}
     assert sorted(new) == _names(3)
     assert new[name_of(1)] != old[name_of(1)]
-    assert [start.kind for start in world.members[1].starts] == ["join", "restart"]
+    world.members[1].started_as("join", "restart")
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_a_majority_that_was_lost_is_recovered_from_the_chosen_member(world: Age
     beat = world.members[1].agent.status()["member"]
     assert isinstance(beat, dict)
     assert beat["recovered"] == "first"
-    assert [start.kind for start in world.members[1].starts] == ["recover", "restart"]
+    world.members[1].started_as("recover", "restart")
 
     # A second life of the survivor does not drop those who come now.
     world.publish(plan={"ordinals": [0, 1], "recovery": {"survivor": name_of(1), "id": "first", "completed": True}})
@@ -271,7 +271,7 @@ def test_a_log_to_which_nothing_was_written_is_no_data(single: AgentWorld) -> No
     _make_void(single, 0)
     single.run(0)
     member = single.members[0]
-    assert [start.kind for start in member.starts] == ["bootstrap", "restart"]
+    member.started_as("bootstrap", "restart")
     assert len(member.data.aside()) == 1
     log = etcd_log(member.data.path)
     assert log is not None
