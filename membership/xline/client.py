@@ -302,7 +302,7 @@ class EngineClient:
         return self._members("MemberPromote", messages.MemberPromoteRequest(id=member_id), timeout)
 
     def move_leader(self, target_id: int, *, timeout: float = CHANGE_TIMEOUT) -> None:
-        """Hands leadership to a voter. To be sent to the leader where EngineProfile.move_leader_at_leader says so.
+        """Hands leadership to a voter. To be sent to the leader: etcd's others refuse.
 
         :raises NotLeader: the member that was asked does not lead.
         :raises NotSupported: Xline before 0.7.

@@ -1,4 +1,4 @@
-"""What the operator has to know of each server: image, flags, ports, probes, and how it is stopped.
+"""What the operator and the agents have to know of each server: image, flags, ports, probes, starts, and its end.
 
 One :class:`EngineProfile` each for etcd, for Xline 0.7 and newer, and for Xline 0.6 and older, which had one port for
 everything and none of the listen flags.
@@ -59,7 +59,12 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class EngineProfile:
-    """One kind of server.
+    """One kind of server, and in what it differs from the others where that has to be known.
+
+    Where one is only stricter than the other, both are treated the strict way. So leadership is asked for at the
+    leader, only ids that are listed as learners are promoted, learners are not asked for lists, one member joins at a
+    time, and an addition is never repeated blindly: Xline would make another member of it, and die of a voter's
+    promotion.
 
     :param ports: name -> number, of those the container listens on.
     :param mount_path: where the member's volume is mounted. The data lies in a folder below: the volume's root may
@@ -67,29 +72,19 @@ class EngineProfile:
     :param startup: how the kubelet sees that the server is up.
     :param liveness: how the kubelet sees that it hangs. Never depends on other members: a cluster that has lost its
         majority must not be restarted on top.
-    :param readiness: how the kubelet sees that it serves clients.
-    :param pre_stop: what ends the server, if the signal that the kubelet sends does not.
     :param key: the one word for it in flags of the agent.
-    :param flags: the server's arguments. Raises SettingError.
-    :param server_flags: the same without what says who the other members are: that is in the start file, which the
-        agent writes (:mod:`membership.xline.startfile`). Raises SettingError.
+    :param server_flags: the server's arguments but those that say who the other members are: these depend on how it is
+        started, and its agent knows (:mod:`membership.xline.startfile`). Raises SettingError.
     :param start_flags: all arguments for one start, from ``server_flags`` on. Raises CannotStart.
     :param reads_file: it is started from a configuration file; the others by a shell script.
     :param stop_signal: what ends it well. Xline heeds no other; a second one forces it.
     :param changes_membership: it remembers its members, so they can change. Xline before 0.7 trusts its arguments.
     :param force_new_cluster: it can go on from one member's data without the others.
     :param moves_leader: it hands leadership over when asked to.
-    :param move_leader_at_leader: and only the leader can be asked; else any member.
-    :param unique_peer_urls: it refuses a second member with the peer URL of another. Else an addition that is repeated
-        makes another member.
-    :param promotes_only_learners: it refuses to promote a voter. Else it may die of it.
-    :param max_learners: how many learners it allows at once; None: any number.
-    :param learners_list: learners answer when asked for the member list.
     :param hollow_when_removed: after its own removal, or when the others know it no more, its process lives on with all
         its ports closed.
     :param quota_flag: the flag that says how many bytes its database may have; ``default_quota`` without it.
     :param defragments: it can give back what its database holds without need.
-    :param member_auth: the calls about members and their state ask for credentials where the cluster has users.
     :param publishes: a member tells its name and addresses until that has worked, so that one whose entry lacks them
         has never run. Xline's tells once, and only logs that it failed.
     :param identity: what is in its data folder (a pattern) once it belongs to a cluster.
@@ -103,9 +98,6 @@ class EngineProfile:
     mount_path: str
     startup: JSONObject
     liveness: JSONObject
-    readiness: JSONObject
-    pre_stop: JSONObject | None
-    flags: Callable[[Launch], list[str]]
     server_flags: Callable[[Launch], list[str]]
     start_flags: Callable[[Launching, Start], list[str]]
     reads_file: bool
@@ -113,16 +105,10 @@ class EngineProfile:
     changes_membership: bool
     force_new_cluster: bool
     moves_leader: bool
-    move_leader_at_leader: bool
-    unique_peer_urls: bool
-    promotes_only_learners: bool
-    max_learners: int | None
-    learners_list: bool
     hollow_when_removed: bool
     quota_flag: str
     default_quota: int
     defragments: bool
-    member_auth: bool
     publishes: bool
     identity: str
 
@@ -200,15 +186,6 @@ def _etcd_server(launch: Launch) -> list[str]:
     ]
 
 
-def _etcd(launch: Launch) -> list[str]:
-    return [
-        *_etcd_server(launch),
-        f"--initial-cluster={launch.members_at(PEER_PORT)}",
-        "--initial-cluster-state=new",
-        f"--initial-cluster-token={launch.token}",
-    ]
-
-
 def _xline_server(launch: Launch) -> list[str]:
     # A member finds itself in the list by its advertised peer URL, compared as text.
     settings.check_consensus_folder(launch.args, launch.data_dir)
@@ -228,11 +205,6 @@ def _xline_server(launch: Launch) -> list[str]:
     ]
 
 
-def _xline(launch: Launch) -> list[str]:
-    members = [f"--members={launch.members_at(PEER_PORT)}", "--initial-cluster-state=new"]
-    return [*members, *_xline_server(launch)]
-
-
 def _xline_legacy_server(launch: Launch) -> list[str]:
     # One port serves clients and peers, bound to the own address in the list.
     settings.check_consensus_folder(launch.args, launch.data_dir)
@@ -245,11 +217,6 @@ def _xline_legacy_server(launch: Launch) -> list[str]:
         *settings.extra_flags(launch.extra, settings.XLINE_OWN_FLAGS),
         *settings.legacy_xline_flags(launch.args),
     ]
-
-
-def _xline_legacy(launch: Launch) -> list[str]:
-    members = launch.members_at(CLIENT_PORT).replace("http://", "")
-    return [f"--members={members}", *_xline_legacy_server(launch)]
 
 
 ETCD_METRICS_PORT = 2381
@@ -269,10 +236,6 @@ def _liveness(port: int) -> JSONObject:
     return {"tcpSocket": {"port": port}, **_every(10, timeout=5, failures=6)}
 
 
-# Xline handles SIGINT alone, and as process 1 of its container does not even die of SIGTERM. Where containers are
-# processes of the host, CONTAINER_PID names the one that is meant.
-_INTERRUPT: JSONObject = {"exec": {"command": ["/bin/sh", "-c", 'kill -INT "${CONTAINER_PID:-1}"']}}
-
 ETCD = EngineProfile(
     key="etcd",
     name="etcd",
@@ -282,12 +245,6 @@ ETCD = EngineProfile(
     mount_path="/var/lib/etcd",
     startup=_startup(PEER_PORT),
     liveness=_liveness(PEER_PORT),
-    readiness={
-        "httpGet": {"path": "/health", "port": ETCD_METRICS_PORT},
-        **_every(2, timeout=2, failures=3),
-    },
-    pre_stop=None,
-    flags=_etcd,
     server_flags=_etcd_server,
     start_flags=etcd_start,
     reads_file=True,
@@ -295,16 +252,10 @@ ETCD = EngineProfile(
     changes_membership=True,
     force_new_cluster=True,
     moves_leader=True,
-    move_leader_at_leader=True,
-    unique_peer_urls=True,
-    promotes_only_learners=True,
-    max_learners=1,
-    learners_list=False,
     hollow_when_removed=False,
     quota_flag="quota-backend-bytes",
     default_quota=2 << 30,
     defragments=True,
-    member_auth=True,
     publishes=True,
     identity="member/wal/*.wal",
 )
@@ -318,9 +269,6 @@ XLINE = EngineProfile(
     mount_path="/var/lib/xline",
     startup=_startup(PEER_PORT),
     liveness=_liveness(PEER_PORT),
-    readiness={"grpc": {"port": CLIENT_PORT}, **_every(2, timeout=2, failures=3)},
-    pre_stop=_INTERRUPT,
-    flags=_xline,
     server_flags=_xline_server,
     start_flags=xline_start,
     reads_file=False,
@@ -328,16 +276,10 @@ XLINE = EngineProfile(
     changes_membership=True,
     force_new_cluster=False,
     moves_leader=True,
-    move_leader_at_leader=False,
-    unique_peer_urls=False,
-    promotes_only_learners=False,
-    max_learners=None,
-    learners_list=True,
     hollow_when_removed=True,
     quota_flag="quota",
     default_quota=8 << 30,
     defragments=False,
-    member_auth=False,
     publishes=False,
     identity="curp/CURRENT",
 )
@@ -351,9 +293,6 @@ XLINE_LEGACY = EngineProfile(
     mount_path="/var/lib/xline",
     startup=_startup(CLIENT_PORT),
     liveness=_liveness(CLIENT_PORT),
-    readiness={"grpc": {"port": CLIENT_PORT}, **_every(2, timeout=2, failures=3)},
-    pre_stop=_INTERRUPT,
-    flags=_xline_legacy,
     server_flags=_xline_legacy_server,
     start_flags=legacy_xline_start,
     reads_file=False,
@@ -361,16 +300,10 @@ XLINE_LEGACY = EngineProfile(
     changes_membership=False,
     force_new_cluster=False,
     moves_leader=False,
-    move_leader_at_leader=False,
-    unique_peer_urls=False,
-    promotes_only_learners=False,
-    max_learners=None,
-    learners_list=True,
     hollow_when_removed=False,
     quota_flag="quota",
     default_quota=8 << 30,
     defragments=False,
-    member_auth=False,
     publishes=False,
     identity="curp/CURRENT",
 )

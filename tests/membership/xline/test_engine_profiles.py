@@ -11,7 +11,17 @@ from crds.bootstrapargs import BootstrapArgs
 from crds.xlinecluster import XlineClusterSpec
 from crds.xlinemaintenance import AutoCompaction
 from membership.xline import engines
-from membership.xline.engines import ETCD, XLINE, XLINE_LEGACY, Launch, parse_version, profile_by_key, profile_for
+from membership.xline.engines import (
+    CLIENT_PORT,
+    ETCD,
+    PEER_PORT,
+    XLINE,
+    XLINE_LEGACY,
+    Launch,
+    parse_version,
+    profile_by_key,
+    profile_for,
+)
 from membership.xline.settings import SettingError, milliseconds
 
 INITIAL = (
@@ -42,8 +52,7 @@ def test_etcd_flags() -> None:
         "--advertise-client-urls=http://$(POD_NAME).c-svc.ns.svc.cluster.local:2379",
     ]
     assert ETCD.server_flags(launch()) == own
-    membership = [f"--initial-cluster={INITIAL}", "--initial-cluster-state=new", "--initial-cluster-token=c-1234"]
-    assert ETCD.flags(launch()) == own + membership
+    assert launch().members_at(PEER_PORT) == INITIAL
 
 
 def test_xline_flags() -> None:
@@ -57,22 +66,18 @@ def test_xline_flags() -> None:
         "--client-advertise-urls=http://$(POD_NAME).c-svc.ns.svc.cluster.local:2379",
     ]
     assert XLINE.server_flags(launch()) == own
-    assert XLINE.flags(launch()) == [f"--members={INITIAL}", "--initial-cluster-state=new", *own]
 
 
 def test_a_member_finds_its_advertised_url_in_the_list_as_text() -> None:
-    flags = dict(flag.removeprefix("--").split("=", 1) for flag in XLINE.flags(launch()))
-    members = dict(item.split("=", 1) for item in flags["members"].split(","))
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in XLINE.server_flags(launch()))
+    members = dict(item.split("=", 1) for item in launch().members_at(PEER_PORT).split(","))
     assert members["c-sts-1"] == flags["peer-advertise-urls"].replace("$(POD_NAME)", "c-sts-1")
 
 
 def test_legacy_xline_has_one_port_and_no_listen_flags() -> None:
-    flags = XLINE_LEGACY.flags(launch())
-    assert flags[0] == (
-        "--members=c-sts-0=c-sts-0.c-svc.ns.svc.cluster.local:2379,c-sts-1=c-sts-1.c-svc.ns.svc.cluster.local:2379"
-    )
-    assert not [flag for flag in flags if "listen" in flag or "advertise" in flag]
-    assert set(XLINE_LEGACY.ports.values()) == {2379}
+    flags = XLINE_LEGACY.server_flags(launch())
+    assert flags == ["--name=$(POD_NAME)", "--storage-engine=rocksdb", "--data-dir=/d/data"]
+    assert set(XLINE_LEGACY.ports.values()) == {CLIENT_PORT}
 
 
 @pytest.mark.parametrize(
@@ -96,13 +101,13 @@ def test_profile_by_engine_and_tag(engine: Any, image: str | None, profile: engi
 
 
 def settings_of(profile: engines.EngineProfile, **args: Any) -> list[str]:
-    plain = set(profile.flags(launch()))
-    return [flag for flag in profile.flags(launch(**args)) if flag not in plain]
+    plain = set(profile.server_flags(launch()))
+    return [flag for flag in profile.server_flags(launch(**args)) if flag not in plain]
 
 
 def test_order_follows_the_type_not_the_manifest() -> None:
-    one = XLINE.flags(launch(quota=1, jaeger_online=True, cmd_workers=2))
-    other = XLINE.flags(launch(cmd_workers=2, quota=1, jaeger_online=True))
+    one = XLINE.server_flags(launch(quota=1, jaeger_online=True, cmd_workers=2))
+    other = XLINE.server_flags(launch(cmd_workers=2, quota=1, jaeger_online=True))
     assert one == other
 
 
@@ -232,10 +237,10 @@ def test_profiles_by_key() -> None:
 @pytest.mark.parametrize("profile", [ETCD, XLINE, XLINE_LEGACY], ids=lambda profile: profile.name)
 def test_extra_args_come_as_given_and_may_not_take_over(profile: engines.EngineProfile) -> None:
     extra = ("--one=1", "--two", "--one=2")
-    flags = profile.flags(launch(extra=extra))
+    flags = profile.server_flags(launch(extra=extra))
     assert [flag for flag in flags if flag in extra] == list(extra)
     with pytest.raises(SettingError, match=r"spec\.extraArgs\[1\].*--data-dir"):
-        profile.flags(launch(extra=("--fine", "--data-dir=/elsewhere")))
+        profile.server_flags(launch(extra=("--fine", "--data-dir=/elsewhere")))
 
 
 def test_no_part_of_the_data_lies_elsewhere() -> None:
