@@ -15,8 +15,8 @@ class UpdateSettings(Record, frozen=True):
     in_place: Annotated[
         bool,
         Meta(
-            description="Replace only the containers whose image changes, in the Pod that is there, where the "
-            "workload can (AdvancedStatefulSet)."
+            description="Replace only the containers whose image changes, in the Pod that is there, if nothing else "
+            "changes. False: always make a new Pod."
         ),
     ] = True
 

@@ -22,7 +22,6 @@ class Backend:
 
     :ivar gvr: of its objects.
     :ivar any_order: whether a member other than the highest can go.
-    :ivar in_place: whether it can change a Pod's image without replacing the Pod.
     :ivar shape: the fields of a spec with which exactly the given ordinals run: ``(ordinals) -> {...}``. Where a kind
         cannot leave ordinals out, those below the highest run too.
     :ivar ordinals_of: the ordinals that run with a spec, ascending: the reverse.
@@ -31,7 +30,6 @@ class Backend:
     kind: WorkloadKind
     gvr: GVR
     any_order: bool
-    in_place: bool
     shape: Callable[[Collection[int]], JSONObject]
     ordinals_of: Callable[[JSONMapping], tuple[int, ...]]
 

@@ -51,7 +51,6 @@ STATEFULSET: Final = Backend(
     kind="StatefulSet",
     gvr=STATEFULSETS,
     any_order=False,
-    in_place=False,
     shape=_plain_shape,
     ordinals_of=_plain_ordinals,
 )
@@ -59,7 +58,6 @@ ADVANCED_STATEFULSET: Final = Backend(
     kind="AdvancedStatefulSet",
     gvr=ADVANCED_STATEFULSETS,
     any_order=True,
-    in_place=True,
     shape=_advanced_shape,
     ordinals_of=_advanced_ordinals,
 )
