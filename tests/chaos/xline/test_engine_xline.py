@@ -69,6 +69,15 @@ def test_members_are_killed_deleted_and_lose_their_disks(scene: Scene, judged: J
         scene.wait_whole(0, 1, 2)
 
 
+def kill_agent_while_joining(scene: Scene, ordinal: int) -> None:
+    killed: set[int | None] = {None}
+    for _ in range(3):
+        eventually(lambda: scene.pid(ordinal, AGENT) not in killed, f"an agent of member {ordinal}", SLOW)
+        killed.add(scene.pid(ordinal, AGENT))
+        scene.kill(ordinal, AGENT)
+    eventually(lambda: pod_name(ordinal) in scene.ids(), f"member {ordinal}", SLOW)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("xline")
 def test_agents_killed_while_their_members_join_make_no_second_ones(scene: Scene, judged: Judged) -> None:
@@ -77,10 +86,7 @@ def test_agents_killed_while_their_members_join_make_no_second_ones(scene: Scene
     with judged(scene):
         scene.scale(5)
         for ordinal in (3, 4):
-            for _ in range(3):
-                eventually(lambda ordinal=ordinal: scene.pid(ordinal, AGENT), f"agent {ordinal}", SLOW)
-                scene.kill(ordinal, AGENT)
-            eventually(lambda ordinal=ordinal: pod_name(ordinal) in scene.ids(), f"member {ordinal}", SLOW)
+            kill_agent_while_joining(scene, ordinal)
         scene.wait_whole(0, 1, 2, 3, 4)
         urls = [url for member in scene.listed() for url in member.peer_urls]
         assert len(urls) == len(set(urls)) == 5

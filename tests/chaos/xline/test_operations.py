@@ -57,7 +57,7 @@ def test_a_new_version_under_load(either: Scene, judged: Judged) -> None:
 
 
 def image_of(scene: Scene, ordinal: int) -> str:
-    return next(c["image"] for c in scene.pod(ordinal)["spec"]["containers"] if c["name"] == SERVER)
+    return next(str(c["image"]) for c in scene.pod(ordinal)["spec"]["containers"] if c["name"] == SERVER)
 
 
 def test_a_lost_majority_is_recovered_by_hand_and_not_unasked(scene: Scene) -> None:
@@ -77,13 +77,20 @@ def test_a_lost_majority_is_recovered_by_hand_and_not_unasked(scene: Scene) -> N
     eventually(lambda: scene.status().get("leader") in (None, ""), "no leader", SLOW)
     scene.wait_condition("Available", "False")
     for _ in range(3):  # nobody makes a cluster of what is left, unasked, whatever restarts
-        killed = {container: scene.pid(0, container) for container in (AGENT, SERVER)}
+        killed = [scene.pid(0, container) for container in (AGENT, SERVER)]
         scene.kill(0, AGENT, SERVER)
-        for container, pid in killed.items():
-            eventually(lambda c=container, p=pid: scene.pid(0, c) not in (None, p), f"{container} again", SLOW)
+        wait_again(scene, killed)
         assert scene.leader() is None
     scene.edit(recovery={"survivor": pod_name(0), "id": "once"})
     scene.wait_whole(0, 1, 2)
     before.verdict()  # what was written before is there
     assert all(scene.ids()[name] != ids[name] for name in (pod_name(1), pod_name(2)))
     eventually(lambda: same_data(scene.member_addresses()), "all members with the survivor's data", SLOW)
+
+
+def wait_again(scene: Scene, killed: list[int | None]) -> None:
+    def look() -> bool:
+        now = [scene.pid(0, container) for container in (AGENT, SERVER)]
+        return None not in now and not set(now) & set(killed)
+
+    eventually(look, "agent and server of member 0 again", SLOW)

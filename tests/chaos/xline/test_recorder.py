@@ -54,6 +54,7 @@ def test_a_log_entry_that_moved_is_noticed(cluster: EtcdCluster) -> None:
         recorder.wait_progress(10)
     recorder.verdict()
     lost = recorder.history.acknowledged_writes()[3].value
+    assert lost is not None
     # As if the newest write of this number were all there is: it comes after the others now.
     put(addresses(cluster)[0], b"log/%010d" % lost, b"%d" % lost)
     with pytest.raises(AssertionError, match="another order"):

@@ -109,7 +109,7 @@ def _join(flags: Flags) -> tuple[Path, int]:
     others = [url for name, urls in flags.members.items() if name != flags.name for url in urls]
     for url in others:
         with _channel(flags, address(url)) as channel, contextlib.suppress(grpc.RpcError):
-            described = json.loads(channel.unary_unary(FETCH_CLUSTER)(b"", timeout=_FETCH))
+            described = json.loads(channel.unary_unary(FETCH_CLUSTER, bytes, bytes)(b"", timeout=_FETCH))
             for number, peers in described["members"]:
                 if sorted(peers) == own:
                     return Path(described["store"]), number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -29,7 +29,7 @@ class Services:
         self._store = store
         self._own = own
 
-    def client_port(self) -> list[grpc.GenericRpcHandler]:
+    def client_port(self) -> list[grpc.GenericRpcHandler[Any, Any]]:
         unary = _unary
         cluster = {
             "MemberAdd": unary(engine.MemberAddRequest, self._add),
@@ -63,7 +63,7 @@ class Services:
             )
         ]
 
-    def peer_port(self) -> list[grpc.GenericRpcHandler]:
+    def peer_port(self) -> list[grpc.GenericRpcHandler[Any, Any]]:
         """A new member asks the others whom they know; the store's place is part of what it needs here."""
         service, _, method = FETCH_CLUSTER[1:].partition("/")
         fetch = grpc.unary_unary_rpc_method_handler(lambda _request, _context: self.describe())
@@ -199,7 +199,7 @@ def _key_value(entry: Entry) -> kv.KeyValue:
     )
 
 
-def _unary(request: type[Request], answer: Callable[[Request], Message]) -> grpc.RpcMethodHandler:
+def _unary(request: type[Request], answer: Callable[[Request], Message]) -> grpc.RpcMethodHandler[Any, Any]:
     def handle(message: Request, context: grpc.ServicerContext) -> Message:
         try:
             return answer(message)

@@ -115,7 +115,11 @@ def test_a_script_finds_the_programs_of_its_image_in_path(
     agent = {**script, "name": "agent", "image": "xline-operator:dev"}
     worker = bench.run(make_pod(script, agent, restartPolicy="Never"))
     for name in ("main", "agent"):
-        wait_for(lambda name=name: "runs with --name=a" in bench.logs(worker, name))
+
+        def ran(name: str = name) -> bool:
+            return "runs with --name=a" in bench.logs(worker, name)
+
+        wait_for(ran)
 
 
 def test_a_script_without_the_programs_of_its_image_is_told_by_its_shell(

@@ -79,9 +79,15 @@ class Pods:
                 "ports": [{"containerPort": PORT}],
             }
             self._pods.create(make_pod(container, name=name, nodeName="local"))
-        self.address = {name: eventually(lambda name=name: self._ip(name)) for name in ("a", "b", "c")}
+        self.address = {name: self._wait_ip(name) for name in ("a", "b", "c")}
         for name in self.address:
-            eventually(lambda name=name: self.get(name, "/name") == name, timeout=60)
+            self._wait_answer(name)
+
+    def _wait_ip(self, name: str) -> str:
+        return eventually(lambda: self._ip(name), timeout=60)
+
+    def _wait_answer(self, name: str) -> None:
+        eventually(lambda: self.get(name, "/name") == name, timeout=60)
 
     def _ip(self, name: str) -> str | None:
         ip = (self._pods.get(name).get("status") or {}).get("podIP")
@@ -188,4 +194,4 @@ def test_a_node_without_links_says_so(tmp_path: Path) -> None:
     with FakeAPIServer() as server:
         node = LocalNode(server.client(), tmp_path)
         with pytest.raises(RuntimeError, match="links=True"):
-            assert node.links
+            node.links.heal()
