@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from membership.xline import startfile
 from membership.xline.datadir import DataDir
+from membership.xline.engines import EngineProfile
 from membership.xline.model import Start
 from runtime.client import Unstructured
 from runtime.clock import SYSTEM, Clock
@@ -104,7 +104,7 @@ class Gate:
     @property
     def running(self) -> bool:
         """Whether one of its ports answers, or its data is open."""
-        return self._data.in_use or listens(self._host, self._launching.profile.ports.values())
+        return self._data.in_use or serves(self._host, self._launching.profile)
 
     @property
     def exits(self) -> int:
@@ -133,9 +133,12 @@ class Gate:
         """Nothing: the server goes on without us."""
 
 
-def listens(host: str, ports: Iterable[int]) -> bool:
-    """Whether somebody accepts connections on one of these ports."""
-    for port in ports:
+def serves(host: str, profile: EngineProfile) -> bool:
+    """Whether a server accepts connections of clients or of other members there. Its metrics do not count: a server
+    that was removed from its cluster may go on telling them."""
+    for name, port in profile.ports.items():
+        if name == "metrics":
+            continue
         try:
             socket.create_connection((host, port), _CONNECT).close()
         except OSError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
+from functools import partial
 from typing import Final, Protocol
 
 from membership.xline import startfile
@@ -12,11 +14,11 @@ from membership.xline.agent import Agent
 from membership.xline.datadir import DataDir, DataDirInUse
 from membership.xline.engines import profile_by_key
 from membership.xline.files import DiskError
-from membership.xline.gate import Gate, listens
+from membership.xline.gate import Gate, serves
 from membership.xline.heartbeat import HeartbeatWriter
 from membership.xline.http import AgentServer
 from membership.xline.metrics import AgentMetrics
-from membership.xline.model import Server, Start
+from membership.xline.model import Heartbeat, Server, Start
 from membership.xline.options import AgentOptions
 from membership.xline.planreader import PlanReader
 from membership.xline.reaper import Reaper
@@ -32,7 +34,8 @@ _log = get_logger(__name__)
 SERVER_CONTAINER: Final = "xline"  # its name in the Pod, whatever the engine
 MARGIN: Final = 10.0  # seconds of the Pod's grace that leaving must not use: the server has to end, too
 _LAST_WORDS: Final = 2.0  # seconds for the last heartbeat, and for the last events
-_LOCK_WAIT: Final = 1.0  # seconds between tries to lock the volume
+_LOCK_WAIT: Final = 1.0  # seconds between tries to lock the volume, ...
+_PATIENCE: Final = 2  # ... of which so many may fail without a word
 _PLAN_COPY: Final = "plan.json"
 
 
@@ -101,12 +104,12 @@ class AgentProcess:
             if self._reaper is not None:
                 self._reaper.start()
                 stack.callback(self._reaper.close)
+            self._heartbeats.start()
+            stack.callback(self._heartbeats.close, _LAST_WORDS)
             if not self._lock_volume(stack, stop):
                 return 0
             self._plans.start()
             stack.callback(self._plans.close)
-            self._heartbeats.start()
-            stack.callback(self._heartbeats.close, _LAST_WORDS)
             work.start()
             stop.wait()
             _log.info("ending")
@@ -148,17 +151,35 @@ class AgentProcess:
     def _lock_volume(self, stack: contextlib.ExitStack, stop: threading.Event) -> bool:
         """Wait until no other agent looks after the volume; False: stopped before that."""
         told = ""
-        while not stop.is_set():
+        for tries in itertools.count(1):
+            if stop.is_set():
+                break
             try:
                 stack.enter_context(self._data.locked())
+                return True
             except (DataDirInUse, DiskError) as error:
-                if str(error) != told:
+                if str(error) != told and tries > _PATIENCE:  # an earlier agent of this Pod may be about to end
                     told = str(error)
                     _log.warning("waiting for the volume", error=told)
-                stop.wait(_LOCK_WAIT)
-            else:
-                return True
+                    self._tell_why_not(told)
+            stop.wait(_LOCK_WAIT)
         return False
+
+    def _tell_why_not(self, detail: str) -> None:
+        """A heartbeat of an agent that cannot even look."""
+        identity = self._options.identity
+        beat = Heartbeat(
+            sequence=0,
+            incarnation="",
+            cluster_uid="",
+            pod=identity.pod,
+            pod_uid=identity.pod_uid,
+            ordinal=identity.ordinal,
+            state="Init",
+            detail=detail,
+        )
+        self._heartbeats.publish(beat, None)
+        self._metrics.observe(beat, None)
 
     def _host(self) -> Hosted:
         options = self._options
@@ -181,15 +202,13 @@ class AgentProcess:
         def command(start: Start) -> list[str]:
             return [options.flags[0], *startfile.arguments(launching, start)]
 
-        def serves() -> bool:
-            return listens(options.local_host, profile.ports.values())
-
         supervisor = Supervisor(
             command,
             self._data,
             stop_signal=profile.stop_signal,
-            serves=serves if profile.hollow_when_removed else None,
+            serves=partial(serves, options.local_host, profile) if profile.hollow_when_removed else None,
         )
+        self._metrics.count("server_exits", "Ends of the server that nobody had asked for.", supervisor.exited)
         self._reaper = Reaper(lambda: supervisor.pid)
         self._metrics.server_exits(lambda: supervisor.exits)
         return supervisor

@@ -256,9 +256,7 @@ class Supervisor:
                 start_new_session=True,  # Ctrl-C in a terminal is for us: first we leave
             )
         try:
-            state = state_of(child.pid)  # not waited for yet, so there is one
-            assert state is not None
-            self._data.write_copy(_NOTE, msgspec.json.encode(_Note(child.pid, state.started)))
+            self._note(child.pid)
             _log.info("the server was started", pid=child.pid)
             return self._watch(child)
         finally:
@@ -270,6 +268,15 @@ class Supervisor:
                 self._condition.notify_all()
             with contextlib.suppress(DiskError):
                 remove(self._data.own / _NOTE)
+
+    def _note(self, pid: int) -> None:
+        state = state_of(pid)  # not waited for yet, so there is one
+        assert state is not None
+        try:
+            self._data.write_copy(_NOTE, msgspec.json.encode(_Note(pid, state.started)))
+        except DiskError as error:
+            # On a full disk a server can still be read from. The kernel binds it to us all the same.
+            _log.warning("which process the server is cannot be noted", error=str(error))
 
     def _watch(self, child: subprocess.Popen[bytes]) -> str:
         last_port: float | None = None

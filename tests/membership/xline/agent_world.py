@@ -15,7 +15,7 @@ from membership.xline.client import EngineClient, MemberList, MemberStatus
 from membership.xline.datadir import DataDir
 from membership.xline.engines import ETCD, EngineProfile
 from membership.xline.errors import EngineError
-from membership.xline.gate import listens
+from  import serves
 from membership.xline.heartbeat import HeartbeatWriter
 from membership.xline.metrics import AgentMetrics
 from membership.xline.model import Identity, Start, member_selector
@@ -105,7 +105,7 @@ class Member:
         self._thread.start()
 
     def _serves(self) -> bool:
-        return listens(self.address, self.world.profile.ports.values())
+        return serves(self.address, self.world.profile)
 
     @property
     def state(self) -> str:

@@ -310,7 +310,7 @@ def test_two_agents_do_not_look_after_one_volume(gated: Scene) -> None:
     gated.server()
     before = gated.running()
     # As where a Pod is started on another node while the old one hangs.
-    second = gated.agent(listen=f"{gated.address}:2392")
+    second = gated.agent("--pod-uid=of-the-other-pod", listen=f"{gated.address}:2392")
     eventually(lambda: "is in use by another agent" in gated.log(), timeout=LONG)
     assert gated.running().incarnation == before.incarnation
     second.send_signal(signal.SIGTERM)
@@ -349,3 +349,20 @@ def test_without_the_api_server_a_member_with_data_comes_back(mode: str, request
     eventually(scene.serves, timeout=LONG)
     scene.ready()
     scene.api.come_up()
+
+
+def test_a_volume_that_cannot_be_used_is_told_on_the_pod(gated: Scene) -> None:
+    gated.data_dir.parent.rmdir()
+    gated.data_dir.parent.write_bytes(b"")  # no folder
+    gated.agent()
+
+    def told() -> bool:
+        beat = gated.heartbeat()
+        return beat is not None and beat.state == "Init" and "is the volume mounted?" in beat.detail
+
+    eventually(told, timeout=LONG)
+    assert gated.get("/start")[0] == 503
+    gated.data_dir.parent.unlink()
+    gated.data_dir.parent.mkdir()
+    gated.server()
+    gated.running()
