@@ -15,7 +15,7 @@ from membership.xline.client import EngineClient, MemberList, MemberStatus
 from membership.xline.datadir import DataDir
 from membership.xline.engines import ETCD, EngineProfile
 from membership.xline.errors import EngineError
-from  import serves
+from membership.xline.gate import serves
 from membership.xline.heartbeat import HeartbeatWriter
 from membership.xline.metrics import AgentMetrics
 from membership.xline.model import Identity, Start, member_selector
