@@ -84,7 +84,7 @@ class LocalNode:
         self._given_recorder = recorder
         self._domain = domain
         self._network = Network(self.root, fronts=links)
-        self._links = Links(f"node-{node_name}-links", self._network, self._pids_of_all) if links else None
+        self._links = self._make_links() if links else None
         self._stack = ExitStack()
         self._lock = threading.Lock()  # guards what follows
         self._workers: dict[str, PodWorker] = {}  # by namespace/name
@@ -358,6 +358,11 @@ class LocalNode:
         with self._lock:
             worker = self._workers.get(f"{namespace}/{pod}")
         return worker.pids if worker is not None else {}
+
+    def _make_links(self) -> Links:
+        return Links(
+            f"{self._tag}-links", self._network, self._pids_of_all, ancestor=lambda: self._host.processes.root_pid
+        )
 
     def processes(self) -> list[int]:
         """The processes of all Pods that run now."""

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +25,7 @@ from runtime.types import JSONMapping
 OUTSIDE = "outside"  # everything that runs in no Pod: this program, the operator, the proxy behind Services
 API_SERVER = "api-server"
 Pair: TypeAlias = frozenset[str]
+_JUST_STARTED = 0.5  # seconds from a program's start to its Pod being told its number
 
 
 class Links:
@@ -33,11 +35,19 @@ class Links:
     returns. Probes of the node are never cut, nor what goes through a Service: its proxy is outside.
 
     :param processes: the main processes of each Pod that runs, by its key.
+    :param ancestor: the process that all of these descend from; None: there is none now.
     """
 
-    def __init__(self, name: str, network: Network, processes: Callable[[], Mapping[str, Iterable[int]]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        processes: Callable[[], Mapping[str, Iterable[int]]],
+        ancestor: Callable[[], int | None],
+    ) -> None:
         self._network = network
         self._processes = processes
+        self._ancestor = ancestor
         self._lock = threading.Lock()  # guards what follows
         self._cut: set[Pair] = set()
         self._ends: dict[str, str] = {}  # front address -> who listens behind it
@@ -119,11 +129,18 @@ class Links:
             return link in self._cut
 
     def _owner(self, inode: int) -> str:
+        """Waits a moment for the Pod of a process that was started so lately that it has not been told yet."""
         wanted = f"socket:[{inode}]"
-        for key, pids in self._processes().items():
-            if any(_holds(pid, wanted) for pid in _with_descendants(pids)):
-                return key
-        return OUTSIDE
+        deadline = time.monotonic() + _JUST_STARTED
+        while True:
+            for key, pids in self._processes().items():
+                if any(_holds(pid, wanted) for pid in _with_descendants(pids)):
+                    return key
+            ancestor = self._ancestor()
+            started_here = ancestor is not None and any(_holds(pid, wanted) for pid in _with_descendants([ancestor]))
+            if not started_here or time.monotonic() > deadline:
+                return OUTSIDE  # this program, or a command that the node runs in a container
+            time.sleep(0.005)
 
 
 def declared_ports(spec: JSONMapping) -> list[int]:

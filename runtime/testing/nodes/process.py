@@ -156,6 +156,12 @@ class ProcessHost:
             os.close(self._lock_file)
             self._lock_file = None
 
+    @property
+    def root_pid(self) -> int | None:
+        """The process that all others descend from."""
+        supervisor = self._supervisor
+        return supervisor.pid if supervisor is not None else None
+
     def spawn(self, program: Program, on_exit: Callable[[Exit], None] | None = None) -> Process:
         """Start a program; returns once it runs.
 

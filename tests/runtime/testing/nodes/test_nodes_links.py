@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 from runtime.testing import FakeAPIServer
 from runtime.testing.localcluster import LocalCluster
 from runtime.testing.nodes import LocalNode
-from runtime.testing.nodes.links import API_SERVER, OUTSIDE
+from runtime.testing.nodes.links import API_SERVER, OUTSIDE, Links
+from runtime.testing.nodes.network import Network
 from runtime.testing.nodes.status_writer import PODS
 from tests.runtime.testing.nodes.nodes_support import make_pod
 from tests.support.waiting import eventually
@@ -195,3 +198,34 @@ def test_a_node_without_links_says_so(tmp_path: Path) -> None:
         node = LocalNode(server.client(), tmp_path)
         with pytest.raises(RuntimeError, match="links=True"):
             node.links.heal()
+
+
+def test_a_process_is_known_by_its_pod_even_before_the_node_has_heard_of_its_start(tmp_path: Path) -> None:
+    """Else what it connects at once would count as from outside, and pass a cut for ever."""
+    network = Network(tmp_path, fronts=True)
+    network.open()
+    address = network.pod("default", "b", "")
+    asked: list[int] = []
+
+    def processes() -> dict[str, list[int]]:
+        asked.append(1)
+        return {A: [child.pid]} if len(asked) > 2 else {}
+
+    code = "import socket; s = socket.create_connection(('127.0.0.1', {})); s.recv(1)"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with subprocess.Popen([sys.executable, "-S", "-c", code.format(port)]) as child:
+            links = Links("links", network, processes, ancestor=lambda: child.pid)
+            links.start()
+            try:
+                links.expose(B, address, [PORT])
+                connection, client = listener.accept()
+                with connection:
+                    links._ends["127.0.0.1"] = B
+                    assert links.link(client, listener.getsockname()) == frozenset((A, B))
+                    with socket.create_connection(listener.getsockname()) as own:
+                        assert links.link(own.getsockname(), listener.getsockname()) == frozenset((OUTSIDE, B))
+            finally:
+                links.stop()
+                network.close()
+    assert len(asked) > 2
