@@ -9,8 +9,10 @@ import pytest
 
 from controllers.xline import names as known
 from controllers.xline import reconciler
+from controllers.xline.workloads import ADVANCED_STATEFULSETS
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Invalid, ResourceClient
+from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
 from runtime.types import GVR
 from tests.controllers.xline.xline_world import CHILDREN, NAMESPACE, World
 from tests.support.etcd_process import wait_for
@@ -389,7 +391,35 @@ def test_the_members_survive_the_loss_of_the_status(world: World) -> None:
     wait_for(lambda: "bootstrap" in world.status(), what="the bootstrap")
     after = world.status()["bootstrap"]
     assert (after["members"], after["token"]) == (before["members"], before["token"])
+    assert after["runAs"] == before["runAs"] == 65532
     assert world.children()["statefulsets/demo-sts"]["spec"]["replicas"] == 3
+
+
+def test_they_do_so_in_an_advanced_set(world: World) -> None:
+    world.server.apply_manifests(ADVANCED_STATEFULSET_CRD)
+    world.create(workload="AdvancedStatefulSet")
+    world.start_operator()
+    wait_for(lambda: world.get(ADVANCED_STATEFULSETS, "demo-sts") is not None, what="the workload")
+    world.stop_operators()
+    before = world.status()["bootstrap"]
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.patch("demo", {"status": None}, type="merge", subresource="status")
+    world.edit(replicas=5)
+    world.start_operator()
+    wait_for(lambda: "bootstrap" in world.status(), what="the bootstrap")
+    assert world.status()["bootstrap"]["members"] == before["members"]
+
+
+@pytest.mark.parametrize(("users", "expected"), [(("65532",) * 3, 65532), (("65532", "65532", None), None)])
+def test_former_volumes_decide_as_whom_members_run(
+    world: World, users: tuple[str | None, ...], expected: int | None
+) -> None:
+    for ordinal, user in enumerate(users):
+        world.make_claim(ordinal, annotations={known.RUN_AS: user} if user else {})
+    world.create()
+    world.start_operator()
+    wait_for(lambda: "bootstrap" in world.status(), what="the bootstrap")
+    assert world.status()["bootstrap"].get("runAs") == expected
 
 
 def test_an_even_number_is_accepted_with_a_warning(world: World) -> None:

@@ -271,6 +271,17 @@ def test_the_server_does_not_see_the_root_users_password() -> None:
         assert all(mounts(server(made)).get(name, path) == path for name, path in mounts(container).items())
 
 
+def test_clients_may_come_without_a_certificate_if_so_said() -> None:
+    tls = {"server": {"secretName": "certs"}}
+    assert "--client-cert-auth=true" in server_flags(agent(plan(engine="etcd", tls=tls)))
+    open_to_all = {**tls, "clientCertAuth": False}
+    assert "--client-cert-auth=true" not in server_flags(agent(plan(engine="etcd", tls=open_to_all)))
+
+
+def test_a_service_called_etcd_does_not_set_the_servers_flags() -> None:
+    assert pod(plan())["enableServiceLinks"] is False
+
+
 def test_plain_clusters_mount_no_secrets() -> None:
     assert [volume["name"] for volume in pod(plan(engine="etcd"))["volumes"]] == ["start"]
     assert "https" not in yaml.safe_dump(pod(plan(engine="etcd")))
