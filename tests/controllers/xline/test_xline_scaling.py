@@ -186,6 +186,20 @@ def test_a_member_that_goes_stays_while_another_is_down() -> None:
     assert told(world)[0] == WAITING_FOR_HEALTH
 
 
+def test_a_member_that_goes_stays_while_nobody_leads_who_could_tell_that_it_is_one() -> None:
+    scene = Scene(replicas=3, plan=stepping("Remove", 2, [0, 1])).no_quorum()
+    scene.replicas = 2
+    world = scene.world()
+    assert scaling.shape(world) == (0, 1, 2)
+    assert told(world)[0] == WAITING_FOR_HEALTH
+
+
+def test_a_pod_that_ends_anyway_is_not_brought_back_to_take_it_again() -> None:
+    scene = Scene(replicas=3, leads=0, plan=stepping("Remove", 2, [0, 1])).down(1).terminating(2)
+    scene.replicas = 2
+    assert scaling.shape(scene.world()) == (0, 1)
+
+
 def test_a_member_that_goes_is_kept_if_it_is_wanted_again_in_time() -> None:
     scene = Scene(replicas=3, plan=stepping("Remove", 2, [0, 1]))
     world = scene.world()
@@ -197,6 +211,15 @@ def test_a_member_that_joins_is_given_up_if_it_is_wanted_no_more() -> None:
     scene = Scene(replicas=4, listed={0, 1, 2}, plan=stepping("Add", 3, [0, 1, 2, 3])).down(3)
     assert told(scene.world())[0] == scaling.WAITING_FOR_MEMBER
     scene.replicas = 3
+    assert told(scene.world())[0] == scaling.REMOVING_MEMBER
+
+
+def test_a_member_that_a_statefulset_cannot_take_alone_joins_first() -> None:
+    """After a recovery number 2 was alone, and 0 joins: without it 2 would have to go."""
+    plan = stepping("Add", 0, [0, 2])
+    scene = Scene(replicas=1, ordinals=[0, 1, 2], leads=2, listed={2}, plan=plan).down(0, 1)
+    assert told(scene.world())[0] == scaling.WAITING_FOR_MEMBER
+    scene = Scene(replicas=1, ordinals=[0, 2], leads=2, listed={2}, plan=plan, backend=ADVANCED_STATEFULSET).down(0)
     assert told(scene.world())[0] == scaling.REMOVING_MEMBER
 
 
@@ -258,6 +281,7 @@ def test_the_volume_of_a_member_that_left_goes_if_that_is_asked_for(policy: str)
     scene.listed = {0, 1, 2}
     found = action(scene.world())
     assert (found.reason if found else None) == (scaling.DELETING_VOLUME if policy == "Delete" else None)
+    assert scaling.departure(scene.no_quorum().world()) is None, "who is a member is not known"
 
 
 def test_an_engine_that_cannot_change_its_members_is_not_asked_to() -> None:
