@@ -204,7 +204,6 @@ def test_a_process_is_known_by_its_pod_even_before_the_node_has_heard_of_its_sta
     """Else what it connects at once would count as from outside, and pass a cut for ever."""
     network = Network(tmp_path, fronts=True)
     network.open()
-    address = network.pod("default", "b", "")
     asked: list[int] = []
 
     def processes() -> dict[str, list[int]]:
@@ -218,10 +217,9 @@ def test_a_process_is_known_by_its_pod_even_before_the_node_has_heard_of_its_sta
             links = Links("links", network, processes, ancestor=lambda: child.pid)
             links.start()
             try:
-                links.expose(B, address, [PORT])
+                links.expose(B, "127.0.0.1", [])
                 connection, client = listener.accept()
                 with connection:
-                    links._ends["127.0.0.1"] = B
                     assert links.link(client, listener.getsockname()) == frozenset((A, B))
                     with socket.create_connection(listener.getsockname()) as own:
                         assert links.link(own.getsockname(), listener.getsockname()) == frozenset((OUTSIDE, B))
