@@ -92,9 +92,9 @@ def status_of(
         served = job.annotations.get(_TRIGGER)
         if settings is not None and served is not None and served == settings.trigger:
             trigger = served
-        if outcome.backup is not None and (success is None or outcome.backup.time > success.time):
+        if outcome.backup is not None and (success is None or _is_later(outcome.backup.time, success.time)):
             success = outcome.backup
-        if outcome.reason and (failure is None or ended_at(job) > failure.time):
+        if outcome.reason and (failure is None or _is_later(ended_at(job), failure.time)):
             failure = BackupFailure(
                 time=ended_at(job), reason=outcome.reason, message=outcome.message[:1024], job=job.name
             )
@@ -112,7 +112,7 @@ def verdict(
     if problem is not None:
         return Verdict(BACKED_UP, "False", problem.reason, problem.message)
     success, failure = status.last_success, status.last_failure
-    if failure is not None and (success is None or failure.time > success.time):
+    if failure is not None and (success is None or _is_later(failure.time, success.time)):
         return Verdict(BACKED_UP, "False", failure.reason, f"{failure.job}: {failure.message}")
     if success is None:
         return None
@@ -274,6 +274,11 @@ def _delete(gvr: GVR, obj: Unstructured, ctx: ReconcileContext) -> None:
 
 
 # -- times
+
+
+def _is_later(time: str, other: str) -> bool:
+    """Of two times as the API writes them, with fractions of seconds or without."""
+    return datetime.fromisoformat(time) > datetime.fromisoformat(other)
 
 
 def _announced(world: World, settings: BackupSettings | None) -> str | None:

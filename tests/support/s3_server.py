@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -108,11 +110,19 @@ class FaultyProxy:
         self.seen: list[tuple[str, str]] = []
         outer = self
         self._released = threading.Event()
+        self._open: list[socket.socket] = []
 
         class Handler(BaseHTTPRequestHandler):
+            def setup(self) -> None:
+                super().setup()
+                outer._open.append(self.connection)
+
             def _serve(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
+                if len(body) < length:  # who asked has gone
+                    self.close_connection = True
+                    return
                 outer.seen.append((self.command, self.path))
                 status = outer.fault(self.command, self.path)
                 if status == 0:
@@ -157,5 +167,8 @@ class FaultyProxy:
     def close(self) -> None:
         self._released.set()
         self._server.shutdown()
+        for connection in self._open:  # clients keep some for later
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join()

@@ -144,7 +144,7 @@ def _write(order: Order, source: Source, store: Store, connect: Connect, now: Ca
         engine=order.engine,
         version=source.status.version,
         member=source.member.name,
-        time=began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        time=began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),  # two in one second have an order, too
         revision=source.revision,
         size=received.size,
         sha256=received.sha256,

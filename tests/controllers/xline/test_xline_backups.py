@@ -332,7 +332,7 @@ RESTORE: JSONObject = {"name": "latest", "cluster": "old", "destination": {"volu
 
 
 def test_nothing_starts_before_the_data_is_there(world: World) -> None:
-    world.create(restoreFrom=RESTORE)
+    world.create(restoreFrom=RESTORE, backup={"destination": VOLUME})
     operator = world.start_operator()
     job = the_job(world)
     world.settle(operator)
@@ -353,6 +353,8 @@ def test_nothing_starts_before_the_data_is_there(world: World) -> None:
     assert stateful_set["spec"]["replicas"] == 1
     restored = world.status()["restore"]
     assert (restored["completed"], restored["name"], restored["revision"]) == (True, RECORD.name, 7)
+    world.settle(operator)
+    assert "lastSuccess" not in backup(world)  # it was not this cluster's
     # Gone by its time to live: nothing is restored again; nor if the status is lost while members may run.
     world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
     world.settle(operator)
