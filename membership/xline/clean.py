@@ -20,7 +20,7 @@ from membership.xline.guard import describe, majority
 from membership.xline.heartbeat import PODS, Freshness, parse_heartbeat
 from membership.xline.matching import Matching, same_url
 from membership.xline.model import Heartbeat, Identity, PublishedPlan, member_selector
-from runtime.client import Client, NotFound, Unstructured
+from runtime.client import Client, Forbidden, NotFound, Unstructured
 from runtime.clock import Clock
 from runtime.logging import get_logger
 from runtime.types import GVR
@@ -329,21 +329,23 @@ class Cleaner:
         self._volumes = {id: seen for id, seen in self._volumes.items() if evidence.listing.get(id) is not None}
         for member in evidence.listing.members:
             ordinal = evidence.matching.ordinal_of(member)
-            if ordinal is None:
+            if ordinal is None or not evidence.plan.wants(ordinal):
                 continue
             name = f"{evidence.matching.base}-{ordinal}"
             uid, seen = self._volumes.get(member.id, ("", float("-inf")))
             if member.id in evidence.answers:
                 if now - seen > _CLAIMS_EVERY:
-                    self._volumes[member.id] = (self._claim(name), now)
-            elif uid and self._claim(name) != uid:
+                    self._volumes[member.id] = (self._claim(name) or "", now)
+            elif uid and self._claim(name) not in (uid, None):
                 lost.add(name)
         return frozenset(lost)
 
-    def _claim(self, name: str) -> str:
-        """uid of a member's volume claim; ``""``: there is none, or it is about to go."""
+    def _claim(self, name: str) -> str | None:
+        """uid of a member's volume claim; ``""``: there is none, or it is about to go; None: we may not know."""
         try:
             claim = self._claims.get(f"data-{name}", timeout=_CALL)
         except NotFound:
             return ""
+        except Forbidden:  # agents may see the claims of members that the operator has told them of
+            return None
         return "" if claim.deletion_timestamp is not None else claim.uid

@@ -570,6 +570,16 @@ def test_a_claim_that_is_about_to_go_is_gone(world: World) -> None:
     assert world.removed == [3]
 
 
+def test_what_may_not_be_seen_is_no_proof_and_no_obstacle(world: World, server: FakeAPIServer) -> None:
+    dead(world)
+    server.faults.add(verb="get", resource="persistentvolumeclaims", status=403)
+    world.for_seconds(700)
+    assert world.removed == []
+    world.plan = replace(world.plan, ordinals=frozenset({0, 1}))
+    world.for_seconds(60)
+    assert world.removed == [3]
+
+
 def test_a_member_that_has_come_back_on_another_volume_is_known_by_that(world: World) -> None:
     dead(world)
     world.members[2], world.answers = voter(2, 33), {1, 2, 33}
