@@ -16,7 +16,7 @@ from controllers.xline.status import NAME_TAKEN, Problem
 from crds.decoding import decode
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster
 from membership.xline.client import Credentials
-from runtime.client import Unstructured
+from runtime.client import ApiError, Unstructured
 from runtime.controller import ReconcileContext
 from runtime.manager import Manager
 from runtime.types import GVR, JSONObject, Request
@@ -113,6 +113,22 @@ def test_what_is_missing_is_named(
         access(world)
     for word in words:
         assert word in str(problem.value)
+
+
+def test_a_right_that_is_missing_is_named(world: World) -> None:
+    make_secret(world, "certs", CERTS)
+    world.create(**SERVER)
+    world.server.faults.add(verb="get", resource="secrets", status=403, reason="Forbidden")
+    with pytest.raises(SecretProblem, match=r"spec\.tls\.server: the operator may not get Secret certs"):
+        access(world)
+
+
+def test_what_may_pass_is_not_told_as_a_problem(world: World) -> None:
+    make_secret(world, "certs", CERTS)
+    world.create(**SERVER)
+    world.server.faults.add(verb="get", resource="secrets", status=500, reason="InternalError")
+    with pytest.raises(ApiError):
+        access(world)
 
 
 def test_values_that_are_no_text_are_named(world: World) -> None:
