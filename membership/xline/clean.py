@@ -346,6 +346,6 @@ class Cleaner:
             claim = self._claims.get(f"data-{name}", timeout=_CALL)
         except NotFound:
             return ""
-        except Forbidden:  # agents may see the claims of members that the operator has told them of
+        except Forbidden:  # a ServiceAccount of the user's own may lack the right
             return None
         return "" if claim.deletion_timestamp is not None else claim.uid
