@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from controllers.xline import names as known
+from controllers.xline.outcomes import outcome_of
 from crds.xlinebackup import BackupRecord
 from crds.xlinecluster import XLINECLUSTERS
 from membership.xline.backup.take import Outcome
@@ -51,14 +52,19 @@ def the_job(world: World, but: frozenset[str] = frozenset()) -> Unstructured:
 
 
 def end(
-    world: World, job: Unstructured, outcome: Outcome | str, at: str = "2026-01-01T00:01:00Z", init: bool = False
+    world: World,
+    job: Unstructured,
+    outcome: Outcome | str,
+    at: str = "2026-01-01T00:01:00Z",
+    init: bool = False,
+    pod: str = "pod",
 ) -> None:
-    """Its only Pod ends with these words, and the Job with it."""
+    """Its last Pod ends with these words, and the Job with it."""
     failed = isinstance(outcome, str) or bool(outcome.reason)
     text = outcome if isinstance(outcome, str) else outcome.encode().decode()
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid, "controller": True}
     template = job["spec"]["template"]
-    metadata = {"name": f"{job.name}-pod", "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+    metadata = {"name": f"{job.name}-{pod}", "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
     pods = world.client.resource(known.PODS, namespace=NAMESPACE)
     pods.create({"metadata": metadata, "spec": template["spec"]})
     kind = "initContainers" if init else "containers"
@@ -153,6 +159,23 @@ def test_a_pod_without_an_outcome_is_quoted(world: World, words: str, reason: st
     end(world, the_job(world), words)
     assert (words or "exit status 1") in world.wait_event("BackupFailed")
     assert backup(world)["lastFailure"]["reason"] == reason
+
+
+def test_of_several_attempts_the_last_counts() -> None:
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "1", "controller": True}
+    condition = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+    job = Unstructured({"metadata": {"name": "j", "uid": "1"}, "status": {"conditions": [condition]}})
+
+    def pod(name: str, minute: int, words: str) -> Unstructured:
+        ended = {"exitCode": 1, "message": Outcome(reason="NoMember", message=words).encode().decode()}
+        created = f"2026-01-01T00:0{minute}:00Z"
+        metadata = {"name": name, "creationTimestamp": created, "ownerReferences": [owner]}
+        status = {"containerStatuses": [{"name": "backup", "state": {"terminated": ended}}]}
+        return Unstructured({"metadata": metadata, "status": status})
+
+    found = outcome_of(job, [pod("j-a", 1, "first"), pod("j-c", 3, "last"), pod("j-b", 2, "second")])
+    assert found is not None
+    assert found.message == "last"
 
 
 def begin(world: World, job: Unstructured, waiting: JSONObject) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from crds.bootstrapargs import BootstrapArgs
 from membership.xline.backup import shelf
-from membership.xline.backup.manifest import Manifest
 from membership.xline.backup.restore import Place, RestoreFailed, fetch, install
 from membership.xline.backup.source import connector
 from membership.xline.backup.stores import VolumeStore
@@ -172,7 +171,9 @@ def test_content_without_a_manifest_is_no_backup(volume: Path, place: Place) -> 
     next(volume.rglob(f"{names(volume)[0]}.json")).unlink()
     left = names(volume)
     assert len(left) == 1
-    assert (do_fetch(volume, place).backup or Manifest).name == left[0]
+    fetched = do_fetch(volume, place).backup
+    assert fetched is not None
+    assert fetched.name == left[0]
 
 
 def test_a_backup_of_another_engine_is_not_restored(volume: Path, place: Place) -> None:
@@ -184,12 +185,12 @@ def test_a_backup_of_another_engine_is_not_restored(volume: Path, place: Place) 
 def test_data_of_something_else_is_not_touched(volume: Path, place: Place) -> None:
     place.data_dir.mkdir()
     (place.data_dir / "precious").write_text("data")
-    for step in (lambda: do_fetch(volume, place), lambda: install(place, "token")):
-        with pytest.raises(RestoreFailed, match="holds data of something else") as caught:
-            step()
-        assert caught.value.reason == "FormerData"
-    do_fetched_elsewhere = Place(place.data_dir.parent / "elsewhere")
-    do_fetch(volume, do_fetched_elsewhere)
+    with pytest.raises(RestoreFailed, match="holds data of something else") as caught:
+        do_fetch(volume, place)
+    assert caught.value.reason == "FormerData"
+    do_fetch(volume, Place(place.data_dir.parent / "elsewhere"))
+    with pytest.raises(RestoreFailed, match="holds data of something else"):
+        install(place, "token")
     assert (place.data_dir / "precious").read_text() == "data"
 
 

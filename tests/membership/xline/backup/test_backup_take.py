@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from membership.xline.backup import shelf
+from membership.xline.backup.manifest import Manifest
 from membership.xline.backup.shelf import BackupUnusable
 from membership.xline.backup.source import NoSource, choose, connector
 from membership.xline.backup.stores import Store, StoreError, VolumeStore
@@ -363,7 +364,7 @@ def test_what_is_kept() -> None:
     taken = datetime(2026, 3, 10, tzinfo=UTC)
 
     def shelved(days: int) -> shelf.Shelved:
-        manifest = shelf.Manifest(
+        manifest = Manifest(
             format=1, name=f"b{days}", namespace="", cluster="", cluster_uid="", cluster_id="", engine="etcd",
             version="", member="", time=(taken - timedelta(days=days)).isoformat(), revision=1, size=1, sha256="",
         )  # fmt: skip

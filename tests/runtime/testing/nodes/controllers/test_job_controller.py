@@ -344,9 +344,15 @@ def test_of_many_missed_times_the_last_is_made_up_for(
 def test_times_that_are_too_long_ago_are_not_made_up_for(running: object, hands: Hands, clock: FakeClock) -> None:
     clock.advance(60.0 - clock.now().second + 40)
     stamp = (clock.now() - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    hands.crons.create(make_cron("0-59 * * * *", startingDeadlineSeconds=20, suspend=True))
-    hands.crons.patch("nightly", {"status": {"lastScheduleTime": stamp}}, type="merge", subresource="status")
-    hands.crons.patch("nightly", {"spec": {"suspend": False}}, type="merge")
+    for name, deadline in (("nightly", {"startingDeadlineSeconds": 20}), ("witness", {})):
+        body = make_cron("0-59 * * * *", suspend=True, **deadline)
+        body["metadata"]["name"] = name
+        hands.crons.create(body)
+        hands.crons.patch(name, {"status": {"lastScheduleTime": stamp}}, type="merge", subresource="status")
+        hands.crons.patch(name, {"spec": {"suspend": False}}, type="merge")
+    # The one worker has looked at the first before the second.
+    eventually(lambda: [job for job in hands.jobs.list().items if job.name.startswith("witness-")], "it", _PATIENCE)
+    assert not jobs_of_cron(hands)
     next_minute(clock)
     (made,) = eventually(lambda: jobs_of_cron(hands), "a Job", _PATIENCE)
     assert made.name == f"nightly-{int(minute(clock).timestamp()) // 60}"
