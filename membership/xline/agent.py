@@ -233,6 +233,7 @@ class Agent:
             State.RUNNING: self._run_on,
             State.EVICTED: self._evict,
             State.NOT_WANTED: self._keep_out,
+            State.FOREIGN_CLUSTER: self._keep_out,
             State.JOIN: lambda _: self._without_server(self._changes.join),
             State.LOST_DISK: lambda _: self._without_server(self._changes.give_up_lost_disk),
             State.RESUME: lambda _: self._without_server(self._changes.drop_duplicates),
@@ -335,7 +336,7 @@ class Agent:
         return ""
 
     def _keep_out(self, _: Look) -> str:
-        """Not wanted: its server may not start, nor go on where its data is of a cluster that is gone."""
+        """Its server may not start, nor go on."""
         if self._server.running:
             self._server.stop(_STOP_SERVER)
         else:

@@ -12,7 +12,7 @@ from membership.xline.datadir import DataDir, Marks
 from membership.xline.engines import EngineProfile
 from membership.xline.errors import EngineError
 from membership.xline.files import DiskError
-from membership.xline.matching import host_of, same_url
+from membership.xline.matching import Matching, host_of, same_url
 from membership.xline.model import Identity, PublishedPlan, Server
 from membership.xline.planreader import PlanReader
 from membership.xline.reach import NobodyAnswers, Reach, Survey
@@ -103,7 +103,7 @@ class Looker:
             ids, has_data = Ids(own.cluster_id, own.member_id), True
         listing, why = self._list(survey, plan, ids)
         trouble = trouble or why
-        foreign = listing is not None and ids is not None and listing.cluster_id != ids.cluster
+        foreign = is_foreign(ids, plan, survey, listing)
         me = () if listing is None or foreign else own_entries(self._identity, listing, ids)
         facts = Facts(
             data=_data(has_data, ids, marks),
@@ -170,24 +170,40 @@ class Looker:
             if self._last is not None and now - self._last[0] < _LIST_KEPT and survey.own is not None:
                 return self._last[1], ""
             return None, str(error)
-        if not self._is_ours(listing, plan, ids):
+        if not is_ours(listing, plan, ids, self._reach.matching):
             return None, f"{by.name} at {by.client.address} belongs to the cluster {listing.cluster_id:x}, not to ours"
         self._reach.remember(listing)
         self._last = (now, listing)
         return listing, ""
 
-    def _is_ours(self, listing: MemberList, plan: PublishedPlan | None, ids: Ids | None) -> bool:
-        """Whether a list is of our cluster, and not of one that got an address which was ours once."""
-        if ids is not None and listing.cluster_id == ids.cluster:
-            return True
-        if plan is not None and plan.cluster_id:
-            return listing.cluster_id == plan.cluster_id
-        if ids is not None:
-            return False  # nobody knows which of the two it is
-        matching = self._reach.matching
-        known = {host_of(url) for url in matching.initial.values()} | set(matching.addresses.values())
-        hosts = {host_of(url) for member in listing.members for url in member.peer_urls}
-        return bool(known & hosts)
+
+def is_ours(listing: MemberList, plan: PublishedPlan | None, ids: Ids | None, matching: Matching) -> bool:
+    """Whether a list is of our cluster, and not of one that got an address which was ours once.
+
+    A list of the cluster that the plan names is ours also if our data is of another one: then the data is foreign.
+    """
+    if ids is not None and listing.cluster_id == ids.cluster:
+        return True
+    if plan is not None and plan.cluster_id:
+        return listing.cluster_id == plan.cluster_id
+    if ids is not None:
+        return False  # nobody knows which of the two it is
+    known = {host_of(url) for url in matching.initial.values()} | set(matching.addresses.values())
+    hosts = {host_of(url) for member in listing.members for url in member.peer_urls}
+    return bool(known & hosts)
+
+
+def is_foreign(ids: Ids | None, plan: PublishedPlan | None, survey: Survey, listing: MemberList | None) -> bool:
+    """Whether the data is of another cluster, by the plan and by a server that runs in the cluster that the plan names.
+
+    Two words for it, since a server with such data makes a cluster of its own, and would then have a list of that.
+    """
+    if ids is None:
+        return False
+    if listing is not None and listing.cluster_id != ids.cluster:
+        return True
+    named = plan.cluster_id if plan is not None else 0
+    return named not in (0, ids.cluster) and any(c.status.cluster_id == named for c in survey.others)
 
 
 def is_about(plan: PublishedPlan, token: str) -> bool:

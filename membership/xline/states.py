@@ -213,7 +213,7 @@ TABLE: tuple[Row, ...] = (
         State.FOREIGN_CLUSTER,
         "the data is of another cluster than the one that runs here",
         lambda f: _has_data(f) and f.listed is Listed.FOREIGN,
-        "do not let the server start, and keep the data; say so",
+        "do not let the server start, stop the one that runs, and keep the data; say so",
         "by hand",
     ),
     # -- after a majority was lost ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from membership.xline.client import EngineClient
 from membership.xline.model import Start
 from membership.xline.states import State
 from membership.xline.walids import etcd_log
@@ -288,3 +289,22 @@ def test_a_server_that_hangs_on_such_a_log_is_stopped(single: AgentWorld, monkey
     member.begin()
     member.become(State.RUNNING)
     assert len(member.data.aside()) == 1
+
+
+def test_data_of_another_cluster_is_neither_started_nor_touched(single: AgentWorld, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with agent_world(tmp_path / "other", size=1) as other:
+        other.boot()
+        other.kill(0)
+        shutil.copytree(other.volume(0) / "data", single.volume(1) / "data")
+    single.boot()
+    single.publish(bootstrap={"clusterId": f"{single.listing().cluster_id:x}"}, ordinals=[0, 1])
+    single.start(1)
+    member = single.members[1]
+    member.become(State.FOREIGN_CLUSTER)
+    eventually(lambda: any("MemberForeignCluster" in event for event in member.recorder.events), "an event", WAIT)
+    eventually(lambda: not member.server.running, "no server of it", WAIT)
+    assert member.data.has_data
+    assert member.data.aside() == []
+    with EngineClient(f"{single.address(0)}:2379") as client:
+        assert [listed.name for listed in client.member_list().members] == _names(1)

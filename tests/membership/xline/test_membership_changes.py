@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from membership.xline.client import EngineClient, ListedMember
 from membership.xline.datadir import DataDir
 from membership.xline.engines import ETCD
 from membership.xline.errors import EngineError, Timeout
-from membership.xline.lock import LockBusy, MembershipLock
+from membership.xline.lock import DURATION, LockBusy, LockLost, MembershipLock
 from membership.xline.metrics import AgentMetrics
 from membership.xline.model import Identity, PublishedPlan
 from membership.xline.options import AccessFiles, AgentOptions
@@ -299,6 +300,30 @@ def test_an_addition_whose_answer_is_lost_is_not_repeated(lab: Lab, monkeypatch:
         assert "learner" in changes.join()  # seen in the list: nobody else may be joining
     assert added == 1
     assert len(lab.entries()) == 1
+
+
+@pytest.mark.parametrize(("procedure", "listed"), [(_join, True), (_leave, False)])
+def test_who_was_held_up_changes_nothing_after_its_time(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, procedure: Callable[[MembershipChanges], str], listed: bool
+) -> None:
+    """The lock is another's by then."""
+    lab.publish([0, 1, 2, 3] if listed else [0, 1, 2])
+    lab.reset(listed=not listed)
+    real = Reach.listing
+
+    def slow(*args: Any, **options: Any) -> object:
+        answer = real(*args, **options)
+        lab.clock.advance(DURATION)
+        return answer
+
+    monkeypatch.setattr(Reach, "listing", slow)
+    with lab.life() as changes:
+        try:
+            why = procedure(changes)
+        except LockLost as error:
+            why = str(error)
+    assert "held for too long" in why
+    assert len(lab.entries()) == int(not listed)
 
 
 def test_two_agents_add_only_one_member_at_a_time(lab: Lab) -> None:
