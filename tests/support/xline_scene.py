@@ -11,9 +11,9 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import crds
 from crds.xlinecluster import XLINECLUSTERS
@@ -38,6 +38,9 @@ NAMESPACE = "default"
 NAME = "demo"
 SERVER, AGENT = "xline", "agent"
 SLOW = 120.0  # seconds: many processes on a machine that has other things to do
+
+
+Judged: TypeAlias = "Callable[[Scene], contextlib.AbstractContextManager[Recorder]]"
 
 
 class Scene:
@@ -204,6 +207,35 @@ class Scene:
         if voters != sorted(map(pod_name, ordinals)):
             return f"voters {voters} of {[m.name for m in self.listed()]}"
         return "" if self.leader() is not None else "no leader"
+
+    def resize(self, size: int) -> list[int]:
+        """Scale and wait; the ordinals that there are then."""
+        self.scale(size)
+
+        def look() -> bool:
+            ordinals = self.ordinals()
+            return len(ordinals) == size and self.whole(*ordinals)
+
+        try:
+            eventually(look, f"{size} members", 2 * SLOW)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from error
+        return self.ordinals()
+
+    def start_three(self, **spec: Any) -> Scene:
+        """An operator, and a cluster of three that is whole."""
+        self.start_operator()
+        self.create(**spec)
+        self.wait_whole(0, 1, 2)
+        return self
+
+    def follower(self) -> int:
+        """One of those that do not lead."""
+        leader = self.wait_leader()
+        return next(ordinal for ordinal in self.ordinals() if ordinal != leader)
+
+    def is_ready(self, ordinal: int) -> bool:
+        return _is_ready(self.pod(ordinal))
 
     def whole(self, *ordinals: int) -> bool:
         return not self._lacks(ordinals)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,10 @@ import pytest
 from tests.support import unavailability
 from tests.support.recorder import Recorder, same_data
 from tests.support.waiting import eventually
-from tests.support.xline_scene import SLOW, Scene
+from tests.support.xline_scene import SLOW, Judged, Scene
 from tests.support.xline_scene import scene as new_scene
 
 STATEFULSET, KRUISE = "StatefulSet", "AdvancedStatefulSet"
-Judged = Callable[[Scene], AbstractContextManager[Recorder]]
 
 # Killed while it writes, etcd 3.5.0 to 3.5.2 may lose what it had acknowledged on that one member: the index of what it
 # has applied can reach the disk before the data does (etcd's postmortem on 3.5 data inconsistency, 2022).

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.xline.conftest import Judged
-from tests.chaos.xline.test_scaling import to_size
 from tests.support.waiting import eventually
-from tests.support.xline_scene import AGENT, SERVER, SLOW, Scene, pod_name
+from tests.support.xline_scene import AGENT, SERVER, SLOW, Judged, Scene, pod_name
 from tests.support.xline_standin import install
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -26,34 +24,27 @@ def xline(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return program
 
 
-def started(scene: Scene) -> Scene:
-    scene.start_operator()
-    scene.create(engine="xline")
-    scene.wait_whole(0, 1, 2)
-    return scene
-
-
 @pytest.mark.usefixtures("xline")
 def test_it_grows_and_shrinks(scene: Scene, judged: Judged) -> None:
-    started(scene)
+    scene.start_three(engine="xline")
     with judged(scene):
-        assert to_size(scene, 4) == [0, 1, 2, 3]
-        assert to_size(scene, 3) == [0, 1, 2]
+        assert scene.resize(4) == [0, 1, 2, 3]
+        assert scene.resize(3) == [0, 1, 2]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("xline")
 def test_3_to_5_to_3_to_1_to_3(scene: Scene, judged: Judged) -> None:
-    started(scene)
+    scene.start_three(engine="xline")
     with judged(scene):
         for size in (5, 3, 1, 3):
-            assert to_size(scene, size) == list(range(size))
+            assert scene.resize(size) == list(range(size))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("xline")
 def test_members_are_killed_deleted_and_lose_their_disks(scene: Scene, judged: Judged) -> None:
-    ids = started(scene).ids()
+    ids = scene.start_three(engine="xline").ids()
     with judged(scene) as recorder:
         for containers in ((SERVER,), (AGENT,), (AGENT, SERVER)):
             scene.kill(scene.wait_leader(), *containers)
@@ -82,7 +73,7 @@ def kill_agent_while_joining(scene: Scene, ordinal: int) -> None:
 @pytest.mark.usefixtures("xline")
 def test_agents_killed_while_their_members_join_make_no_second_ones(scene: Scene, judged: Judged) -> None:
     """Xline would take the same address twice, and any number of changes at a time."""
-    started(scene)
+    scene.start_three(engine="xline")
     with judged(scene):
         scene.scale(5)
         for ordinal in (3, 4):
@@ -96,7 +87,7 @@ def test_agents_killed_while_their_members_join_make_no_second_ones(scene: Scene
 @pytest.mark.usefixtures("xline")
 def test_a_lost_majority_is_told_to_be_restored_from_a_backup(scene: Scene) -> None:
     """Xline cannot go on from one member's data."""
-    started(scene)
+    scene.start_three(engine="xline")
     for lost in (1, 2):
         scene.wipe(lost)
     scene.wait_condition("Available", "False")

@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from runtime.client import NotFound
-from tests.chaos.xline.conftest import Judged
-from tests.chaos.xline.test_scaling import to_size
 from tests.support.waiting import eventually
-from tests.support.xline_scene import AGENT, SERVER, SLOW, Scene
+from tests.support.xline_scene import AGENT, SERVER, SLOW, Judged, Scene
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -86,6 +84,6 @@ def test_kill_9(scene: Scene, judged: Judged, kind: str) -> None:
         scene.wait_whole(0, 1, 2, 3, 4)
         scene.scale(3)
         killer.strike([4, 3], lambda: len(scene.ordinals()) == 3)  # while it leaves
-        scene.wait_whole(*to_size(scene, 3))
+        scene.wait_whole(*scene.resize(3))
     eventually(lambda: len(scene.listed()) == 3, "nobody left behind in the list", SLOW)
     assert "Running" in killer.states

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.xline.conftest import Judged
 from tests.support.waiting import eventually
-from tests.support.xline_scene import SERVER, SLOW, Scene, pod_name
+from tests.support.xline_scene import SERVER, SLOW, Judged, Scene, pod_name
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
 def three(scene: Scene) -> Scene:
-    return started(scene)
-
-
-def started(scene: Scene) -> Scene:
-    scene.start_operator()
-    scene.create()
-    scene.wait_whole(0, 1, 2)
-    return scene
-
-
-def follower(scene: Scene) -> int:
-    return next(ordinal for ordinal in scene.ordinals() if ordinal != scene.wait_leader())
-
-
-def is_ready(scene: Scene, ordinal: int) -> bool:
-    conditions = (scene.pod(ordinal).get("status") or {}).get("conditions") or []
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return scene.start_three()
 
 
 @pytest.mark.parametrize("who", ["leader", "follower"])
 def test_a_deleted_pod_comes_back_as_the_same_member(three: Scene, judged: Judged, who: str) -> None:
     ids = three.ids()
     with judged(three):
-        victim = three.wait_leader() if who == "leader" else follower(three)
+        victim = three.wait_leader() if who == "leader" else three.follower()
         uid = three.pod(victim).uid
         three.delete_pod(victim)
         three.wait_replaced(victim, uid)
@@ -49,7 +32,7 @@ def test_a_wiped_disk_makes_another_member(three: Scene, judged: Judged, who: st
     """An empty server under the id of one that has voted could vote twice: the old member goes, a new one comes."""
     ids = three.ids()
     with judged(three):
-        victim = three.wait_leader() if who == "leader" else follower(three)
+        victim = three.wait_leader() if who == "leader" else three.follower()
         three.wipe(victim)
         eventually(
             lambda: three.ids().get(pod_name(victim), ids[pod_name(victim)]) != ids[pod_name(victim)], timeout=SLOW
@@ -63,9 +46,9 @@ def test_a_wiped_disk_makes_another_member(three: Scene, judged: Judged, who: st
 def test_a_frozen_server_is_one_that_is_away(three: Scene, judged: Judged, who: str) -> None:
     ids = three.ids()
     with judged(three) as recorder:
-        victim = three.wait_leader() if who == "leader" else follower(three)
+        victim = three.wait_leader() if who == "leader" else three.follower()
         with three.frozen(victim, SERVER):
-            eventually(lambda: not is_ready(three, victim), timeout=SLOW)
+            eventually(lambda: not three.is_ready(victim), timeout=SLOW)
             recorder.wait_progress(timeout=SLOW)
         three.wait_whole(0, 1, 2)
     assert three.ids() == ids

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.xline.conftest import Judged
-from tests.chaos.xline.test_scaling import to_size
 from tests.support.recorder import put, same_data
 from tests.support.waiting import eventually
-from tests.support.xline_scene import AGENT, SERVER, SLOW, Scene, pod_name
+from tests.support.xline_scene import AGENT, SERVER, SLOW, Judged, Scene, pod_name
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize(("sizes", "until"), [((5, 3), 4), ((5, 7, 4), 4)])
 def test_the_target_changes_in_the_middle(either: Scene, judged: Judged, sizes: tuple[int, ...], until: int) -> None:
-    either.start_operator()
-    either.create()
-    either.wait_whole(0, 1, 2)
+    either.start_three()
     with judged(either):
         for size in sizes[:-1]:
             either.scale(size)
             eventually(lambda: len(either.ordinals()) >= until, f"{until} Pods", SLOW)
-        assert len(to_size(either, sizes[-1])) == sizes[-1]
+        assert len(either.resize(sizes[-1])) == sizes[-1]
         either.scale(1)
         eventually(lambda: len(either.ordinals()) < sizes[-1], "a Pod less", SLOW)
-        assert len(to_size(either, 3)) == 3
+        assert len(either.resize(3)) == 3
     assert len(either.listed()) == 3
 
 
 def test_a_rolling_restart_replaces_the_leader_last(either: Scene, judged: Judged) -> None:
-    either.start_operator()
-    either.create()
-    either.wait_whole(0, 1, 2)
+    either.start_three()
     before = {pod.name: pod.uid for pod in either.pods()}
     ids = either.ids()
     with judged(either):
@@ -61,9 +55,7 @@ def image_of(scene: Scene, ordinal: int) -> str:
 
 
 def test_a_lost_majority_is_recovered_by_hand_and_not_unasked(scene: Scene) -> None:
-    scene.start_operator()
-    scene.create()
-    scene.wait_whole(0, 1, 2)
+    scene.start_three()
     with scene.recorder() as before:
         before.wait_progress(30)
     before.verdict()

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.chaos.xline.conftest import Judged
-from tests.chaos.xline.test_scaling import to_size
 from tests.support.waiting import eventually
-from tests.support.xline_scene import AGENT, SERVER, SLOW, Scene
+from tests.support.xline_scene import AGENT, SERVER, SLOW, Judged, Scene
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -32,9 +30,7 @@ def api_server_down(scene: Scene, seconds: float) -> Iterator[None]:
 
 def test_while_members_run_and_even_start_again(scene: Scene, judged: Judged) -> None:
     """Nobody needs the API server to serve, nor to start on data that is there."""
-    scene.start_operator()
-    scene.create()
-    scene.wait_whole(0, 1, 2)
+    scene.start_three()
     ids = scene.ids()
     with judged(scene) as recorder:
         with api_server_down(scene, _MINUTE):
@@ -59,23 +55,19 @@ def test_while_the_cluster_bootstraps(scene: Scene) -> None:
 
 @pytest.mark.parametrize("size", [5, 2])
 def test_while_it_grows_and_shrinks(scene: Scene, judged: Judged, size: int) -> None:
-    scene.start_operator()
-    scene.create()
-    scene.wait_whole(0, 1, 2)
+    scene.start_three()
     with judged(scene):
         for delay in (0.0, 2.0):  # at different moments of the way
             scene.scale(size)
             time.sleep(delay)
             with api_server_down(scene, _SHORT / 2):
                 pass
-            to_size(scene, size)
-            to_size(scene, 3)
+            scene.resize(size)
+            scene.resize(3)
 
 
 def test_while_it_is_rolled(scene: Scene, judged: Judged) -> None:
-    scene.start_operator()
-    scene.create()
-    scene.wait_whole(0, 1, 2)
+    scene.start_three()
     with judged(scene):
         scene.edit(podTemplate={"metadata": {"annotations": {"rolled": "yes"}}})
         eventually(lambda: any("rolled" in pod.annotations for pod in scene.pods()), timeout=SLOW)
@@ -91,7 +83,7 @@ def test_two_operators_by_mistake(either: Scene, judged: Judged) -> None:
     either.create()
     either.wait_whole(0, 1, 2)
     with judged(either):
-        to_size(either, 5)
-        assert len(to_size(either, 3)) == 3
+        either.resize(5)
+        assert len(either.resize(3)) == 3
     assert all(operator.process.poll() is None for operator in operators)
     assert len(either.listed()) == 3

@@ -5,18 +5,15 @@ from __future__ import annotations
 import pytest
 
 from runtime.testing.nodes.links import API_SERVER
-from tests.chaos.xline.conftest import Judged
-from tests.chaos.xline.test_losses import follower, is_ready, started
-from tests.chaos.xline.test_scaling import to_size
 from tests.support.waiting import eventually
-from tests.support.xline_scene import SLOW, Scene, pod_name
+from tests.support.xline_scene import SLOW, Judged, Scene, pod_name
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
 def three(linked: Scene) -> Scene:
-    return started(linked)
+    return linked.start_three()
 
 
 @pytest.mark.parametrize(
@@ -25,11 +22,11 @@ def three(linked: Scene) -> Scene:
 def test_a_partition_changes_no_membership(three: Scene, judged: Judged, cut_from: str, who: str) -> None:
     ids = three.ids()
     with judged(three) as recorder:
-        victim = three.wait_leader() if who == "leader" else follower(three)
+        victim = three.wait_leader() if who == "leader" else three.follower()
         others = [] if cut_from == "api server" else three.others(victim)
         three.links.cut(three.end(victim), *others, *([] if cut_from == "peers" else [API_SERVER]))
         if others:
-            eventually(lambda: not is_ready(three, victim), timeout=SLOW)
+            eventually(lambda: not three.is_ready(victim), timeout=SLOW)
             others_lead = eventually(
                 lambda: [o for o in three.ordinals() if o != victim and leads(three, o)], timeout=SLOW
             )
@@ -50,9 +47,9 @@ def test_who_leaves_without_hearing_of_it_is_removed_by_the_others(three: Scene,
     """Cut off from the API server an agent cannot know that its member is condemned, and keeps the membership: the
     leader's agent takes it out once the Pod is gone."""
     with judged(three):
-        to_size(three, 5)
+        three.resize(5)
         three.links.cut(three.end(4), API_SERVER)
-        assert to_size(three, 3) == [0, 1, 2]
+        assert three.resize(3) == [0, 1, 2]
         three.links.heal()
     assert sorted(three.ids()) == [pod_name(n) for n in (0, 1, 2)]
 

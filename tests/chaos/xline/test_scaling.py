@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.xline.conftest import Judged
-from tests.support.waiting import eventually
-from tests.support.xline_scene import SLOW, Scene
+from tests.support.xline_scene import Judged, Scene
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(600)]
 
 
-def to_size(scene: Scene, size: int) -> list[int]:
-    """Scale and wait; the ordinals that it has then."""
-    scene.scale(size)
-
-    def look() -> bool:
-        ordinals = scene.ordinals()
-        return len(ordinals) == size and scene.whole(*ordinals)
-
-    try:
-        eventually(look, f"{size} members", 2 * SLOW)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{scene.story()}") from error
-    return scene.ordinals()
-
-
-def transfers(scene: Scene) -> int:
+def term(scene: Scene) -> int:
     """The raft term: it grows with every election."""
     leader = scene.wait_leader()
     status = scene.says(leader)
@@ -35,23 +18,19 @@ def transfers(scene: Scene) -> int:
 
 
 def test_3_to_5_to_3(either: Scene, judged: Judged) -> None:
-    either.start_operator()
-    either.create()
-    either.wait_whole(0, 1, 2)
+    either.start_three()
     with judged(either):
-        assert to_size(either, 5) == [0, 1, 2, 3, 4]
+        assert either.resize(5) == [0, 1, 2, 3, 4]
         shrink_with_leader(either, 1, keeps=True)
         assert either.ordinals() == [0, 1, 2]
 
 
 @pytest.mark.slow
 def test_3_to_5_to_3_to_1_to_3(either: Scene, judged: Judged) -> None:
-    either.start_operator()
-    either.create()
-    either.wait_whole(0, 1, 2)
+    either.start_three()
     with judged(either):
         for size in (5, 3, 1, 3):
-            to_size(either, size)
+            either.resize(size)
     assert either.condition("Available")["status"] == "True"
 
 
@@ -67,7 +46,7 @@ def test_the_leader_is_kept_whatever_its_ordinal(either: Scene, judged: Judged, 
     with judged(either):
         for leader in range(5):
             shrink_with_leader(either, leader, keeps=kruise or leader < 3)
-            assert set(to_size(either, 5)) == {0, 1, 2, 3, 4}
+            assert set(either.resize(5)) == {0, 1, 2, 3, 4}
 
 
 def shrink_with_leader(scene: Scene, leader: int, *, keeps: bool) -> None:
@@ -75,11 +54,11 @@ def shrink_with_leader(scene: Scene, leader: int, *, keeps: bool) -> None:
     that stalls, members miss each other's heartbeats."""
     for _ in range(3):
         scene.move_leader(leader)
-        before, moved = transfers(scene), len(scene.events("MovingLeader"))
-        kept = to_size(scene, 3)
+        before, moved = term(scene), len(scene.events("MovingLeader"))
+        kept = scene.resize(3)
         asked_for = len(scene.events("MovingLeader")) - moved
-        if transfers(scene) - before > asked_for:
-            to_size(scene, 5)
+        if term(scene) - before > asked_for:
+            scene.resize(5)
             continue
         assert asked_for == (0 if keeps else 1)
         if keeps:

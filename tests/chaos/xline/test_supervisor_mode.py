@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from membership.xline.procfs import state_of
-from tests.chaos.xline.conftest import Judged
-from tests.chaos.xline.test_scaling import to_size
 from tests.support.waiting import eventually
-from tests.support.xline_scene import SERVER, SLOW, Scene
+from tests.support.xline_scene import SERVER, SLOW, Judged, Scene
 from tests.support.xline_standin import install
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -75,8 +73,8 @@ def test_a_server_below_its_agent(
         scene.wait_whole(0, 1, 2)
         assert scene.ids() == ids
         # The member.
-        assert to_size(scene, 4) == [0, 1, 2, 3]
+        assert scene.resize(4) == [0, 1, 2, 3]
         pid = _server(scene, 3)
-        assert to_size(scene, 3) == [0, 1, 2]
+        assert scene.resize(3) == [0, 1, 2]
         _gone(pid)
         assert scene.ids() == ids
