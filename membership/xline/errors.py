@@ -165,6 +165,10 @@ _BY_REASON: tuple[tuple[str, type[EngineError]], ...] = (
     ("revision of auth store is old", TokenExpired),
     ("user name is empty", Denied),
     ("user name not found", Denied),  # the name in a certificate, where no token is shown
+    # The same from calls that answer with a stream, whose words nobody translates.
+    ("auth: user not found", Denied),
+    ("auth: permission denied", Denied),
+    ("auth: revision in header is old", TokenExpired),
     ("invalid user id or password", Denied),
     ("authentication is not enabled", AuthDisabled),
     # Xline. These are refusals by their code, but of the moment: another try, or another member, may succeed.

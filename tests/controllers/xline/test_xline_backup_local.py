@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from controllers.xline import names as known
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.testing.nodes import find_etcdctl
 from runtime.types import GVR, JSONObject
+from tests.controllers.xline.test_xline_secured import PASSWORD, Secured, make_secret
 from tests.controllers.xline.xline_local import SLOW, Local
 from tests.controllers.xline.xline_world import EVENTS, NAMESPACE
 from tests.support.s3_server import BUCKET, CREDENTIALS, FaultyProxy, S3Process
@@ -185,3 +187,25 @@ def test_a_damaged_backup_starts_nothing_until_it_is_put_right(local: Local) -> 
     file.write_bytes(good)
     local.client.resource(known.JOBS, namespace=NAMESPACE).delete("copy-restore", propagation_policy="Background")
     wait_copy(local, 1)
+
+
+@pytest.mark.slow
+def test_a_cluster_with_certificates_and_users_is_backed_up(local: Local, tmp_path: Path) -> None:
+    folder = tmp_path / "client"
+    folder.mkdir()
+    secured = Secured(local, folder)
+    secured.publish()
+    make_secret(local, "root", {"username": b"root", "password": PASSWORD.encode()})
+    local.create(
+        replicas=1,
+        tls={"server": {"secretName": "certs"}},
+        auth={"rootSecretName": "root"},
+        backup={"destination": VOLUME},
+    )
+    local.start_operator()
+    local.wait_whole(1)
+    for command in (("user", "add", f"root:{PASSWORD}"), ("user", "grant-role", "root", "root"), ("auth", "enable")):
+        assert not secured.etcdctl(*command).startswith("failed")
+    assert secured.etcdctl("get", "key").startswith("failed")  # nobody is let in without a name
+    local.edit(backup={"trigger": "now"})
+    assert wait_backup(local, "now")["size"] > 0

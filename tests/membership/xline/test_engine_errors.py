@@ -30,6 +30,9 @@ class Failure(grpc.RpcError):
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", errors.Timeout, True, True),
         (grpc.StatusCode.UNKNOWN, "context deadline exceeded", errors.Timeout, True, True),
         (grpc.StatusCode.UNKNOWN, "context canceled", errors.Unavailable, True, True),
+        (grpc.StatusCode.UNKNOWN, "auth: user not found", errors.Denied, False, False),
+        (grpc.StatusCode.UNKNOWN, "auth: permission denied", errors.Denied, False, False),
+        (grpc.StatusCode.UNKNOWN, "auth: revision in header is old", errors.TokenExpired, False, False),
         (grpc.StatusCode.NOT_FOUND, "member not found", errors.NotFound, False, False),
         (grpc.StatusCode.ALREADY_EXISTS, "", errors.AlreadyExists, False, False),
         (
