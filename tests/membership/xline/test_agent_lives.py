@@ -308,3 +308,12 @@ def test_data_of_another_cluster_is_neither_started_nor_touched(single: AgentWor
     assert member.data.aside() == []
     with EngineClient(f"{single.address(0)}:2379") as client:
         assert [listed.name for listed in client.member_list().members] == _names(1)
+
+
+def test_a_plan_of_a_later_cluster_of_the_same_name_starts_nobody(single: AgentWorld) -> None:
+    single.publish(bootstrap={"token": "later"})
+    single.start(0)
+    member = single.members[0]
+    member.become(State.WAIT_PEERS)
+    assert not member.server.allowed
+    assert member.starts == []
