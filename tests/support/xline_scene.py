@@ -103,10 +103,10 @@ class Scene:
 
         eventually(look, f"{kind}={status} {reason or ''}", timeout)
 
-    def events(self, reason: str) -> list[str]:
-        """Messages of the events with this reason, each as often as it was told."""
-        found = [e for e in self.client.resource(EVENTS, NAMESPACE).list() if e["reason"] == reason]
-        return [str(e["message"]) for e in found for _ in range(int(e.get("count") or 1))]
+    def told(self, reason: str) -> int:
+        """How often the operators have logged this reason: at once and each time, unlike events, which are gathered."""
+        lines = [line for operator in self._operators.started for line in operator.lines]
+        return sum(line.get("reason") == reason for line in lines)
 
     # -- members
 

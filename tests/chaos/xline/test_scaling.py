@@ -54,9 +54,9 @@ def shrink_with_leader(scene: Scene, leader: int, *, keeps: bool) -> None:
     that stalls, members miss each other's heartbeats."""
     for _ in range(3):
         scene.move_leader(leader)
-        before, moved = term(scene), len(scene.events("MovingLeader"))
+        before, moved = term(scene), scene.told("MovingLeader")
         kept = scene.resize(3)
-        asked_for = len(scene.events("MovingLeader")) - moved
+        asked_for = scene.told("MovingLeader") - moved
         if term(scene) - before > asked_for:
             scene.resize(5)
             continue
