@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from controllers.xline.rollout import ROLLOUT_STUCK
-from controllers.xline.status import AVAILABLE, BACKED_UP, PROGRESSING, find
+from controllers.xline.status import BACKED_UP, PROGRESSING, find
+from controllers.xline.world import AVAILABLE
 from crds.xlinebackup import BackupStatus
 from crds.xlinecluster import Member, XlineClusterStatus
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
 from controllers.xline import names as known
 from controllers.xline.heartbeats import heartbeat_of
-from controllers.xline.status import AVAILABLE, BACKED_UP, DEGRADED, find
+from controllers.xline.status import BACKED_UP, DEGRADED, find
+from controllers.xline.world import AVAILABLE
 from crds.decoding import InvalidObject, decode
 from crds.xlinecluster import XLINECLUSTERS, Member, Phase, XlineCluster, XlineClusterStatus
 from membership.xline.model import Heartbeat

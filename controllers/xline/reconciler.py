@@ -30,7 +30,6 @@ from controllers.xline.gathering import Gathered, gather
 from controllers.xline.members import Observe, observe
 from controllers.xline.names import CLAIMS
 from controllers.xline.status import (
-    AVAILABLE,
     FORMER_DATA,
     INVALID_SPEC,
     PAUSED,
@@ -42,7 +41,7 @@ from controllers.xline.status import (
     stuck_status,
 )
 from controllers.xline.survey import Settings, refusal, stored_status, survey, unusable
-from controllers.xline.world import Refused, World
+from controllers.xline.world import AVAILABLE, Refused, World
 from crds.decoding import InvalidObject, decode
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClusterStatus
 from membership.xline.errors import EngineError

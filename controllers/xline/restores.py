@@ -20,9 +20,10 @@ from controllers.xline.bootstrap import alive
 from controllers.xline.names import is_left_over
 from controllers.xline.outcomes import ended, outcome_of, stuck
 from controllers.xline.pod import claim_template
-from controllers.xline.status import AVAILABLE, INVALID_SPEC, NAME_TAKEN, PROGRESSING, REJECTED, Problem, Verdict
+from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, PROGRESSING, REJECTED, Problem, Verdict
 from controllers.xline.status import conditions as with_verdicts
 from controllers.xline.workloads import Workload
+from controllers.xline.world import AVAILABLE
 from crds.xlinebackup import RestoreSource, RestoreStatus
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClusterStatus
 from membership.xline.settings import SettingError

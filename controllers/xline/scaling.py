@@ -21,8 +21,8 @@ from controllers.xline.deletions import deletion
 from controllers.xline.leadership import WAITING_FOR_HEALTH, can_hand_over, hand_over, is_well
 from controllers.xline.names import CLAIMS, PODS
 from controllers.xline.planning import changed, lowest_free, persist
-from controllers.xline.podstate import trouble
-from controllers.xline.world import Action, MemberView, World
+from controllers.xline.podstate import condition, since, trouble
+from controllers.xline.world import AVAILABLE, Action, MemberView, World
 from membership.xline.client import MemberList
 from membership.xline.guard import may_remove
 from runtime.client import Unstructured
@@ -37,6 +37,7 @@ WAITING_FOR_DEPARTURE = "WaitingForDeparture"
 WAITING_FOR_MEMBER = "WaitingForMember"
 
 _OVERDUE = timedelta(seconds=60)  # after the end of its grace period a Pod that is still there will not end by itself
+_LEADERLESS = timedelta(seconds=30)  # many elections
 _SOON = 1.0  # seconds: what is waited for shows in the engine alone, of which nobody tells us
 
 
@@ -98,7 +99,7 @@ def _why(world: World, chosen: int) -> str:
 
 def departure(world: World) -> Action | None:
     """What is left of a removal; None if it is over."""
-    return _departure(world) or _volume_of_the_removed(world)
+    return _departure(world) or _missed(world) or _volume_of_the_removed(world)
 
 
 def arrival(world: World) -> Action | None:
@@ -182,6 +183,32 @@ def _still_there(world: World, pod: Unstructured) -> str:
         f"its Pod should have ended at {ends:%H:%M:%S} UTC; if its node is gone, "
         f"kubectl delete pod {pod.name} --force gives it up"
     )
+
+
+def _missed(world: World) -> Action | None:
+    """Bring the member back that went last, if its Pod ended before its agent could take it out of the cluster, and
+    without it there is no majority that could: its volume still has its vote.
+
+    That it still is a member is known from the last list that could be had. If that was out of date nothing is lost: a
+    member that is out sets its data aside, and one that has no vote is given up again.
+    """
+    change, voters = world.plan.change, world.cluster.status.voters if world.cluster.status is not None else None
+    if change is None or change.kind != "Remove" or voters is None or voters <= len(world.ordinals):
+        return None
+    ordinal = world.ordinal_of(change.member)
+    member = world.members.get(ordinal) if ordinal is not None else None
+    if member is None or member.ordinal in world.ordinals or member.pod is not None:
+        return None
+    if member.claim is None or member.claim.deletion_timestamp is not None or not _is_long_unserved(world):
+        return None
+    why = f"nobody leads, and of the {voters} members with a vote it may still be one: it has not left in time"
+    return _add(world, member.ordinal, why, event=KEEPING_MEMBER)
+
+
+def _is_long_unserved(world: World) -> bool:
+    told = condition(world.obj, AVAILABLE)
+    began = since(told) if told is not None and told.get("status") == "False" else None
+    return world.leader is None and began is not None and world.now - began >= _LEADERLESS
 
 
 def _volume_of_the_removed(world: World) -> Action | None:

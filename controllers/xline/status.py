@@ -10,13 +10,12 @@ import msgspec
 
 from controllers.xline.children import STATEFULSET_STAGE
 from controllers.xline.decide import Decision
-from controllers.xline.world import MemberView, World
+from controllers.xline.world import AVAILABLE, MemberView, World
 from crds.meta import Condition, ObjectReference
 from crds.xlinecluster import Bootstrap, Member, Phase, XlineClusterStatus
 
 Truth: TypeAlias = Literal["True", "False", "Unknown"]
 
-AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 DEGRADED = "Degraded"
 BACKED_UP = "BackedUp"

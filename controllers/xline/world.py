@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from controllers.xline.members import Endpoint, EngineView
 from controllers.xline.names import Names
@@ -23,6 +23,8 @@ from membership.xline.model import Heartbeat
 from runtime.client import Unstructured
 from runtime.controller import ReconcileContext
 from runtime.types import JSONMapping
+
+AVAILABLE: Final = "Available"  # the condition that tells whether clients are served
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from controllers.xline.workloads import ADVANCED_STATEFULSET, BACKENDS, STATEFUL
 from controllers.xline.world import Action, World
 from crds.xlineplan import Change, MembershipPlan
 from tests.controllers.xline.xline_model import Model
-from tests.controllers.xline.xline_scene import Scene
+from tests.controllers.xline.xline_scene import Scene, ago, claim
 
 EVENTS = (
     "reshape", "act", "controller", "kubelet", "agents", "clean", "kill", "revive", "delete_pod", "elect", "scale",
@@ -54,6 +54,22 @@ def test_whatever_happens_it_is_one_step_at_a_time_never_the_leader_and_it_ends(
             step()
     settle(model)
     assert len(model.plan.ordinals) == model.target
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_the_last_but_one_that_ends_before_it_has_left_does_not_take_the_majority_with_it(backend: Backend) -> None:
+    """Killed, or while the API server is down: one of two voters is left, which cannot remove the other."""
+    model = Model.of(backend, [0, 1], leader=0)
+    model.target = 1
+    model.act()
+    model.reshape()
+    model.controller()
+    model.listed[1].alive = False
+    model.elect(0)
+    model.kubelet()
+    assert not model.quorum
+    settle(model)
+    assert model.voters == {0}
 
 
 @given(KINDS, st.integers(1, 6), st.integers(0, 5), st.integers(1, 6))
@@ -205,6 +221,32 @@ def test_a_member_that_goes_is_kept_if_it_is_wanted_again_in_time() -> None:
     world = scene.world()
     assert scaling.shape(world) == (0, 1, 2)
     assert told(world)[0] == scaling.KEEPING_MEMBER
+
+
+def stranded(seconds: float = 31, voters: int = 2) -> Scene:
+    scene = Scene(replicas=1, plan=stepping("Remove", 1, [0])).down(0).unserved(seconds, voters)
+    scene.claims[1] = claim(1)
+    return scene
+
+
+def test_a_member_that_went_without_leaving_is_brought_back_if_there_is_no_majority_without_it() -> None:
+    reason, message = told(stranded().world())
+    assert reason == scaling.KEEPING_MEMBER
+    assert "demo-sts-1 becomes a member: nobody leads" in message
+
+
+def test_it_is_not_brought_back_after_a_moment_without_a_leader_nor_if_it_had_left() -> None:
+    assert action(stranded(seconds=29).world()) is None
+    assert action(stranded(voters=1).world()) is None
+    served = stranded()
+    served.status["conditions"][0]["status"] = "True"
+    assert action(served.world()) is None
+    empty = stranded()
+    del empty.claims[1]
+    assert action(empty.world()) is None, "without its data it is of no help"
+    leaving = stranded()
+    leaving.claims[1]["metadata"]["deletionTimestamp"] = ago(1)
+    assert action(leaving.world()) is None
 
 
 def test_a_member_that_joins_is_given_up_if_it_is_wanted_no_more() -> None:

@@ -35,6 +35,7 @@ class Model:
     """:ivar listed: the engine's members by ordinal.
     :ivar shape: the workload's spec.
     :ivar pods: ordinal -> whether it has been told to end.
+    :ivar told_voters: how many the last look has counted that could have the engine's list.
     """
 
     backend: Backend
@@ -44,6 +45,7 @@ class Model:
     shape: JSONObject
     pods: dict[int, bool]
     leader: int | None = 0
+    told_voters: int = 0
     writes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -96,7 +98,11 @@ class Model:
             learners={ordinal for ordinal, member in self.listed.items() if not member.voter},
         )
         scene.pods = {ordinal: pod(ordinal, scene.template) for ordinal in self.pods}
-        scene.claims = {ordinal: claim(ordinal) for ordinal in self.pods}
+        scene.claims = {ordinal: claim(ordinal) for ordinal in {*self.pods, *self.listed}}
+        if self.quorum and self.leader is not None:
+            self.told_voters = len(self.voters)
+        else:
+            scene.unserved(60, self.told_voters)
         scene.answers = {ordinal for ordinal in self.pods if self.is_up(ordinal)}
         for ordinal in self.pods:
             if not self.is_up(ordinal) or not self.listed[ordinal].voter or not self.quorum:

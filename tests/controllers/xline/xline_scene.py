@@ -45,6 +45,7 @@ class Scene:
     :ivar answers: ordinals of the members whose servers answer.
     :ivar listed: ordinals the engine lists; ``learners`` of these have no vote.
     :ivar revisions: ordinal -> that of its Pod; those left out have the present one.
+    :ivar status: what an earlier look has stored, bootstrap and plan aside.
     """
 
     replicas: int = 3
@@ -65,6 +66,7 @@ class Scene:
     pods: dict[int, JSONObject] = field(default_factory=dict)
     claims: dict[int, JSONObject] = field(default_factory=dict)
     claim_template: JSONObject = field(default_factory=lambda: claim_spec("1Gi"))
+    status: JSONObject = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.ordinals is None:
@@ -117,6 +119,12 @@ class Scene:
         self.pods[ordinal]["metadata"]["annotations"][HEARTBEAT] = text
         return self
 
+    def unserved(self, seconds: float, voters: int) -> Scene:
+        """Nobody leads for so long; before, so many members had a vote."""
+        unavailable = {"type": "Available", "status": "False", "lastTransitionTime": ago(seconds)}
+        self.status = {"voters": voters, "conditions": [unavailable]}
+        return self.no_quorum()
+
     # -- what comes of it
 
     def world(self) -> World:
@@ -129,7 +137,8 @@ class Scene:
             "spec": {"replicas": self.replicas, "engine": "etcd", **self.spec},
         }
         members = [f"demo-sts-{n}" for n in self.ordinals]
-        obj["status"] = {"bootstrap": {"members": members, "token": "t", "completed": self.bootstrapped}}
+        bootstrap = {"members": members, "token": "t", "completed": self.bootstrapped}
+        obj["status"] = {**self.status, "bootstrap": bootstrap}
         names = Names("ns", "demo")
         seen = Seen(
             obj=Unstructured(obj),
