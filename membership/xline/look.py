@@ -15,7 +15,7 @@ from membership.xline.files import DiskError
 from membership.xline.matching import Matching, host_of, same_url
 from membership.xline.model import Identity, PublishedPlan, Server
 from membership.xline.planreader import PlanReader
-from membership.xline.reach import NobodyAnswers, Reach, Survey
+from membership.xline.reach import Contact, NobodyAnswers, Reach, Survey
 from membership.xline.states import Bootstrapped, Data, Facts, Listed, Recovery, Stopping, Wanted
 from membership.xline.states import Server as ServerFact
 from membership.xline.walids import Ids, etcd_log
@@ -101,6 +101,7 @@ class Looker:
             broken = broken or disk.trouble != "full"  # on a full one a server may still be of use
         if own is not None:
             ids, has_data = Ids(own.cluster_id, own.member_id), True
+        survey = survey.of(plan.cluster_id if plan is not None else 0, ids.cluster if ids is not None else 0)
         listing, why = self._list(survey, plan, ids)
         trouble = trouble or why
         foreign = is_foreign(ids, plan, survey, listing)
@@ -111,6 +112,7 @@ class Looker:
             wanted=_wanted(plan, self._identity),
             bootstrapped=_bootstrapped(plan),
             initial=plan is not None and _is_initial(plan, self._identity),
+            unrestored=plan is not None and plan.from_backup and not self._is_restored(),
             history=any(_has_history(c.status, len(self._identity.initial)) for c in survey.others),
             recovery=_recovery(plan, marks, self._identity.pod),
             server=server,
@@ -144,6 +146,12 @@ class Looker:
             return _vote(ran[0])
         return Listed.UNSTARTED if len(me) == 1 else Listed.DUPLICATE
 
+    def _is_restored(self) -> bool:
+        """Xline finds no membership in what a backup holds, so such data alone is none to us."""
+        from membership.xline.backup.restore import Place, restored_for  # most members never ask
+
+        return restored_for(Place(self._data.path), self._token)
+
     def _try_disk(self) -> DiskError | None:
         """What was wrong with the disk when it was last tried."""
         now = self._clock.monotonic()
@@ -171,7 +179,7 @@ class Looker:
                 return self._last[1], ""
             return None, str(error)
         if not is_ours(listing, plan, ids, self._reach.matching):
-            return None, f"{by.name} at {by.client.address} belongs to the cluster {listing.cluster_id:x}, not to ours"
+            return None, of_another_cluster(by, listing)
         self._reach.remember(listing)
         self._last = (now, listing)
         return listing, ""
@@ -191,6 +199,11 @@ def is_ours(listing: MemberList, plan: PublishedPlan | None, ids: Ids | None, ma
     known = {host_of(url) for url in matching.initial.values()} | set(matching.addresses.values())
     hosts = {host_of(url) for member in listing.members for url in member.peer_urls}
     return bool(known & hosts)
+
+
+def of_another_cluster(by: Contact, listing: MemberList) -> str:
+    """Why a list is of no use, for people."""
+    return f"{by.name} at {by.client.address} belongs to the cluster {listing.cluster_id:x}, not to ours"
 
 
 def is_foreign(ids: Ids | None, plan: PublishedPlan | None, survey: Survey, listing: MemberList | None) -> bool:

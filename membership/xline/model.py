@@ -40,6 +40,7 @@ class PublishedPlan:
         after it has completed.
     :ivar replace_after: seconds after which a member that is down, and whose volume is gone, may be removed; None:
         never.
+    :ivar from_backup: the cluster starts with the data of a backup, so its first member never starts without data.
     :ivar defragment_above: percent of a member's database that may hold nothing; None: it is left as it is.
     """
 
@@ -59,6 +60,7 @@ class PublishedPlan:
     recovery_completed: bool = False
     replace_after: float | None = None
     defragment_above: int | None = None
+    from_backup: bool = False
 
     def wants(self, ordinal: int) -> bool | None:
         """Whether the cluster shall have this member; None: not known."""

@@ -36,6 +36,7 @@ class _Spec(Record, frozen=True, kw_only=True):
     paused: bool = False
     replace_dead_members: DeadMemberSettings | None = None
     maintenance: MaintenanceSettings | None = None
+    restore_from: dict[str, object] | None = None
 
 
 class _Status(Record, frozen=True, kw_only=True):
@@ -80,6 +81,7 @@ def published(obj: Unstructured) -> PublishedPlan:
         recovery_completed=recovery is not None and recovery.completed,
         replace_after=None if replaced is None else float(replaced.after_seconds),
         defragment_above=None if upkeep is None else upkeep.defragment_above_percent,
+        from_backup=cluster.spec.restore_from is not None,
     )
 
 

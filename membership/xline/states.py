@@ -113,6 +113,7 @@ class Facts:
     """What the table may look at.
 
     :ivar initial: whether this member is one of those the cluster is bootstrapped with, by plan and flags alike.
+    :ivar unrestored: whether the cluster starts with the data of a backup, which is not on this volume.
     :ivar history: whether some other server answers that has a leader, or has had one.
     :ivar leader: whether the own server knows a leader.
     :ivar crashing: whether the own server has ended too often.
@@ -125,6 +126,7 @@ class Facts:
     wanted: Wanted = Wanted.UNKNOWN
     bootstrapped: Bootstrapped = Bootstrapped.UNKNOWN
     initial: bool = False
+    unrestored: bool = False
     history: bool = False
     recovery: Recovery = Recovery.NONE
     server: Server = Server.DOWN
@@ -175,6 +177,17 @@ def _has_data(facts: Facts) -> bool:
 
 def _may_change(facts: Facts) -> bool:
     return facts.wanted is Wanted.YES and not facts.frozen
+
+
+def _may_bootstrap(facts: Facts) -> bool:
+    return (
+        _no_data(facts)
+        and facts.listed is Listed.UNKNOWN
+        and facts.bootstrapped is Bootstrapped.NO
+        and facts.initial
+        and not facts.history
+        and facts.recovery is Recovery.NONE
+    )
 
 
 TABLE: tuple[Row, ...] = (
@@ -278,16 +291,16 @@ TABLE: tuple[Row, ...] = (
         "Init when the plan changes",
     ),
     Row(
+        State.FAILED,
+        "the backup that the cluster was to start with was on this member's volume, and is gone",
+        lambda f: _may_bootstrap(f) and f.unrestored,
+        "do not let the server start; say so",
+        "by hand: create the cluster and its volumes anew",
+    ),
+    Row(
         State.BOOTSTRAP,
         "the cluster has never run, and this is one of its first members",
-        lambda f: (
-            _no_data(f)
-            and f.listed is Listed.UNKNOWN
-            and f.bootstrapped is Bootstrapped.NO
-            and f.initial
-            and not f.history
-            and f.recovery is Recovery.NONE
-        ),
+        _may_bootstrap,
         "start the server with the frozen list of first members",
         "Running",
     ),

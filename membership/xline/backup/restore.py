@@ -132,15 +132,28 @@ def install(place: Place, token: str) -> Outcome:
     return Outcome(message=f"{record.name} of {record.time} is in place", backup=record)
 
 
+def restored_for(place: Place, token: str) -> bool:
+    """Whether the data in place is what a restore for the cluster of that token has put there."""
+    try:
+        return _holds_something(place.data_dir) and _mark(place, token) is not None
+    except OSError:
+        return False
+
+
+def _mark(place: Place, token: str) -> _Marker | None:
+    try:
+        marker = decoding.convert(msgspec.json.decode(place.marker.read_bytes()), _Marker)
+    except (FileNotFoundError, ValueError, msgspec.MsgspecError):
+        return None
+    return marker if marker.token == token else None
+
+
 def _refuse_other_data(place: Place, token: str) -> BackupRecord | None:
     """What this very restore has put in place already; None if there is no data yet."""
     if not _holds_something(place.data_dir):
         return None
-    try:
-        marker = decoding.convert(msgspec.json.decode(place.marker.read_bytes()), _Marker)
-    except (FileNotFoundError, ValueError, msgspec.MsgspecError):
-        marker = None
-    if marker is None or marker.token != token:
+    marker = _mark(place, token)
+    if marker is None:
         raise RestoreFailed(
             "FormerData", f"{place.data_dir} holds data of something else, which is not overwritten; delete its volume"
         )

@@ -146,10 +146,18 @@ class AgentWorld:
     """A cluster without an operator: its XlineCluster and Pods are written by the test.
 
     :param size: members it is bootstrapped with.
+    :param spec: more of the XlineCluster's.
     """
 
     def __init__(
-        self, folder: Path, server: FakeAPIServer, client: Client, size: int, profile: EngineProfile, program: str
+        self,
+        folder: Path,
+        server: FakeAPIServer,
+        client: Client,
+        size: int,
+        profile: EngineProfile,
+        program: str,
+        spec: JSONObject,
     ) -> None:
         self.profile = profile
         self.program = program
@@ -166,7 +174,7 @@ class AgentWorld:
                 "apiVersion": "xline.io.datenlord.com/v1alpha1",
                 "kind": "XlineCluster",
                 "metadata": {"name": CLUSTER},
-                "spec": {"replicas": size, "engine": profile.key},
+                "spec": {"replicas": size, "engine": profile.key, **spec},
             }
         )
         self.uid = created.uid
@@ -336,12 +344,12 @@ class AgentWorld:
 
 @contextmanager
 def agent_world(
-    folder: Path, size: int = 3, *, profile: EngineProfile = ETCD, program: str = ""
+    folder: Path, size: int = 3, *, profile: EngineProfile = ETCD, program: str = "", spec: JSONObject | None = None
 ) -> Iterator[AgentWorld]:
     with ExitStack() as stack:
         server = stack.enter_context(FakeAPIServer())
         server.apply_manifests(CRDS)
         client = stack.enter_context(server.client())
-        world = AgentWorld(folder, server, client, size, profile, program or etcd_binary() or "etcd")
+        world = AgentWorld(folder, server, client, size, profile, program or etcd_binary() or "etcd", spec or {})
         stack.callback(world.close)
         yield world

@@ -204,6 +204,18 @@ def test_a_member_without_data_never_bootstraps_a_cluster_that_has_run(single: A
     assert single.members[0].starts == []
 
 
+def test_a_cluster_from_a_backup_never_starts_without_it(tmp_path: Path) -> None:
+    """Its data was put in place, and lost before the server first ran on it: an empty cluster would look like it."""
+    source = {"name": "latest", "destination": {"volume": {"claimName": "backups"}}}
+    with agent_world(tmp_path, size=1, spec={"restoreFrom": source}) as world:
+        world.start(0)
+        member = world.members[0]
+        member.become(State.FAILED)
+        eventually(lambda: any("backup" in event for event in member.recorder.events), "an event", WAIT)
+        assert not member.server.allowed
+        assert member.starts == []
+
+
 @pytest.mark.slow
 def test_the_same_volume_comes_back_after_leaving(single: AgentWorld) -> None:
     single.boot()

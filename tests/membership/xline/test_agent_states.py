@@ -50,6 +50,7 @@ def _all() -> Iterator[Facts]:
         Bootstrapped,
         _FLAGS,
         _FLAGS,
+        _FLAGS,
         Recovery,
         Server,
         _FLAGS,
@@ -87,11 +88,11 @@ def test_what_is_being_stopped_comes_first() -> None:
 def test_bootstrap_needs_every_proof() -> None:
     """Exactly one combination of what it looks at: whatever differs, the cluster is not made anew."""
     found = {
-        (f.data, f.listed, f.bootstrapped, f.initial, f.history, f.recovery)
+        (f.data, f.listed, f.bootstrapped, f.initial, f.unrestored, f.history, f.recovery)
         for f, row in DECIDED
         if row.state is State.BOOTSTRAP
     }
-    assert found == {(Data.NONE, Listed.UNKNOWN, Bootstrapped.NO, True, False, Recovery.NONE)}
+    assert found == {(Data.NONE, Listed.UNKNOWN, Bootstrapped.NO, True, False, False, Recovery.NONE)}
     for facts, row in DECIDED:
         if row.state is State.BOOTSTRAP:
             assert facts.wanted is not Wanted.NO
@@ -154,6 +155,9 @@ def test_only_the_chosen_member_recovers() -> None:
     [
         (Facts(wanted=Wanted.YES, bootstrapped=Bootstrapped.NO, initial=True), State.BOOTSTRAP),
         (Facts(wanted=Wanted.YES, bootstrapped=Bootstrapped.YES, initial=True), State.WAIT_PEERS),
+        (Facts(wanted=Wanted.YES, bootstrapped=Bootstrapped.NO, initial=True, unrestored=True), State.FAILED),
+        (Facts(wanted=Wanted.YES, bootstrapped=Bootstrapped.YES, initial=True, unrestored=True), State.WAIT_PEERS),
+        (Facts(data=Data.PRESENT, bootstrapped=Bootstrapped.NO, initial=True, unrestored=True), State.RESTART),
         (Facts(bootstrapped=Bootstrapped.UNKNOWN, initial=True), State.WAIT_PEERS),
         (Facts(bootstrapped=Bootstrapped.NO, initial=True, history=True), State.WAIT_PEERS),
         (Facts(bootstrapped=Bootstrapped.NO, initial=False), State.WAIT_PEERS),

@@ -105,6 +105,7 @@ def test_everything_that_is_published_is_read() -> None:
         "paused": True,
         "replaceDeadMembers": {"afterSeconds": 900},
         "maintenance": {"defragmentAbovePercent": 40},
+        "restoreFrom": {"name": "latest", "what": "a later version adds"},
     }
     obj["status"] = {
         "bootstrap": {**BOOTSTRAP, "completed": True, "clusterId": "8e9e05c52164694d"},
@@ -131,6 +132,7 @@ def test_everything_that_is_published_is_read() -> None:
         recovery_completed=True,
         replace_after=900.0,
         defragment_above=40,
+        from_backup=True,
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from crds.bootstrapargs import BootstrapArgs
 from membership.xline.backup import shelf
-from membership.xline.backup.restore import Place, RestoreFailed, fetch, install
+from membership.xline.backup.restore import Place, RestoreFailed, fetch, install, restored_for
 from membership.xline.backup.source import connector
 from membership.xline.backup.stores import VolumeStore
 from membership.xline.backup.take import Outcome, take
@@ -192,6 +192,19 @@ def test_data_of_something_else_is_not_touched(volume: Path, place: Place) -> No
     with pytest.raises(RestoreFailed, match="holds data of something else"):
         install(place, "token")
     assert (place.data_dir / "precious").read_text() == "data"
+
+
+def test_an_agent_knows_by_the_disk_that_the_backup_is_there(volume: Path, place: Place) -> None:
+    assert not restored_for(place, "token")
+    do_fetch(volume, place)
+    do_restore(place)
+    assert not restored_for(place, "token")
+    install(place, "token")
+    assert restored_for(place, "token")
+    assert not restored_for(place, "another")
+    shutil.rmtree(place.data_dir)
+    place.data_dir.mkdir()
+    assert not restored_for(place, "token")
 
 
 def test_data_of_an_earlier_restore_is_not_touched(volume: Path, place: Place) -> None:
