@@ -9,6 +9,7 @@ from controllers.xline import recovery, scaling, volumes
 from controllers.xline.bootstrap import alive
 from controllers.xline.children import SERVICE_STAGE, STATEFULSET_STAGE, Child, Plan, children
 from controllers.xline.inplace import with_digest
+from controllers.xline.planning import confirm
 from controllers.xline.replacement import unrecoverable
 from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, REJECTED, VOLUMES_LOST, Problem
 from controllers.xline.workloads import Workload
@@ -30,6 +31,7 @@ def apply_children(world: World, plan: Plan, ctx: ReconcileContext) -> tuple[Wor
     :returns: the world with the workload as it is now; and the first problem that only a person can solve.
     :raises Gone: the cluster was deleted meanwhile.
     :raises LeftOver: wait for the garbage collector.
+    :raises Outdated: the plan has changed meanwhile.
     :raises ClientError: a write failed in a way that may pass. Reconcile again.
     """
     try:
@@ -123,6 +125,8 @@ class _Applying:
                 # of a recovery, once the plan has that member alone.
                 begins = recovery.next_action(self.world) is not None
                 return None if before is not None or begins else _lost_volumes(self.world, lost)
+            if self.world.workload.ordinals != self.world.backend.ordinals_of(child.manifest["spec"]):
+                confirm(self.world.obj, self.ctx)
             before = self._without_rolling(before)
         try:
             # The workload only as this look has seen it: who else has changed it may have had another number in mind.

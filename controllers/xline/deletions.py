@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from controllers.xline.planning import confirm
 from controllers.xline.world import Do, World
 from runtime.client import NotFound, Unstructured
 from runtime.controller import ReconcileContext
@@ -20,7 +21,7 @@ def deletion(
     grace: int | None = None,
 ) -> Do:
     """What deletes exactly this object, in the state it was seen in, and tells of it; that it is gone already is as
-    well.
+    well. It raises Outdated if the plan is not the one that was seen.
 
     :param event: reason and message.
     :param propagation: ``Orphan`` keeps what it owns.
@@ -29,6 +30,7 @@ def deletion(
     reason, message = event
 
     def do(ctx: ReconcileContext) -> None:
+        confirm(world.obj, ctx)
         try:
             ctx.client.resource(gvr, namespace=obj.namespace).delete(
                 obj.name,

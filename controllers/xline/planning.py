@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from controllers.xline.bootstrap import alive
 from controllers.xline.names import Names
 from controllers.xline.workloads import Workload
 from controllers.xline.world import Do
@@ -17,6 +18,27 @@ from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineClusterStatus
 from crds.xlineplan import Change, ChangeKind, MembershipPlan
 from runtime.client import Unstructured
 from runtime.controller import ReconcileContext, merge_patch
+
+
+class Outdated(Exception):
+    """The XlineCluster is not what the look has seen any more: look again."""
+
+
+def confirm(obj: Unstructured, ctx: ReconcileContext) -> None:
+    """Make sure that what is wanted of the cluster, and its plan, still are what was seen. For what cannot be written
+    by a CAS on the XlineCluster: an operator whose cache is behind another's must not take Pods or volumes by the
+    number of members that there were once.
+
+    :raises Outdated: they have changed.
+    :raises Gone: the cluster is deleted, or being deleted.
+    """
+    live = alive(obj, ctx)
+    if (live.get("spec"), _plan_of(live)) != (obj.get("spec"), _plan_of(obj)):
+        raise Outdated(f"XlineCluster {obj.key} has changed since it was looked at")
+
+
+def _plan_of(obj: Unstructured) -> object:
+    return (obj.get("status") or {}).get("plan")
 
 
 def current_plan(
@@ -35,12 +57,8 @@ def current_plan(
 
 
 def changed(plan: MembershipPlan, kind: ChangeKind, ordinal: int, names: Names, reason: str) -> MembershipPlan:
-    """The plan with one member more or less, or (``Replace``) the same members."""
-    members = set(plan.ordinals)
-    if kind == "Add":
-        members.add(ordinal)
-    elif kind == "Remove":
-        members.discard(ordinal)
+    """The plan with one member more or less."""
+    members = {*plan.ordinals, ordinal} if kind == "Add" else set(plan.ordinals) - {ordinal}
     change = Change(kind=kind, member=names.member(ordinal), reason=reason)
     return msgspec.structs.replace(plan, ordinals=sorted(members), revision=plan.revision + 1, change=change)
 
@@ -56,7 +74,7 @@ def write_plan(obj: Unstructured, plan: MembershipPlan, ctx: ReconcileContext) -
     :raises Conflict: somebody has written to it meanwhile. Reconcile again.
     :raises NotFound: it is gone.
     """
-    old = (obj.get("status") or {}).get("plan")
+    old = _plan_of(obj)
     # A list in a merge patch replaces the other; a struct is merged, so what the new one lacks has to be taken out.
     body = merge_patch({"plan": old} if old else {}, {"plan": msgspec.to_builtins(plan)})
     patch = {"metadata": {"uid": obj.uid, "resourceVersion": obj.resource_version}, "status": body}

@@ -29,6 +29,7 @@ from controllers.xline.events import between
 from controllers.xline.gathering import Gathered, gather
 from controllers.xline.members import Observe, observe
 from controllers.xline.names import CLAIMS
+from controllers.xline.planning import Outdated
 from controllers.xline.status import (
     FORMER_DATA,
     INVALID_SPEC,
@@ -54,6 +55,7 @@ _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: l
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
 _WRITTEN: Final = 0.05  # ... that has just been written down what it goes on with
+_OUTDATED: Final = 1.0  # ... that was written to while it was looked at; the cache wakes us before that
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
 _PATIENCE = 10.0  # seconds that such objects may take before the new cluster's status speaks of them
 
@@ -89,6 +91,9 @@ class XlineReconciler:
             return self._look(obj, cluster, bootstrap, ctx)
         except Gone:
             return None  # deleted meanwhile
+        except Outdated as error:
+            ctx.log.info("look again", reason=str(error))
+            return Result(requeue_after=_OUTDATED)
         except (VolumesLeaving, LeftOver) as error:
             ctx.log.info("waiting for the garbage collector", reason=str(error))
             _tell_waiting(obj, str(error), ctx)

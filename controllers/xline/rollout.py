@@ -16,6 +16,7 @@ from typing import Final
 from controllers.xline import inplace, leadership
 from controllers.xline.deletions import deletion
 from controllers.xline.names import PODS
+from controllers.xline.planning import confirm
 from controllers.xline.podstate import server_started, trouble
 from controllers.xline.world import Action, MemberView, World
 from runtime.client import Conflict, NotFound, Unstructured
@@ -160,6 +161,7 @@ class _Update:
         self._world, self._pod, self._message = world, pod, message
 
     def __call__(self, ctx: ReconcileContext) -> None:
+        confirm(self._world.obj, ctx)
         try:
             ctx.client.resource(PODS, namespace=self._pod.namespace).patch(
                 self._pod.name, inplace.patch(self._world.workload, self._pod), type="strategic"

@@ -133,11 +133,12 @@ def _held(world: World) -> list[int]:
 def _going(world: World) -> list[MemberView]:
     """Members of the engine's whose Pods the workload still has, and the plan has not."""
     running = set(world.workload.ordinals) - set(world.ordinals)
+    # Those that a StatefulSet made just now runs below the highest are not known at all yet.
     return [
-        world.members[ordinal]
-        for ordinal in sorted(running)
-        if not world.members[ordinal].terminating
-        and (world.members[ordinal].listed or (not world.listing_known and world.bootstrap.completed))
+        member
+        for ordinal in sorted(running & set(world.members))
+        if not (member := world.members[ordinal]).terminating
+        and (member.listed or (not world.listing_known and world.bootstrap.completed))
     ]
 
 

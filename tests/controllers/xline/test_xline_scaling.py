@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -287,6 +289,13 @@ def test_the_next_step_waits_until_pod_and_member_are_gone() -> None:
     assert "the leader's agent" in told(scene.world())[1]
     scene.listed = {0, 1, 2, 3}
     assert told(scene.world())[0] == scaling.REMOVING_MEMBER
+
+
+def test_ordinals_that_a_new_statefulset_runs_below_the_survivor_of_a_recovery_are_nobody_yet() -> None:
+    world = Scene(replicas=3, ordinals=[2], listed={2}, leads=2).world()
+    made = replace(world, members={2: world.members[2]})
+    assert made.workload.ordinals == (0, 1, 2)
+    assert scaling.departure(made) is None
 
 
 def test_a_pod_that_hangs_on_a_dead_node_is_told_of_with_what_ends_it() -> None:
