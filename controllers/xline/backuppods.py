@@ -14,7 +14,7 @@ import msgspec
 
 from controllers.xline import names as known
 from controllers.xline import secrets
-from controllers.xline.pod import agent_image, launch, security_context
+from controllers.xline.pod import agent_image, confined, launch, security_context
 from crds.xlinebackup import BackupDestination, BackupSettings, RestoreSource, S3Location
 from crds.xlinepods import PodTemplate
 from membership.xline.backup.restore import Place
@@ -88,6 +88,7 @@ def restore_job(plan: Plan, source: RestoreSource) -> JSONObject:
         "command": restore_command(plan.profile, plan.image, start, member, place),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [data],
+        **confined(plan),
     }
     pod = {
         **_pod(plan, shelf),
@@ -103,7 +104,9 @@ def restore_job(plan: Plan, source: RestoreSource) -> JSONObject:
             *shelf.volumes,
         ],
     }
-    return {**_job(plan, pod), "ttlSecondsAfterFinished": _KEPT_AFTER_RESTORE}
+    # Two of its Pods at once would work in the same folder.
+    alone = {"podReplacementPolicy": "Failed", "ttlSecondsAfterFinished": _KEPT_AFTER_RESTORE}
+    return {**_job(plan, pod), **alone}
 
 
 def _job(plan: Plan, pod: JSONObject) -> JSONObject:
@@ -115,12 +118,18 @@ def _job(plan: Plan, pod: JSONObject) -> JSONObject:
 
 
 def _pod(plan: Plan, shelf: _Shelf) -> JSONObject:
-    """Where members run, as the user that members are; their spreading is not for it."""
+    """Where members may run, as the user that members are; their spreading is not for it. A volume may be made where the
+    first Pod that mounts it runs."""
     wanted: JSONObject = msgspec.to_builtins((plan.cluster.spec.pod_template or PodTemplate()).spec)
     fields = ("nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets", "securityContext")
     pod: JSONObject = {
         "securityContext": security_context(plan.bootstrap.run_as),
         **{field: wanted[field] for field in fields if field in wanted},
+        **(
+            {"affinity": {"nodeAffinity": nodes}}
+            if (nodes := (wanted.get("affinity") or {}).get("nodeAffinity"))
+            else {}
+        ),
         "restartPolicy": "Never",
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
@@ -139,6 +148,7 @@ def _agent(plan: Plan, name: str, args: list[str], mounts: list[JSONObject], env
         "args": args,
         "terminationMessagePath": _TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        **confined(plan),
     }
     # The API server keeps no empty lists.
     return container | {key: value for key, value in (("volumeMounts", mounts), ("env", env)) if value}

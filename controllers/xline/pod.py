@@ -120,7 +120,8 @@ def security_context(run_as: int) -> JSONObject:
     }
 
 
-def _confined(plan: Plan) -> JSONObject:
+def confined(plan: Plan) -> JSONObject:
+    """What a container adds to that, as namespaces with the level "restricted" want it."""
     if not plan.bootstrap.run_as:
         return {}
     return {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
@@ -216,7 +217,7 @@ def _common(plan: Plan, name: str, image: str) -> JSONObject:
         "name": name,
         "image": image,
         "env": [{"name": variable, "valueFrom": {"fieldRef": {"fieldPath": path}}} for variable, path in fields],
-        **_confined(plan),
+        **confined(plan),
     }
 
 

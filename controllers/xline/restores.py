@@ -17,7 +17,7 @@ from controllers.xline import names as known
 from controllers.xline.backuppods import restore_job
 from controllers.xline.backups import owner_reference
 from controllers.xline.bootstrap import alive
-from controllers.xline.names import is_left_over
+from controllers.xline.names import Names, is_left_over
 from controllers.xline.outcomes import ended, outcome_of, stuck
 from controllers.xline.pod import claim_template
 from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, PROGRESSING, REJECTED, Problem, Verdict
@@ -76,6 +76,8 @@ def restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcile
         return _refused(REJECTED, f"spec.restoreFrom: {error}")
     except _Taken as error:
         return _refused(NAME_TAKEN, f"spec.restoreFrom: {error}")
+    except _Busy as error:
+        return Underway(str(error))
     if not ended(job):
         waiting = stuck(job, ctx.lister(known.PODS).namespace(names.namespace).list(names.backup_selector))
         return Underway(foretold(plan) + (f", but does not begin: {waiting[1]} ({waiting[0]})" if waiting else ""))
@@ -131,6 +133,10 @@ class _Taken(Exception):
     """Something else is called as what we need."""
 
 
+class _Busy(Exception):
+    """Somebody works on the volume who has to end first."""
+
+
 def _job(obj: Unstructured, plan: Plan, source: RestoreSource, ctx: ReconcileContext) -> Unstructured:
     """The Job, made now if it is not there."""
     names = plan.names
@@ -140,6 +146,7 @@ def _job(obj: Unstructured, plan: Plan, source: RestoreSource, ctx: ReconcileCon
         found = None
     if found is None:
         alive(obj, ctx)
+        _await_former(names, ctx)
         _keep_claim(obj, plan, ctx)
         body = {
             "apiVersion": "batch/v1",
@@ -162,6 +169,18 @@ def _job(obj: Unstructured, plan: Plan, source: RestoreSource, ctx: ReconcileCon
     if owner is None or owner.uid != obj.uid:
         raise _Taken(f"Job {names.namespace}/{names.restore} exists and is not of this cluster: delete it")
     return found
+
+
+def _await_former(names: Names, ctx: ReconcileContext) -> None:
+    """A Job that is deleted goes before its Pods do, and two restores in one folder would mix what they make.
+
+    :raises _Busy: a Pod of a former Job of this name has not ended.
+    """
+    for pod in ctx.client.resource(known.PODS, namespace=names.namespace).list(label_selector=names.backup_selector):
+        owner = pod.controller_owner
+        former = owner is not None and (owner.kind, owner.name) == ("Job", names.restore)
+        if former and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+            raise _Busy(f"waiting for Pod {pod.name} of an earlier Job {names.restore} to end")
 
 
 def _keep_claim(obj: Unstructured, plan: Plan, ctx: ReconcileContext) -> None:

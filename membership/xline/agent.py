@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from membership.xline.changes import MembershipChanges, Reprieved, Unknown, is_condemned
+from membership.xline.changes import MembershipChanges, Reprieved, Unknown
 from membership.xline.clean import Cleaner
 from membership.xline.datadir import DataDir, DataDirInUse
 from membership.xline.engines import EngineProfile, profile_by_key
@@ -25,12 +25,13 @@ from membership.xline.metrics import AgentMetrics
 from membership.xline.model import Identity, Server, Start
 from membership.xline.options import AgentOptions
 from membership.xline.planreader import PlanReader
+from membership.xline.proofs import Proofs
 from membership.xline.reach import Reach
 from membership.xline.report import beat_of, is_ready, role_of_member
 from membership.xline.startfile import CannotStart
-from membership.xline.states import Data, State, Stopping, decide
+from membership.xline.states import Data, State, decide
 from membership.xline.story import Story
-from runtime.client import Client, ClientError, NotFound
+from runtime.client import Client, ClientError
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 from runtime.record import EventRecorder
@@ -108,12 +109,14 @@ class Agent:
             clock=self._clock,
         )
         self._looker = Looker(identity, self._profile, server, data, plans, self._reach, options.token, self._clock)
+        self._proofs = Proofs(identity, options.token, client, plans, heartbeats, self._clock)
         self._changes = MembershipChanges(
             identity,
             self._profile,
             options.token,
             lock,
             plans,
+            self._proofs,
             self._reach,
             data,
             metrics,
@@ -272,11 +275,30 @@ class Agent:
         return "a log to which nothing was ever written was set aside"
 
     def _bootstrap(self, _: Look) -> str:
-        self._server.allow(Start("bootstrap", self._identity.initial))
-        return ""
+        why = self._proofs.has_run() or self._on_empty_disk()
+        if not why:
+            self._server.allow(Start("bootstrap", self._identity.initial))
+        return why
+
+    def _on_empty_disk(self) -> str:
+        """A server may begin here, on nothing; or why not."""
+        why = self._proofs.replaced()
+        if why:
+            self._server.forbid()
+        elif not self._server.allowed:  # one that is allowed may have made something by now
+            aside = self._data.set_remnants_aside()
+            if aside is not None:
+                self._story.tell("DataSetAside", f"what was left of earlier data is kept at {aside}", warn=True)
+        return why
 
     def _start_join(self, look: Look) -> str:
         assert look.listing is not None
+        why = self._on_empty_disk()
+        if why:
+            return why
+        # What is written from now on is of after the last recovery: data without the mark would be taken for older.
+        recovery = None if look.plan is None else look.plan.recovery_id
+        self._data.mark(recovery_id=recovery, removed_id=0, member_id=0, cluster_id=0)
         own = look.me[0]
         members: list[tuple[str, str]] = []
         for member in look.listing.members:
@@ -402,7 +424,7 @@ class Agent:
         _log.info("the member may be stopped", outcome=answer.text)
 
     def _ready_to_stop(self, deadline: float) -> Answer:
-        stopping = self._why_stopped(min(deadline, self._clock.monotonic() + _ASK))
+        stopping = self._proofs.stopping(min(deadline, self._clock.monotonic() + _ASK))
         look = self._looker.look(stopping)
         row = decide(look.facts)
         self._show(look, row.state, row.when)
@@ -420,28 +442,6 @@ class Agent:
             end = min(deadline, self._clock.monotonic() + _HANDOVER)
             return Answer(True, f"stays: {self._changes.hand_over(look.survey, end) or 'leadership was handed over'}")
         return Answer(True, "stays: the cluster is being deleted")
-
-    def _why_stopped(self, deadline: float) -> Stopping:
-        """What becomes of the membership. Who cannot be asked in time has not condemned anybody."""
-        while True:
-            try:
-                plan = self._plans.fetch(3.0)
-                if plan.deleting:
-                    return Stopping.DELETE
-                being_deleted = self._is_being_deleted()
-                condemned = is_condemned(plan, self._token, self._identity.ordinal, being_deleted=being_deleted)
-                return Stopping.LEAVE if condemned else Stopping.STAY
-            except ClientError as error:
-                if self._clock.monotonic() + 0.5 >= deadline:
-                    _log.warning("nobody says whether this member shall leave; it stays", error=str(error))
-                    return Stopping.STAY
-                self._clock.sleep(0.5)
-
-    def _is_being_deleted(self) -> bool:
-        try:
-            return self._heartbeats.own_pod(3.0).deletion_timestamp is not None
-        except NotFound:
-            return True
 
     # ---- what it shows
 

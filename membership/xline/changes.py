@@ -22,11 +22,20 @@ from membership.xline.datadir import DataDir
 from membership.xline.engines import EngineProfile
 from membership.xline.errors import EngineError, NotFound, NotLeader, NotSupported, Refused, Unhealthy
 from membership.xline.lock import Hold, LockBusy, LockLost, MembershipLock
-from membership.xline.look import ids_of_data, is_about, may_have_run, own_entries
+from membership.xline.look import (
+    ids_of_data,
+    is_about,
+    is_ours,
+    may_have_run,
+    of_another_cluster,
+    own_entries,
+)
 from membership.xline.metrics import AgentMetrics, ChangeKind
 from membership.xline.model import Identity, PublishedPlan
 from membership.xline.planreader import PlanReader
+from membership.xline.proofs import Proofs, is_condemned
 from membership.xline.reach import Contact, NobodyAnswers, Reach, Survey
+from membership.xline.walids import Ids
 from runtime.client import ClientError
 from runtime.clock import Clock
 from runtime.logging import get_logger
@@ -65,6 +74,7 @@ class Session:
 class MembershipChanges:
     """The procedures of one agent. Used in one thread.
 
+    :param proofs: whether this Pod is still the one of its name.
     :param tell: ``tell(reason, message)``: records an event about the cluster.
     """
 
@@ -75,6 +85,7 @@ class MembershipChanges:
         token: str,
         lock: MembershipLock,
         plans: PlanReader,
+        proofs: Proofs,
         reach: Reach,
         data: DataDir,
         metrics: AgentMetrics,
@@ -86,6 +97,7 @@ class MembershipChanges:
         self._token = token
         self._lock = lock
         self._plans = plans
+        self._proofs = proofs
         self._reach = reach
         self._data = data
         self._metrics = metrics
@@ -102,9 +114,6 @@ class MembershipChanges:
                 return not_now
             if own_entries(self._identity, session.listing, None):
                 return "this member is listed by now"
-            # What is written from now on is of after the last recovery. Marked first: data without the mark would
-            # be taken for older, and set aside.
-            self._data.mark(recovery_id=session.plan.recovery_id, removed_id=0, member_id=0, cluster_id=0)
             session.hold.check(_NEED)
             added, _ = self._change(
                 "add",
@@ -242,7 +251,11 @@ class MembershipChanges:
         with self._lock.held() as hold:
             plan = self._plans.fetch(_PLAN_TIMEOUT)
             survey = self._reach.survey()
+            own = None if survey.own is None else Ids(survey.own.status.cluster_id, survey.own.status.member_id)
+            survey = survey.of(plan.cluster_id, 0 if own is None else own.cluster)
             listing, via = self._reach.listing(survey, without_own=others_only)
+            if not is_ours(listing, plan, own, self._reach.matching):
+                raise NobodyAnswers(of_another_cluster(via, listing))
             yield Session(hold, plan, survey, listing, via)
 
     def _not_now(self, plan: PublishedPlan) -> str:
@@ -256,7 +269,7 @@ class MembershipChanges:
         wants = plan.wants(self._identity.ordinal)
         if wants is False or (wants is None and self._identity.pod not in plan.initial):
             return "the plan does not have this member"
-        return ""
+        return self._proofs.replaced()
 
     def _may_have_run(self, session: Session, entry: ListedMember) -> bool:
         return may_have_run(entry, self._profile, session.plan)
@@ -287,20 +300,3 @@ class MembershipChanges:
 
 class Reprieved(Exception):
     """The plan has this member again: it stays."""
-
-
-def is_condemned(plan: PublishedPlan | None, token: str, ordinal: int, *, being_deleted: bool) -> bool:
-    """Whether a member that is being stopped leaves its cluster: only if a plan of this very cluster, read from the API
-    server, does not have it, and its own Pod is being deleted. Restarts, drains, rollouts and the deletion of the
-    cluster keep the membership.
-
-    :param being_deleted: whether the own Pod has a deletion timestamp, or is gone.
-    """
-    return (
-        plan is not None
-        and not plan.stale
-        and not plan.deleting
-        and plan.token == token
-        and plan.wants(ordinal) is False
-        and being_deleted
-    )

@@ -242,6 +242,25 @@ class DataDir:
         if self.in_use:
             raise DataDirInUse(f"{self.path} is in use by a server")
         self.mark(member_id=0, cluster_id=0, removed_id=0, recovery_id="")
+        return self._rename(member_id)
+
+    def set_remnants_aside(self) -> Path | None:
+        """Set aside what is left of data whose log is gone; the server must not run.
+
+        etcd would begin a log of its own and go on with the old database, which leaves out what it believes to have
+        already: it would differ from the others for ever, and nobody would notice.
+
+        :returns: where it is now; None: there was nothing.
+        :raises DataDirInUse: a server has it open.
+        :raises DiskError: it cannot be moved, or read.
+        """
+        if self._profile.key != "etcd" or self.has_data or not (self.path / "member" / "snap").exists():
+            return None
+        if self.in_use:
+            raise DataDirInUse(f"{self.path} is in use by a server")
+        return self._rename(0)
+
+    def _rename(self, member_id: int) -> Path | None:
         base = f"removed-{member_id:x}-{self._clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}"
         try:
             if not self.path.exists():

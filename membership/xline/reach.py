@@ -75,6 +75,18 @@ class Survey:
         newest = max(known, key=lambda status: status.term, default=None)
         return frozenset(s.member_id for s in known if newest is not None and s.leader_id == newest.leader_id)
 
+    def of(self, *clusters: int) -> Survey:
+        """Without those of other clusters, who may have got an address that was ours, and lead there in a higher term.
+
+        :param clusters: ids; the first of which somebody is counts, and 0 is none. If nobody is of any, all stay. The
+            own server always does.
+        """
+        present = {contact.status.cluster_id for contact in self.all}
+        ours = next((cluster for cluster in clusters if cluster and cluster in present), None)
+        if ours is None:
+            return self
+        return Survey(self.own, tuple(contact for contact in self.others if contact.status.cluster_id == ours))
+
     def voters(self) -> list[Contact]:
         """Whom to ask about the cluster, and for changes: the leader first, others before ourselves."""
         able = [c for c in (*self.others, self.own) if c is not None and not c.status.is_learner]

@@ -422,7 +422,11 @@ def intent(child: Unstructured) -> JSONObject:
     metadata = {key: obj["metadata"].get(key) for key in ("name", "labels", "finalizers")}
     text = json.dumps({"spec": spec, "metadata": metadata}, sort_keys=True)
     text = text.replace(".other.svc", ".default.svc").replace(obj["metadata"]["ownerReferences"][0]["uid"][:8], "UID")
+    text = text.replace("--namespace=other", "--namespace=default")
     intended: JSONObject = json.loads(text)
+    if "template" in spec:
+        # Made from the rest of the template as it is, namespace and all.
+        assert intended["spec"]["template"]["metadata"]["annotations"].pop(TEMPLATE)
     return intended
 
 

@@ -77,6 +77,10 @@ class Recorder:
             thread.join()
 
     @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    @property
     def acknowledged(self) -> int:
         return len(self.history.acknowledged_writes())
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from crds.xlinecluster import XLINECLUSTERS
 from membership.xline.client import EngineClient, ListedMember, MemberStatus
 from membership.xline.engines import CLIENT_PORT
 from membership.xline.errors import EngineError
-from membership.xline.model import HEARTBEAT
+from membership.xline.model import AGENT_PORT, HEARTBEAT
 from runtime.client import Client, ClientError, NotFound, Unstructured
 from runtime.testing.localcluster import LocalCluster
 from runtime.testing.nodes import RestartPolicy
@@ -268,6 +269,16 @@ class Scene:
                 return str(json.loads(written)["state"])
         return ""
 
+    def agent_state(self, ordinal: int) -> str:
+        """Of its agent, by its own word just now; "": it does not answer."""
+        host = self.address(ordinal).rpartition(":")[0]
+        try:
+            with contextlib.closing(HTTPConnection(host, AGENT_PORT, timeout=1.0)) as connection:
+                connection.request("GET", "/status")
+                return str(json.load(connection.getresponse())["state"])
+        except (OSError, HTTPException, ValueError):
+            return ""
+
     def pid(self, ordinal: int, container: str) -> int | None:
         return self.node.pids(NAMESPACE, pod_name(ordinal)).get(container)
 
@@ -291,13 +302,18 @@ class Scene:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    def wipe(self, ordinal: int) -> None:
-        """A disk is lost: everything of the member stops, its volume is empty, and the Pod comes back on it."""
+    def wipe(self, ordinal: int, then: Path | None = None) -> None:
+        """A disk is lost: everything of the member stops, its volume is empty, and the Pod comes back on it.
+
+        :param then: data of a server that is on it instead.
+        """
         uid = self.pod(ordinal).uid
         self.client.resource(CLAIMS, NAMESPACE).get(claim_name(ordinal))
         self.kill(ordinal, *self.node.pids(NAMESPACE, pod_name(ordinal)))
         for child in self.volume(ordinal).iterdir():
             shutil.rmtree(child) if child.is_dir() else child.unlink()
+        if then is not None:
+            shutil.copytree(then, self.volume(ordinal) / "data")
         self.client.resource(PODS, NAMESPACE).delete(pod_name(ordinal), grace_period_seconds=0)
 
         self.wait_replaced(ordinal, uid)

@@ -49,7 +49,8 @@ def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Judged:
         with scene.recorder() as recorder:
             recorder.wait_progress()
             yield recorder
-            recorder.wait_progress(timeout=SLOW)
+            if not recorder.stopped:
+                recorder.wait_progress(timeout=SLOW)
         recorder.history.save(tmp_path / "history.jsonl")
         for called, address, code in recorder.failures:
             print(f"{called:.3f} {address} {code}")

@@ -51,6 +51,17 @@ def the_job(world: World, but: frozenset[str] = frozenset()) -> Unstructured:
     return jobs(world)[name]
 
 
+def run(world: World, job: Unstructured) -> str:
+    """The name of a Pod of it that runs."""
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid, "controller": True}
+    template = job["spec"]["template"]
+    metadata = {"name": f"{job.name}-runs", "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+    pods = world.client.resource(known.PODS, namespace=NAMESPACE)
+    pods.create({"metadata": metadata, "spec": template["spec"]})
+    pods.patch(metadata["name"], {"status": {"phase": "Running"}}, type="merge", subresource="status")
+    return str(metadata["name"])
+
+
 def end(
     world: World,
     job: Unstructured,
@@ -402,6 +413,38 @@ def test_a_restore_that_fails_starts_nothing_and_can_be_tried_again(world: World
     assert world.status()["phase"] == "Failed"
     world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
     wait_for(lambda: jobs(world) and jobs(world)["demo-restore"].uid != job.uid, what="another Job")
+
+
+def test_two_restores_never_work_on_one_volume(world: World) -> None:
+    """The Job is deleted while its Pod runs: that one outlives it for as long as it takes to end."""
+    world.create(restoreFrom=RESTORE)
+    operator = world.start_operator()
+    job = the_job(world)
+    assert job["spec"]["podReplacementPolicy"] == "Failed"
+    pod = run(world, job)
+    world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Orphan")
+    wait_for(lambda: f"waiting for Pod {pod}" in str(world.status().get("message")), what="being told")
+    world.settle(operator)
+    assert jobs(world) == {}
+    ended = {"status": {"phase": "Failed"}}
+    world.client.resource(known.PODS, namespace=NAMESPACE).patch(pod, ended, type="merge", subresource="status")
+    assert the_job(world).uid != job.uid
+
+
+def test_pods_of_jobs_are_let_in_where_members_are(world: World) -> None:
+    """Into namespaces of the level "restricted", and onto nodes that the members' volumes may be on."""
+    nodes = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [
+        {"key": "pool", "operator": "In", "values": ["db"]}]}]}}  # fmt: skip
+    apart = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname"}]}
+    world.create(
+        restoreFrom=RESTORE, podTemplate={"spec": {"affinity": {"nodeAffinity": nodes, "podAntiAffinity": apart}}}
+    )
+    world.start_operator()
+    pod = the_job(world)["spec"]["template"]["spec"]
+    assert pod["affinity"] == {"nodeAffinity": nodes}
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def test_a_volume_that_is_there_is_not_restored_to(world: World) -> None:

@@ -14,18 +14,20 @@ import pytest
 
 import crds
 from crds.xlinecluster import XLINECLUSTERS
-from membership.xline.changes import MembershipChanges, Reprieved, Unknown, is_condemned
+from membership.xline.changes import MembershipChanges, Reprieved, Unknown
 from membership.xline.client import EngineClient, ListedMember
 from membership.xline.datadir import DataDir
 from membership.xline.engines import ETCD
 from membership.xline.errors import EngineError, Timeout
+from membership.xline.heartbeat import PODS, HeartbeatWriter
 from membership.xline.lock import DURATION, LockBusy, LockLost, MembershipLock
 from membership.xline.metrics import AgentMetrics
 from membership.xline.model import Identity, PublishedPlan
 from membership.xline.options import AccessFiles, AgentOptions
 from membership.xline.planreader import PlanReader
-from membership.xline.reach import Reach
-from runtime.client import Client, ClientError
+from membership.xline.proofs import Proofs, is_condemned
+from membership.xline.reach import NobodyAnswers, Reach
+from runtime.client import Client, ClientError, NotFound
 from runtime.clock import SYSTEM
 from runtime.testing import FakeAPIServer, FakeClock
 from tests.support.etcd_process import EtcdCluster
@@ -89,9 +91,9 @@ class Lab:
     def names(self) -> list[str]:
         return [member.name for member in self.etcd.members]
 
-    def publish(self, ordinals: list[int] | None, *, paused: bool = False) -> None:
+    def publish(self, ordinals: list[int] | None, *, paused: bool = False, cluster_id: str | None = None) -> None:
         clusters = self.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
-        bootstrap = {"members": self.names, "token": TOKEN, "completed": True}
+        bootstrap = {"members": self.names, "token": TOKEN, "completed": True, "clusterId": cluster_id}
         plan = None if ordinals is None else {"ordinals": ordinals}
         status = {"bootstrap": bootstrap, "plan": plan}
         clusters.patch(CLUSTER, {"status": status}, type="merge", subresource="status")
@@ -107,7 +109,7 @@ class Lab:
             namespace=NAMESPACE,
             cluster=CLUSTER,
             pod=f"{CLUSTER}-sts-{ordinal}",
-            pod_uid="u",
+            pod_uid=self.pod_uid(f"{CLUSTER}-sts-{ordinal}"),
             ordinal=ordinal,
             engine="etcd",
             peer_url=f"http://{address}:2380",
@@ -137,11 +139,22 @@ class Lab:
         )
         reach = Reach(options, client, data, SYSTEM)
         lock = MembershipLock(client, NAMESPACE, CLUSTER, f"life-{self.lives}", clock=self.clock)
+        proofs = Proofs(identity, TOKEN, client, plans, HeartbeatWriter(client, identity), SYSTEM)
         metrics = AgentMetrics(identity)
         try:
-            yield MembershipChanges(identity, ETCD, TOKEN, lock, plans, reach, data, metrics, lambda *_: None, SYSTEM)
+            yield MembershipChanges(
+                identity, ETCD, TOKEN, lock, plans, proofs, reach, data, metrics, lambda *_: None, SYSTEM
+            )
         finally:
             reach.close()
+
+    def pod_uid(self, name: str) -> str:
+        pods = self.client.resource(PODS, namespace=NAMESPACE)
+        try:
+            return pods.get(name).uid
+        except NotFound:
+            containers = [{"name": "xline", "image": "etcd"}]
+            return pods.create({"metadata": {"name": name}, "spec": {"containers": containers}}).uid
 
     def dial(self) -> EngineClient:
         return EngineClient(f"{self.etcd.members[0].address}:2379")
@@ -359,6 +372,40 @@ def test_who_is_not_wanted_now_is_not_added(lab: Lab, ordinals: list[int] | None
     try:
         with lab.life() as changes:
             assert why in changes.join()
+    finally:
+        lab.publish([0, 1, 2, 3])
+    assert lab.entries() == []
+
+
+def test_who_has_lost_its_name_to_another_pod_changes_nothing(lab: Lab) -> None:
+    """Its deletion was forced, and nobody has told its node: what is listed under its name is the other's."""
+    lab.reset(listed=False)
+    with lab.life() as changes:
+        lab.client.resource(PODS, namespace=NAMESPACE).delete(f"{CLUSTER}-sts-{JOINING}", grace_period_seconds=0)
+        assert "another one has its name" in changes.join()
+        lab.pod_uid(f"{CLUSTER}-sts-{JOINING}")
+        assert "another one has its name" in changes.join()
+    assert lab.entries() == []
+    voter = lab.etcd.members[2]
+    with lab.life(2) as changes, lab.dial() as client:
+        listed = next(member for member in client.member_list().members if member.name == voter.name)
+        lab.client.resource(PODS, namespace=NAMESPACE).delete(voter.name, grace_period_seconds=0)
+        lab.pod_uid(voter.name)
+        voter.pause()  # as one whom this agent does not reach
+        try:
+            eventually(lambda: "another one has its name" in _told(changes.give_up_lost_disk), "a refusal", 60.0)
+        finally:
+            voter.resume()
+        assert client.member_list(timeout=30.0).get(listed.id) == listed
+
+
+def test_nothing_is_changed_through_a_server_of_another_cluster(lab: Lab) -> None:
+    """An address may have gone to another cluster, which would get our member."""
+    lab.reset(listed=False)
+    lab.publish([0, 1, 2, 3], cluster_id="abc")
+    try:
+        with lab.life() as changes, pytest.raises(NobodyAnswers, match="belongs to the cluster"):
+            changes.join()
     finally:
         lab.publish([0, 1, 2, 3])
     assert lab.entries() == []
