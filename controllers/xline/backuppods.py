@@ -118,22 +118,20 @@ def _job(plan: Plan, pod: JSONObject) -> JSONObject:
 
 
 def _pod(plan: Plan, shelf: _Shelf) -> JSONObject:
-    """Where members may run, as the user that members are; their spreading is not for it. A volume may be made where the
-    first Pod that mounts it runs."""
+    """Where members may run, for that is where the first volume is made; as the user that members are. Their spreading is
+    not for it."""
     wanted: JSONObject = msgspec.to_builtins((plan.cluster.spec.pod_template or PodTemplate()).spec)
     fields = ("nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets", "securityContext")
     pod: JSONObject = {
         "securityContext": security_context(plan.bootstrap.run_as),
         **{field: wanted[field] for field in fields if field in wanted},
-        **(
-            {"affinity": {"nodeAffinity": nodes}}
-            if (nodes := (wanted.get("affinity") or {}).get("nodeAffinity"))
-            else {}
-        ),
         "restartPolicy": "Never",
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
     }
+    nodes = (wanted.get("affinity") or {}).get("nodeAffinity")
+    if nodes:
+        pod["affinity"] = {"nodeAffinity": nodes}
     if shelf.service_account:
         pod["serviceAccountName"] = shelf.service_account
     return pod

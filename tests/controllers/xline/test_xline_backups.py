@@ -56,6 +56,7 @@ def run(world: World, job: Unstructured) -> str:
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid, "controller": True}
     template = job["spec"]["template"]
     metadata = {"name": f"{job.name}-runs", "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+    metadata["finalizers"] = ["test/kubelet"]
     pods = world.client.resource(known.PODS, namespace=NAMESPACE)
     pods.create({"metadata": metadata, "spec": template["spec"]})
     pods.patch(metadata["name"], {"status": {"phase": "Running"}}, type="merge", subresource="status")
@@ -422,13 +423,14 @@ def test_two_restores_never_work_on_one_volume(world: World) -> None:
     job = the_job(world)
     assert job["spec"]["podReplacementPolicy"] == "Failed"
     pod = run(world, job)
-    world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Orphan")
+    world.client.resource(known.JOBS, namespace=NAMESPACE).delete(job.name, propagation_policy="Background")
     wait_for(lambda: f"waiting for Pod {pod}" in str(world.status().get("message")), what="being told")
     world.settle(operator)
     assert jobs(world) == {}
     ended = {"status": {"phase": "Failed"}}
     world.client.resource(known.PODS, namespace=NAMESPACE).patch(pod, ended, type="merge", subresource="status")
     assert the_job(world).uid != job.uid
+    world.client.resource(known.PODS, namespace=NAMESPACE).patch(pod, {"metadata": {"finalizers": None}}, type="merge")
 
 
 def test_pods_of_jobs_are_let_in_where_members_are(world: World) -> None:
