@@ -37,8 +37,12 @@ def with_digest(template: JSONObject) -> JSONObject:
 
 
 def possible(workload: Workload, pod: Unstructured) -> bool:
-    """Whether nothing but images has to change to make the Pod one of the present template."""
-    return pod.annotations.get(TEMPLATE) == _annotation(workload.template, TEMPLATE)
+    """Whether nothing but images has to change to make the Pod one of the present template.
+
+    Not while an update of it is unfinished: were that taken back before the kubelet has seen it, no container would be
+    replaced, and nobody could tell that from one that is still to come.
+    """
+    return not unfinished(pod) and pod.annotations.get(TEMPLATE) == _annotation(workload.template, TEMPLATE)
 
 
 def patch(workload: Workload, pod: Unstructured) -> JSONObject:

@@ -19,6 +19,7 @@ from controllers.xline.names import PODS
 from controllers.xline.planning import confirm
 from controllers.xline.podstate import server_started, trouble
 from controllers.xline.world import Action, MemberView, World
+from membership.xline.guard import describe, majority
 from runtime.client import Conflict, NotFound, Unstructured
 from runtime.controller import ReconcileContext
 
@@ -65,8 +66,17 @@ def obstacle(world: World, target: MemberView) -> str:
     learners = [member.name for member in world.members.values() if member.learner]
     if learners:
         return f"{', '.join(learners)} has no vote yet"
-    others = (member for member in world.wanted if member.ordinal != target.ordinal)
-    return next((why for member in others if (why := _not_back(world, member))), "")
+    others = [member for member in world.wanted if member.ordinal != target.ordinal]
+    return next((why for member in others if (why := _not_back(world, member))), "") or _outvoted(world, others)
+
+
+def _outvoted(world: World, others: Sequence[MemberView]) -> str:
+    """Why those are no majority although all are well: members that are none of ours have votes, too, and whether they
+    run is not known."""
+    strangers = [stranger for stranger in world.strangers if stranger.voter]
+    if not strangers or len(others) >= majority(sum(member.voter for member in world.engine.listed)):
+        return ""
+    return f"{', '.join(describe(stranger) for stranger in strangers)} has a vote and is not of this cluster"
 
 
 def must_hand_over(world: World, target: MemberView) -> bool:

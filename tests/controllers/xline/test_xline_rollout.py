@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controllers.xline import inplace, rollout
@@ -9,6 +11,7 @@ from controllers.xline.events import between
 from controllers.xline.world import Action
 from crds.meta import Condition
 from crds.xlinecluster import Phase, XlineClusterStatus
+from membership.xline.client import ListedMember
 from runtime.client import Unstructured
 from tests.controllers.xline.xline_scene import Scene, template
 
@@ -104,6 +107,18 @@ def test_what_is_being_replaced_in_place_has_not_started_yet() -> None:
     assert is_wait(rollout.next_action(scene.world()))
 
 
+@pytest.mark.parametrize(("strangers", "reason"), [(0, "RollingMember"), (1, "RolloutWaiting"), (2, "RolloutWaiting")])
+def test_votes_of_members_that_are_none_of_ours_count_as_missing(strangers: int, reason: str) -> None:
+    """Three of ours and one that somebody has added by hand: without a second one there is no majority."""
+    world = Scene().outdated(2).world()
+    odd = tuple(ListedMember(90 + n, "odd", ("http://elsewhere:2380",), (), is_learner=False) for n in range(strangers))
+    engine = replace(world.engine, listed=(*world.engine.listed, *odd))
+    action = rollout.next_action(replace(world, engine=engine, strangers=odd))
+    assert action is not None
+    assert action.reason == reason
+    assert not strangers or "member odd (5a)" in action.message
+
+
 def test_a_pod_that_ends_is_not_told_to_end_again() -> None:
     assert rollout.next_action(Scene().outdated(2).terminating(2).world()) is None
 
@@ -184,6 +199,16 @@ def test_an_update_in_place_lasts_until_the_container_of_before_is_gone() -> Non
     scene.pods[2]["status"]["containerStatuses"][0]["containerID"] = "run://2-2"
     reason, message = next_(scene)
     assert (reason, "demo-sts-1 " in message) == ("UpdatingInPlace", True)
+
+
+def test_an_update_in_place_that_is_taken_back_before_the_kubelet_has_seen_it_gets_a_new_pod() -> None:
+    """The container would go on as it is, and the update of it would be unfinished for ever."""
+    former, taken_back = template("etcd:v3.5.16"), template("etcd:v3.5.17")
+    scene = Scene(template=former).outdated(2, template=taken_back)
+    scene.pods[2]["metadata"]["annotations"][inplace.REPLACED] = '{"xline":"run://2-1"}'
+    assert next_(scene)[0] == "RollingMember"
+    scene.pods[2]["metadata"]["annotations"][inplace.REPLACED] = '{"xline":"run://2-0"}'
+    assert next_(scene)[0] == "UpdatingInPlace"
 
 
 def test_the_last_update_in_place_is_waited_for_too() -> None:
