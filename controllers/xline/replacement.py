@@ -46,7 +46,9 @@ def next_action(world: World) -> Action | None:
     patience = timedelta(seconds=settings.after_seconds)
     for member in world.wanted:
         down_since = _down_since(member)
-        if down_since is None or world.now - down_since < patience:
+        # One that answers has its data, whatever its kubelet says, or does not say any more.
+        answers = member.name in world.engine.statuses
+        if down_since is None or answers or world.now - down_since < patience:
             continue
         if member.ordinal == world.leader or _blocked(world, member):
             return None  # what is in the way is told elsewhere; the dead one is not the only one then

@@ -65,6 +65,13 @@ def test_nobody_is_given_up_early_unasked_or_for_crashing() -> None:
     assert next_(Scene(spec=ASKED))[0] == ""
 
 
+def test_one_that_answers_has_its_data_although_its_kubelet_is_not_heard_of() -> None:
+    scene = lost()
+    assert scene.answers == {0, 1}
+    scene.answers = {0, 1, 2}
+    assert next_(scene)[0] == ""
+
+
 def test_not_while_the_others_could_not_let_it_join_again() -> None:
     assert next_(lost().down(1))[0] == ""
     assert next_(lost().no_quorum())[0] == ""
