@@ -222,8 +222,10 @@ def _tell_stuck(obj: Unstructured, problem: Problem, ctx: ReconcileContext) -> N
 def _store(
     obj: Unstructured, old: XlineClusterStatus, new: XlineClusterStatus, ctx: ReconcileContext, reason: str = ""
 ) -> None:
-    """Write the status if it differs, then say what has changed."""
-    status: JSONObject = msgspec.to_builtins(new)
+    """Write the status if it differs, then say what has changed. The plan is not written here, and a bootstrap that
+    this operator cannot read (a later one's) is not taken out."""
+    stored = obj.get("status") or {}
+    status: JSONObject = {"bootstrap": stored.get("bootstrap"), **msgspec.to_builtins(new), "plan": stored.get("plan")}
     try:
         if ctx.patch_status(XLINECLUSTERS, obj, status) is obj:
             return

@@ -99,6 +99,29 @@ def test_a_status_that_cannot_be_read_does_not_cost_the_bootstrap(bare: World) -
     assert bare.reasons().count("Bootstrapping") == 1
 
 
+@pytest.mark.parametrize(
+    "later",
+    [{"plan": {"change": {"kind": "Swap", "member": "demo-sts-0"}}}, {"bootstrap": {"runAs": "somebody"}}],
+    ids=["plan", "bootstrap"],
+)
+def test_what_a_later_operator_has_written_is_kept_for_it(bare: World, later: dict[str, Any]) -> None:
+    """This one does nothing with a plan, or members, that it cannot read; and does not replace them by its own."""
+    bare.client.resource(DEFINITIONS).create(definition(ANYTHING))
+    bare.create()
+    bare.start_operator()
+    bare.wait_children()
+    wait_for(lambda: bare.status().get("members"), what="the status")
+    bare.stop_operators()
+    clusters = bare.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.patch("demo", {"status": later}, type="merge", subresource="status")
+    before = bare.status()
+    bare.start_operator()
+    bare.wait_condition("Degraded", "True", "InvalidSpec")
+    assert {key: bare.status()[key] for key in ("bootstrap", "plan")} == {
+        key: before[key] for key in ("bootstrap", "plan")
+    }
+
+
 @pytest.mark.parametrize("status", [{"readyReplicas": "many"}, {"conditions": [{"type": 1}]}])
 def test_what_can_be_read_of_a_broken_status_is_its_bootstrap(status: dict[str, Any]) -> None:
     bootstrap = {"members": ["demo-sts-0"], "token": "t", "completed": True}
