@@ -128,7 +128,7 @@ class Applier:
         except Invalid:
             if live is None or not force:
                 raise
-            written = self._replace_lists(resource, wish)
+            written = self._replace_lists(resource, wish, resource_version)
         self._note_losses(gvr, written, wish)
         self._memory.settle(written, digest)
         if live is None or written.uid != live.uid:
@@ -231,7 +231,7 @@ class Applier:
             return False
         return missing_field(fields, wish) is None or self._memory.knows_losses(live.uid, fields)
 
-    def _replace_lists(self, resource: ResourceClient, wish: JSONObject) -> Unstructured:
+    def _replace_lists(self, resource: ResourceClient, wish: JSONObject, resource_version: str | None) -> Unstructured:
         """Apply where others' entries in a list stand in the way of ours.
 
         Somebody has changed the number of our port "a": by the rules of apply that port is theirs now, ours is added
@@ -240,8 +240,10 @@ class Applier:
         sake. Raises :class:`Invalid` where the wish itself is the trouble.
         """
         name, manager = wish["metadata"]["name"], self.field_manager
-        resource.patch(name, wish, type="merge", field_manager=manager)
-        written = resource.apply(wish, field_manager=manager, force=True)
+        patched = resource.patch(name, _at(wish, resource_version), type="merge", field_manager=manager)
+        if resource_version is not None:
+            resource_version = patched.resource_version
+        written = resource.apply(_at(wish, resource_version), field_manager=manager, force=True)
         entries = written["metadata"].get("managedFields") or []
         kept = [entry for entry in entries if (entry.get("manager"), entry.get("operation")) != (manager, "Update")]
         metadata = {"resourceVersion": written.resource_version, "managedFields": kept}

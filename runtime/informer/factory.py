@@ -56,6 +56,8 @@ class SharedInformerFactory:
     :param list_gate: where informers wait for their turn to list. None: at the gate which all factories of this process
         have in common for that API server, where 4 list at a time; ``ListGate(slots)`` for another number.
     :param share_watches: False: the informers share nothing with those of others.
+    :param optional: a server that does not serve a resource, or refuses it, is told of as information, and not as a
+        warning.
     :param name: of its informers in the metrics; two factories of one process that publish theirs need two names (I24).
     """
 
@@ -80,6 +82,7 @@ class SharedInformerFactory:
         name: str = "",
         transforms: Mapping[GVR, Transform] | None = None,
         share_watches: bool = True,
+        optional: bool = False,
     ) -> None:
         self._client = client
         self._resync_period = resync_period
@@ -94,6 +97,7 @@ class SharedInformerFactory:
         self._resync_periods = dict(resync_periods or {})
         self._transforms = dict(transforms or {})
         self._share_watches = share_watches
+        self._optional = optional
         self._watch_list = watch_list
         self._backoff = backoff
         self._clock = clock or SYSTEM
@@ -187,6 +191,7 @@ class SharedInformerFactory:
             clock=self._clock,
             name=self._name,
             shared_as=self._same_watch(gvr) if self._share_watches else None,
+            optional=self._optional,
         )
 
     def _same_watch(self, gvr: GVR) -> Hashable:
@@ -204,6 +209,7 @@ class SharedInformerFactory:
             self._watch_list,
             self._backoff,
             self._clock,
+            self._optional,
         )
 
 

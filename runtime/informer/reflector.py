@@ -9,7 +9,17 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 
-from runtime.client import ApiError, Cancelled, ClientError, ConnectionFailed, Expired, IdleTimeout, TooManyRequests
+from runtime.client import (
+    ApiError,
+    Cancelled,
+    ClientError,
+    ConnectionFailed,
+    Expired,
+    Forbidden,
+    IdleTimeout,
+    NotFound,
+    TooManyRequests,
+)
 from runtime.clock import SYSTEM, Clock
 from runtime.logging import get_logger
 
@@ -73,6 +83,7 @@ class Reflector:
     :param on_error: called with each failed list and each watch that could not be started, not with errors within a
         watch (R17, R26). It must be quick.
     :param health: where to count.
+    :param optional: a server that does not serve the collection, or refuses it, is told of as information.
     """
 
     def __init__(
@@ -90,10 +101,12 @@ class Reflector:
         health: Health | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        optional: bool = False,
     ) -> None:
         if watch_timeout is not None and watch_timeout <= 0:
             raise ValueError(f"watch_timeout={watch_timeout}: use a number of seconds above 0, or None")
         self._name = name
+        self._optional = optional
         self._source = source
         self._sink = sink
         self._pages = Pages(source, page_size)
@@ -491,6 +504,8 @@ class Reflector:
         text = str(error)
         if text and text == self._told and seconds < self._remind_at:
             self._log.debug(what, error=text, failing_for=round(seconds, 1))
+        elif self._optional and isinstance(error, NotFound | Forbidden):
+            self._log.info(what, error=text, failing_for=round(seconds, 1))
         elif isinstance(error, ClientError | BadLine):
             self._log.warning(what, error=text, failing_for=round(seconds, 1))
         else:

@@ -228,6 +228,7 @@ class Caches:
             projection=options.projection,
             clock=self._clock,
             name=f"{self._name}/{namespace}" if namespace else self._name,
+            optional=not options.required,
         )
 
     # The thread: what is not known yet, and what is not served

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cmd.controller import nothing_collected
+from controllers.xline.inplace import TEMPLATE
 from runtime.client import Client, Unstructured
 from runtime.testing import FakeAPIServer
 from runtime.testing.apiserver.audit import AuditEntry

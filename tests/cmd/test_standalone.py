@@ -74,7 +74,7 @@ def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     done = run("--demo", "--standalone-dir", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"demo passed in \d+\.\d s", done.stdout)
-    assert len(re.findall(r"\.\.\. done \(\d+\.\d s\)", done.stdout)) == 8, done.stdout
+    assert len(re.findall(r"\.\.\. done \(\d+\.\d s\)", done.stdout)) == 11, done.stdout
     assert processes_in(folder) == []
 
 

@@ -40,6 +40,26 @@ def test_a_hurry_ends_the_wait_after_a_failure(script: Script, scripted: Make, c
     assert len(script.asked_lists) == 3
 
 
+@pytest.mark.parametrize(("optional", "level"), [(True, "info"), (False, "warning")])
+@pytest.mark.parametrize(("code", "reason"), [(403, "Forbidden"), (404, "NotFound")])
+def test_what_may_be_missing_is_no_cause_for_a_warning(
+    script: Script,
+    scripted: Make,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    reason: str,
+    optional: bool,
+    level: str,
+) -> None:
+    clock = FakeClock()
+    script.then_list = status(code, reason)
+    with caplog.at_level("INFO", logger="runtime.informer"):
+        scripted(clock=clock, backoff=Never, idle_timeout=None, optional=optional)
+        clock.wait_for_waiters(timed=True)
+    (record,) = (record for record in caplog.records if "list or watch failed" in record.getMessage())
+    assert record.levelname.lower() == level
+
+
 def test_a_hurry_while_nothing_fails_does_not_shorten_a_later_wait(script: Script, scripted: Make) -> None:
     clock = FakeClock()
     script.lists.append(listing(10, obj("a", 1)))
