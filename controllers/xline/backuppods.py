@@ -118,7 +118,7 @@ def _job(plan: Plan, pod: JSONObject) -> JSONObject:
 
 
 def _pod(plan: Plan, shelf: _Shelf) -> JSONObject:
-    """Where members may run, for that is where the first volume is made; as the user that members are. Their spreading is
+    """Where members may run, as the first volume is made where this does, and as their user. Their spreading is
     not for it."""
     wanted: JSONObject = msgspec.to_builtins((plan.cluster.spec.pod_template or PodTemplate()).spec)
     fields = ("nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets", "securityContext")

@@ -116,16 +116,20 @@ def verify(store: Store, shelved: Shelved) -> None:
         pass
 
 
-def surplus(backups: tuple[Shelved, ...], keep: int, keep_days: int | None, now: datetime) -> list[Shelved]:
-    """Those to throw away, the oldest first: what is beyond ``keep``, or older than ``keep_days``; never the newest.
+def surplus(backups: tuple[Shelved, ...], keep: int, keep_days: int | None, now: datetime, taken: str) -> list[Shelved]:
+    """Those to throw away, the oldest first: what is beyond ``keep``, or older than ``keep_days``; never the newest,
+    nor the one that was just taken, which need not look newer than one of a clock that was fast.
 
     :param backups: the newest first, as :func:`look` has them.
+    :param taken: name of the latter.
     """
     oldest = None if keep_days is None else now - timedelta(days=keep_days)
     gone = [
         each
         for index, each in enumerate(backups)
-        if index and (index >= keep or (oldest is not None and each.manifest.taken < oldest))
+        if index
+        and each.manifest.name != taken
+        and (index >= keep or (oldest is not None and each.manifest.taken < oldest))
     ]
     return gone[::-1]
 

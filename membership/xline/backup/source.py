@@ -39,13 +39,17 @@ def connector(access: AccessFiles) -> Connect:
 class Source:
     """A member to take the snapshot of.
 
-    :ivar revision: every write acknowledged before we asked has this revision or a lower one, and the member has it.
+    :ivar status: when it had every write that was acknowledged before we asked.
     """
 
     member: ListedMember
     status: MemberStatus
-    revision: int
     url: str
+
+    @property
+    def revision(self) -> int:
+        """Every write acknowledged before we asked has this revision or a lower one."""
+        return self.status.revision
 
     @property
     def cluster_id(self) -> str:
@@ -60,29 +64,38 @@ class _Answer:
 
 
 def choose(endpoints: Sequence[str], connect: Connect) -> Source:
-    """A voter that follows the leader, has no corruption alarm, and has caught up with where the leader was when this
-    was called. The leader itself only if no other does: a snapshot costs it disk and network.
+    """A voter that follows the leader, has no corruption alarm, and has applied what was committed when this was
+    called. The leader itself only if no other does: a snapshot costs it disk and network.
+
+    A leader may have applied less than others have acknowledged, so it is asked for the log, not for its revision.
 
     :param endpoints: client URLs to begin with; the others are learned from the engine.
     :raises NoSource: none can be backed up; the message says why.
     """
     listing, corrupt = _ask_any(endpoints, connect)
-    answers = list(_ask_all(listing, connect))
-    leaders = {answer.status.leader_id for answer in answers if answer.status.has_leader}
-    leader = next((answer for answer in answers if answer.status.is_leader and leaders == {answer.member.id}), None)
+    voters = [member for member in listing.members if not member.is_learner]
+    answers = list(_ask_all(listing.cluster_id, voters, connect))
+    leader = next((answer for answer in answers if _leads(answer, answers, len(voters))), None)
     if leader is None:
-        raise NoSource(f"no leader that all members agree on ({len(answers)} of {len(listing.members)} answer)")
-    wanted = leader.status.revision
+        raise NoSource(f"no leader that a majority agrees on ({len(answers)} of {len(voters)} voters answer)")
     healthy = [answer for answer in answers if answer.member.id not in corrupt and answer.status.has_leader]
+    if not healthy:
+        raise NoSource("every member that could be backed up has the alarm CORRUPT")
     followers = [answer for answer in healthy if answer.member.id != leader.member.id]
     followers.sort(key=lambda answer: (-answer.status.revision, answer.member.name))
-    if followers:
-        chosen = _caught_up(followers, wanted, connect)
-        if chosen is not None:
-            return chosen
-    if leader in healthy:
-        return Source(leader.member, leader.status, wanted, leader.url)
-    raise NoSource("every member that could be backed up has the alarm CORRUPT")
+    chosen = _caught_up(followers, leader.status, connect)
+    if chosen is None and leader in healthy:
+        chosen = _caught_up([leader], leader.status, connect)
+    if chosen is None:
+        raise NoSource(f"no member has applied what was committed, up to index {leader.status.raft_index}")
+    return chosen
+
+
+def _leads(one: _Answer, answers: Sequence[_Answer], voters: int) -> bool:
+    """Whether a majority says so in its term: one that was cut off may take itself for the leader for a while."""
+    status = one.status
+    following = [a for a in answers if (a.status.leader_id, a.status.term) == (one.member.id, status.term)]
+    return status.is_leader and len(following) > voters // 2
 
 
 def _ask_any(endpoints: Sequence[str], connect: Connect) -> tuple[MemberList, frozenset[int]]:
@@ -104,14 +117,13 @@ def _corrupt(client: EngineClient) -> frozenset[int]:
         return frozenset()
 
 
-def _ask_all(listing: MemberList, connect: Connect) -> Iterator[_Answer]:
-    """The answers of voters of this cluster, asked at the same time."""
-    voters = [member for member in listing.members if not member.is_learner and member.client_urls]
+def _ask_all(cluster: int, voters: Sequence[ListedMember], connect: Connect) -> Iterator[_Answer]:
+    """The answers of those of this cluster, asked at the same time."""
     if not voters:
         return
     with ThreadPoolExecutor(len(voters), thread_name_prefix="ask-member") as pool:
         for answer in pool.map(lambda member: _ask(member, connect), voters):
-            if answer is not None and answer.status.cluster_id == listing.cluster_id:
+            if answer is not None and answer.status.cluster_id == cluster:
                 yield answer
 
 
@@ -127,15 +139,20 @@ def _ask(member: ListedMember, connect: Connect) -> _Answer | None:
     return None
 
 
-def _caught_up(followers: Sequence[_Answer], revision: int, connect: Connect) -> Source | None:
-    """The first follower that has ``revision``. They are asked until one has it, or the patience is over."""
+def _caught_up(candidates: Sequence[_Answer], leader: MemberStatus, connect: Connect) -> Source | None:
+    """The first that has what ``leader`` had committed. They are asked until one has it, or the patience is over."""
     deadline = time.monotonic() + _CATCH_UP
-    latest: Sequence[_Answer | None] = followers
+    latest: Sequence[_Answer | None] = candidates
     while True:
         for answer in latest:
-            if answer is not None and answer.status.revision >= revision and answer.status.has_leader:
-                return Source(answer.member, answer.status, revision, answer.url)
+            if answer is not None and answer.status.has_leader and _has(answer.status, leader):
+                return Source(answer.member, answer.status, answer.url)
         if time.monotonic() > deadline or not any(latest):
             return None
         time.sleep(_POLL)
-        latest = [_ask(answer.member, connect) for answer in followers]
+        latest = [_ask(answer.member, connect) for answer in candidates]
+
+
+def _has(status: MemberStatus, leader: MemberStatus) -> bool:
+    """Servers that tell no indexes tell the revision, at least."""
+    return status.applied_index >= leader.raft_index and status.revision >= leader.revision

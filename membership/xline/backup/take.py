@@ -99,7 +99,7 @@ def take(
             warnings = _tidied(lambda: shelf.sweep(store, order.folder, now()), "removing what was left over")
             source = _source(order, connect, patience)
             shelved = _write(order, source, store, connect, now)
-            warnings += _tidied(lambda: _prune(order, store, now()), "removing old backups")
+            warnings += _tidied(lambda: _prune(order, store, now(), shelved.manifest.name), "removing old backups")
     except NoSource as error:
         raise BackupFailed("NoMember", str(error)) from error
     except (EngineError, SnapshotBroken) as error:
@@ -159,8 +159,9 @@ def _write(order: Order, source: Source, store: Store, connect: Connect, now: Ca
     return shelved
 
 
-def _prune(order: Order, store: Store, now: datetime) -> None:
-    for each in shelf.surplus(shelf.look(store, order.folder).backups, order.keep, order.keep_days, now):
+def _prune(order: Order, store: Store, now: datetime, taken: str) -> None:
+    backups = shelf.look(store, order.folder).backups
+    for each in shelf.surplus(backups, order.keep, order.keep_days, now, taken):
         _log.info("throwing a backup away", backup=each.manifest.name)
         shelf.discard(store, each)
 

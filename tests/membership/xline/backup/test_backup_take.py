@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from membership.xline.backup.source import NoSource, choose, connector
 from membership.xline.backup.stores import Store, StoreError, VolumeStore
 from membership.xline.backup.take import BackupFailed, Order, take
 from membership.xline.client import EngineClient, MemberStatus
-from membership.xline.errors import EngineError
+from membership.xline.errors import EngineError, Unavailable
 from membership.xline.options import AccessFiles
 from membership.xline.proto import engine_pb2 as messages
 from tests.membership.xline.backup.killing import order
@@ -122,6 +123,19 @@ def test_old_ones_go_when_there_are_enough_and_only_our_own(members: EtcdCluster
     assert len(shelf.look(store, other.folder).backups) == 1
 
 
+def test_what_was_just_taken_stays_beside_one_from_the_future(members: EtcdCluster, tmp_path: Path) -> None:
+    """Of a node whose clock was fast: else every new backup would be the oldest until that day."""
+    store, endpoint = VolumeStore(tmp_path), url(members.members[0])
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    take(order(endpoint, keep=1), store, CONNECT, now=lambda: tomorrow)
+    for _ in range(2):
+        outcome = take(order(endpoint, keep=1), store, CONNECT)
+        assert outcome.backup is not None
+        found = whole_backups(store)
+        assert len(found) == 2
+        assert found[1] == outcome.backup.name
+
+
 def test_what_was_left_over_is_removed_from_a_volume_and_later_from_s3(members: EtcdCluster, store: Store) -> None:
     left = FOLDER + "20200101T000000Z-r1-aaaaa.db"
     store.write(left, [b"content without a manifest"])
@@ -218,6 +232,48 @@ def test_a_follower_that_is_behind_is_waited_for(members: EtcdCluster) -> None:
     source = choose([url(leader)], Late)
     assert source.member.name != leader.name
     assert source.status.revision >= source.revision > before[f"{leader.address}:2379"].revision
+
+
+def test_a_leader_that_applies_slowly_does_not_make_a_backup_old(members: EtcdCluster) -> None:
+    """What is committed may have been acknowledged by a follower before the leader itself has applied it."""
+    leader = leader_of(members)
+    before: dict[str, MemberStatus] = {}
+    for member in members.members:
+        with EngineClient(url(member)) as client:
+            before[f"{member.address}:2379"] = client.status()
+    etcdctl(leader.address, "put", "key", "value")
+    asked: list[str] = []
+
+    class Late(EngineClient):
+        def status(self, timeout: float | None = None) -> MemberStatus:
+            fresh, late = super().status(timeout), before[self.address]
+            asked.append(self.address)
+            if asked.count(self.address) > 3:
+                return fresh
+            return replace(late, raft_index=fresh.raft_index) if fresh.is_leader else late
+
+    assert choose([url(leader)], Late).revision > before[f"{leader.address}:2379"].revision
+
+
+def test_a_leader_that_no_majority_follows_is_not_believed(members: EtcdCluster) -> None:
+    """It may have been cut off, and others may have acknowledged writes since."""
+    leader = leader_of(members)
+
+    class Alone(EngineClient):
+        def status(self, timeout: float | None = None) -> MemberStatus:
+            fresh = super().status(timeout)
+            if not fresh.is_leader:
+                raise Unavailable(self.address, "status", "UNAVAILABLE", "nobody there")
+            return fresh
+
+    class Outdated(EngineClient):
+        def status(self, timeout: float | None = None) -> MemberStatus:
+            fresh = super().status(timeout)
+            return replace(fresh, term=fresh.term - 1) if fresh.is_leader else fresh
+
+    for connect, answers in ((Alone, 1), (Outdated, 3)):
+        with pytest.raises(NoSource, match=f"{answers} of 3 voters answer"):
+            choose([url(leader)], connect)
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:
@@ -374,7 +430,7 @@ def test_what_is_kept() -> None:
 
     def gone(keep: int, keep_days: int | None, later: int = 0) -> list[str]:
         now = taken + timedelta(days=later, hours=1)
-        return [each.manifest.name for each in shelf.surplus(backups, keep, keep_days, now)]
+        return [each.manifest.name for each in shelf.surplus(backups, keep, keep_days, now, "b0")]
 
     assert gone(5, None) == []
     assert gone(2, None) == ["b4", "b3", "b2"]
