@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from membership.xline.client import EngineClient
-from membership.xline.model import Start
+from membership.xline.errors import EngineError
+from membership.xline.model import HEARTBEAT, Start
 from membership.xline.states import State
 from membership.xline.walids import etcd_log
 from tests.membership.xline.agent_world import WAIT, AgentWorld, agent_world, name_of
@@ -30,6 +34,12 @@ def world(tmp_path: Path) -> Iterator[AgentWorld]:
 def single(tmp_path: Path) -> Iterator[AgentWorld]:
     with agent_world(tmp_path, size=1) as world:
         yield world
+
+
+def beat_of_pod(world: AgentWorld, ordinal: int) -> dict[str, object]:
+    """The heartbeat as it stands on its Pod."""
+    text = world.pods.get(name_of(ordinal)).annotations.get(HEARTBEAT, "{}")
+    return cast("dict[str, object]", json.loads(text))
 
 
 def _names(count: int) -> list[str]:
@@ -214,6 +224,89 @@ def test_a_cluster_from_a_backup_never_starts_without_it(tmp_path: Path) -> None
         eventually(lambda: any("backup" in event for event in member.recorder.events), "an event", WAIT)
         assert not member.server.allowed
         assert member.starts == []
+
+
+def test_a_cluster_that_has_followed_a_leader_is_not_made_anew_before_the_operator_has_seen_it(
+    single: AgentWorld,
+) -> None:
+    """Its disk is lost while status.bootstrap is not completed yet, and nobody answers: clients may have written."""
+    single.run(0)
+    eventually(lambda: beat_of_pod(single, 0).get("leaderId"), "its heartbeat", WAIT)
+    single.kill(0)
+    shutil.rmtree(single.volume(0))
+    single.start(0)
+    member = single.members[0]
+    eventually(lambda: "has followed a leader" in str(member.agent.status()["detail"]), "a refusal", WAIT)
+    assert not member.server.allowed
+    assert member.starts == []
+
+
+def test_what_is_left_of_data_without_its_log_is_no_beginning(single: AgentWorld) -> None:
+    """etcd would go on with the old database, and leave out what it takes for applied."""
+    left = single.volume(0) / "data" / "member" / "snap" / "db"
+    left.parent.mkdir(parents=True)
+    left.write_text("old")
+    single.run(0)
+    member = single.members[0]
+    member.started_as("bootstrap", "restart")
+    assert [(path / "member" / "snap" / "db").read_text() for path in member.data.aside()] == ["old"]
+    assert any("DataSetAside" in event for event in member.recorder.events)
+
+
+def _add(world: AgentWorld, ordinal: int) -> None:
+    """Its entry, as its agent has added it that died then."""
+
+    def added() -> bool:
+        with suppress(EngineError), EngineClient(f"{world.address(0)}:2379") as client:
+            client.member_add([f"http://{world.address(ordinal)}:2380"])
+        return len(world.listing().members) == 2
+
+    eventually(added, "an entry", WAIT)
+
+
+def test_a_member_whose_disk_is_lost_before_it_starts_joins_a_cluster_that_was_recovered(single: AgentWorld) -> None:
+    """What it will have is of after the recovery, whoever has added it."""
+    single.boot()
+    recovery = {"survivor": name_of(0), "id": "first", "completed": True}
+    single.publish(plan={"ordinals": [0, 1], "recovery": recovery})
+    _add(single, 1)
+    single.run(1)
+    single.members[1].started_as("join", "restart")
+
+
+def test_a_pod_that_was_replaced_does_not_start_what_the_other_has_added(single: AgentWorld) -> None:
+    single.boot()
+    single.publish(ordinals=[0, 1])
+    assert single.pod_uid(1)
+    _add(single, 1)
+    member = single.start_as(1, "of-the-pod-before")
+    eventually(lambda: "another one has its name" in str(member.agent.status()["detail"]), "a refusal", WAIT)
+    assert member.state == State.START_JOIN
+    assert not member.server.allowed
+    assert member.starts == []
+
+
+def test_a_server_of_another_cluster_at_an_address_of_ours_disturbs_nobody(single: AgentWorld, tmp_path: Path) -> None:
+    """It leads there, in a higher term."""
+    single.boot()
+    single.publish(bootstrap={"clusterId": f"{single.listing().cluster_id:x}"})
+    single.kill(0)
+    (tmp_path / "other").mkdir()
+    with agent_world(tmp_path / "other", size=1) as other:
+        other.boot()
+        for _ in range(2):
+            other.kill(0)
+            other.run(0)
+        theirs = other.members[0].status()
+        assert single.pod_uid(1)
+        address = {"status": {"podIP": other.address(0)}}
+        single.pods.patch(name_of(1), address, type="merge", subresource="status")
+        single.run(0)
+        ours = single.members[0].status()
+        assert ours is not None
+        assert theirs is not None
+        assert theirs.term > ours.term
+        assert beat_of_pod(single, 0).get("reachable", []) == []
 
 
 @pytest.mark.slow
