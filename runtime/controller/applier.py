@@ -124,11 +124,11 @@ class Applier:
                 return Applied(live, "unchanged")
         resource = self._client.resource(gvr, namespace=metadata.get("namespace") or None)
         try:
-            written = resource.apply(_at(wish, resource_version), field_manager=self.field_manager, force=force)
+            written = resource.apply(_at(wish, resource_version, live), field_manager=self.field_manager, force=force)
         except Invalid:
             if live is None or not force:
                 raise
-            written = self._replace_lists(resource, wish, resource_version)
+            written = self._replace_lists(resource, wish, live, resource_version)
         self._note_losses(gvr, written, wish)
         self._memory.settle(written, digest)
         if live is None or written.uid != live.uid:
@@ -231,7 +231,9 @@ class Applier:
             return False
         return missing_field(fields, wish) is None or self._memory.knows_losses(live.uid, fields)
 
-    def _replace_lists(self, resource: ResourceClient, wish: JSONObject, resource_version: str | None) -> Unstructured:
+    def _replace_lists(
+        self, resource: ResourceClient, wish: JSONObject, live: Unstructured, resource_version: str | None
+    ) -> Unstructured:
         """Apply where others' entries in a list stand in the way of ours.
 
         Somebody has changed the number of our port "a": by the rules of apply that port is theirs now, ours is added
@@ -240,10 +242,10 @@ class Applier:
         sake. Raises :class:`Invalid` where the wish itself is the trouble.
         """
         name, manager = wish["metadata"]["name"], self.field_manager
-        patched = resource.patch(name, _at(wish, resource_version), type="merge", field_manager=manager)
+        patched = resource.patch(name, _at(wish, resource_version, live), type="merge", field_manager=manager)
         if resource_version is not None:
             resource_version = patched.resource_version
-        written = resource.apply(_at(wish, resource_version), field_manager=manager, force=True)
+        written = resource.apply(_at(wish, resource_version, live), field_manager=manager, force=True)
         entries = written["metadata"].get("managedFields") or []
         kept = [entry for entry in entries if (entry.get("manager"), entry.get("operation")) != (manager, "Update")]
         metadata = {"resourceVersion": written.resource_version, "managedFields": kept}
@@ -310,11 +312,15 @@ def _remember(memory: OrderedDict[str, T], uid: str, value: T) -> None:
         memory.popitem(last=False)
 
 
-def _at(wish: JSONObject, resource_version: str | None) -> JSONObject:
-    """As it is sent. What it is hashed from has no version, which would be another one each time."""
+def _at(wish: JSONObject, resource_version: str | None, live: Unstructured | None) -> JSONObject:
+    """As it is sent. What it is hashed from has no version, which would be another one each time.
+
+    The version alone would not keep the server from making an object that is gone.
+    """
     if resource_version is None:
         return wish
-    return {**wish, "metadata": {**wish["metadata"], "resourceVersion": resource_version}}
+    seen = {"resourceVersion": resource_version} | ({"uid": live.uid} if live is not None else {})
+    return {**wish, "metadata": {**wish["metadata"], **seen}}
 
 
 def _name(obj: Unstructured) -> str:
