@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from cronsim import CronSim, CronSimError
 from controllers.xline import names as known
 from controllers.xline.backuppods import backup_job
 from controllers.xline.names import Names
-from controllers.xline.outcomes import ended, ended_at, outcome_of, stuck
+from controllers.xline.outcomes import all_ended, ended, ended_at, outcome_of, stuck
 from controllers.xline.status import BACKED_UP, INVALID_SPEC, NAME_TAKEN, REJECTED, Problem, Verdict, conditions
 from controllers.xline.world import World
 from crds.xlinebackup import BackupFailure, BackupSettings, BackupStatus
@@ -73,7 +73,11 @@ def _own_jobs(world: World, ctx: ReconcileContext) -> tuple[list[Unstructured], 
     """The Jobs of backups, and the Pods of all Jobs of the cluster."""
     selector, namespace = world.names.backup_selector, world.names.namespace
     jobs = [job for job in ctx.lister(known.JOBS).namespace(namespace).list(selector) if _is_ours(job, world, ctx)]
-    return jobs, ctx.lister(known.PODS).namespace(namespace).list(selector)
+    pods = ctx.lister(known.PODS).namespace(namespace).list(selector)
+    if all(all_ended(job, pods) for job in jobs if ended(job)):
+        return jobs, pods
+    # The cache of Pods is behind that of Jobs; what they said last is in no other place.
+    return jobs, ctx.client.resource(known.PODS, namespace=namespace).list(label_selector=selector)
 
 
 def status_of(
@@ -204,13 +208,13 @@ def _serve_trigger(world: World, plan: Plan, settings: BackupSettings, ctx: Reco
     """One Job for the trigger that is set, and none any more for earlier ones that are over."""
     names, old = world.names, world.cluster.status.backup if world.cluster.status is not None else None
     wanted = job_name(names, settings.trigger) if settings.trigger is not None else ""
-    found = ctx.lister(known.JOBS).namespace(names.namespace).list(names.backup_selector)
+    found, pods = _own_jobs(world, ctx)
     for job in found:
-        if _TRIGGER in job.annotations and job.name != wanted and ended(job) and _owned(job, world.obj):
+        if _TRIGGER in job.annotations and job.name != wanted and ended(job) and _is_told(job, pods, old, world):
             _delete(known.JOBS, job, ctx)
     if not wanted or (old is not None and old.trigger == settings.trigger):
         return
-    if world.cluster.spec.paused or any(job.name == wanted and _owned(job, world.obj) for job in found):
+    if world.cluster.spec.paused or any(job.name == wanted for job in found):
         return
     metadata = {
         "name": wanted,
@@ -230,6 +234,16 @@ def _serve_trigger(world: World, plan: Plan, settings: BackupSettings, ctx: Reco
     message = f"Job {wanted} takes a backup, as spec.backup.trigger {settings.trigger!r} asks for"
     ctx.log.info(message, reason="BackupStarted")
     ctx.recorder.event(world.obj, "Normal", "BackupStarted", message)
+
+
+def _is_told(job: Unstructured, pods: list[Unstructured], old: BackupStatus | None, world: World) -> bool:
+    """Whether the status has what this Job has come to, or something later."""
+    new = status_of(world, old, [job], pods)
+    return (
+        old is not None
+        and new is not None
+        and (new.last_success, new.last_failure) == (old.last_success, old.last_failure)
+    )
 
 
 def job_name(names: Names, trigger: str) -> str:
@@ -292,9 +306,11 @@ def _announced(world: World, settings: BackupSettings | None) -> str | None:
     return due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if due else None
 
 
-def _zone(settings: BackupSettings) -> ZoneInfo:
+def _zone(settings: BackupSettings) -> tzinfo:
+    if settings.time_zone is None:
+        return UTC  # known also where no time zones are installed
     try:
-        return ZoneInfo(settings.time_zone or "UTC")
+        return ZoneInfo(settings.time_zone)
     except (KeyError, OSError, ValueError):  # the first is "not found"
         raise SettingError("spec.backup.timeZone", f"{settings.time_zone!r} is no time zone") from None
 

@@ -25,12 +25,19 @@ def ended_at(job: Unstructured) -> str:
     return str(condition.get("lastTransitionTime") or "") if condition is not None else ""
 
 
+def all_ended(job: Unstructured, pods: Iterable[Unstructured]) -> bool:
+    """Whether as many Pods of a Job have ended here as it has counted, and one at least."""
+    status: JSONMapping = job.get("status") or {}
+    over = [pod for pod in _own(job, pods) if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")]
+    return len(over) >= max(1, int(status.get("succeeded") or 0) + int(status.get("failed") or 0))
+
+
 def outcome_of(job: Unstructured, pods: Iterable[Unstructured]) -> Outcome | None:
     """What a Job that is over has come to, by the last word of its last Pod; without one, by the Job itself.
 
     None: a Job that is complete, and whose Pod is not there to tell: it is looked at again when it is.
     """
-    own = [pod for pod in pods if (owner := pod.controller_owner) is not None and owner.uid == job.uid]
+    own = _own(job, pods)
     own.sort(key=lambda pod: (str(pod["metadata"].get("creationTimestamp") or ""), pod.name))
     said = next((found for pod in reversed(own) if (found := _last_word(pod)) is not None), None)
     condition = _end(job) or {}
@@ -45,10 +52,7 @@ def outcome_of(job: Unstructured, pods: Iterable[Unstructured]) -> Outcome | Non
 def stuck(job: Unstructured, pods: Iterable[Unstructured]) -> tuple[str, str] | None:
     """Why a Job that is not over does not begin, as a word and a sentence: a Secret, an image or a volume is missing.
     None: it does."""
-    for pod in pods:
-        owner = pod.controller_owner
-        if owner is None or owner.uid != job.uid:
-            continue
+    for pod in _own(job, pods):
         status: JSONMapping = pod.get("status") or {}
         for kind in ("initContainerStatuses", "containerStatuses"):
             for each in status.get(kind) or ():
@@ -61,6 +65,10 @@ def stuck(job: Unstructured, pods: Iterable[Unstructured]) -> tuple[str, str] | 
             if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
                 return str(condition.get("reason") or "Unschedulable"), f"Pod {pod.name}: {condition.get('message')}"
     return None
+
+
+def _own(job: Unstructured, pods: Iterable[Unstructured]) -> list[Unstructured]:
+    return [pod for pod in pods if (owner := pod.controller_owner) is not None and owner.uid == job.uid]
 
 
 def _last_word(pod: Unstructured) -> Outcome | None:

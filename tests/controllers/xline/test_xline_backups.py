@@ -146,9 +146,18 @@ def test_the_job_of_an_earlier_trigger_goes_when_it_is_over(world: World) -> Non
     first = the_job(world)
     world.edit(backup={"trigger": "two"})
     wait_for(lambda: len(jobs(world)) == 2, what="the second Job")
+    mute = world.server.faults.add(_writes_status, status=500, reason="InternalError")
     end(world, first, Outcome(backup=RECORD, time=RECORD.time))
+    wait_for(lambda: mute.hits, what="the status being written")
+    assert first.name in jobs(world)  # it is all that knows what became of it
+    world.server.faults.remove(mute)
     wait_for(lambda: first.name not in jobs(world), what="the first Job going")
     assert len(jobs(world)) == 1
+    assert backup(world)["lastSuccess"]["name"] == RECORD.name
+
+
+def _writes_status(asked: Asked) -> bool:
+    return asked.user_agent == AGENT and asked.resource == "xlineclusters" and asked.verb == "patch"
 
 
 def test_a_failed_backup_is_told_with_the_reason(world: World) -> None:
