@@ -87,3 +87,20 @@ def test_kill_9(scene: Scene, judged: Judged, kind: str) -> None:
         scene.wait_whole(*scene.resize(3))
     eventually(lambda: len(scene.listed()) == 3, "nobody left behind in the list", SLOW)
     assert "Running" in killer.states
+
+
+def test_one_of_two_that_is_killed_before_it_has_left_comes_back_and_leaves(scene: Scene, judged: Judged) -> None:
+    """The other one alone is no majority, and could not even take it off the list."""
+    scene.start_operator()
+    scene.create(2)
+    scene.wait_whole(0, 1)
+    with judged(scene):
+        scene.move_leader(0)
+        scene.scale(1)
+        eventually(lambda: scene.status()["plan"]["ordinals"] == [0], "the plan without it", SLOW)
+        with scene.frozen(1, AGENT):
+            eventually(lambda: scene.pod(1).deletion_timestamp is not None, "its Pod being told to end", SLOW)
+            scene.kill(1, AGENT, SERVER)
+        eventually(lambda: scene.told("KeepingMember") == 1, "it being brought back", SLOW)
+        scene.wait_whole(0)
+    assert len(scene.listed()) == 1
