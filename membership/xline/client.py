@@ -423,12 +423,15 @@ class EngineClient:
 
     def _call(self, method: str, request: _Message, answer: type[Answer], timeout: float | None) -> Answer:
         seconds = self._timeout if timeout is None else timeout
+        end = time.monotonic() + seconds
         try:
             return self._once(method, request, answer, seconds, self._token_in_hand())
         except Denied:
             if self._credentials is None:
                 raise
-            return self._once(method, request, answer, seconds, self._new_token(seconds))
+            # Of one deadline: whoever changes something holds a lock that does not last for three of them.
+            token = self._new_token(end - time.monotonic())
+            return self._once(method, request, answer, end - time.monotonic(), token)
 
     def _once(self, method: str, request: _Message, answer: type[Answer], timeout: float, metadata: Metadata) -> Answer:
         call = self._channel.unary_unary(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -401,6 +402,49 @@ def test_users_prove_who_they_are_where_they_have_to_and_again_when_their_token_
     for wrong in (Credentials("root", "wrong"), Credentials("nobody", "secret")):
         with EngineClient(f"{server.address}:2379", credentials=wrong) as client, pytest.raises(Denied):
             client.hash_kv(timeout=5.0)
+
+
+def test_a_call_that_needs_a_token_first_has_one_deadline_for_all_of_it() -> None:
+    """The lock under which members are changed lasts for one."""
+    left: list[float] = []
+
+    def add(_request: object, context: grpc.ServicerContext) -> messages.MemberAddResponse:
+        left.append(context.time_remaining())
+        if "token" not in dict(context.invocation_metadata()):
+            time.sleep(0.5)
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "etcdserver: user name is empty")
+        return messages.MemberAddResponse(member=messages.Member(id=1))
+
+    def authenticate(_request: object, context: grpc.ServicerContext) -> messages.AuthenticateResponse:
+        left.append(context.time_remaining())
+        time.sleep(0.5)
+        return messages.AuthenticateResponse(token="t")
+
+    handlers = {
+        "Cluster": {"MemberAdd": (add, messages.MemberAddRequest)},
+        "Auth": {"Authenticate": (authenticate, messages.AuthenticateRequest)},
+    }
+    with futures.ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        for service, calls in handlers.items():
+            methods = {
+                name: grpc.unary_unary_rpc_method_handler(
+                    work,
+                    request_deserializer=request.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                )
+                for name, (work, request) in calls.items()
+            }
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(f"etcdserverpb.{service}", methods),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            with EngineClient(f"127.0.0.1:{port}", credentials=Credentials("root", "secret")) as client:
+                added, _ = client.member_add(["http://x:2380"], timeout=30.0)
+        finally:
+            server.stop(0).wait()
+    assert added.id == 1
+    assert [seconds < 30.1 - 0.4 * number for number, seconds in enumerate(left)] == [True, True, True]
 
 
 # ---- certificates
