@@ -13,7 +13,7 @@ from membership.xline.engines import EngineProfile
 from membership.xline.errors import EngineError
 from membership.xline.files import DiskError
 from membership.xline.matching import Matching, host_of, same_url
-from membership.xline.model import Identity, PublishedPlan, Server
+from membership.xline.model import Heartbeat, Identity, PublishedPlan, Server
 from membership.xline.planreader import PlanReader
 from membership.xline.reach import Contact, NobodyAnswers, Reach, Survey
 from membership.xline.states import Bootstrapped, Data, Facts, Listed, Recovery, Stopping, Wanted
@@ -113,7 +113,7 @@ class Looker:
             bootstrapped=_bootstrapped(plan),
             initial=plan is not None and _is_initial(plan, self._identity),
             unrestored=plan is not None and plan.from_backup and not self._is_restored(),
-            history=any(_has_history(c.status, len(self._identity.initial)) for c in survey.others),
+            history=any(has_history(c.status, len(self._identity.initial)) for c in survey.others),
             recovery=_recovery(plan, marks, self._identity.pod),
             server=server,
             leader=own is not None and own.has_leader,
@@ -303,9 +303,9 @@ def _is_initial(plan: PublishedPlan, identity: Identity) -> bool:
     return identity.pod in names and set(names) == set(plan.initial)
 
 
-def _has_history(status: MemberStatus, initial: int) -> bool:
+def has_history(said: MemberStatus | Heartbeat, initial: int) -> bool:
     """Whether there has been a leader: only leaders add to a log that holds nothing but the first members."""
-    return status.leader_id != 0 or status.revision > 1 or status.raft_index > initial
+    return bool(said.leader_id) or said.revision > 1 or said.raft_index > initial
 
 
 def _recovery(plan: PublishedPlan | None, marks: Marks, pod: str) -> Recovery:

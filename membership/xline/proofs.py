@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from membership.xline.heartbeat import PODS, HeartbeatWriter, parse_heartbeat
-from membership.xline.look import is_about
+from membership.xline.look import has_history, is_about
 from membership.xline.model import Identity, PublishedPlan, member_selector
 from membership.xline.planreader import PlanReader
 from membership.xline.states import Stopping
@@ -67,7 +67,9 @@ class Proofs:
         selector = ",".join(f"{key}={value}" for key, value in member_selector(self._identity.cluster).items())
         for pod in self._pods.list(label_selector=selector, timeout=_CALL).items:
             beat = parse_heartbeat(pod)
-            if beat is not None and beat.leader_id and beat.cluster_uid == plan.uid:
+            if beat is None or beat.cluster_uid != plan.uid:
+                continue
+            if has_history(beat, len(self._identity.initial)):
                 return f"{pod.name} has followed a leader, so the cluster has run"
         return ""
 

@@ -12,10 +12,10 @@ from membership.xline.engines import ETCD, XLINE
 from membership.xline.look import (
     _bootstrapped,
     _data,
-    _has_history,
     _is_initial,
     _recovery,
     _wanted,
+    has_history,
     is_about,
     is_foreign,
     is_ours,
@@ -113,11 +113,11 @@ def _status(**changes: object) -> MemberStatus:
 
 
 def test_history_is_what_only_a_leader_makes() -> None:
-    assert not _has_history(_status(), 3)
-    assert not _has_history(_status(term=40), 3)  # elections that nobody has won
-    assert _has_history(_status(leader_id=2), 3)
-    assert _has_history(_status(revision=2), 3)
-    assert _has_history(_status(raft_index=4), 3)
+    assert not has_history(_status(), 3)
+    assert not has_history(_status(term=40), 3)  # elections that nobody has won
+    assert has_history(_status(leader_id=2), 3)
+    assert has_history(_status(revision=2), 3)
+    assert has_history(_status(raft_index=4), 3)
 
 
 @pytest.mark.parametrize(
