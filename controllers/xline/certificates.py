@@ -38,6 +38,21 @@ def certificates(plan: Plan) -> list[tuple[str, JSONObject]]:
     ]
 
 
+def foretold(plan: Plan, ctx: ReconcileContext) -> Problem | None:
+    """What :func:`apply_certificates` would find missing, before it has written anything."""
+    wanted = certificates(plan)
+    served = ctx.client.discovery.resources(CERTIFICATES.group, CERTIFICATES.version) if wanted else ()
+    return _missing(wanted[0][0]) if wanted and all(found.gvr != CERTIFICATES for found in served) else None
+
+
+def _missing(field: str) -> Problem:
+    return Problem(
+        CERT_MANAGER_MISSING,
+        f"{field}: the cluster has no cert-manager.io/v1 Certificates: install cert-manager, or give the "
+        "certificate in a Secret (secretName)",
+    )
+
+
 def apply_certificates(owner: Unstructured, plan: Plan, ctx: ReconcileContext) -> Problem | None:
     """Bring them about; no write if they are as they should be.
 
@@ -50,11 +65,7 @@ def apply_certificates(owner: Unstructured, plan: Plan, ctx: ReconcileContext) -
         try:
             applied = applier.apply(CERTIFICATES, manifest, owner=owner)
         except NotFound:
-            return Problem(
-                CERT_MANAGER_MISSING,
-                f"{field}: the cluster has no cert-manager.io/v1 Certificates: install cert-manager, or give the "
-                "certificate in a Secret (secretName)",
-            )
+            return _missing(field)
         except (AlreadyOwnedError, NotOurs) as error:
             return Problem(NAME_TAKEN, f"{field}: {error}")
         except (Invalid, Forbidden) as error:

@@ -13,16 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
-from controllers.xline import restores
+from controllers.xline import restores, volumes
 from controllers.xline.applying import wanted_children
 from controllers.xline.bootstrap import FormerData, VolumesLeaving, proposed
-from controllers.xline.children import Child
+from controllers.xline.certificates import certificates, foretold
+from controllers.xline.children import STATEFULSET_STAGE, Child, Plan
 from controllers.xline.decide import decide
 from controllers.xline.gathering import gather
 from controllers.xline.inplace import TEMPLATE
 from controllers.xline.leadership import heir
 from controllers.xline.members import Observe, observe
-from controllers.xline.names import FIELD_MANAGER
+from controllers.xline.names import CERTIFICATES, FIELD_MANAGER
 from controllers.xline.planning import changed, lowest_free
 from controllers.xline.scaling import ADDING_MEMBER, REMOVING_MEMBER, victim
 from controllers.xline.survey import Settings, refusal, stored_status, survey, unusable
@@ -112,13 +113,15 @@ def _look(
         yield Step("do", restores.foretold(plan))
         return
     world, unasked = survey(gathered.seen, plan, ask, ctx)
-    written = () if cluster.spec.paused else wanted_children(world, plan)
-    stops = unusable(gathered, world) if written else None
+    written = [] if cluster.spec.paused else [*_certificates(plan), *wanted_children(world, plan)]
+    stops = (unusable(gathered, world) or foretold(plan, ctx)) if written else None
     if stops is not None:
         yield Step("problem", stops.message)
         return
     for child in written:
         yield from _child(child, world, ctx)
+    if written:
+        yield from _retention(world, ctx)
     if unasked is not None:
         yield Step("problem", unasked.message)
         return
@@ -166,6 +169,17 @@ def _child(child: Child, world: World, ctx: ReconcileContext) -> Iterator[Step]:
         yield Step("do", f"change {child}{_difference(child, world)}")
     elif action == "terminating":
         yield Step("wait", f"{child} is being deleted; it is made again once it is gone")
+
+
+def _certificates(plan: Plan) -> list[Child]:
+    return [Child(CERTIFICATES, STATEFULSET_STAGE, manifest) for _, manifest in certificates(plan)]
+
+
+def _retention(world: World, ctx: ReconcileContext) -> Iterator[Step]:
+    claims = sorted(claim.name for claim in volumes.other_retention(world.obj, world.cluster, ctx))
+    if claims:
+        goes = world.cluster.spec.storage.retention_policy.when_deleted == "Delete"
+        yield Step("do", f"{'delete' if goes else 'keep'} {', '.join(claims)} when the XlineCluster is deleted")
 
 
 def _difference(child: Child, world: World) -> str:

@@ -28,7 +28,6 @@ from controllers.xline.decide import Decision, decide
 from controllers.xline.events import between
 from controllers.xline.gathering import Gathered, gather
 from controllers.xline.members import Observe, observe
-from controllers.xline.names import CLAIMS
 from controllers.xline.planning import Outdated
 from controllers.xline.status import (
     FORMER_DATA,
@@ -132,7 +131,7 @@ class XlineReconciler:
             # Without its Secrets nobody can ask the members; what they are made from can be written all the same.
             world, unmade = self._bring_about(gathered, world, plan, ctx)
             problem = unmade or problem
-            volumes.set_retention(obj, cluster, _with_volumes(world, ctx), ctx)
+            volumes.set_retention(obj, cluster, ctx)
         decision = Decision()
         if problem is None:
             decision, problem = _act(world, ctx)
@@ -189,13 +188,6 @@ def _restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcil
         old = stored_status(obj)
         _store(obj, old, restores.restoring_status(old, obj.generation, underway.message, ctx.clock.now()), ctx)
     return Result(requeue_after=_CHANGING)
-
-
-def _with_volumes(world: World, ctx: ReconcileContext) -> list[str]:
-    """All that have one, former members included: their volumes go, or stay, with the others'."""
-    claims = ctx.lister(CLAIMS).namespace(world.names.namespace).list(world.names.selector_text)
-    prefix = world.names.claim("")
-    return [claim.name.removeprefix(prefix) for claim in claims if claim.name.startswith(prefix)]
 
 
 def _tell_deleting(obj: Unstructured, ctx: ReconcileContext) -> None:

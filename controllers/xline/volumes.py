@@ -20,25 +20,34 @@ class _Reader(Protocol):
     def get(self, name: str, /) -> Unstructured: ...
 
 
-def set_retention(owner: Unstructured, cluster: XlineCluster, members: list[str], ctx: ReconcileContext) -> None:
+def set_retention(owner: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> None:
     """Make ``owner`` an owner of its members' claims, or no owner of them any more, as the spec asks.
-
-    Only claims that were made for this cluster: one that somebody else has put in place under the same name is used,
-    but never deleted by us.
 
     :raises Conflict: a claim was replaced by another meanwhile. Reconcile again.
     """
+    for claim in other_retention(owner, cluster, ctx):
+        _set_owner(owner, claim, _goes_with_cluster(cluster), ctx)
+
+
+def other_retention(owner: Unstructured, cluster: XlineCluster, ctx: ReconcileContext) -> list[Unstructured]:
+    """The members' claims, former members' too, which do not stay or go with ``owner`` as the spec asks.
+
+    Only claims that were made for this cluster: one that somebody else has put in place under the same name is used,
+    but never deleted by us.
+    """
     names = Names(owner.namespace, owner.name)
-    wanted = cluster.spec.storage.retention_policy.when_deleted == "Delete"
-    claims = ctx.lister(CLAIMS).namespace(owner.namespace)
-    for member in members:
-        try:
-            claim = claims.get(names.claim(member))
-        except NotFound:
-            continue
-        leaving = claim.deletion_timestamp is not None or is_left_over(claim, owner)
-        if not leaving and names.selector.items() <= claim.labels.items():
-            _set_owner(owner, claim, wanted, ctx)
+    return [
+        claim
+        for claim in ctx.lister(CLAIMS).namespace(owner.namespace).list(names.selector_text)
+        if claim.name.startswith(names.claim(""))
+        and claim.deletion_timestamp is None
+        and not is_left_over(claim, owner)
+        and _goes_with_cluster(cluster) != any(reference.uid == owner.uid for reference in claim.owner_references)
+    ]
+
+
+def _goes_with_cluster(cluster: XlineCluster) -> bool:
+    return cluster.spec.storage.retention_policy.when_deleted == "Delete"
 
 
 def lost(names: Names, members: list[str], ctx: ReconcileContext, *, surely: bool) -> list[str]:
@@ -64,8 +73,6 @@ def _exists(name: str, readers: list[_Reader]) -> bool:
 def _set_owner(owner: Unstructured, claim: Unstructured, wanted: bool, ctx: ReconcileContext) -> None:
     """Add or remove the one reference. A strategic merge names it by its uid, so it needs no resourceVersion: a new
     claim is written by its binder all the time."""
-    if wanted == any(reference.uid == owner.uid for reference in claim.owner_references):
-        return
     reference = _reference(owner) if wanted else {"$patch": "delete", "uid": owner.uid}
     patch = {"metadata": {"uid": claim.uid, "ownerReferences": [reference]}}
     try:

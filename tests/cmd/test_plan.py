@@ -59,6 +59,17 @@ def test_what_keeps_a_new_cluster_from_starting(tmp_path: Path) -> None:
         assert "spec.bootstrapArgs.gc-interval" in done.stdout
 
 
+def test_certificates_of_cert_manager(tmp_path: Path) -> None:
+    manifest = MANIFEST % (3, ", tls: {server: {certificate: {issuerRef: {name: ca}}}}")
+    with new_world() as world:
+        done = plan(world, tmp_path, manifest=manifest)
+        assert "!     spec.tls.server.certificate: the cluster has no cert-manager.io/v1" in done.stdout
+        assert "now   make " not in done.stdout, "nor would the operator"
+        world.install_cert_manager()
+        made = plan(world, tmp_path, manifest=manifest).stdout
+        assert made.index("now   make Certificate demo-server-tls") < made.index("now   make StatefulSet demo-sts")
+
+
 def test_a_cluster_that_runs(tmp_path: Path) -> None:
     with new_world() as world:
         world.create(workload="StatefulSet")
@@ -71,6 +82,10 @@ def test_a_cluster_that_runs(tmp_path: Path) -> None:
         assert plan(world, tmp_path, "demo").stdout.splitlines() == [
             "XlineCluster default/demo",
             "  nothing: all is as it should be",
+        ]
+        deleted = ", storage: {retentionPolicy: {whenDeleted: Delete}}"
+        assert plan(world, tmp_path, manifest=MANIFEST % (3, deleted)).stdout.splitlines()[1:] == [
+            "  now   delete data-demo-sts-0, data-demo-sts-1, data-demo-sts-2 when the XlineCluster is deleted"
         ]
         world.client.resource(known.SERVICES, namespace=NAMESPACE).delete("demo-client")
         done = plan(world, tmp_path, "demo")

@@ -19,12 +19,11 @@ from membership.xline.client import Credentials
 from runtime.client import ApiError, Unstructured
 from runtime.controller import ReconcileContext
 from runtime.manager import Manager
-from runtime.types import GVR, JSONObject, Request
+from runtime.types import JSONObject, Request
 from tests.controllers.xline.xline_world import NAMESPACE, World
 from tests.support.managers import OFF, running
 from tests.support.waiting import eventually
 
-DEFINITIONS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 PEM = "-----BEGIN SOMETHING-----\n"
 CERTS = {"ca.crt": PEM + "ca", "tls.crt": PEM + "crt", "tls.key": PEM + "key"}
 SERVER = {"tls": {"server": {"secretName": "certs"}}}
@@ -144,11 +143,7 @@ def test_values_that_are_no_text_are_named(world: World) -> None:
 
 @pytest.fixture
 def with_cert_manager(world: World) -> World:
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"plural": "certificates", "singular": "certificate", "kind": "Certificate", "listKind": "CertificateList"}
-    spec = {"group": "cert-manager.io", "scope": "Namespaced", "names": names, "versions": [version]}
-    world.client.resource(DEFINITIONS).create({"metadata": {"name": "certificates.cert-manager.io"}, "spec": spec})
+    world.install_cert_manager()
     return world
 
 

@@ -21,6 +21,7 @@ from runtime.testing.apiserver.audit import AuditEntry
 from runtime.types import GVR, JSONObject
 from tests.support.etcd_process import wait_for
 
+DEFINITIONS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 EVENTS = GVR("", "v1", "events")
 NAMESPACE = "default"
 AGENT = "operator-under-test"
@@ -176,6 +177,15 @@ class World:
 
     def wait_children(self) -> None:
         wait_for(lambda: len(self.children()) == sum(map(len, CHILDREN.values())), what="all children")
+
+    def install_cert_manager(self) -> None:
+        """Its definition of Certificates, with nobody who issues any."""
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        names = {"plural": "certificates", "singular": "certificate", "kind": "Certificate"}
+        names["listKind"] = "CertificateList"
+        spec = {"group": "cert-manager.io", "scope": "Namespaced", "names": names, "versions": [version]}
+        self.client.resource(DEFINITIONS).create({"metadata": {"name": "certificates.cert-manager.io"}, "spec": spec})
 
     # -- what kubelets and the StatefulSet controller would do
 
