@@ -132,7 +132,7 @@ def told(
     """
     jobs, pods = _own_jobs(world, ctx)
     backup = status_of(world, status.backup, jobs, pods)
-    waiting = next((why for job in jobs if not ended(job) and (why := stuck(job, pods)) is not None), None)
+    waiting = next((why for job in jobs if not ended(job) and (why := stuck(job, pods, world.now)) is not None), None)
     if problem is None and waiting is not None:
         problem = Problem(*waiting)
     found = verdict(world.cluster.spec.backup, backup, problem)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -10,6 +12,7 @@ from membership.xline.backup.take import Outcome
 from runtime.client import Unstructured
 from runtime.types import JSONMapping
 
+_WITHOUT_POD: Final = 60.0  # seconds that a Job may take to make its Pod
 _OUTCOMES = msgspec.json.Decoder(Outcome)
 
 
@@ -49,10 +52,14 @@ def outcome_of(job: Unstructured, pods: Iterable[Unstructured]) -> Outcome | Non
     return Outcome(reason=reason, message=f"Job {job.name}: {message}", time=ended_at(job))
 
 
-def stuck(job: Unstructured, pods: Iterable[Unstructured]) -> tuple[str, str] | None:
-    """Why a Job that is not over does not begin, as a word and a sentence: a Secret, an image or a volume is missing.
-    None: it does."""
-    for pod in _own(job, pods):
+def stuck(job: Unstructured, pods: Iterable[Unstructured], now: datetime) -> tuple[str, str] | None:
+    """Why a Job that is not over does not begin, as a word and a sentence: a Secret, an image or a volume is missing,
+    or nobody lets it have a Pod. None: it does."""
+    own = _own(job, pods)
+    made = job.creation_timestamp
+    if not own and made is not None and (now - made).total_seconds() > _WITHOUT_POD:
+        return "PodMissing", f"Job {job.name} has no Pod: kubectl describe job {job.name} says why"
+    for pod in own:
         status: JSONMapping = pod.get("status") or {}
         for kind in ("initContainerStatuses", "containerStatuses"):
             for each in status.get(kind) or ():

@@ -21,6 +21,7 @@ _PARTS_AT_ONCE: Final = 3
 _PIECE: Final = 1 << 20
 _READ_TIMEOUT: Final = timedelta(seconds=60)  # without a byte
 _CONNECT_TIMEOUT: Final = timedelta(seconds=10)
+_ENDPOINT = re.compile(r"https?://[^\s/]+/?")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _STATUS = re.compile(r"status code: (\d+)")
@@ -69,6 +70,8 @@ class S3Store:
             "checksum_algorithm": "SHA256",
         }
         if options.endpoint:
+            if not _ENDPOINT.fullmatch(options.endpoint):
+                raise StoreError("Broken", str(self), "the endpoint is no URL such as https://minio.example:9000")
             config["endpoint"] = self._endpoint()
         client: ClientConfig = {
             "allow_http": options.endpoint.startswith("http://"),
@@ -89,7 +92,9 @@ class S3Store:
                     "retry_timeout": timedelta(seconds=options.retry_timeout),
                 },
             )
-        except (OSError, ValueError, obstore.exceptions.BaseError) as error:
+        except OSError as error:
+            raise StoreError("Broken", str(self), f"{options.ca}: {error.strerror or error}") from error
+        except (ValueError, obstore.exceptions.BaseError) as error:
             raise StoreError("Broken", str(self), _first_line(error)) from error
 
     def _endpoint(self) -> str:

@@ -5,13 +5,14 @@ The test is the kubelet."""
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
 from controllers.xline import names as known
-from controllers.xline.outcomes import outcome_of
+from controllers.xline.outcomes import outcome_of, stuck
 from crds.xlinebackup import BackupRecord
 from crds.xlinecluster import XLINECLUSTERS
 from membership.xline.backup.take import Outcome
@@ -219,6 +220,24 @@ def test_a_pod_that_does_not_begin_is_told(world: World) -> None:
     begin(world, job, {"reason": "CreateContainerConfigError", "message": 'secret "keys" not found'})
     assert 'secret "keys" not found' in world.wait_event("CreateContainerConfigError")
     assert world.condition("BackedUp") == ("False", "CreateContainerConfigError")
+
+
+def test_a_job_that_gets_no_pod_is_told_after_a_minute(world: World) -> None:
+    """A quota, an admission webhook, a ServiceAccount that is not there: only events of the Job tell."""
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    job = the_job(world)
+    made = job.creation_timestamp
+    assert made is not None
+    assert stuck(job, [], made + timedelta(seconds=59)) is None
+    missing = stuck(job, [], made + timedelta(seconds=61))
+    assert missing is not None
+    assert missing[0] == "PodMissing"
+    assert job.name in missing[1]
+    pod = world.client.resource(known.PODS, namespace=NAMESPACE).get(run(world, job))
+    assert stuck(job, [pod], made + timedelta(seconds=61)) is None
+    world.client.resource(known.PODS, namespace=NAMESPACE).patch(
+        pod.name, {"metadata": {"finalizers": None}}, type="merge"
+    )
 
 
 def test_a_restore_that_does_not_begin_is_told(world: World) -> None:

@@ -237,3 +237,16 @@ def test_the_bucket_goes_into_the_host_where_it_should() -> None:
     named = S3Store(S3Options(BUCKET, endpoint="https://s3.example:9000"))
     assert named._endpoint() == "https://backups.s3.example:9000"
     assert str(named) == "s3://backups at https://s3.example:9000"
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["minio:9000", "s3.example", "ftp://s3.example", "https://s3.example/path", "https://"]
+)
+def test_an_endpoint_that_is_no_url_is_said_before_anybody_is_asked(endpoint: str) -> None:
+    with pytest.raises(StoreError, match="no URL such as"):
+        S3Store(S3Options(BUCKET, endpoint=endpoint))
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"ca\.crt: No such file"):
+        S3Store(S3Options(BUCKET, endpoint="https://s3.example", ca=tmp_path / "ca.crt"))
