@@ -77,7 +77,7 @@ def _own_jobs(world: World, ctx: ReconcileContext) -> tuple[list[Unstructured], 
     if all(all_ended(job, pods) for job in jobs if ended(job)):
         return jobs, pods
     # The cache of Pods is behind that of Jobs; what they said last is in no other place.
-    return jobs, ctx.client.resource(known.PODS, namespace=namespace).list(label_selector=selector)
+    return jobs, list(ctx.client.resource(known.PODS, namespace=namespace).list(label_selector=selector))
 
 
 def status_of(

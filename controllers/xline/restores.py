@@ -79,8 +79,8 @@ def restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcile
     except _Busy as error:
         return Underway(str(error))
     if not ended(job):
-        pods = ctx.lister(known.PODS).namespace(names.namespace).list(names.backup_selector)
-        waiting = stuck(job, pods, ctx.clock.now())
+        seen = ctx.lister(known.PODS).namespace(names.namespace).list(names.backup_selector)
+        waiting = stuck(job, seen, ctx.clock.now())
         return Underway(foretold(plan) + (f", but does not begin: {waiting[1]} ({waiting[0]})" if waiting else ""))
     pods = ctx.client.resource(known.PODS, namespace=names.namespace).list(label_selector=names.backup_selector)
     outcome = outcome_of(job, pods)
