@@ -33,10 +33,11 @@ _SOON: Final = 1.0  # seconds
 def next_action(world: World) -> Action | None:
     """Begin the recovery that is asked for, or go on with the one that has begun; None if there is nothing to recover.
 
-    One that has begun is finished even if ``spec.recovery`` is taken back: its plan is published already.
+    One that has begun is finished even if ``spec.recovery`` is taken back: its plan is published already. Only another
+    request takes its place, as long as nobody leads: the survivor may be one that cannot start.
     """
     begun = world.plan.recovery
-    if begun is not None and not begun.completed:
+    if begun is not None and not begun.completed and not _is_superseded(world):
         return _go_on(world, begun)
     if not _is_asked_for(world):
         return None
@@ -69,6 +70,10 @@ def _is_asked_for(world: World) -> bool:
     request, begun = world.cluster.spec.recovery, world.plan.recovery
     spent = (begun.id if begun is not None else None, world.plan.refused_recovery)
     return request is not None and request.id not in spent
+
+
+def _is_superseded(world: World) -> bool:
+    return _is_asked_for(world) and world.leader is None and refusal(world) is None
 
 
 def _refuse_for_good(world: World) -> Action:

@@ -141,6 +141,28 @@ def test_it_is_finished_even_if_the_request_is_taken_back() -> None:
     assert next_(broken({}, plan=begun("pod-0")))[0] == "Recovering"
 
 
+OTHER = {"recovery": {"survivor": "demo-sts-2", "id": "b"}}
+
+
+def test_another_survivor_may_be_named_where_the_first_does_not_start() -> None:
+    """Else a survivor whose data cannot be read would be the end of the others' data, too."""
+    stuck = broken(OTHER, plan=begun("pod-9")).down(1, waiting="CrashLoopBackOff")
+    reason, message = next_(stuck)
+    assert reason == "Recovering"
+    assert "recovery b begins: demo-sts-2 alone is kept" in message
+    del stuck.claims[2]
+    assert "recovery a: demo-sts-1 makes" in next_(stuck)[1], "the first goes on as long as the other cannot be done"
+    found = recovery.refusal(stuck.world())
+    assert found is not None
+    assert "data-demo-sts-2 is gone" in found[1]
+
+
+def test_no_other_survivor_takes_the_place_of_one_that_leads() -> None:
+    scene = alone(recovered="a")
+    scene.spec = OTHER
+    assert next_(scene)[0] == "Recovered"
+
+
 def alone(**said: object) -> Scene:
     scene = Scene(spec=ASKED, plan=begun("pod-9"), leads=1, listed={1}, answers={1})
     return scene.heartbeat(1, **said)
