@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Seconds since it was last seen. Xline elects anew after 3 at most; of this one, which is told of every process that has
-# ended, only those are late that a busy machine does not let run.
+# Seconds since it was last seen. Xline elects anew after 3 at most; of this one, which is told of every process that
+# has ended, only those are late that a busy machine does not let run.
 _ALIVE = 10.0
 _WAIT = 30.0  # seconds for the database's lock
 _BEHIND = 500  # log entries a learner may lack to be promoted
