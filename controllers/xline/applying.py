@@ -127,7 +127,7 @@ class _Applying:
                 return None if before is not None or begins else _lost_volumes(self.world, lost)
             if self.world.workload.ordinals != self.world.backend.ordinals_of(child.manifest["spec"]):
                 confirm(self.world.obj, self.ctx)
-            before = self._without_rolling(before)
+            before = self._without_others_fields(before)
         try:
             # The workload only as this look has seen it: who else has changed it may have had another number in mind.
             seen = before.resource_version if is_workload and before is not None else None
@@ -158,18 +158,22 @@ class _Applying:
         claims = [self.world.names.claim(member) for member in members]
         return lost if unrecoverable(lost, claims) else []
 
-    def _without_rolling(self, live: Unstructured | None) -> Unstructured | None:
-        """Take a workload of an earlier operator out of rolling by itself. Its settings for that were filled in by the
-        server, so that an apply would leave them, and be refused for them."""
+    def _without_others_fields(self, live: Unstructured | None) -> Unstructured | None:
+        """Take out of the workload what would move Pods and is not ours, so that an apply leaves it: settings for
+        rolling, which the server filled in for an earlier operator and which an apply would be refused for; and a first
+        ordinal, which somebody has set by hand."""
         owner = live.controller_owner if live is not None else None
         if live is None or owner is None or owner.uid != self.world.obj.uid:
             return live
-        if not ((live.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate"):
+        spec: JSONMapping = live.get("spec") or {}
+        undone: JSONObject = {}
+        if (spec.get("updateStrategy") or {}).get("rollingUpdate"):
+            undone["updateStrategy"] = {"type": "OnDelete", "rollingUpdate": None}
+        if (spec.get("ordinals") or {}).get("start"):
+            undone["ordinals"] = None
+        if not undone:
             return live
-        patch = {
-            "metadata": {"uid": live.uid, "resourceVersion": live.resource_version},
-            "spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}},
-        }
+        patch = {"metadata": {"uid": live.uid, "resourceVersion": live.resource_version}, "spec": undone}
         resource = self.ctx.client.resource(self.world.backend.gvr, namespace=live.namespace)
         return resource.patch(live.name, patch, type="merge")
 

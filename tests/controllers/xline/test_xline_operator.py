@@ -377,6 +377,20 @@ def test_a_workload_that_rolled_by_itself_does_so_no_longer(world: World) -> Non
     wait_for(lambda: sets.get("demo-sts")["spec"]["updateStrategy"] == {"type": "OnDelete"}, what="the repair")
 
 
+def test_a_first_ordinal_that_somebody_has_set_is_taken_out_again(world: World) -> None:
+    """Pods 0 and 1 would end at once, and 3 and 4 are nobody."""
+    world.create()
+    world.start_operator()
+    world.wait_children()
+    world.run_pods()
+    world.wait_condition("Progressing", "False", "Complete")
+    stateful_sets = world.client.resource(known.STATEFULSETS, namespace=NAMESPACE)
+    stateful_sets.patch("demo-sts", {"spec": {"ordinals": {"start": 2}}}, type="merge")
+    wait_for(lambda: not stateful_sets.get("demo-sts")["spec"].get("ordinals"), what="the ordinals of before")
+    assert stateful_sets.get("demo-sts")["spec"]["replicas"] == 3
+    assert world.status()["plan"]["ordinals"] == [0, 1, 2]
+
+
 def test_the_members_survive_the_loss_of_the_status(world: World) -> None:
     world.create()
     operator = world.start_operator()
