@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from membership.xline.client import ListedMember, MemberList
 from membership.xline.guard import describe, majority
 from membership.xline.heartbeat import PODS, Freshness, parse_heartbeat
+from membership.xline.lock import LockBusy
 from membership.xline.matching import Matching, same_url
 from membership.xline.model import Heartbeat, Identity, PublishedPlan, member_selector
 from runtime.client import Client, Forbidden, NotFound, Unstructured
@@ -268,6 +269,7 @@ class Cleaner:
         why = obstacle(evidence, suspect)
         if why:
             return f"{describe(suspect.member)} is not removed: {why}"
+        before = self._acted
         self._acted, self._removed = now, 0
 
         def choose(session: Session) -> Choice:
@@ -279,7 +281,11 @@ class Cleaner:
                 return f"{describe(suspect.member)} is no longer {suspect.row}"
             return obstacle(again, confirmed) or (confirmed.member, confirmed.why)
 
-        why = self._remove_if(choose)
+        try:
+            why = self._remove_if(choose)
+        except LockBusy:
+            self._acted = before  # nothing was done, so nothing has to settle
+            raise
         if not why:
             self._removed = suspect.member.id
             self._metrics.clean_action(suspect.row)
