@@ -52,10 +52,16 @@ def role_of_member(look: Look) -> Role | None:
 
 
 def is_ready(look: Look, state: State) -> Answer:
-    """Whether clients should be sent to the member: it is a voter that follows a leader, and is not far behind."""
+    """Whether clients should be sent to the member: it is a voter that follows a leader, and is not far behind.
+
+    Nobody writes before it stands in the XlineCluster that the cluster has run: until then members that lose their
+    disks may make it anew.
+    """
     own = look.own
     if state is not State.RUNNING or own is None:
         return Answer(False, str(state))
+    if look.plan is not None and not look.plan.bootstrapped:
+        return Answer(False, "the operator has not noted yet that the cluster has run")
     leader = look.survey.leader
     behind = (leader.status.raft_index if leader is not None else own.raft_index) - own.applied_index
     if behind > LAG:

@@ -66,6 +66,15 @@ def test_three_bootstrap_grow_to_four_and_shrink_again(world: AgentWorld) -> Non
     world.forget_pod(3)
 
 
+def test_clients_come_once_nobody_can_make_the_cluster_anew(single: AgentWorld) -> None:
+    single.run(0)
+    agent = single.members[0].agent
+    assert not agent.ready().ok
+    assert "has not noted yet" in agent.ready().text
+    single.bootstrapped()
+    eventually(lambda: agent.ready().ok, "clients", WAIT)
+
+
 @pytest.mark.slow
 def test_the_leader_hands_over_before_it_leaves(world: AgentWorld) -> None:
     world.boot()

@@ -52,13 +52,13 @@ class Scene:
         self.kubeconfig = folder / "kubeconfig"
         server.kubeconfig(self.kubeconfig)
         self.pods = client.resource(PODS, namespace="default")
-        clusters = client.resource(XLINECLUSTERS, namespace="default")
-        clusters.create(_cluster())
+        self.clusters = client.resource(XLINECLUSTERS, namespace="default")
+        self.clusters.create(_cluster())
         status = {
             "bootstrap": {"members": [POD], "token": "t", "completed": False},
             "plan": {"ordinals": [0], "revision": 1},
         }
-        clusters.patch("demo", {"status": status}, type="merge", subresource="status")
+        self.clusters.patch("demo", {"status": status}, type="merge", subresource="status")
         self.pod_uid = self.pods.create(_pod()).uid
         self.processes: list[subprocess.Popen[bytes]] = []
 
@@ -104,6 +104,9 @@ class Scene:
             connection.close()
 
     def ready(self) -> None:
+        """Wait until it is, once the operator has seen that it runs."""
+        self.running()
+        self.clusters.patch("demo", {"status": {"bootstrap": {"completed": True}}}, type="merge", subresource="status")
         eventually(lambda: self.get("/readyz")[0] == 200, "ready", timeout=LONG)
 
     def heartbeat(self) -> Heartbeat | None:
@@ -335,7 +338,7 @@ def test_without_the_api_server_a_member_with_data_comes_back(mode: str, request
     scene: Scene = request.getfixturevalue(mode)
     agent = scene.agent()
     server = scene.server() if mode == "gated" else None
-    scene.running()
+    scene.ready()
     for process in (agent, server):
         if process is not None:
             process.kill()
@@ -347,7 +350,7 @@ def test_without_the_api_server_a_member_with_data_comes_back(mode: str, request
     if mode == "gated":
         scene.server()
     eventually(scene.serves, timeout=LONG)
-    scene.ready()
+    eventually(lambda: scene.get("/readyz")[0] == 200, "ready", timeout=LONG)
     scene.api.come_up()
 
 
