@@ -21,7 +21,7 @@ from controllers.xline.names import Names
 from controllers.xline.outcomes import all_ended, ended, ended_at, outcome_of, stuck
 from controllers.xline.status import BACKED_UP, INVALID_SPEC, NAME_TAKEN, REJECTED, Problem, Verdict, conditions
 from controllers.xline.world import World
-from crds.xlinebackup import BackupFailure, BackupSettings, BackupStatus
+from crds.xlinebackup import BackupFailure, BackupRecord, BackupSettings, BackupStatus
 from crds.xlinecluster import XlineClusterStatus
 from membership.xline.settings import SettingError
 from runtime.client import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Unstructured
@@ -96,8 +96,9 @@ def status_of(
         served = job.annotations.get(_TRIGGER)
         if settings is not None and served is not None and served == settings.trigger:
             trigger = served
-        if outcome.backup is not None and (success is None or _is_later(outcome.backup.time, success.time)):
-            success = outcome.backup
+        taken = _by_our_clock(outcome.backup, job)
+        if taken is not None and (success is None or _is_later(taken.time, success.time)):
+            success = taken
         if outcome.reason and (failure is None or _is_later(ended_at(job), failure.time)):
             failure = BackupFailure(
                 time=ended_at(job), reason=outcome.reason, message=outcome.message[:1024], job=job.name
@@ -288,6 +289,14 @@ def _delete(gvr: GVR, obj: Unstructured, ctx: ReconcileContext) -> None:
 
 
 # -- times
+
+
+def _by_our_clock(backup: BackupRecord | None, job: Unstructured) -> BackupRecord | None:
+    """It was taken before its Job was over: one of a node whose clock is fast would hide failures until that day."""
+    over = ended_at(job)
+    if backup is None or not over or not _is_later(backup.time, over):
+        return backup
+    return msgspec.structs.replace(backup, time=over)
 
 
 def _is_later(time: str, other: str) -> bool:

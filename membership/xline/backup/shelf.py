@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crds.xlinebackup import LATEST
-from membership.xline.backup.manifest import CONTENT_SUFFIX, MANIFEST_SUFFIX, Manifest, ManifestError, decode
+from membership.xline.backup.manifest import (
+    CONTENT_SUFFIX,
+    MANIFEST_SUFFIX,
+    Manifest,
+    ManifestError,
+    decode,
+    is_name,
+)
 from membership.xline.backup.stores import Store, StoreError
 
 
@@ -71,11 +78,13 @@ def look(store: Store, prefix: str) -> Shelf:
 def pick(store: Store, prefix: str, name: str) -> Shelved:
     """The backup of that name, or the newest for ``latest``.
 
-    :raises BackupUnusable: there is none.
+    :raises BackupUnusable: there is none, or the newest cannot be read: who wants the latest must not get an older one.
     :raises StoreError: the store cannot be read.
     """
     shelf = look(store, prefix)
     for each in shelf.backups:
+        if name == LATEST:
+            _refuse_unreadable_later(store, shelf, each.manifest.name)
         if name in (LATEST, each.manifest.name):
             return each
     for key, problem in shelf.unreadable.items():
@@ -83,6 +92,16 @@ def pick(store: Store, prefix: str, name: str) -> Shelved:
             raise BackupUnusable(f"backup {name} in {store}, {key}: {problem}")
     names = ", ".join(each.manifest.name for each in shelf.backups[:5]) or "none"
     raise BackupUnusable(f"there is no backup {name} in {store} below {prefix}; those there: {names}")
+
+
+def _refuse_unreadable_later(store: Store, shelf: Shelf, newest: str) -> None:
+    """Names begin with their time."""
+    for key, problem in shelf.unreadable.items():
+        name = key.rpartition("/")[2].removesuffix(MANIFEST_SUFFIX)
+        if is_name(name) and name > newest:
+            raise BackupUnusable(
+                f"backup {name} in {store} is later than {newest}, the latest that can be read: {problem}"
+            )
 
 
 def read(store: Store, shelved: Shelved) -> Iterator[bytes]:

@@ -247,6 +247,19 @@ def test_a_restore_that_does_not_begin_is_told(world: World) -> None:
     wait_for(lambda: "no such image (ImagePullBackOff)" in str(world.status().get("message")), what="the reason")
 
 
+def test_a_backup_of_a_clock_that_is_fast_hides_no_failure(world: World) -> None:
+    bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
+    first = the_job(world)
+    ahead = msgspec.structs.replace(RECORD, time="2030-01-01T00:00:00.5Z")
+    end(world, first, Outcome(backup=ahead, time=ahead.time))
+    world.wait_event("BackupSucceeded")
+    assert backup(world)["lastSuccess"]["time"] == "2026-01-01T00:01:00Z"
+    world.edit(backup={"trigger": "two"})
+    second = the_job(world, but=frozenset([first.name]))
+    end(world, second, Outcome(reason="StoreFull", message="no room"), at="2026-01-02T00:00:00Z")
+    wait_for(lambda: world.condition("BackedUp") == ("False", "StoreFull"), what="the failure being told")
+
+
 def test_a_later_success_makes_it_well_again(world: World) -> None:
     bootstrapped(world, backup={"destination": VOLUME, "trigger": "one"})
     first = the_job(world)

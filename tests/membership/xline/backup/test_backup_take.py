@@ -450,6 +450,13 @@ def test_a_manifest_that_cannot_be_read_is_told_and_left(members: EtcdCluster, t
     assert strange in keys(store)
     with pytest.raises(BackupUnusable, match="20200101T000000Z-r1-aaaaa"):
         shelf.pick(store, "ns/demo/", "20200101T000000Z-r1-aaaaa")
+    newest = shelf.pick(store, "ns/demo/", "latest").manifest.name
+    store.write(FOLDER + "notes.json", [b"{}"])
+    assert shelf.pick(store, "ns/demo/", "latest").manifest.name == newest
+    store.write(FOLDER + "20990101T000000Z-r1-aaaaa.json", [b'{"format": 99}'])
+    with pytest.raises(BackupUnusable, match=f"20990101T000000Z-r1-aaaaa in .* is later than {newest}"):
+        shelf.pick(store, "ns/demo/", "latest")
+    assert shelf.pick(store, "ns/demo/", newest).manifest.name == newest
 
 
 def test_a_store_that_cannot_be_listed_costs_only_the_tidying(members: EtcdCluster, tmp_path: Path) -> None:
