@@ -73,7 +73,7 @@ def _is_asked_for(world: World) -> bool:
 
 
 def _is_superseded(world: World) -> bool:
-    return _is_asked_for(world) and world.leader is None and refusal(world) is None
+    return _is_asked_for(world) and refusal(world) is None
 
 
 def _refuse_for_good(world: World) -> Action:

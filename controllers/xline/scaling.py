@@ -198,9 +198,9 @@ def _missed(world: World) -> Action | None:
         return None
     ordinal = world.ordinal_of(change.member)
     member = world.members.get(ordinal) if ordinal is not None else None
-    if member is None or member.ordinal in world.ordinals or member.pod is not None:
+    if member is None or member.ordinal in world.ordinals or not _is_long_unserved(world):
         return None
-    if member.claim is None or member.claim.deletion_timestamp is not None or not _is_long_unserved(world):
+    if member.claim is None or member.claim.deletion_timestamp is not None:
         return None
     why = f"nobody leads, and of the {voters} members with a vote it may still be one: it has not left in time"
     return _add(world, member.ordinal, why, event=KEEPING_MEMBER)

@@ -107,16 +107,29 @@ def test_what_is_being_replaced_in_place_has_not_started_yet() -> None:
     assert is_wait(rollout.next_action(scene.world()))
 
 
-@pytest.mark.parametrize(("strangers", "reason"), [(0, "RollingMember"), (1, "RolloutWaiting"), (2, "RolloutWaiting")])
-def test_votes_of_members_that_are_none_of_ours_count_as_missing(strangers: int, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("ours", "strangers", "learners", "reason"),
+    [
+        (3, 0, False, "RollingMember"),
+        (3, 1, False, "RolloutWaiting"),
+        (3, 2, False, "RolloutWaiting"),
+        (5, 1, False, "RollingMember"),
+        (5, 2, False, "RollingMember"),
+        (5, 3, False, "RolloutWaiting"),
+        (1, 1, True, "RollingMember"),
+    ],
+)
+def test_votes_of_members_that_are_none_of_ours_count_as_missing(
+    ours: int, strangers: int, learners: bool, reason: str
+) -> None:
     """Three of ours and one that somebody has added by hand: without a second one there is no majority."""
-    world = Scene().outdated(2).world()
-    odd = tuple(ListedMember(90 + n, "odd", ("http://elsewhere:2380",), (), is_learner=False) for n in range(strangers))
+    world = Scene(replicas=ours).outdated(ours - 1).world()
+    odd = tuple(ListedMember(90 + n, "odd", ("http://elsewhere:2380",), (), learners) for n in range(strangers))
     engine = replace(world.engine, listed=(*world.engine.listed, *odd))
     action = rollout.next_action(replace(world, engine=engine, strangers=odd))
     assert action is not None
     assert action.reason == reason
-    assert not strangers or "member odd (5a)" in action.message
+    assert reason == "RollingMember" or "member odd (5a)" in action.message
 
 
 def test_a_pod_that_ends_is_not_told_to_end_again() -> None:

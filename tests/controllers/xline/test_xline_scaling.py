@@ -240,6 +240,9 @@ def test_a_member_that_went_without_leaving_is_brought_back_if_there_is_no_major
 def test_it_is_not_brought_back_after_a_moment_without_a_leader_nor_if_it_had_left() -> None:
     assert action(stranded(seconds=29).world()) is None
     assert action(stranded(voters=1).world()) is None
+    led = Scene(replicas=1, plan=stepping("Remove", 1, [0])).unserved(31, voters=2)
+    led.claims[1], led.leads, led.listed = claim(1), 0, {0}
+    assert action(led.world()) is None, "the condition is of the look before"
     served = stranded()
     served.status["conditions"][0]["status"] = "True"
     assert action(served.world()) is None
