@@ -420,7 +420,7 @@ def test_a_call_that_needs_a_token_first_has_one_deadline_for_all_of_it() -> Non
         time.sleep(1.2)
         return messages.AuthenticateResponse(token="t")
 
-    handlers = {
+    handlers: dict[str, dict[str, tuple[Callable[..., Any], Any]]] = {
         "Cluster": {"MemberAdd": (add, messages.MemberAddRequest)},
         "Auth": {"Authenticate": (authenticate, messages.AuthenticateRequest)},
     }
