@@ -14,7 +14,7 @@ from msgspec import Meta
 from crds.meta import INT32, INT64, Record
 from crds.schema import ATOMIC_LIST
 
-ChangeKind: TypeAlias = Literal["Add", "Remove", "Replace"]
+ChangeKind: TypeAlias = Literal["Add", "Remove"]
 
 
 class Change(Record, frozen=True, kw_only=True):
