@@ -20,6 +20,9 @@ it is, or as if a manifest had been applied. For one that does not exist yet, wh
 
 The members are asked about themselves at the addresses of their Pods, so that this tells most where Pods can be
 reached; elsewhere it is not known who leads, and no member comes or goes in what is told.
+
+Not told are backups, and what the API server itself would refuse of a manifest, such as smaller volumes: for that see
+kubectl apply --dry-run=server.
 """
 
 _EXAMPLES = """\
