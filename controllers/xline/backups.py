@@ -176,15 +176,22 @@ def _keep_claim(settings: BackupSettings, names: Names, ctx: ReconcileContext) -
 def _keep_schedule(world: World, plan: Plan, settings: BackupSettings | None, ctx: ReconcileContext) -> None:
     """The CronJob, from the time on when there is something to back up."""
     names = world.names
-    if settings is None or settings.schedule is None:
+    manifest = cron_job(world, plan)
+    if manifest is not None:
+        ctx.apply(known.CRONJOBS, manifest, owner=world.obj)
+    elif settings is None or settings.schedule is None:
         with suppress(NotFound):
             live = ctx.lister(known.CRONJOBS).namespace(names.namespace).get(names.backup)
             owner = live.controller_owner
             if owner is not None and owner.uid == world.obj.uid and live.deletion_timestamp is None:
                 _delete(known.CRONJOBS, live, ctx)
-        return
-    if not world.bootstrap.completed:
-        return
+
+
+def cron_job(world: World, plan: Plan) -> JSONObject | None:
+    """What keeps the schedule; None without one, and before there is something to back up."""
+    names, settings = world.names, world.cluster.spec.backup
+    if settings is None or settings.schedule is None or not world.bootstrap.completed:
+        return None
     spec: JSONObject = {
         "schedule": settings.schedule,
         "concurrencyPolicy": "Forbid",
@@ -196,13 +203,12 @@ def _keep_schedule(world: World, plan: Plan, settings: BackupSettings | None, ct
     }
     if settings.time_zone is not None:
         spec["timeZone"] = settings.time_zone
-    manifest = {
+    return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": {"name": names.backup, "namespace": names.namespace, "labels": names.backup_labels},
         "spec": spec,
     }
-    ctx.apply(known.CRONJOBS, manifest, owner=world.obj)
 
 
 def _serve_trigger(world: World, plan: Plan, settings: BackupSettings, ctx: ReconcileContext) -> None:
@@ -213,9 +219,7 @@ def _serve_trigger(world: World, plan: Plan, settings: BackupSettings, ctx: Reco
     for job in found:
         if _TRIGGER in job.annotations and job.name != wanted and ended(job) and _is_told(job, pods, old, world):
             _delete(known.JOBS, job, ctx)
-    if not wanted or (old is not None and old.trigger == settings.trigger):
-        return
-    if world.cluster.spec.paused or any(job.name == wanted for job in found):
+    if not is_due(world, found):
         return
     metadata = {
         "name": wanted,
@@ -235,6 +239,31 @@ def _serve_trigger(world: World, plan: Plan, settings: BackupSettings, ctx: Reco
     message = f"Job {wanted} takes a backup, as spec.backup.trigger {settings.trigger!r} asks for"
     ctx.log.info(message, reason="BackupStarted")
     ctx.recorder.event(world.obj, "Normal", "BackupStarted", message)
+
+
+def is_due(world: World, jobs: Iterable[Unstructured]) -> bool:
+    """Whether the trigger asks for a backup that neither the status nor a Job knows of."""
+    settings, status = world.cluster.spec.backup, world.cluster.status
+    if settings is None or settings.trigger is None or world.cluster.spec.paused or not world.bootstrap.completed:
+        return False
+    served = status.backup.trigger if status is not None and status.backup is not None else None
+    name = job_name(world.names, settings.trigger)
+    return served != settings.trigger and all(job.name != name for job in jobs)
+
+
+def foretold(world: World, ctx: ReconcileContext) -> str:
+    """The backup that would be taken now, in words; empty if there is none to take.
+
+    :raises SettingError: as :func:`check`.
+    """
+    settings = world.cluster.spec.backup
+    if settings is None:
+        return ""
+    check(settings)
+    jobs = ctx.lister(known.JOBS).namespace(world.names.namespace).list(world.names.backup_selector)
+    if settings.trigger is None or not is_due(world, jobs):
+        return ""
+    return f"Job {job_name(world.names, settings.trigger)} takes a backup, as spec.backup.trigger asks for"
 
 
 def _is_told(job: Unstructured, pods: list[Unstructured], old: BackupStatus | None, world: World) -> bool:

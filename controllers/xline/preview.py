@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
-from controllers.xline import restores, volumes
+from controllers.xline import backups, restores, volumes
 from controllers.xline.applying import wanted_children
 from controllers.xline.bootstrap import FormerData, VolumesLeaving, proposed
 from controllers.xline.certificates import certificates, foretold
@@ -23,7 +23,7 @@ from controllers.xline.gathering import gather
 from controllers.xline.inplace import TEMPLATE
 from controllers.xline.leadership import heir
 from controllers.xline.members import Observe, observe
-from controllers.xline.names import CERTIFICATES, FIELD_MANAGER
+from controllers.xline.names import CERTIFICATES, CRONJOBS, FIELD_MANAGER
 from controllers.xline.planning import changed, lowest_free
 from controllers.xline.scaling import ADDING_MEMBER, REMOVING_MEMBER, victim
 from controllers.xline.survey import Settings, refusal, stored_status, survey, unusable
@@ -122,6 +122,7 @@ def _look(
         yield from _child(child, world, ctx)
     if written:
         yield from _retention(world, ctx)
+    yield from _backups(world, plan, ctx)
     if unasked is not None:
         yield Step("problem", unasked.message)
         return
@@ -180,6 +181,19 @@ def _retention(world: World, ctx: ReconcileContext) -> Iterator[Step]:
     if claims:
         goes = world.cluster.spec.storage.retention_policy.when_deleted == "Delete"
         yield Step("do", f"{'delete' if goes else 'keep'} {', '.join(claims)} when the XlineCluster is deleted")
+
+
+def _backups(world: World, plan: Plan, ctx: ReconcileContext) -> Iterator[Step]:
+    try:
+        due = backups.foretold(world, ctx)
+    except SettingError as error:
+        yield Step("problem", str(error))
+        return
+    schedule = backups.cron_job(world, plan)
+    if schedule is not None:
+        yield from _child(Child(CRONJOBS, STATEFULSET_STAGE, schedule), world, ctx)
+    if due:
+        yield Step("do", due)
 
 
 def _difference(child: Child, world: World) -> str:

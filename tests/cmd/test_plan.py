@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_a_cluster_that_runs(tmp_path: Path) -> None:
         assert plan(world, tmp_path, manifest=MANIFEST % (3, deleted)).stdout.splitlines()[1:] == [
             "  now   delete data-demo-sts-0, data-demo-sts-1, data-demo-sts-2 when the XlineCluster is deleted"
         ]
+        when = ", backup: {destination: {volume: {size: 1Gi}}, trigger: now, schedule: '0 3 * * *'%s}"
+        told = plan(world, tmp_path, manifest=MANIFEST % (3, when % "")).stdout.splitlines()[1:]
+        assert told[0] == "  now   make CronJob demo-bak"
+        assert re.fullmatch(
+            "  now   Job demo-bak-[0-9a-f]{10} takes a backup, as spec.backup.trigger asks for", told[1]
+        )
+        told = plan(world, tmp_path, manifest=MANIFEST % (3, when % ", timeZone: Nowhere")).stdout.splitlines()[1:]
+        assert told == ["  !     spec.backup.timeZone: 'Nowhere' is no time zone"]
         world.client.resource(known.SERVICES, namespace=NAMESPACE).delete("demo-client")
         done = plan(world, tmp_path, "demo")
         assert done.stdout.splitlines()[1:] == ["  now   make Service demo-client"]
