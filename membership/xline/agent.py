@@ -274,18 +274,20 @@ class Agent:
         self.wake()
         return "a log to which nothing was ever written was set aside"
 
-    def _bootstrap(self, _: Look) -> str:
-        why = self._proofs.has_run() or self._on_empty_disk()
+    def _bootstrap(self, look: Look) -> str:
+        # What a backup has put there is no data to us if the engine is Xline, and is what the cluster starts with.
+        restored = look.plan is not None and look.plan.from_backup
+        why = self._proofs.has_run() or self._on_empty_disk(keep=restored)
         if not why:
             self._server.allow(Start("bootstrap", self._identity.initial))
         return why
 
-    def _on_empty_disk(self) -> str:
-        """A server may begin here, on nothing; or why not."""
+    def _on_empty_disk(self, *, keep: bool = False) -> str:
+        """A server may begin here, on nothing but what to ``keep``; or why not."""
         why = self._proofs.replaced()
         if why:
             self._server.forbid()
-        elif not self._server.allowed:  # one that is allowed may have made something by now
+        elif not keep and not self._server.allowed:  # one that is allowed may have made something by now
             aside = self._data.set_remnants_aside()
             if aside is not None:
                 self._story.tell("DataSetAside", f"what was left of earlier data is kept at {aside}", warn=True)

@@ -247,14 +247,14 @@ class DataDir:
     def set_remnants_aside(self) -> Path | None:
         """Set aside what is left of data whose log is gone; the server must not run.
 
-        etcd would begin a log of its own and go on with the old database, which leaves out what it believes to have
-        already: it would differ from the others for ever, and nobody would notice.
+        A server would begin a log of its own and go on with the old database, which leaves out what it believes to have
+        already: it would differ from the others for ever, and nobody would notice (etcd 3.5 does).
 
         :returns: where it is now; None: there was nothing.
         :raises DataDirInUse: a server has it open.
         :raises DiskError: it cannot be moved, or read.
         """
-        if self._profile.key != "etcd" or self.has_data or not (self.path / "member" / "snap").exists():
+        if self.has_data or not any(found.is_file() for found in self.path.rglob("*")):
             return None
         if self.in_use:
             raise DataDirInUse(f"{self.path} is in use by a server")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 
 from membership.xline.datadir import DataDir, DataDirInUse, Marks
-from membership.xline.engines import ETCD, XLINE
+from membership.xline.engines import ETCD, XLINE, EngineProfile
 from membership.xline.files import DiskError, write_atomically
 from runtime.testing import FakeClock
 
@@ -141,6 +142,34 @@ def test_setting_aside_forgets_first_and_names_what_it_was(data: DataDir) -> Non
     assert not data.has_data
     assert DataDir(data.path, ETCD).marks == Marks()
     assert data.move_aside(0xAB) is None
+
+
+@pytest.mark.parametrize(("profile", "left"), [(ETCD, "member/snap/db"), (XLINE, "rocksdb/000004.log")])
+def test_what_is_left_of_data_is_set_aside_and_data_is_not(tmp_path: Path, profile: EngineProfile, left: str) -> None:
+    (tmp_path / "volume").mkdir()
+    data = DataDir(tmp_path / "volume" / "data", profile, FakeClock())
+    assert data.set_remnants_aside() is None
+    (data.path / left).parent.mkdir(parents=True)
+    assert data.set_remnants_aside() is None
+    data.mark(recovery_id="r")
+    (data.path / left).write_bytes(b"old")
+    aside = data.set_remnants_aside()
+    assert aside is not None
+    assert (aside / left).read_bytes() == b"old"
+    assert not data.path.exists()
+    assert data.aside() == [aside]
+    assert data.marks == Marks(recovery_id="r")  # of what comes, not of what was there
+
+    identity = data.path / profile.identity.replace("*", "0-0")
+    for file in (identity, data.path / left):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"new")
+    assert data.set_remnants_aside() is None
+    assert (data.path / left).read_bytes() == b"new"
+    shutil.rmtree(tmp_path / "data")
+    data.volume.rename(tmp_path / "away")
+    with pytest.raises(DiskError, match="is the volume mounted"):
+        data.set_remnants_aside()
 
 
 def test_setting_aside_twice_in_one_second_keeps_both(data: DataDir) -> None:
