@@ -51,7 +51,7 @@ class Scene:
         self.node = cluster.node
         self.server = cluster.server
         self.client: Client = cluster.client()
-        self._folder = folder
+        self.folder = folder
         self._kubeconfig = cluster.kubeconfig
         self._operators = Operators(folder)
         self._last_addresses: list[str] = []
@@ -305,18 +305,29 @@ class Scene:
     def wipe(self, ordinal: int, then: Path | None = None) -> None:
         """A disk is lost: everything of the member stops, its volume is empty, and the Pod comes back on it.
 
-        :param then: data of a server that is on it instead.
+        :param then: data of a server, which is moved there.
         """
         uid = self.pod(ordinal).uid
         self.client.resource(CLAIMS, NAMESPACE).get(claim_name(ordinal))
         self.kill(ordinal, *self.node.pids(NAMESPACE, pod_name(ordinal)))
-        for child in self.volume(ordinal).iterdir():
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
-        if then is not None:
-            shutil.copytree(then, self.volume(ordinal) / "data")
+        eventually(lambda: self._emptied(ordinal) and self._placed(ordinal, then), "an empty disk")
         self.client.resource(PODS, NAMESPACE).delete(pod_name(ordinal), grace_period_seconds=0)
 
         self.wait_replaced(ordinal, uid)
+
+    def _emptied(self, ordinal: int) -> bool:
+        """Unless what was killed has begun to write there again."""
+        for child in self.volume(ordinal).iterdir():
+            with contextlib.suppress(OSError):
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+        return not any(self.volume(ordinal).iterdir())
+
+    def _placed(self, ordinal: int, data: Path | None) -> bool:
+        with contextlib.suppress(OSError):
+            if data is not None:
+                data.rename(self.volume(ordinal) / "data")
+            return True
+        return False
 
     def volume(self, ordinal: int) -> Path:
         return self.node.root / "pvc" / NAMESPACE / claim_name(ordinal)

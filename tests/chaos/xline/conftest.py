@@ -41,7 +41,7 @@ def either(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Judged:
+def judged(request: pytest.FixtureRequest) -> Judged:
     """Clients at work while something happens; afterwards the cluster must answer, and is judged by what they saw."""
 
     @contextmanager
@@ -51,7 +51,7 @@ def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Judged:
             yield recorder
             if not recorder.stopped:
                 recorder.wait_progress(timeout=SLOW)
-        recorder.history.save(tmp_path / "history.jsonl")
+        recorder.history.save(scene.folder / "history.jsonl")
         for called, address, code in recorder.failures:
             print(f"{called:.3f} {address} {code}")
         known_bug = scene.killed_a_server and _diverged(scene)
