@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from controllers.xline.deletions import deletion
-from controllers.xline.leadership import WAITING_FOR_HEALTH, can_hand_over, hand_over, is_well
+from controllers.xline.leadership import WAITING_FOR_HEALTH, can_hand_over, hand_over, heir, is_well
 from controllers.xline.names import CLAIMS, PODS
 from controllers.xline.planning import changed, lowest_free, persist
 from controllers.xline.podstate import condition, since, trouble
@@ -152,8 +152,16 @@ def _before_departure(world: World, member: MemberView) -> Action | None:
     if blocked:
         return Action(WAITING_FOR_HEALTH, f"{member.name} does not go while {blocked}", again=_SOON)
     if member.ordinal == world.leader and can_hand_over(world):
-        return hand_over(world, f"{member.name} goes")
+        return hand_over(world, f"{member.name} goes", _heirs(world))
     return None
+
+
+def _heirs(world: World) -> tuple[int, ...]:
+    """Who may lead after one that goes: not one that goes next, if there is another."""
+    if world.backend.any_order:
+        return world.ordinals
+    staying = tuple(sorted(world.ordinals)[: world.cluster.spec.replicas])
+    return staying if heir(world, staying) is not None else world.ordinals
 
 
 def _departure(world: World) -> Action | None:

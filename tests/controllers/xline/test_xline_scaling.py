@@ -195,6 +195,12 @@ def test_the_leader_hands_over_before_its_pod_is_taken() -> None:
     assert scaling.shape(scene.world()) == (0, 1)
 
 
+def test_leadership_does_not_go_to_a_member_that_goes_next() -> None:
+    scene = Scene(replicas=5, leads=4, plan=stepping("Remove", 4, [0, 1, 2, 3]), lag={0: 5, 1: 5, 2: 4})
+    scene.replicas = 3
+    assert told(scene.world())[1].endswith("from demo-sts-4 to demo-sts-2"), "demo-sts-3 has applied most"
+
+
 def test_a_member_that_goes_stays_while_another_is_down() -> None:
     """It went down after the plan was made: taking one more would cost the majority."""
     scene = Scene(replicas=3, leads=0, plan=stepping("Remove", 2, [0, 1])).down(1)
