@@ -4,6 +4,8 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 JOBS   ?= auto
+# Slow tests that mostly wait for members of clusters; the others measure, and want the machine for themselves.
+CLUSTERS := tests/chaos tests/controllers tests/membership
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -28,8 +30,9 @@ demo: $(STAMP) ## the same as a tour that ends by itself: create, write, kill -9
 test: $(STAMP) ## all tests but the slow ones
 	@$(PY) -m pytest -q -n $(JOBS) -m "not slow" $(ARGS)
 
-test-slow: $(STAMP) ## the slow tests
-	@$(PY) -m pytest -q -m slow $(ARGS)
+test-slow: $(STAMP) ## the slow tests: half an hour
+	@$(PY) -m pytest -q -n $(JOBS) -m slow $(CLUSTERS) $(ARGS)
+	@$(PY) -m pytest -q -m slow $(addprefix --ignore=,$(CLUSTERS)) $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, the import contract, generated files
 	@$(VENV)/bin/ruff check .
