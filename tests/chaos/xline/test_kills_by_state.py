@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ import grpc
 import pytest
 
 from crds.xlinecluster import XLINECLUSTERS
-from membership.xline.client import EngineClient
-from membership.xline.errors import Unhealthy
+from membership.xline.client import EngineClient, MemberList
+from membership.xline.errors import EngineError
 from membership.xline.look import CRASHES
 from membership.xline.states import State
 from runtime.testing.nodes.claims import CLAIMS
@@ -189,40 +189,46 @@ def lose_disk_in_a_pause(kills: Kills, ordinal: int) -> None:
     scene.edit(paused=True)
     scene.wipe(ordinal)
     kills.strike([ordinal], State.WAIT_PEERS)
-    with leading(scene) as member:
-        old = next(m for m in member.member_list().members if m.name == pod_name(ordinal))
-        (url,) = old.peer_urls
-        member.member_remove(old.id)
-        add(member, url.replace("http:", "https:"), learner=True)  # etcd refuses the same URL, byte for byte
-        add(member, url, learner=False)
+    (url,) = next(m.peer_urls for m in scene.listed() if m.name == pod_name(ordinal))
+    remove_by_hand(scene, ordinal)
+    add_by_hand(scene, url.replace("http:", "https:"), learner=True)  # etcd refuses the same URL, byte for byte
+    add_by_hand(scene, url, learner=False)
     scene.edit(paused=False)
     kills.strike([ordinal], State.RESUME)
 
 
-def add(member: EngineClient, url: str, *, learner: bool) -> None:
-    """As soon as its peers have been connected for long enough."""
+def remove_by_hand(scene: Scene, ordinal: int) -> None:
+    id = scene.ids()[pod_name(ordinal)]
+    change_by_hand(scene, lambda listed: listed.get(id) is None, lambda member: member.member_remove(id))
 
-    def added() -> bool:
-        with contextlib.suppress(Unhealthy):
-            member.member_add([url], learner=learner)
-            return True
+
+def add_by_hand(scene: Scene, url: str, *, learner: bool) -> None:
+    change_by_hand(
+        scene,
+        lambda listed: any(url in member.peer_urls for member in listed.members),
+        lambda member: member.member_add([url], learner=learner),
+    )
+
+
+def change_by_hand(scene: Scene, done: Callable[[MemberList], bool], change: Callable[[EngineClient], object]) -> None:
+    """Try until it is done: members that have just met refuse for some seconds, and busy ones do not answer."""
+
+    def look() -> bool:
+        address = scene.address(scene.wait_leader())
+        with contextlib.suppress(EngineError), EngineClient(address, timeout=5.0) as member:
+            if done(member.member_list()):
+                return True
+            change(member)
         return False
 
-    eventually(added, f"{url} added", SLOW)
-
-
-@contextlib.contextmanager
-def leading(scene: Scene) -> Iterator[EngineClient]:
-    with EngineClient(scene.address(scene.wait_leader()), timeout=10.0) as member:
-        yield member
+    eventually(look, "the member list changed by hand", SLOW)
 
 
 def evict(kills: Kills, ordinal: int) -> None:
     """Removed by hand while its server stands still, which therefore does not end by itself."""
     scene = kills.scene
     with scene.frozen(ordinal, SERVER):
-        with leading(scene) as member:
-            member.member_remove(scene.ids()[pod_name(ordinal)])
+        remove_by_hand(scene, ordinal)
         strike_while_there(kills, ordinal, State.EVICTED)
 
 
