@@ -173,9 +173,11 @@ def test_a_lost_majority_is_recovered_from_when_asked_for(local: Local) -> None:
     local.start_operator()
     local.wait_whole()
     assert local.etcdctl("put", "kept", "yes") == "OK"
+    local.edit(paused=True)  # or one of them may be replaced before the other has gone
+    wait_for(lambda: local.status().get("phase") == "Paused", SLOW, "the pause")
     lose(local, 0, 1)
     wait_for(lambda: local.condition("Available") == ("False", "NoQuorum"), SLOW, "no majority")
-    local.edit(recovery={"survivor": "demo-sts-2", "id": "first"})
+    local.edit(recovery={"survivor": "demo-sts-2", "id": "first"}, paused=False)
 
     def recovered() -> bool:
         return bool((local.status()["plan"].get("recovery") or {}).get("completed"))
