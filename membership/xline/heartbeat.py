@@ -30,9 +30,9 @@ KEEPALIVE: Final = 15.0  # seconds between writings of what has not changed
 WRITE_TIMEOUT: Final = 5.0  # seconds for one writing
 _PAUSE: Final = 0.5  # seconds between two writings: changes come in bursts
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 15.0  # seconds between tries
-# What changes all the time, and that nobody needs to know at once.
+# What changes all the time, and that nobody needs to know at once; and what comes with something that triggers.
 _RIDES_ALONG: Final = frozenset(
-    {"sequence", "incarnation", "applied_index", "raft_index", "revision", "db_size", "agent_version"}
+    {"sequence", "incarnation", "applied_index", "raft_index", "revision", "db_size", "agent_version", "ran"}
 )
 _TRIGGERS: Final = tuple(name for name in Heartbeat.__struct_fields__ if name not in _RIDES_ALONG)
 
@@ -112,6 +112,7 @@ class HeartbeatWriter:
         self._wanted: tuple[Heartbeat, Role | None] | None = None
         self._shown: tuple[object, ...] | None = None  # triggers of what was written last; None: unknown
         self._sequence = 0
+        self._ran: bool | None = None  # None: what earlier lives of the agent have said was not read yet
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def publish(self, beat: Heartbeat, role: Role | None) -> None:
@@ -189,11 +190,17 @@ class HeartbeatWriter:
         return False
 
     def _write(self, pods: ResourceClient, timeout: float) -> None:
+        if self._ran is None:
+            # It must outlive the data, and so the agent: nobody else may know that the cluster has run.
+            pod = pods.get(self._identity.pod, timeout=timeout)
+            earlier = parse_heartbeat(pod) if pod.uid == self._identity.pod_uid else None
+            self._ran = earlier is not None and earlier.ran
         with self._condition:
             assert self._wanted is not None
             beat, role = self._wanted
             self._sequence += 1
-            beat = msgspec.structs.replace(beat, sequence=self._sequence, incarnation=self.incarnation)
+            self._ran = self._ran or bool(beat.leader_id)
+            beat = msgspec.structs.replace(beat, sequence=self._sequence, incarnation=self.incarnation, ran=self._ran)
             self._shown = None  # if the answer is lost
         patch: JSONObject = {
             "metadata": {

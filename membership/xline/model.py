@@ -122,6 +122,7 @@ class Heartbeat(Record, frozen=True, kw_only=True):
     :ivar detail: why it is in that state, for people; empty if all is well.
     :ivar reachable: names of the members whose server answered this agent.
     :ivar recovered: id of the last recovery from a lost majority that the member's data is of.
+    :ivar ran: whether the member has followed a leader since its Pod was made, whatever has become of its data since.
     """
 
     sequence: int
@@ -148,6 +149,7 @@ class Heartbeat(Record, frozen=True, kw_only=True):
     reachable: tuple[str, ...] = ()
     agent_version: str = ""
     recovered: str = ""
+    ran: bool = False
 
 
 @dataclass(frozen=True, slots=True)

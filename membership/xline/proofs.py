@@ -69,7 +69,7 @@ class Proofs:
             beat = parse_heartbeat(pod)
             if beat is None or beat.cluster_uid != plan.uid:
                 continue
-            if has_history(beat, len(self._identity.initial)):
+            if beat.ran or has_history(beat, len(self._identity.initial)):
                 return f"{pod.name} has followed a leader, so the cluster has run"
         return ""
 

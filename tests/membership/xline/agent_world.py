@@ -182,7 +182,9 @@ class AgentWorld:
         self.publish(bootstrap={"members": names, "token": TOKEN, "completed": False})
 
     def address(self, ordinal: int) -> str:
-        return self._addresses.setdefault(ordinal, own_address())
+        if ordinal not in self._addresses:
+            self._addresses[ordinal] = own_address()
+        return self._addresses[ordinal]
 
     def identity(self, ordinal: int, pod_uid: str) -> Identity:
         members = [(name_of(other), self.address(other)) for other in range(self.size)]

@@ -248,6 +248,13 @@ def test_a_cluster_that_has_followed_a_leader_is_not_made_anew_before_the_operat
     eventually(lambda: "has followed a leader" in str(member.agent.status()["detail"]), "a refusal", WAIT)
     assert not member.server.allowed
     assert member.starts == []
+    # Nor by a later life, after this one has told how it is.
+    eventually(lambda: beat_of_pod(single, 0).get("state") == "Bootstrap", "its heartbeat", WAIT)
+    single.kill(0)
+    single.start(0)
+    member = single.members[0]
+    eventually(lambda: "has followed a leader" in str(member.agent.status()["detail"]), "a refusal", WAIT)
+    assert member.starts == []
 
 
 def test_what_is_left_of_data_without_its_log_is_no_beginning(single: AgentWorld) -> None:

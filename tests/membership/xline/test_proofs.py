@@ -90,8 +90,10 @@ def test_a_cluster_has_run_by_what_any_of_its_pods_says(scene: Scene) -> None:
         assert scene.proofs.has_run() == ""
     scene.says(MEMBERS[1], leader_id="1", pod_uid="of an earlier Pod")
     assert scene.proofs.has_run() == ""
-    for what in ({"leader_id": "1"}, {"raft_index": 4}, {"revision": 2}):  # also one that has lost its leader
-        scene.says(MEMBERS[1], **what)
+    # Also one that has lost its leader, or its data.
+    told: tuple[dict[str, str | int], ...] = ({"leader_id": "1"}, {"raft_index": 4}, {"revision": 2}, {"ran": True})
+    for beat in told:
+        scene.says(MEMBERS[1], **beat)
         assert scene.proofs.has_run().startswith(MEMBERS[1])
 
 
