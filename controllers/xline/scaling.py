@@ -138,8 +138,13 @@ def _going(world: World) -> list[MemberView]:
         member
         for ordinal in sorted(running & set(world.members))
         if not (member := world.members[ordinal]).terminating
-        and (member.listed or (not world.listing_known and world.bootstrap.completed))
+        and (member.listed or (not world.listing_known and world.bootstrap.completed and _has_been(member)))
     ]
+
+
+def _has_been(member: MemberView) -> bool:
+    """Whether it may ever have run."""
+    return member.pod is not None or member.claim is not None
 
 
 def _before_departure(world: World, member: MemberView) -> Action | None:

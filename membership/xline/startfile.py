@@ -140,7 +140,8 @@ def _script(command: list[str]) -> str:
     """Runs a server that ends well on SIGINT only, where containers are ended by SIGTERM.
 
     A shell starts what it runs beside itself with SIGINT ignored until the program says otherwise; one that is ended
-    before that never hears it. So SIGTERM follows, which ends a server that does not handle it.
+    before that never hears it. So SIGTERM follows, which ends a server that does not handle it. What counts the seconds
+    until then has no trap: shells are known to wait on when a signal comes just before they begin to.
     """
     return f"""#!/bin/sh
 # Written by the agent. The server runs beside this shell, which turns SIGTERM into SIGINT.
@@ -149,10 +150,11 @@ stop() {{
   if [ -z "$server" ] || [ -n "$timer" ]; then return; fi
   kill -INT "$server" 2>/dev/null
   (
-    trap 'kill "$sleeping" 2>/dev/null; exit' TERM
-    sleep {INTERRUPT_SECONDS} &
-    sleeping=$!
-    wait "$sleeping"
+    left={INTERRUPT_SECONDS}
+    while [ "$left" -gt 0 ]; do
+      sleep 1
+      left=$((left - 1))
+    done
     kill -TERM "$server" 2>/dev/null
   ) &
   timer=$!
