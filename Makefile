@@ -30,7 +30,7 @@ demo: $(STAMP) ## the same as a tour that ends by itself: create, write, kill -9
 test: $(STAMP) ## all tests but the slow ones
 	@$(PY) -m pytest -q -n $(JOBS) -m "not slow" $(ARGS)
 
-test-slow: $(STAMP) ## the slow tests: half an hour
+test-slow: $(STAMP) ## the slow tests
 	@$(PY) -m pytest -q -n $(JOBS) -m slow $(CLUSTERS) $(ARGS)
 	@$(PY) -m pytest -q -m slow $(addprefix --ignore=,$(CLUSTERS)) $(ARGS)
 
