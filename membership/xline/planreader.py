@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from crds.decoding import InvalidObject, decode
+from crds.decoding import InvalidObject, decode, describe
 from crds.meta import ObjectMeta, Record
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap
 from crds.xlinemaintenance import MaintenanceSettings
@@ -53,6 +53,15 @@ class _Cluster(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: _Status = _Status()
 
 
+def _cluster_id(obj: Unstructured, text: str) -> int:
+    try:
+        return int(text or "0", 16)
+    except ValueError:
+        raise InvalidObject(
+            describe(obj.to_dict()), "status.bootstrap.clusterId", f"{text!r} is no hexadecimal number"
+        ) from None
+
+
 def published(obj: Unstructured) -> PublishedPlan:
     """What an XlineCluster says.
 
@@ -71,7 +80,7 @@ def published(obj: Unstructured) -> PublishedPlan:
         deleting=cluster.metadata.deletion_timestamp is not None,
         paused=cluster.spec.paused,
         bootstrapped=bootstrap is None or bootstrap.completed,
-        cluster_id=int(bootstrap.cluster_id or "0", 16) if bootstrap is not None else 0,
+        cluster_id=_cluster_id(obj, bootstrap.cluster_id) if bootstrap is not None else 0,
         token=bootstrap.token if bootstrap is not None else "",
         initial=tuple(bootstrap.members) if bootstrap is not None else (),
         ordinals=frozenset(plan.ordinals) if plan is not None else None,

@@ -149,6 +149,9 @@ def test_what_cannot_be_understood_names_the_field() -> None:
     obj = _cluster() | {"status": {"plan": {"ordinals": ["one"]}}}
     with pytest.raises(InvalidObject, match=r"XlineCluster default/demo: status.plan.ordinals"):
         published(Unstructured(obj))
+    obj = _cluster() | {"status": {"bootstrap": {"members": ["demo-sts-0"], "clusterId": "no number"}}}
+    with pytest.raises(InvalidObject, match=r"XlineCluster default/demo: status.bootstrap.clusterId: 'no number'"):
+        published(Unstructured(obj))
 
 
 def test_a_newer_operators_fields_are_no_obstacle() -> None:
