@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -16,6 +17,10 @@ import pytest
 pytest_plugins = ["runtime.testing.pytest_plugin"]  # by itself where the package is installed, which this tree is not
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell starts what it puts into the background with SIGINT ignored, and so would be every process that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A plugin may have imported the standard library's `cmd` before the tree came first on the path.
 if not hasattr(sys.modules.get("cmd"), "__path__"):

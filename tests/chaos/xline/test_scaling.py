@@ -17,6 +17,7 @@ def term(scene: Scene) -> int:
     return status.term
 
 
+@pytest.mark.slow  # the tour of `make demo` does the same on StatefulSets in tests/cmd/test_standalone.py
 def test_3_to_5_to_3(either: Scene, judged: Judged) -> None:
     either.start_three()
     with judged(either):

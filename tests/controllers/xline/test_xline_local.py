@@ -12,6 +12,7 @@ from tests.support.etcd_process import wait_for
 pytestmark = pytest.mark.etcd
 
 
+@pytest.mark.slow
 def test_data_outlives_a_statefulset_deleted_by_mistake_and_goes_with_the_cluster(local: Local) -> None:
     local.create(storage={"retentionPolicy": {"whenDeleted": "Delete"}})
     local.start_operator()

@@ -86,7 +86,8 @@ class Sleeper:
 
 
 @pytest.mark.usefixtures("unlogged")
-@pytest.mark.parametrize("buffer", ["latest", pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("buffer", ["latest", 1000])
 def test_relists_of_10000_objects_behind_a_sleeping_handler_keep_memory_bounded(buffer: BufferPolicy) -> None:
     """A handler that sleeps costs what one backlog costs, however often everything changes (complaint 3); those beside
     it hear of everything meanwhile (I4)."""
@@ -190,7 +191,8 @@ def live_and_die(
 
 
 @pytest.mark.usefixtures("unlogged")
-@pytest.mark.parametrize("watch_list", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("watch_list", [True, False])
 def test_a_thousand_starts_and_stops_leave_nothing_behind(watch_list: bool) -> None:
     """I14: no thread, no watch, no object."""
     source = FakeControllerSource([thing(name) for name in "abc"], watch_list=watch_list)

@@ -57,6 +57,7 @@ def live_and_die(make: Callable[..., Queue[Any]], number: int) -> list[weakref.r
     return [weakref.ref(queue), *map(weakref.ref, items)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Queue, DelayingQueue, RateLimitingQueue, PriorityQueue])
 def test_a_thousand_starts_and_stops_leave_nothing_behind(make: Callable[..., Queue[Any]]) -> None:
     """No thread and no object, items that were delayed or never taken included (W7, W11)."""
