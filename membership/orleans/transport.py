@@ -1,93 +1,97 @@
 """What a silo agent needs of the network: to probe, to be probed, and to tell others that the table has changed.
 
-Only interfaces: the agent decides with them, ``membership.orleans.tcp`` and the networks of tests implement them.
+Interfaces only: the agent decides by them; :mod:`.tcp` implements them over TCP, a test may do so in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from membership.orleans.address import SiloAddress
+from membership.orleans.address import SiloAddress
 
 
 class ProbeFailed(Exception):
-    """A silo gave no proof that it lives: not reached, no answer in time, or another generation answered."""
-
-
-class IntermediaryFailed(Exception):
-    """The silo that was asked to probe another one could not be asked, or did not answer: nothing is known of the
-    target."""
+    """No answer, or none that counts; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class IndirectProbe:
-    """What an intermediary says after it has probed the target for somebody else.
+class ProbeResult:
+    """A silo is there.
 
-    :ivar succeeded: the target has answered the intermediary.
-    :ivar health_score: how degraded the intermediary's own health is, 0 (well) to 8. A failure that a degraded one
-        reports counts for nothing.
-    :ivar reason: why it failed, for logs; empty when it succeeded.
+    :ivar health: how badly it is doing by its own account, 0 (well) to 8.
+    :ivar version: of the membership table, that it has seen; 0 of a foreign one.
+    :ivar foreign: it does not speak this protocol, as .NET silos do not: all that is known is that somebody closed
+        the connection.
+    """
+
+    health: int = 0
+    version: int = 0
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IndirectResult:
+    """What another silo found out about a third one.
+
+    :ivar health: of the silo that was asked to probe, by its own account; if that is not 0, its failures tell little.
+    :ivar failure: why it did not succeed, for people.
+    :ivar response_time: seconds that the probe took, as measured there.
     """
 
     succeeded: bool
-    health_score: int = 0
-    reason: str = ""
+    health: int = 0
+    failure: str = ""
+    response_time: float = 0.0
 
 
-class Handlers(Protocol):
-    """What the transport calls when others ask: the agent. Any thread, several at once; none raises."""
+class ProbeFace(Protocol):
+    """What the transport asks of the agent when others ask it. Any thread; no method blocks or raises."""
 
-    def probed(self, sender: SiloAddress | None) -> int:
-        """Somebody probes this silo, and the answer goes out right after. Never blocks.
+    def health(self) -> int:
+        """How badly this silo is doing, 0 (well) to 8; it goes into every answer."""
 
-        :param sender: who asks, if the message says so.
-        :returns: this silo's health score, for the acknowledgement.
-        """
+    def version(self) -> int:
+        """The version of the table that it has seen; it goes into every answer."""
 
-    def probe_for(self, target: SiloAddress, timeout: float) -> IndirectProbe:
-        """Probe ``target`` for somebody else; blocks for at most ``timeout`` seconds or so."""
+    def on_probe(self, source: SiloAddress) -> None:
+        """Another silo has probed this one."""
 
-    def gossiped(self, version: int) -> None:
-        """Somebody says that the table has this version now. Never blocks."""
+    def on_gossip(self, source: SiloAddress, version: int) -> None:
+        """Another silo says that the table has this version."""
+
+    def may_probe(self, target: SiloAddress) -> bool:
+        """It is in the table and not dead: others may have it probed by this one."""
 
 
 class Transport(Protocol):
     """Probes and gossip between silos. Thread-safe: many calls may be under way at once."""
 
-    def start(self, handlers: Handlers) -> None:
-        """Listen, and answer others from now on. Called once, before the silo joins.
+    def start(self, face: ProbeFace) -> None:
+        """Listen, and answer other silos from now on. Called once, before this silo joins.
 
-        :raises OSError: the silo's endpoint cannot be listened on.
+        :raises OSError: the endpoint cannot be listened on.
         """
 
-    def probe(self, target: SiloAddress, timeout: float) -> None:
-        """Return once exactly this silo, generation included, has answered.
+    def probe(self, target: SiloAddress, timeout: float) -> ProbeResult:
+        """Ask a silo whether it is there; blocks for ``timeout`` seconds at most.
 
-        :param timeout: seconds for all of it, connecting included.
-        :raises ProbeFailed: it has not, or the transport was stopped meanwhile.
+        :raises ProbeFailed: it did not answer in time, or another one did (another generation, for instance).
         """
 
     def probe_indirectly(
-        self, intermediary: SiloAddress, target: SiloAddress, *, target_timeout: float, timeout: float
-    ) -> IndirectProbe:
-        """Have ``intermediary`` probe ``target``.
+        self, intermediary: SiloAddress, target: SiloAddress, target_timeout: float, timeout: float
+    ) -> IndirectResult:
+        """Have one silo probe another; blocks for ``timeout`` seconds at most.
 
-        :param target_timeout: seconds the intermediary gives the target; less than ``timeout``.
-        :param timeout: seconds for all of it.
-        :raises IntermediaryFailed: the intermediary did not answer in time, or another generation did, or the transport
-            was stopped meanwhile.
+        :param target_timeout: seconds that the intermediary shall wait for the target.
+        :raises ProbeFailed: the intermediary did not answer; nothing is known of the target.
         """
 
-    def gossip(self, partners: Sequence[SiloAddress], version: int) -> None:
-        """Tell them that the table has this version. Returns at once; sent in the background, at most once each.
-
-        Nobody's silence is reported and nothing is raised: who is not reached reads the table soon anyway. What waits
-        for the same partner may be joined into one message with the highest version.
-        """
+    def gossip(self, silos: Iterable[SiloAddress], version: int) -> None:
+        """Tell silos of a version of the table. Returns at once; nobody learns whether it got there."""
 
     def stop(self) -> None:
-        """End all calls under way and stop listening. Gossip that waits is sent first, for 3 s at most: it may say
-        that this silo leaves. Idempotent; joins the transport's threads."""
+        """End what is under way (probes of other threads fail), stop listening, and join the threads of the transport.
+        Gossip that waits is sent before, for 3 s at most: it may say that this silo has left. Idempotent."""
