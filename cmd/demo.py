@@ -61,16 +61,28 @@ def run_demo(options: Options) -> int:
         with folder(options) as root, log_to(root / "operator.log", options), interrupted() as stop:
             try:
                 with standalone(options, root, _say, stop) as local:
-                    Tour(local, etcdctl, stop, options.sample or SAMPLE).run()
+                    _guided(Tour(local, etcdctl, stop, options.sample or SAMPLE), stop)
                 _say("stopped; no process is left")
             except (DemoError, ClientError):
                 _say_log(root / "operator.log")
+                kept = f"in {root}" if options.standalone_dir else "with --standalone-dir FOLDER, which keeps them"
+                print(f"all logs, of the operator and of Pods: {kept}", file=sys.stderr, flush=True)
                 raise
     except (DemoError, StandaloneError, MissingBinary, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     _say(f"demo passed in {time.monotonic() - started:.1f} s")
     return 0
+
+
+def _guided(tour: Tour, stop: threading.Event) -> None:
+    """The tour; if it fails, say why before all is taken down."""
+    try:
+        tour.run()
+    except (DemoError, ClientError):
+        if not stop.is_set():
+            print(*tour.why(), sep="\n", file=sys.stderr, flush=True)
+        raise
 
 
 class Tour:
@@ -82,6 +94,11 @@ class Tour:
         self._etcdctl = etcdctl
         self._stop = stop
         self._sample = sample
+        self._namespace = self._name = ""
+
+    def why(self) -> list[str]:
+        """What is the matter with the cluster, as far as can be seen; nothing before it was created."""
+        return self._local.diagnosis.lines(self._namespace, self._name) if self._name else []
 
     def run(self) -> None:
         with step("create the XlineCluster"):

@@ -27,10 +27,12 @@ from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
 from runtime.types import JSONObject
 
 from .controller import build_manager
+from .diagnosis import Diagnosis, short_of_room
 from .options import Options
 
 SAMPLE = Path(__file__).parent / "sample.yaml"
 _MARKER = ".made-by-standalone"
+_MEMBERS = 3  # that want room on the disk, where nothing else is known
 _BEYOND_GRACE = 5.0  # seconds that the operator has to end after its own grace period
 
 Say = Callable[[str], None]
@@ -46,6 +48,7 @@ class Standalone:
     def __init__(self, cluster: LocalCluster, manager: Manager) -> None:
         self.cluster = cluster
         self.client: Client = cluster.client()
+        self.diagnosis = Diagnosis(self.client, cluster.root)
         self._manager = manager
         self._error: Exception | None = None
 
@@ -99,6 +102,8 @@ def standalone(options: Options, root: Path, say: Say, interrupt: threading.Even
     manifests = sorted(Path(crds.__file__).parent.glob("*.yaml"))
     if options.kruise:
         manifests.append(ADVANCED_STATEFULSET_CRD)
+    for line in short_of_room(root, _MEMBERS):
+        say(f"warning      {line}")
     with contextlib.ExitStack() as stack:
         try:
             cluster = stack.enter_context(LocalCluster(root, port=options.standalone_port, manifests=manifests))
@@ -134,7 +139,7 @@ def run_standalone(options: Options) -> int:
                 if not options.no_sample:
                     for obj in local.create(options.sample or SAMPLE):
                         _say(f"created      {obj['kind']} {obj['metadata']['namespace']}/{obj['metadata']['name']}")
-                watch(local.client, stop, kubeconfig=local.cluster.kubeconfig)
+                watch(local.client, stop, local.diagnosis.lines, kubeconfig=local.cluster.kubeconfig)
             _say("stopped; no process is left")
     except (StandaloneError, MissingBinary, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -16,6 +16,8 @@ from runtime.client import Client, Unstructured
 from runtime.informer import SharedInformerFactory
 from runtime.types import GVR, JSONObject
 
+from .diagnosis import Watchman
+
 if TYPE_CHECKING:
     from rich.console import Group
 
@@ -37,8 +39,11 @@ class Snapshot:
 Snapshotter = Callable[[], Snapshot]
 
 
-def watch(client: Client, stop: threading.Event, *, kubeconfig: Path) -> None:
-    """Show clusters, Pods and events until ``stop`` is set."""
+def watch(client: Client, stop: threading.Event, explain: Callable[[str, str], list[str]], *, kubeconfig: Path) -> None:
+    """Show clusters, Pods and events until ``stop`` is set.
+
+    :param explain: ``explain(namespace, name)``: why a cluster does not come up, asked for one that takes long.
+    """
     factory = SharedInformerFactory(client)
     informers = [factory.informer(gvr) for gvr in (XLINECLUSTERS, PODS, EVENTS)]
     factory.start()
@@ -47,34 +52,38 @@ def watch(client: Client, stop: threading.Event, *, kubeconfig: Path) -> None:
         clusters, pods, events = (list(informer.lister.list()) for informer in informers)
         return Snapshot(sorted(clusters, key=_key), sorted(pods, key=_key), sorted(events, key=event_time))
 
+    watchman = Watchman(explain)
     try:
         if sys.stdout.isatty():
-            _draw(snapshot, stop, kubeconfig)
+            _draw(snapshot, stop, watchman, kubeconfig)
         else:
-            _print(snapshot, stop, kubeconfig)
+            _print(snapshot, stop, watchman, kubeconfig)
     finally:
         factory.shutdown()
 
 
-def _draw(snapshot: Snapshotter, stop: threading.Event, kubeconfig: Path) -> None:
+def _draw(snapshot: Snapshotter, stop: threading.Event, watchman: Watchman, kubeconfig: Path) -> None:
     try:
         from rich.live import Live
     except ImportError:
         print("for a live table: pip install 'xline-operator[local]'")
-        _print(snapshot, stop, kubeconfig)
+        _print(snapshot, stop, watchman, kubeconfig)
         return
     with Live(render(snapshot(), kubeconfig), refresh_per_second=4, transient=False) as live:
         while not stop.wait(_PERIOD):
-            live.update(render(snapshot(), kubeconfig))
+            now = snapshot()
+            for line in watchman.look(now.clusters):
+                live.console.print(line, markup=False, highlight=False, soft_wrap=True)  # above the table
+            live.update(render(now, kubeconfig))
 
 
-def _print(snapshot: Snapshotter, stop: threading.Event, kubeconfig: Path) -> None:
+def _print(snapshot: Snapshotter, stop: threading.Event, watchman: Watchman, kubeconfig: Path) -> None:
     """A line for each event, and for each change of a cluster's message."""
     print(f"try: kubectl --kubeconfig {kubeconfig} get xlineclusters,pods    (Ctrl-C ends everything)", flush=True)
     shown: dict[str, str] = {}
     while True:
         now = snapshot()
-        for line in new_lines(now, shown):
+        for line in (*new_lines(now, shown), *watchman.look(now.clusters)):
             print(line, flush=True)
         if stop.wait(_PERIOD):
             return
