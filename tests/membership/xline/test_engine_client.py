@@ -12,7 +12,7 @@ import pytest
 
 from membership.xline.client import EngineClient, MemberStatus
 from membership.xline.errors import EngineError, NoLeader, NotSupported, Timeout, Unavailable
-from tests.support.etcd_process import EtcdCluster, wait_for
+from tests.support.etcd_process import EtcdCluster, has_leader, wait_for
 from tests.support.loopback import own_address
 
 
@@ -20,7 +20,7 @@ from tests.support.loopback import own_address
 def cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
     cluster = EtcdCluster(tmp_path, ["m0", "m1", "m2"], [own_address() for _ in range(3)])
     try:
-        wait_for(lambda: all(_has_leader(member.address) for member in cluster.members), what="a leader")
+        cluster.wait_for_leader()
         yield cluster
     finally:
         cluster.close()
@@ -29,13 +29,6 @@ def cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
 def _status(address: str) -> MemberStatus:
     with EngineClient(f"{address}:2379", timeout=1.0) as client:
         return client.status()
-
-
-def _has_leader(address: str) -> bool:
-    try:
-        return _status(address).has_leader
-    except EngineError:
-        return False
 
 
 @pytest.mark.etcd
@@ -100,7 +93,7 @@ def test_a_member_that_comes_back_answers_a_new_client_at_once(cluster: EtcdClus
         with EngineClient(f"{member.address}:2379", timeout=1.0) as client, pytest.raises(EngineError):
             client.status()
     member.start()
-    wait_for(lambda: _has_leader(member.address), what="the member coming back")
+    wait_for(lambda: has_leader(member.address), what="the member coming back")
     assert _status(member.address).member_id == before.member_id
 
 

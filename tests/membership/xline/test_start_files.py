@@ -125,6 +125,8 @@ def test_a_restart_on_an_empty_disk_ends_and_makes_no_cluster(servers: list[File
 @pytest.mark.etcd
 def test_without_a_file_etcd_does_not_start(servers: list[FileServer]) -> None:
     servers[0].run()
+    with pytest.raises(AssertionError, match=r"m0 has ended[\s\S]*etcd.yaml: no such file"):
+        servers[0].wait_for_leader()
     assert servers[0].exit_code() != 0
     assert not servers[0].has_data
 

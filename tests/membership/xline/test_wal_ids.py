@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from membership.xline.client import EngineClient
-from membership.xline.errors import EngineError
 from membership.xline.walids import Ids, Log, etcd_log
-from tests.support.etcd_process import EtcdCluster, wait_for
+from tests.support.etcd_process import EtcdCluster
 from tests.support.loopback import own_address
 
 
@@ -18,22 +17,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ids]:
     """A data directory that a server has used, and what it said about itself."""
     folder, address = tmp_path_factory.mktemp("wal"), own_address()
     cluster = EtcdCluster(folder, ["a"], [address])
-    seen: list[Ids] = []
-
-    def says() -> bool:
-        try:
-            with EngineClient(f"{address}:2379", timeout=1.0) as client:
-                status = client.status()
-        except EngineError:
-            return False
-        seen.append(Ids(status.cluster_id, status.member_id))
-        return status.has_leader
-
     try:
-        wait_for(says, timeout=60.0)
+        cluster.wait_for_leader()
+        with EngineClient(f"{address}:2379") as client:
+            status = client.status()
     finally:
         cluster.close()
-    return folder / "a", seen[-1]
+    return folder / "a", Ids(status.cluster_id, status.member_id)
 
 
 @pytest.mark.etcd
