@@ -70,4 +70,7 @@ RESOURCE = CustomResource(
         Column("Host", "string", ".hostname", "The host it runs on.", priority=1),
         AGE,
     ),
+    selectable_fields=(".clusterId", ".status"),
 )
+
+SILOS = RESOURCE.gvr

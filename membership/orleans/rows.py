@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
+from crds import orleansclusterversion, orleanssilo
 from crds.decoding import InvalidObject, describe
 from membership.orleans.address import SiloAddress
 from membership.orleans.entry import MembershipEntry, TableVersion
@@ -26,14 +27,12 @@ from membership.orleans.times import (
     parse_suspecting_time,
     parse_time,
 )
-from runtime.types import GVR, JSONMapping, JSONObject
+from runtime.types import JSONMapping, JSONObject
 
 T = TypeVar("T")
 
-SILOS = GVR("orleans.dot.net", "v1", "silos")
-SILO_KIND = "OrleansSilo"
-VERSIONS = GVR("orleans.dot.net", "v1", "clusterversions")
-VERSION_KIND = "OrleansClusterVersion"
+SILOS = orleanssilo.SILOS
+VERSIONS = orleansclusterversion.CLUSTERVERSIONS
 
 _INT32 = range(-(2**31), 2**31)
 _PORTS = range(2**16)
@@ -68,7 +67,12 @@ def new_row(entry: MembershipEntry, cluster_id: str) -> JSONObject:
     :raises ValueError: a time has no timezone.
     """
     metadata = {"name": row_name(entry.silo_address)}
-    head = {"apiVersion": SILOS.api_version, "kind": SILO_KIND, "metadata": metadata, "clusterId": cluster_id}
+    head = {
+        "apiVersion": SILOS.api_version,
+        "kind": orleanssilo.RESOURCE.kind,
+        "metadata": metadata,
+        "clusterId": cluster_id,
+    }
     return head | _fields(entry)
 
 
@@ -99,7 +103,7 @@ def new_version(cluster_id: str, version: int = 0) -> JSONObject:
     """The object of a version row that does not exist yet."""
     return {
         "apiVersion": VERSIONS.api_version,
-        "kind": VERSION_KIND,
+        "kind": orleansclusterversion.RESOURCE.kind,
         "metadata": {"name": version_name(cluster_id)},
         "clusterId": cluster_id,
         "clusterVersion": version,
