@@ -93,6 +93,20 @@ def merged(row: JSONMapping, entry: MembershipEntry) -> JSONObject:
     return {**row, **changed}
 
 
+def with_alive(row: JSONMapping, time: datetime) -> JSONObject:
+    """The object with another ``iAmAliveTime``; its text stays if that is the time it had. As :func:`merged`, it
+    leaves ``row`` alone.
+
+    :raises ValueError: the time has no timezone.
+    """
+    try:
+        if _read(row, "iAmAliveTime", parse_time, MIN_TIME) == time:
+            return dict(row)
+    except MalformedRow:
+        pass  # what cannot be read is replaced
+    return {**row, "iAmAliveTime": format_time(time)}
+
+
 def same_but_alive(one: JSONMapping, other: JSONMapping) -> bool:
     """Whether the two say the same of the silo but for ``iAmAliveTime``: unknown fields count, metadata does not."""
     ignored = {"iAmAliveTime", "metadata", "apiVersion", "kind"}
