@@ -101,6 +101,7 @@ def _server(options: argparse.Namespace) -> FakeAPIServer:
             token_auth_file=tokens,
             authorization_mode=options.authorization_mode,
             anonymous_auth=options.anonymous_auth,
+            enable_admission_plugins=options.enable_admission_plugins,
             client_ca_file=options.client_ca_file,
             tls=options.tls,
             tls_cert_file=options.tls_cert_file,

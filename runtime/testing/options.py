@@ -159,6 +159,13 @@ def _add_auth(group: argparse._ArgumentGroup) -> None:
         metavar="URL",
         help="who issues service account tokens (default: https://kubernetes.default.svc.cluster.local)",
     )
+    group.add_argument(
+        "--enable-admission-plugins",
+        metavar="NAMES",
+        type=_plugins,
+        default="",
+        help="OwnerReferencesPermissionEnforcement, which a real API server does only where it is told to (default: none)",
+    )
 
 
 def _add_tls(group: argparse._ArgumentGroup) -> None:
@@ -182,6 +189,16 @@ def _modes(text: str) -> str:
 
     try:
         parse_modes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _plugins(text: str) -> str:
+    from runtime.testing.apiserver.access.ownerrefs import parse_plugins
+
+    try:
+        parse_plugins(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -62,6 +62,7 @@ class FakeAPIServer:
     :param tls: serve TLS, with an authority made for this server, which clients find in :attr:`ca_file`.
     :param tls_cert_file: PEM; serve TLS with this certificate and the key in ``tls_private_key_file``.
     :param service_account_issuer: who issues service account tokens, and whom they are for if they name nobody.
+    :param enable_admission_plugins: that are off by default, with commas: ``OwnerReferencesPermissionEnforcement``.
     :param audit_log_path: append the audit log to this file, a line of JSON per event as a real server's; ``-`` is the
         standard output. Default: only :attr:`requests`.
     :param clock: of timestamps and timeouts.
@@ -96,6 +97,7 @@ class FakeAPIServer:
         tls_cert_file: str | Path | None = None,
         tls_private_key_file: str | Path | None = None,
         service_account_issuer: str = DEFAULT_ISSUER,
+        enable_admission_plugins: str = "",
         audit_log_path: str | Path | None = None,
         clock: Clock | None = None,
         history: int = DEFAULT_HISTORY,
@@ -117,7 +119,12 @@ class FakeAPIServer:
             client_ca_file=client_ca_file,
         )
         self._access = AccessOptions(
-            token_auth_file, authorization_mode, anonymous_auth, client_ca_file is not None, service_account_issuer
+            token_auth_file,
+            authorization_mode,
+            anonymous_auth,
+            client_ca_file is not None,
+            service_account_issuer,
+            enable_admission_plugins,
         )
         self._clock = SkewedClock(clock or SYSTEM)
         store = Store(history, self._clock)

@@ -21,6 +21,7 @@ from runtime.testing.apiserver.access.authorization import (
 )
 from runtime.testing.apiserver.access.escalation import Escalation
 from runtime.testing.apiserver.access.impersonation import Impersonation
+from runtime.testing.apiserver.access.ownerrefs import OWNER_REFERENCES, OwnerReferences, parse_plugins
 from runtime.testing.apiserver.access.rbac import RBAC
 from runtime.testing.apiserver.access.reviews import Reviews
 from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER, ServiceAccountTokens
@@ -42,7 +43,8 @@ class AccessOptions:
         authorized, as a real server does.
     :param client_certificates: the server asks for them.
     :param service_account_issuer: a URL; the issuer of service account tokens, and their audience by default.
-    :raises ValueError: an unknown mode.
+    :param enable_admission_plugins: that are off by default, with commas.
+    :raises ValueError: an unknown mode or plugin.
     """
 
     token_auth_file: str | Path | None = None
@@ -50,9 +52,11 @@ class AccessOptions:
     anonymous_auth: bool | None = None
     client_certificates: bool = False
     service_account_issuer: str = DEFAULT_ISSUER
+    enable_admission_plugins: str = ""
 
     def __post_init__(self) -> None:
         parse_modes(self.authorization_mode)
+        parse_plugins(self.enable_admission_plugins)
 
     @property
     def authorizes(self) -> bool:
@@ -79,6 +83,9 @@ class Gate:
         self._authorizer = Union(_authorizers(parse_modes(options.authorization_mode), rbac))
         self._escalation = Escalation(self._authorizer, rbac)
         self._impersonation = Impersonation(self._authorizer)
+        plugins = parse_plugins(options.enable_admission_plugins)
+        enforces = OWNER_REFERENCES in plugins
+        self._owners = OwnerReferences(self._authorizer, context.registry) if enforces else None
         self.accounts = ServiceAccountTokens(context.store, context.clock, options.service_account_issuer)
         self.authenticator = Authenticator(
             self.accounts, options.token_auth_file, required=required or anonymous, anonymous=anonymous
@@ -108,7 +115,7 @@ class Gate:
     def admission(self, user: User, request: Request) -> Admission:
         """What judges the object that the request writes."""
         asked = attributes_of(user, request.method, request.path, request.query)
-        return Admission(self._authorizer, self._escalation, asked)
+        return Admission(self._authorizer, self._escalation, self._owners, asked)
 
 
 def _require(authorizer: Authorizer, asked: Attributes) -> None:
@@ -128,6 +135,7 @@ class Admission:
 
     _authorizer: Authorizer
     _escalation: Escalation
+    _owners: OwnerReferences | None
     _asked: Attributes
 
     def may_create(self) -> None:
@@ -153,6 +161,8 @@ class Admission:
         :param old: None for a new one.
         :raises StatusError: 403.
         """
+        if self._owners is not None:
+            self._owners.check(self._asked, kind, obj, old)
         if kind.storage_key == REQUESTS and old is None:
             name_requestor(obj, self._asked.user)
         elif kind.storage_key == REQUESTS and old is not None:
