@@ -164,7 +164,7 @@ def _add_auth(group: argparse._ArgumentGroup) -> None:
         metavar="NAMES",
         type=_plugins,
         default="",
-        help="OwnerReferencesPermissionEnforcement, which a real API server does only where it is told to (default: none)",
+        help="OwnerReferencesPermissionEnforcement, which real ones do only where they are told to (default: none)",
     )
 
 
