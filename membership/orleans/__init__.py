@@ -11,24 +11,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from membership.orleans.address import SiloAddress
     from membership.orleans.entry import MembershipEntry, MembershipTableData, TableVersion
+    from membership.orleans.errors import OutcomeUnknown, TableBusy, TableError
     from membership.orleans.rows import MalformedRow
     from membership.orleans.status import SiloStatus
+    from membership.orleans.table import KubeMembershipTable
 
 _HOME = {
+    "KubeMembershipTable": "membership.orleans.table",
     "MalformedRow": "membership.orleans.rows",
     "MembershipEntry": "membership.orleans.entry",
     "MembershipTableData": "membership.orleans.entry",
+    "OutcomeUnknown": "membership.orleans.errors",
     "SiloAddress": "membership.orleans.address",
     "SiloStatus": "membership.orleans.status",
+    "TableBusy": "membership.orleans.errors",
+    "TableError": "membership.orleans.errors",
     "TableVersion": "membership.orleans.entry",
 }
 
 __all__ = [
+    "KubeMembershipTable",
     "MalformedRow",
     "MembershipEntry",
     "MembershipTableData",
+    "OutcomeUnknown",
     "SiloAddress",
     "SiloStatus",
+    "TableBusy",
+    "TableError",
     "TableVersion",
 ]
 
