@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from membership.orleans.address import SiloAddress
     from membership.orleans.entry import MembershipEntry, MembershipTableData, TableVersion
     from membership.orleans.errors import OutcomeUnknown, TableBusy, TableError
+    from membership.orleans.gateways import KubeGatewayListProvider
     from membership.orleans.rows import MalformedRow
     from membership.orleans.status import SiloStatus
     from membership.orleans.table import KubeMembershipTable
 
 _HOME = {
+    "KubeGatewayListProvider": "membership.orleans.gateways",
     "KubeMembershipTable": "membership.orleans.table",
     "MalformedRow": "membership.orleans.rows",
     "MembershipEntry": "membership.orleans.entry",
@@ -30,6 +32,7 @@ _HOME = {
 }
 
 __all__ = [
+    "KubeGatewayListProvider",
     "KubeMembershipTable",
     "MalformedRow",
     "MembershipEntry",
