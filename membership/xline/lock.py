@@ -5,6 +5,10 @@ second change while one is under way; Xline does not, and neither keeps two agen
 
 A holder that dies keeps the others waiting until its time is up, as they measure it: from when they saw the Lease
 change last, on their own monotonic clock. A holder that hangs finds out before its next write (:meth:`Hold.check`).
+
+An agent that has it already (it defragments, which takes long, and is to leave meanwhile) does two things under one
+hold, which is given back when the first of them is done with. A hold under which something may still go on that nobody
+can wait for is not given back at all (:meth:`Hold.abandon`): everybody waits until its time is up, its holder too.
 """
 
 from __future__ import annotations
@@ -45,12 +49,17 @@ class LockLost(Exception):
 
 
 class Hold:
-    """That the lock is ours. Used in one thread, inside of :meth:`MembershipLock.held`."""
+    """That the lock is ours. Used in one thread, inside of :meth:`MembershipLock.held`.
+
+    :ivar abandoned: see :meth:`abandon`.
+    """
 
     def __init__(self, lock: MembershipLock, lease: Unstructured, since: float) -> None:
         self._lock = lock
+        self._holder = lock.holder
         self._lease = lease
         self._since = since
+        self.abandoned = False
 
     @property
     def remaining(self) -> float:
@@ -67,17 +76,34 @@ class Hold:
             return
         if self.remaining <= 0:
             raise LockLost(f"{self._lock}: held for too long")
-        since = self._lock.clock.monotonic()
-        try:
-            self._lease = self._lock.write(self._lease, self._lock.holder)
-        except ClientError as error:
-            raise LockLost(f"{self._lock}: not renewed: {error}") from error
-        self._since = since
+        self._renew()
         if self.remaining < need:
             raise LockLost(f"{self._lock}: renewing it took too long")
 
+    def _renew(self) -> None:
+        since = self._lock.clock.monotonic()
+        try:
+            self._lease = self._lock.write(self._lease, self._holder)
+        except ClientError as error:
+            raise LockLost(f"{self._lock}: not renewed: {error}") from error
+        self._since = since
+
+    def abandon(self) -> None:
+        """Keep it for its whole time from now on, and give it back to nobody, not even to ourselves: a change was asked
+        for, and nobody knows whether it is still under way."""
+        if self.abandoned:
+            return
+        self.abandoned = True
+        self._lock.forsake()
+        try:
+            self._renew()
+        except LockLost as error:
+            _log.warning("the membership lock is not kept for longer", lease=str(self._lock), error=str(error))
+
     def release(self) -> None:
         """Best effort: what is not given back runs out."""
+        if self.abandoned:
+            return
         try:
             self._lock.write(self._lease, "")
         except ClientError as error:
@@ -103,6 +129,9 @@ class MembershipLock:
         duration: float = DURATION,
     ) -> None:
         self.holder = holder
+        self._first_name = holder
+        self._forsaken = 0
+        self._hold: Hold | None = None
         self.owner = owner
         self.clock = clock or SYSTEM
         self.duration = duration
@@ -116,18 +145,41 @@ class MembershipLock:
 
     @contextmanager
     def held(self, timeout: float = 0.0) -> Iterator[Hold]:
-        """The lock, for as long as the block lasts and :meth:`Hold.check` says so.
+        """The lock, for as long as the block lasts and :meth:`Hold.check` says so; inside of another such block the
+        hold of that one.
 
         :param timeout: seconds to wait for whoever has it; 0: ask once.
         :raises LockBusy: somebody else has it.
         :raises ClientError: the API server could not be asked, or refused. The lock may be ours nevertheless: then it
             is taken at once the next time, or runs out.
         """
-        hold = self._acquire(self.clock.monotonic() + timeout)
+        outer = self._outer()
+        if outer is not None:
+            yield outer
+            return
+        hold = self._hold = self._acquire(self.clock.monotonic() + timeout)
         try:
             yield hold
         finally:
+            if self._hold is hold:
+                self._hold = None
             hold.release()
+
+    def _outer(self) -> Hold | None:
+        """The hold there is, if it is good for something else, too."""
+        hold = self._hold
+        if hold is None or hold.abandoned:
+            return None
+        try:
+            hold.check()
+        except LockLost:
+            return None
+        return hold
+
+    def forsake(self) -> None:
+        """Be somebody else from now on, who waits for the one we were."""
+        self._forsaken += 1
+        self.holder = f"{self._first_name}~{self._forsaken}"
 
     def write(self, lease: Unstructured, holder: str) -> Unstructured:
         """Put ``holder`` into the Lease as it was last read.

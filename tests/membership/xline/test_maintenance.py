@@ -257,6 +257,18 @@ def test_one_member_at_a_time(world: World) -> None:
         pass
 
 
+def test_what_the_same_agent_changes_meanwhile_does_not_let_others_begin(world: World) -> None:
+    world.fragmented(1)
+    assert world.look() == BEING_DONE
+    with world.session():  # it leaves, or cleans up
+        pass
+    with pytest.raises(LockBusy), world.other_lock.held():
+        pass
+    world.finish()
+    with world.other_lock.held():
+        pass
+
+
 def test_the_leader_lets_the_others_go_first_and_then_hands_over(world: World) -> None:
     world.leader = 1
     world.fragmented(1, 2)

@@ -168,3 +168,74 @@ def test_a_lease_goes_with_its_cluster(client: Client, clock: FakeClock) -> None
         pass
     lease = client.resource(LEASES, namespace=NAMESPACE).get("c-membership")
     assert [reference.uid for reference in lease.owner_references] == ["u-1"]
+
+
+def test_who_has_it_already_does_not_give_it_back_early(client: Client, clock: FakeClock) -> None:
+    """A member leaves while it defragments: the others must not begin before both are over."""
+    lock = MembershipLock(client, NAMESPACE, "c", "c-0/a", clock=clock)
+    other = MembershipLock(client, NAMESPACE, "c", "c-1/a", clock=clock)
+    with lock.held() as long:
+        clock.advance(12.0)
+        with lock.held() as short:
+            assert short.remaining == pytest.approx(15.0, abs=0.5)  # enough for what it is for
+        assert _holder(client) == "c-0/a"
+        with pytest.raises(LockBusy), other.held():
+            pass
+        clock.advance(11.0)
+        long.check()
+    assert _holder(client) == ""
+
+
+def test_a_hold_that_is_over_is_no_hold_for_something_else(client: Client, clock: FakeClock) -> None:
+    lock = MembershipLock(client, NAMESPACE, "c", "c-0/a", clock=clock)
+    other = MembershipLock(client, NAMESPACE, "c", "c-1/a", clock=clock)
+    with lock.held() as long:
+        with pytest.raises(LockBusy), other.held():
+            pass
+        clock.advance(16.0)
+        with other.held():
+            with pytest.raises(LockBusy), lock.held():
+                pass
+            with pytest.raises(LockLost):
+                long.check()
+        with lock.held() as hold:
+            hold.check(10.0)
+        assert _holder(client) == ""
+
+
+def test_one_that_is_abandoned_is_waited_for_by_everybody(client: Client, clock: FakeClock) -> None:
+    lock = MembershipLock(client, NAMESPACE, "c", "c-0/a", clock=clock)
+    other = MembershipLock(client, NAMESPACE, "c", "c-1/a", clock=clock)
+    with lock.held() as hold:
+        with pytest.raises(LockBusy), other.held():
+            pass
+        clock.advance(9.0)
+        hold.abandon()
+        with pytest.raises(LockBusy), lock.held():  # not even inside
+            pass
+    for each in (lock, other):
+        with pytest.raises(LockBusy), each.held():
+            pass
+    clock.advance(14.0)  # its whole time from when it was abandoned
+    for each in (lock, other):
+        with pytest.raises(LockBusy), each.held():
+            pass
+    clock.advance(1.1)
+    with lock.held() as hold:
+        hold.check()
+    assert _holder(client) == ""
+
+
+def test_one_that_is_abandoned_without_an_api_server_is_not_taken_again_by_its_holder(
+    server: FakeAPIServer, client: Client, clock: FakeClock
+) -> None:
+    lock = MembershipLock(client, NAMESPACE, "c", "c-0/a", clock=clock)
+    with lock.held() as hold:
+        server.faults.add(verb="update", resource="leases", drop="before")
+        hold.abandon()
+        server.faults.clear()
+    with pytest.raises(LockBusy), lock.held():
+        pass
+    clock.advance(15.1)
+    with lock.held():
+        assert _holder(client) == "c-0/a~1"
