@@ -45,12 +45,15 @@ class Errands:
         self._pool.shutdown(cancel_futures=True)
 
 
-def errand(prober: Prober, subject: SiloAddress, timeout: float) -> IndirectResult:
-    """Probe a silo for another one: what to tell that one, but for how we are doing."""
+def errand(prober: Prober, subject: SiloAddress, timeout: float, *, speaks: bool) -> IndirectResult:
+    """Probe a silo for another one: what to tell that one, but for how we are doing.
+
+    :param speaks: as of :meth:`.Prober.probe`.
+    """
     began = time.monotonic()
     failure = ""
     try:
-        prober.probe(subject, timeout)
+        prober.probe(subject, timeout, speaks=speaks)
     except ProbeFailed as error:
         failure = str(error)[:_FAILURE]
     return IndirectResult(not failure, 0, failure, time.monotonic() - began)

@@ -63,13 +63,16 @@ class Prober:
         self._closed = False
         self._gossiper = Gossiper(self._tell)
 
-    def probe(self, target: SiloAddress, timeout: float) -> ProbeResult:
-        """See :meth:`.transport.Transport.probe`."""
+    def probe(self, target: SiloAddress, timeout: float, *, speaks: bool = False) -> ProbeResult:
+        """See :meth:`.transport.Transport.probe`.
+
+        :param speaks: somebody knows that it speaks this protocol.
+        """
         request = wire.Probe(self._cluster, self._own, str(target), next(self._numbers))
         try:
             answer = self._ask(target, request, timeout)
         except Foreign:
-            if self._foreign == "failed" or self._has_spoken(target):
+            if speaks or self._foreign == "failed" or self._has_spoken(target):
                 raise
             return ProbeResult(health=0, version=0, foreign=True)
         if not isinstance(answer, wire.Ack):
@@ -81,7 +84,13 @@ class Prober:
     ) -> IndirectResult:
         """See :meth:`.transport.Transport.probe_indirectly`."""
         request = wire.Indirect(
-            self._cluster, self._own, str(intermediary), str(target), target_timeout, next(self._numbers)
+            cluster=self._cluster,
+            source=self._own,
+            target=str(intermediary),
+            subject=str(target),
+            timeout=target_timeout,
+            speaks=self._foreign == "failed" or self._has_spoken(target),
+            number=next(self._numbers),
         )
         answer = self._ask(intermediary, request, timeout)
         if not isinstance(answer, wire.IndirectAck):

@@ -260,7 +260,7 @@ class ProbeServer:
         peer.deadline = time.monotonic() + timeout + TALK_TIME
 
         def run() -> None:
-            result = errand(self._prober, subject, timeout)
+            result = errand(self._prober, subject, timeout, speaks=request.speaks)
             self._post(lambda: self._end_errand(peer, result))
 
         if not self._errands.start(run):

@@ -48,13 +48,15 @@ class Probe(msgspec.Struct, frozen=True, tag="probe"):
 
 
 class Indirect(msgspec.Struct, frozen=True, tag="indirect"):
-    """:ivar subject: whom to probe. :ivar timeout: seconds for that."""
+    """:ivar subject: whom to probe. :ivar timeout: seconds for that. :ivar speaks: it has spoken this protocol before,
+    so that one who closes the connection is not a .NET silo."""
 
     cluster: str
     source: str
     target: str
     subject: str
     timeout: float
+    speaks: bool
     number: Number
 
 

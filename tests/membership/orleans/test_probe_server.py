@@ -113,7 +113,7 @@ def test_a_long_reason_still_fits(end: End) -> None:
 def test_a_timeout_that_makes_no_sense_is_cut(end: End, other: End) -> None:
     end.face.known = {other.address}
     for timeout in (-1.0, 1e300):
-        request = wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(other.address), timeout, 1)
+        request = wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(other.address), timeout, True, 1)
         answer = ask(end, request)
         assert isinstance(answer, wire.IndirectAck)
         succeeded = answer.succeeded
@@ -127,7 +127,7 @@ def test_a_failed_errand_of_many_words_still_fits(end: End) -> None:
 
     with listening(nonsense) as target:
         end.face.known = {target}
-        answer = ask(end, wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(target), ENOUGH, 1))
+        answer = ask(end, wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(target), ENOUGH, True, 1))
     assert isinstance(answer, wire.IndirectAck)
     assert not answer.succeeded
     assert len(answer.failure) == 300
@@ -181,7 +181,7 @@ def test_whatever_is_sent_the_server_goes_on(end: End, data: bytes) -> None:
 def test_a_second_message_on_a_connection_ends_it(end: End) -> None:
     with frozen() as target, dial(end) as sock:
         end.face.known = {target}
-        sock.sendall(wire.frame(wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(target), 1.0, 1)))
+        sock.sendall(wire.frame(wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(target), 1.0, True, 1)))
         sock.sendall(wire.frame(probe(end)))
         assert ended(sock)
     assert end.face.probed_by == []
@@ -227,7 +227,7 @@ def test_errands_are_bounded(end: End, other: End) -> None:
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(frozen())
         end.face.known = {target}
-        request = wire.frame(wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(target), 30.0, 1))
+        request = wire.frame(wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(target), 30.0, True, 1))
         waiting = [stack.enter_context(dial(end)) for _ in range(errands._MOST)]
         for sock in waiting:
             sock.sendall(request)

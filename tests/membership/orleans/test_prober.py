@@ -194,6 +194,23 @@ def test_the_intermediary_waits_no_longer_than_asked(make: Callable[..., End]) -
     assert result.response_time >= 0.2
 
 
+def test_the_intermediary_is_told_who_speaks_the_protocol(make: Callable[..., End]) -> None:
+    """It has not spoken to the target yet, and might take it for a .NET silo when a proxy closes the connection."""
+    one, two, three = make(), make(), make()
+    with listening(_says(b"")) as foreign:
+        two.face.known = {three.address, foreign}
+        assert one.prober.probe_indirectly(two.address, foreign, ENOUGH, ENOUGH).succeeded
+        one.prober.probe(three.address, ENOUGH)
+        three.stop()
+        with socket.create_server((three.address.address, three.address.port)) as listener:
+            closer = threading.Thread(target=lambda: listener.accept()[0].close())
+            closer.start()
+            result = one.prober.probe_indirectly(two.address, three.address, ENOUGH, ENOUGH)
+            closer.join()
+    assert not result.succeeded
+    assert "ended, or does not speak" in result.failure
+
+
 def test_without_an_answer_of_the_intermediary_nothing_is_known(make: Callable[..., End]) -> None:
     one, three = make(), make()
     with pytest.raises(ProbeFailed):

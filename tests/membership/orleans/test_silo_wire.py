@@ -12,9 +12,10 @@ from membership.orleans import wire
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 VERSIONS = st.integers(0, 2**63 - 1)
+SECONDS = st.floats(allow_nan=False, allow_infinity=False)
 REQUESTS = st.one_of(
     st.builds(wire.Probe, TEXT, TEXT, TEXT, VERSIONS),
-    st.builds(wire.Indirect, TEXT, TEXT, TEXT, TEXT, st.floats(allow_nan=False, allow_infinity=False), VERSIONS),
+    st.builds(wire.Indirect, TEXT, TEXT, TEXT, TEXT, SECONDS, st.booleans(), VERSIONS),
     st.builds(wire.Gossip, TEXT, TEXT, TEXT, VERSIONS),
 )
 ANSWERS = st.one_of(
