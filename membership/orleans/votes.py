@@ -104,14 +104,14 @@ def with_vote(entry: MembershipEntry, voter: SiloAddress, now: datetime, most: i
         oldest = min(votes, key=lambda other: votes[other])
         if votes[oldest] <= now:
             del votes[oldest]
-    votes[voter] = now
+    votes[voter] = _kept(now)
     return replace(entry, suspect_times=list(votes.items()))
 
 
 def declared_dead(entry: MembershipEntry, by: SiloAddress, now: datetime) -> MembershipEntry:
     """A copy that is dead, and says who has said so."""
     votes = _latest(entry.suspect_times)
-    votes[by] = now
+    votes[by] = _kept(now)
     return replace(entry, status=SiloStatus.DEAD, suspect_times=list(votes.items()))
 
 
@@ -121,3 +121,8 @@ def _latest(votes: Iterable[Vote]) -> dict[SiloAddress, datetime]:
     for voter, time in votes:
         latest[voter] = max(time, latest.get(voter, time))
     return latest
+
+
+def _kept(time: datetime) -> datetime:
+    """As the table keeps it: who has written a row and who reads it are to see the same."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)

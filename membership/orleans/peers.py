@@ -1,0 +1,178 @@
+"""The other silos: who is probed, who may probe for this one, what they ask and what they are told."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from membership.orleans.address import SiloAddress
+from membership.orleans.entry import MembershipEntry
+from membership.orleans.health import Contacts, LocalHealth
+from membership.orleans.loops import Loop
+from membership.orleans.monitor import SiloMonitor, Suspicion
+from membership.orleans.options import MembershipOptions
+from membership.orleans.ring import silos_to_probe
+from membership.orleans.status import SiloStatus
+from membership.orleans.transport import ProbeResult, Transport
+from membership.orleans.views import MembershipView
+from runtime.clock import Clock
+from runtime.logging import get_logger
+
+_HEARS: Final = frozenset({SiloStatus.JOINING, SiloStatus.ACTIVE, SiloStatus.SHUTTING_DOWN, SiloStatus.STOPPING})
+
+_log = get_logger(__name__)
+
+
+class Peers:
+    """Any thread. Implements :class:`.transport.ProbeFace` for the transport and :class:`.monitor.Surroundings` for the
+    monitors, each of which has a thread.
+
+    :param is_stale: of a silo's row, see :mod:`.staleness`.
+    :param suspected: called with suspicions; must not block.
+    :param behind: called when others have seen a later version of the table; must not block.
+    """
+
+    def __init__(
+        self,
+        me: SiloAddress,
+        transport: Transport,
+        options: MembershipOptions,
+        health: LocalHealth,
+        contacts: Contacts,
+        clock: Clock,
+        *,
+        is_stale: Callable[[MembershipEntry], bool],
+        suspected: Callable[[Suspicion], None],
+        behind: Callable[[], None],
+    ) -> None:
+        self._me = me
+        self._transport = transport
+        self._options = options
+        self._health = health
+        self._contacts = contacts
+        self._clock = clock
+        self._is_stale = is_stale
+        self._suspected = suspected
+        self._behind = behind
+        self._seen: tuple[int, MembershipView] = (0, MembershipView(0, ()))  # its number, and the view; replaced whole
+        self._lock = threading.Lock()  # guards what follows
+        self._monitors: dict[SiloAddress, Loop] = {}
+        self._ending: list[Loop] = []  # of silos that are not probed any more
+        self._foreign: frozenset[SiloAddress] = frozenset()
+        self._stopped = False
+
+    @property
+    def view(self) -> MembershipView:
+        """The rows that were read last."""
+        return self._seen[1]
+
+    @property
+    def probed(self) -> frozenset[SiloAddress]:
+        """Whom this silo probes."""
+        with self._lock:
+            return frozenset(self._monitors)
+
+    def update(self, view: MembershipView) -> None:
+        """These are the silos now. Who is probed still keeps its misses."""
+        self._seen = (self._seen[0] + 1, view)
+        self._contacts.forget_but(frozenset(member.silo_address for member in view.members))
+        targets = silos_to_probe(self._me, view.members, self._clock.now(), self._options, self._is_stale)
+        with self._lock:
+            if not self._stopped:
+                self._probe(targets)
+
+    def stop(self) -> list[Loop]:
+        """Probe nobody any more. Does not wait for the probes under way; returns the threads that end with them."""
+        with self._lock:
+            self._stopped = True
+            self._probe(frozenset())
+            return self._ending
+
+    def gossip(self, version: int) -> None:
+        """Tell the others that this silo has changed the table. Returns at once."""
+        if not self._options.use_gossip:
+            return
+        partners = [
+            member.silo_address
+            for member in self.view.members
+            if member.status in _HEARS
+            and not member.silo_address.same_endpoint(self._me)
+            and not self._is_stale(member)
+        ]
+        self._transport.gossip(partners, version)
+
+    def _probe(self, targets: frozenset[SiloAddress]) -> None:
+        """The lock is held."""
+        self._ending = [loop for loop in self._ending if not loop.join(0)]
+        if targets == self._monitors.keys():
+            return
+        _log.info("other silos are probed", silos=[str(silo) for silo in sorted(targets)])
+        for silo in self._monitors.keys() - targets:
+            loop = self._monitors.pop(silo)
+            loop.stop()
+            self._ending.append(loop)
+        for silo in sorted(targets - self._monitors.keys()):
+            monitor = SiloMonitor(silo, self._transport, self, self._options, self._health, self._contacts, self._clock)
+            first = random.uniform(0, self._options.probe_timeout)  # noqa: S311  # not for secrets
+            loop = Loop(f"silo-probe-{silo}", monitor.round, self._clock, first=first)
+            loop.start()
+            self._monitors[silo] = loop
+
+    # -- what monitors need
+
+    def intermediaries(self, target: SiloAddress) -> tuple[int, list[SiloAddress]]:
+        """Those who are active, and speak the protocol."""
+        number, view = self._seen
+        return number, [
+            member.silo_address
+            for member in view.active
+            if member.silo_address not in (target, self._me)
+            and member.silo_address not in self._foreign
+            and not self._is_stale(member)
+        ]
+
+    def answered(self, silo: SiloAddress, result: ProbeResult) -> None:
+        """A silo has answered a direct probe."""
+        if result.foreign and silo not in self._foreign:
+            with self._lock:
+                self._foreign |= {silo}
+            _log.warning(
+                "a silo does not speak the protocol of these agents, so it cannot probe them; if it is one of .NET, "
+                "switch its liveness off, or it will declare them dead",
+                silo=str(silo),
+            )
+        self._heard_of(result.version)
+
+    def suspect(self, suspicion: Suspicion) -> None:
+        """A silo has missed enough probes."""
+        if suspicion.target in self.probed:
+            self._suspected(suspicion)
+
+    # -- what others ask
+
+    def health(self) -> int:
+        """How badly this process is doing, 0 (well) to 8."""
+        return self._health.score()
+
+    def version(self) -> int:
+        """The version of the table that was read last."""
+        return self.view.version
+
+    def on_probe(self, source: SiloAddress) -> None:
+        """Another silo has probed this one."""
+        self._contacts.heard(source)
+
+    def on_gossip(self, source: SiloAddress, version: int) -> None:
+        """Another silo says that the table has this version."""
+        self._contacts.heard(source)
+        self._heard_of(version)
+
+    def may_probe(self, target: SiloAddress) -> bool:
+        """It is in the table and not dead."""
+        return self.view.status_of(target) not in (SiloStatus.NONE, SiloStatus.DEAD)
+
+    def _heard_of(self, version: int) -> None:
+        if version > self.version():
+            self._behind()
