@@ -1,0 +1,70 @@
+"""Declaring silos dead, and removing rows: through the table, on what it holds now.
+
+What a look has found comes from caches, which may be old: the process may have slept, or the API server been away. So
+before anything is written, the rows are read anew and judged again; and each write asks for the very row that was
+judged. Killed between any two calls, or answered by nobody, a change is either in the table as a whole or not at all,
+and the next look finds which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from controllers.orleans.census import Row
+from controllers.orleans.settings import OPERATOR
+from controllers.orleans.silence import sign_of
+from controllers.orleans.verdicts import Verdict
+from membership.orleans.entry import MembershipTableData
+from membership.orleans.table import KubeMembershipTable
+from membership.orleans.votes import declared_dead
+
+_TRIES = 3  # others write the table, too
+
+Judge = Callable[[MembershipTableData], Sequence[Verdict]]
+
+
+def declare_dead(
+    table: KubeMembershipTable, names: Sequence[str], judge: Judge, now: Callable[[], datetime]
+) -> Iterator[Verdict]:
+    """Declare the silos with these rows dead, one after the other, if fresh rows say the same of them.
+
+    :param judge: the verdicts by these rows.
+    :returns: the verdict on each that has been declared dead just now.
+    :raises ClientError: and ``TableError``: what became of the one at hand is not known.
+    """
+    whole = table.read_all()
+    data: MembershipTableData | None = whole
+    for verdict in judge(whole):
+        if verdict.dead and verdict.member.name in names:
+            if _declare(table, verdict, data, now):
+                yield verdict
+            data = None  # the version has grown, or others have written
+
+
+def remove(table: KubeMembershipTable, rows: Sequence[Row]) -> Iterator[Row]:
+    """Remove these rows, unless they have changed.
+
+    :returns: each that has been removed just now.
+    :raises ClientError: and ``TableError``: as above.
+    """
+    for row in rows:
+        if table.delete_row(row.entry.silo_address, row.etag):
+            yield row
+
+
+def _declare(
+    table: KubeMembershipTable, verdict: Verdict, data: MembershipTableData | None, now: Callable[[], datetime]
+) -> bool:
+    """False: it was no longer the row that was judged, or others have written each time."""
+    judged = verdict.member.entry
+    for _ in range(_TRIES):
+        data = data or table.read_row(judged.silo_address)
+        found = data.get(judged.silo_address)
+        if found is None or sign_of(found[0]) != sign_of(judged):
+            return False
+        entry, etag = found
+        if table.update_row(declared_dead(entry, OPERATOR, now()), etag, data.version.next()):
+            return True
+        data = None
+    return False

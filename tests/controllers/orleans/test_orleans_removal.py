@@ -1,0 +1,107 @@
+"""Which rows of the dead go, and when."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controllers.orleans.removal import last_written, removal
+from controllers.orleans.settings import Settings
+from membership.orleans.entry import MembershipEntry
+from membership.orleans.status import SiloStatus
+from membership.orleans.times import MAX_TIME
+from tests.controllers.orleans.orleans_rows import NOW, ago, entry, silo
+
+HOUR, DAY = 3600.0, 86400.0
+SETTINGS = Settings()
+
+
+def dead(number: int, alive: float, votes: tuple[float, ...] = ()) -> MembershipEntry:
+    return entry(
+        number,
+        alive=alive,
+        status=SiloStatus.DEAD,
+        start_time=ago(30 * DAY),
+        suspect_times=[(silo(900 + place), ago(age)) for place, age in enumerate(votes)],
+    )
+
+
+def names(*entries: MembershipEntry, settings: Settings = SETTINGS) -> tuple[str, ...]:
+    rows = [(f"row-{at}", found) for at, found in enumerate(entries)]
+    return removal(rows, NOW, settings).names
+
+
+def test_dead_rows_go_after_seven_days() -> None:
+    assert names(dead(1, 7 * DAY + 1), dead(2, 7 * DAY - 1)) == ("row-0",)
+
+
+@pytest.mark.parametrize("status", [status for status in SiloStatus if status is not SiloStatus.DEAD])
+def test_only_the_dead_go(status: SiloStatus) -> None:
+    assert names(entry(1, alive=100 * DAY, status=status, start_time=ago(100 * DAY))) == ()
+
+
+def test_the_expiration_is_an_option() -> None:
+    assert names(dead(1, 100.0), settings=Settings(defunct_after=99.0)) == ("row-0",)
+    assert names(dead(1, 100 * DAY), settings=Settings(defunct_after=None)) == ()
+
+
+def test_a_row_that_was_declared_dead_just_now_stays_however_long_its_silo_was_silent() -> None:
+    assert names(dead(1, 8 * DAY, votes=(60.0,))) == ()
+    assert names(dead(1, 9 * DAY, votes=(8 * DAY,))) == ("row-0",)
+
+
+def test_of_more_than_25_the_oldest_go() -> None:
+    rows = [dead(number, (2 + number) * HOUR) for number in range(30)]
+    assert names(*rows) == tuple(f"row-{number}" for number in (29, 28, 27, 26, 25))
+    assert names(*rows, settings=Settings(max_defunct=None)) == ()
+
+
+def test_within_an_hour_nothing_goes_for_being_too_many() -> None:
+    assert names(*(dead(number, HOUR - 1) for number in range(100))) == ()
+
+
+def test_the_living_do_not_count_among_the_25() -> None:
+    living = [entry(100 + number) for number in range(50)]
+    assert names(*living, *(dead(number, 2 * HOUR) for number in range(25))) == ()
+
+
+def test_the_next_removal_is_known() -> None:
+    found = removal([("a", dead(1, 7 * DAY - 60)), ("b", dead(2, 1 * DAY))], NOW, SETTINGS)
+    assert found == ((), NOW + timedelta(seconds=60))
+    assert removal([("a", entry(1))], NOW, SETTINGS) == ((), None)
+
+
+def test_a_time_without_end_is_never_over() -> None:
+    found = removal([("a", entry(1, status=SiloStatus.DEAD, i_am_alive_time=MAX_TIME))], NOW, SETTINGS)
+    assert found == ((), MAX_TIME)
+
+
+ages = st.floats(0, 20 * DAY)
+graves = st.lists(st.tuples(ages, st.lists(ages, max_size=2)), max_size=60)
+
+
+@given(graves, st.integers(0, 40), st.one_of(st.none(), st.floats(HOUR, 10 * DAY)))
+def test_what_stays_is_young_and_not_too_many(
+    found: list[tuple[float, list[float]]], most: int, expiration: float | None
+) -> None:
+    settings = Settings(max_defunct=most, defunct_after=expiration)
+    rows = [(f"row-{at}", dead(at, alive, tuple(votes))) for at, (alive, votes) in enumerate(found)]
+    result = removal(rows, NOW, settings)
+    written = {name: last_written(row) for name, row in rows}
+    stays = [name for name, _ in rows if name not in result.names]
+
+    def age(moment: datetime) -> float:
+        return (NOW - moment).total_seconds()
+
+    assert sum(age(written[name]) > HOUR for name in stays) <= most
+    assert all(expiration is None or age(written[name]) <= expiration for name in stays)
+    assert all(age(written[name]) > HOUR for name in result.names)
+    if stays and result.names:  # the oldest go first
+        assert max(written[name] for name in result.names) <= min(
+            (written[name] for name in stays if age(written[name]) > HOUR), default=NOW
+        )
+    if result.next is not None:  # and when it has come, there is something to do
+        assert removal(rows, result.next + timedelta(seconds=1), settings).names

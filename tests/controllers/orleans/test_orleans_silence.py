@@ -1,0 +1,100 @@
+"""How long silos are silent: by what is seen, not by what clocks say."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from controllers.orleans.silence import UNSEEN, Quiet, Sign, Silence
+from membership.orleans.status import SiloStatus
+from tests.controllers.orleans.orleans_rows import NOW
+
+STEP = 60.0
+
+
+def sign(beat: int, status: SiloStatus = SiloStatus.ACTIVE) -> Sign:
+    return Sign(NOW + timedelta(seconds=30 * beat), status)
+
+
+def looks(silence: Silence, *rows: dict[str, Sign], every: float = 30.0, start: float = 0.0) -> dict[str, Quiet]:
+    found = {}
+    for number, signs in enumerate(rows):
+        found = silence.look(signs, start + every * number)
+    return found
+
+
+def test_a_silo_is_silent_while_others_go_on() -> None:
+    found = looks(Silence(STEP), *({"a": sign(beat), "b": sign(0)} for beat in range(5)))
+    assert found["b"] == Quiet(120.0, 120.0)
+    assert found["a"] == UNSEEN
+
+
+def test_where_nobody_writes_nobody_is_late() -> None:
+    found = looks(Silence(STEP), *({"a": sign(0), "b": sign(0)} for _ in range(100)))
+    assert found["a"].missed == found["b"].missed == 0.0
+    assert found["b"].seen == 99 * 30.0
+
+
+def test_a_sign_ends_the_silence() -> None:
+    silence = Silence(STEP)
+    looks(silence, *({"a": sign(beat), "b": sign(0)} for beat in range(5)))
+    assert silence.look({"a": sign(6), "b": sign(1)}, 150.0)["b"] == UNSEEN
+
+
+def test_a_change_of_the_status_is_a_sign() -> None:
+    silence = Silence(STEP)
+    looks(silence, *({"a": sign(beat), "b": sign(0, SiloStatus.JOINING)} for beat in range(5)))
+    assert silence.look({"a": sign(6), "b": sign(0)}, 150.0)["b"] == UNSEEN
+
+
+def test_however_often_one_looks_the_time_is_the_same() -> None:
+    """Others write every 30 seconds; who looks each second must not count only the seconds in which they did."""
+    found = looks(Silence(STEP), *({"a": sign(at // 30), "b": sign(0)} for at in range(301)), every=1.0)
+    assert found["b"].missed == pytest.approx(300.0)
+    assert found["b"].seen == pytest.approx(300.0)
+    assert found["a"].missed == 0.0
+
+
+def test_a_silo_that_has_just_written_has_not_missed_the_time_before() -> None:
+    silence = Silence(1000.0)
+    silence.look({"a": sign(0), "b": sign(0)}, 0.0)
+    silence.look({"a": sign(0), "b": sign(1)}, 500.0)
+    assert silence.look({"a": sign(1), "b": sign(1)}, 510.0)["b"] == Quiet(10.0, 10.0)
+
+
+def test_who_slept_has_watched_nobody() -> None:
+    """The operator was stopped for an hour, or the API server away: that counts as one step, whatever became of it."""
+    silence = Silence(STEP)
+    silence.look({"a": sign(0), "b": sign(0)}, 0.0)
+    assert silence.look({"a": sign(100), "b": sign(0)}, 3600.0)["b"] == Quiet(STEP, STEP)
+
+
+def test_without_a_connection_no_time_passes() -> None:
+    silence = Silence(STEP)
+    signs = {"a": sign(0), "b": sign(0)}
+    silence.look(signs, 0.0)
+    silence.look(signs, 30.0, connected=False)
+    silence.look(signs, 60.0, connected=False)
+    assert silence.look(signs, 90.0)["b"] == UNSEEN
+    assert silence.look(signs, 100.0)["b"].seen == 10.0
+
+
+def test_the_signs_of_the_dead_count_for_nobody() -> None:
+    rows = ({"zombie": sign(beat, SiloStatus.DEAD), "b": sign(0)} for beat in range(5))
+    assert looks(Silence(STEP), *rows)["b"].missed == 0.0
+
+
+def test_a_row_with_another_sign_has_no_past() -> None:
+    silence = Silence(STEP)
+    looks(silence, *({"a": sign(beat), "b": sign(0)} for beat in range(5)))
+    assert silence.of("b", sign(0)) == Quiet(120.0, 120.0)
+    assert silence.of("b", sign(1)) == UNSEEN
+    assert silence.of("c", sign(0)) == UNSEEN
+
+
+def test_a_row_that_was_away_begins_anew() -> None:
+    silence = Silence(STEP)
+    looks(silence, *({"a": sign(beat), "b": sign(0)} for beat in range(5)))
+    silence.look({"a": sign(9)}, 150.0)
+    assert silence.look({"a": sign(10), "b": sign(0)}, 180.0)["b"] == UNSEEN
