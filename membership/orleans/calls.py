@@ -67,6 +67,7 @@ class Calls:
         self._ends = self.clock.monotonic() + timeout
         self._pause = _FIRST_PAUSE
         self._step = _FIRST_STEP
+        self._failed: ClientError | None = None  # why the last call has to be made again
 
     # ---- reading
 
@@ -115,9 +116,12 @@ class Calls:
     def _read(self, read: Callable[[float], T]) -> T:
         while True:
             try:
-                return read(self._call_timeout())
+                found = read(self._call_timeout())
             except ClientError as error:
                 self.patience(error)
+            else:
+                self._failed = None
+                return found
 
     # ---- writing, once each
 
@@ -154,10 +158,12 @@ class Calls:
         if not error.retryable or self.clock.monotonic() + pause >= self._ends:
             raise error
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        self._failed = error
         self.clock.sleep(pause)
 
     def step_aside(self) -> None:
         """After a conflict: lets others end what they do, the longer the more often."""
+        self._failed = None
         self.clock.sleep(self._step * random.uniform(0.5, 1.0))  # noqa: S311
         self._step = min(self._step * 2, _LONGEST_STEP)
 
@@ -168,6 +174,8 @@ class Calls:
 
     def _call_timeout(self) -> float:
         left = self._ends - self.clock.monotonic()
+        if left <= 0 and self._failed is not None:
+            raise self._failed
         if left <= 0:
             raise TableBusy(f"{self.place}: others kept changing it for {self._timeout:g} s")
         return min(left, self._timeout / _TRIES)
