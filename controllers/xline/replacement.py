@@ -57,7 +57,7 @@ def next_action(world: World) -> Action | None:
 
 
 def _blocked(world: World, member: MemberView) -> str:
-    if len(world.wanted) < 3:
+    if sum(other.voter or other.ordinal in world.ordinals for other in world.members.values()) < 3:
         return "one of two cannot do without the other"
     return rollout.obstacle(world, member)
 

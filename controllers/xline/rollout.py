@@ -31,6 +31,8 @@ UPDATING_IN_PLACE: Final = "UpdatingInPlace"
 # Entries of the log that a member may lack and still count as one that could take over: etcd keeps as many for those
 # that lag before it sends them the whole data.
 MAX_LAG: Final = 5000
+# What to do about members of other names, which nobody but a person can have added.
+TAKE_OUT: Final = "take it off the list (etcdctl member remove ID), or scale down what it belongs to"
 _SOON: Final = 1.0  # seconds
 
 
@@ -66,7 +68,9 @@ def obstacle(world: World, target: MemberView) -> str:
     learners = [member.name for member in world.members.values() if member.learner]
     if learners:
         return f"{', '.join(learners)} has no vote yet"
-    others = [member for member in world.wanted if member.ordinal != target.ordinal]
+    others = [
+        member for member in world.wanted if member.ordinal != target.ordinal and not _is_only_planned(world, member)
+    ]
     return next((why for member in others if (why := _not_back(world, member))), "") or _outvoted(world, others)
 
 
@@ -76,7 +80,14 @@ def _outvoted(world: World, others: Sequence[MemberView]) -> str:
     strangers = [stranger for stranger in world.strangers if stranger.voter]
     if not strangers or len(others) >= majority(sum(member.voter for member in world.engine.listed)):
         return ""
-    return f"{', '.join(describe(stranger) for stranger in strangers)} has a vote and is not of this cluster"
+    who = ", ".join(describe(stranger) for stranger in strangers)
+    return f"{who} has a vote and is not of this cluster: {TAKE_OUT}"
+
+
+def _is_only_planned(world: World, member: MemberView) -> bool:
+    """Whether it shall become a member, and is none yet: nobody misses it."""
+    change = world.plan.change
+    return change is not None and change.kind == "Add" and change.member == member.name and not member.listed
 
 
 def must_hand_over(world: World, target: MemberView) -> bool:

@@ -45,9 +45,9 @@ _SOON = 1.0  # seconds: what is waited for shows in the engine alone, of which n
 
 
 def next_action(world: World) -> Action | None:
-    """Begin the next step towards ``spec.replicas``; None if there are that many members."""
+    """Begin the next step towards ``spec.replicas``; None if there are that many members, or the last is not over."""
     have, wanted = len(world.ordinals), world.cluster.spec.replicas
-    if have == wanted:
+    if have == wanted or departure(world) is not None or arrival(world) is not None:
         return None
     goal = f"{wanted} members are wanted, and there are {have}"
     if not world.profile.changes_membership:
@@ -117,7 +117,10 @@ def arrival(world: World) -> Action | None:
     if member.pod is not None and not member.terminating and world.workload.is_current(member.pod) is False:
         message = f"{member.name} has not joined, and its Pod is of a former template: a new one takes its place"
         return Action(REPLACING_POD, message, deletion(world, PODS, member.pod, (REPLACING_POD, message)))
-    return Action(WAITING_FOR_MEMBER, f"{member.name} joins: {_progress(member)}", again=_SOON)
+    # Its agent does not add it while another is not well, who may have to be replaced for that.
+    others = [other for other in world.ordinals if other != ordinal]
+    blocks = member.listed or not _not_well(world, others)
+    return Action(WAITING_FOR_MEMBER, f"{member.name} joins: {_progress(member)}", again=_SOON, blocks=blocks)
 
 
 def shape(world: World) -> tuple[int, ...]:
@@ -155,7 +158,8 @@ def _before_departure(world: World, member: MemberView) -> Action | None:
         )
     blocked = _cannot_lose(world, member.ordinal)
     if blocked:
-        return Action(WAITING_FOR_HEALTH, f"{member.name} does not go while {blocked}", again=_SOON)
+        # It still is a member. Whoever is not well may have to be replaced, or rolled back, to become so.
+        return Action(WAITING_FOR_HEALTH, f"{member.name} does not go while {blocked}", again=_SOON, blocks=False)
     if member.ordinal == world.leader and can_hand_over(world):
         return hand_over(world, f"{member.name} goes", _heirs(world))
     return None

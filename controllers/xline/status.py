@@ -10,9 +10,11 @@ import msgspec
 
 from controllers.xline.children import STATEFULSET_STAGE
 from controllers.xline.decide import Decision
+from controllers.xline.rollout import TAKE_OUT
 from controllers.xline.world import AVAILABLE, MemberView, World
 from crds.meta import Condition, ObjectReference
 from crds.xlinecluster import Bootstrap, Member, Phase, XlineClusterStatus
+from membership.xline.guard import describe
 
 Truth: TypeAlias = Literal["True", "False", "Unknown"]
 
@@ -236,8 +238,10 @@ def _degraded(bootstrap: Bootstrap, world: World, problem: Problem | None) -> Ve
         )
         return Verdict(DEGRADED, "True", "ForeignCluster", message)
     if world.strangers:
-        who = ", ".join(sorted(member.name or f"{member.id:x}" for member in world.strangers))
-        message = f"the engine lists members which are not of this cluster: {who}"
+        who = ", ".join(sorted(describe(member) for member in world.strangers))
+        message = (
+            f"the engine lists {who}, not of this cluster, without which perhaps nobody can join or restart: {TAKE_OUT}"
+        )
         return Verdict(DEGRADED, "True", "UnexpectedMembers", message)
     missing = [member.name for member in world.wanted if not member.ready]
     if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controllers.xline import replacement
+from crds.xlineplan import Change, MembershipPlan
 from tests.controllers.xline.xline_scene import Scene, ago
 
 ASKED = {"replaceDeadMembers": {"afterSeconds": 600}}
@@ -70,6 +71,20 @@ def test_one_that_answers_has_its_data_although_its_kubelet_is_not_heard_of() ->
     assert scene.answers == {0, 1}
     scene.answers = {0, 1, 2}
     assert next_(scene)[0] == ""
+
+
+def test_also_while_another_is_about_to_go() -> None:
+    """It may have been planned before; it goes once this one is well again."""
+    plan = MembershipPlan(ordinals=[0, 1], revision=2, change=Change(kind="Remove", member="demo-sts-2", reason="why"))
+    scene = lost(1, plan=plan)
+    scene.replicas = 2
+    assert next_(scene)[0] == "ReplacingMember"
+    gone = lost(1, plan=plan, listed={0, 1})
+    assert next_(gone)[0] == ""  # one of two
+
+
+def test_one_that_is_off_the_list_already_is_still_replaced() -> None:
+    assert next_(lost(listed={0, 1}))[0] == "ReplacingMember"
 
 
 def test_not_while_the_others_could_not_let_it_join_again() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from controllers.xline import inplace, rollout
+from controllers.xline.decide import decisions
 from controllers.xline.events import between
 from controllers.xline.world import Action
 from crds.meta import Condition
 from crds.xlinecluster import Phase, XlineClusterStatus
+from crds.xlineplan import Change, ChangeKind, MembershipPlan
 from membership.xline.client import ListedMember
 from runtime.client import Unstructured
 from tests.controllers.xline.xline_scene import Scene, template
@@ -129,7 +132,41 @@ def test_votes_of_members_that_are_none_of_ours_count_as_missing(
     action = rollout.next_action(replace(world, engine=engine, strangers=odd))
     assert action is not None
     assert action.reason == reason
-    assert reason == "RollingMember" or "member odd (5a)" in action.message
+    assert reason == "RollingMember" or ("member odd (5a)" in action.message and rollout.TAKE_OUT in action.message)
+
+
+def stepping(kind: ChangeKind) -> Scene:
+    """The fourth of four members goes, or is to become one."""
+    ordinals = [0, 1, 2] if kind == "Remove" else [0, 1, 2, 3]
+    plan = MembershipPlan(ordinals=ordinals, revision=2, change=Change(kind=kind, member="demo-sts-3", reason="why"))
+    scene = Scene(replicas=4, plan=plan, listed={0, 1, 2, 3} if kind == "Remove" else {0, 1, 2})
+    scene.replicas = len(ordinals)
+    return scene if kind == "Remove" else scene.down(3)
+
+
+def done(scene: Scene) -> list[Action]:
+    """What would be done, and not only waited for, before anything that waits and blocks."""
+    actions = [found.action for found in decisions(scene.world()) if found.action is not None]
+    before = itertools.takewhile(lambda action: action.do is not None or not action.blocks, actions)
+    return [action for action in before if action.do is not None]
+
+
+@pytest.mark.parametrize("kind", ["Remove", "Add"])
+def test_one_that_falls_ill_while_another_goes_or_comes_gets_what_may_cure_it(kind: ChangeKind) -> None:
+    """The one waits for the other, and that for a template that works: nobody would ever go on."""
+    ill = stepping(kind).outdated(0, 1, 2).down(1, started=True)
+    assert [action.reason for action in done(ill)] == ["RollingMember"]
+    assert "demo-sts-1" in done(ill)[0].message
+
+
+@pytest.mark.parametrize("kind", ["Remove", "Add"])
+def test_those_that_are_well_are_left_alone_meanwhile(kind: ChangeKind) -> None:
+    assert done(stepping(kind).outdated(0, 2).down(1)) == []
+    if kind == "Add":
+        assert done(stepping(kind).outdated(0, 1, 2)) == []
+    more = stepping(kind).down(1)
+    more.replicas += 1 if kind == "Add" else -1
+    assert done(more) == []  # nor does another step begin
 
 
 def test_a_pod_that_ends_is_not_told_to_end_again() -> None:

@@ -216,7 +216,8 @@ def test_a_stranger_in_the_list_degrades() -> None:
     degraded = find(found.conditions, "Degraded")
     assert degraded is not None
     assert (degraded.status, degraded.reason) == ("True", "UnexpectedMembers")
-    assert "other" in degraded.message
+    assert "member other (63)" in degraded.message
+    assert "etcdctl member remove" in degraded.message
 
 
 @pytest.mark.parametrize(("size", "odd"), [(1, True), (2, False), (3, True), (4, False)])

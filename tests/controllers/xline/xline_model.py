@@ -134,7 +134,10 @@ class Model:
 
     def next_action(self) -> Action | None:
         world = self.world()
-        return scaling.departure(world) or scaling.arrival(world) or scaling.next_action(world)
+        found = [concern(world) for concern in (scaling.departure, scaling.arrival, scaling.next_action)]
+        # Other concerns are asked after a wait that does not block; the next step has to wait of itself.
+        there = [action for action in found if action is not None]
+        return next((action for action in there if action.do or action.blocks), next(iter(there), None))
 
     def act(self) -> bool:
         """The part of a look that does the next thing; whether there was one."""
