@@ -22,6 +22,8 @@ from runtime.controller.context import Reconciler
 from runtime.controller.environment import CacheNotReady, CacheSyncTimeout, Environment
 from runtime.controller.execution import Execution
 from runtime.controller.firstpass import FirstPass
+from runtime.controller.history import History
+from runtime.controller.own_writes import Wait
 from runtime.controller.sources import EnqueueHandler, Source
 from runtime.logging import get_logger
 from runtime.metrics import ReconcileStats
@@ -89,6 +91,7 @@ class Controller:
     Constructing one starts nothing (C13). It runs once: :meth:`warm_up`, :meth:`start`, :meth:`stop`, :meth:`join`.
 
     :ivar first_pass: over when each key of the initial lists has been reconciled once.
+    :ivar history: of the latest runs; None: nobody wants to see it.
     """
 
     def __init__(
@@ -100,13 +103,14 @@ class Controller:
         self.queue: PriorityQueue[Request] = PriorityQueue(options.rate_limiter, name=name, clock=env.clock)
         self.stats = ReconcileStats(name, options.workers)
         self.first_pass = FirstPass()
+        self.history = History() if env.keep_history else None
         self._env = env
         self._log = get_logger("runtime.controller", controller=name)
         self._stop = threading.Event()  # no new reconciles; what runs may finish
         self._go = threading.Event()  # the workers may begin, or nothing will
         self._reconciled = next((source.gvr for source in sources if source.role == "for"), None)
         self._execution = Execution(
-            self.name, self.queue, reconcile, options, env, self.stats, self._stop, self._reconciled
+            self.name, self.queue, reconcile, options, env, self.stats, self._stop, self._reconciled, self.history
         )
         self._connections: Connections | None = None
         self._named: set[Request] = set()  # keys of a standby that somebody named, see _trim
@@ -172,6 +176,14 @@ class Controller:
     def running(self) -> list[Request]:
         """The keys being reconciled at this moment."""
         return self._execution.running()
+
+    def threads(self) -> dict[Request, int]:
+        """The same with the identifier of the thread that each one runs in."""
+        return self._execution.threads()
+
+    def own_write_waits(self) -> dict[Request, Wait]:
+        """The keys that are parked until the caches show what their last reconcile wrote."""
+        return self._execution.own_write_waits()
 
     def waiting_for(self) -> dict[GVR, str]:
         """The resources this controller still waits for before it works, each with the reason. Empty: it works."""

@@ -108,6 +108,7 @@ class SharedCaches(Protocol):
 class Environment:
     """:param cancel: set when running reconciles must end now: their calls fail from then on.
     :param fail: ends the program with an error, told the name of whoever met it.
+    :param keep_history: remember the latest runs of each object, see :class:`runtime.controller.history.History`.
     """
 
     client: Client
@@ -117,3 +118,4 @@ class Environment:
     clock: Clock
     cancel: threading.Event
     fail: Callable[[str, BaseException], None]
+    keep_history: bool = False

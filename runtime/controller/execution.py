@@ -10,7 +10,8 @@ from runtime.client import Cancelled, ClientError, Conflict, Interrupt, NotLeadi
 from runtime.controller.applier import SettledMemory
 from runtime.controller.context import ReconcileContext, Reconciler, Surroundings
 from runtime.controller.environment import Environment
-from runtime.controller.own_writes import OwnWrites
+from runtime.controller.history import History, Run
+from runtime.controller.own_writes import OwnWrites, Wait
 from runtime.logging import Context, Logger, get_logger
 from runtime.metrics import ReconcileStats
 from runtime.tracing import Span, reconcile_span
@@ -43,6 +44,7 @@ class Execution:
     """Runs the user's reconcile, for one key at a time per worker. Nothing it raises leaves this class.
 
     :param primary: the resource whose objects the keys are, if it is one.
+    :param history: told each run.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Execution:
         stats: ReconcileStats,
         stop: threading.Event,
         primary: GVR | None = None,
+        history: History | None = None,
     ) -> None:
         self._name = name
         self._queue = queue
@@ -63,6 +66,7 @@ class Execution:
         self._recover = options.recover_panic
         self._env = env
         self._stats = stats
+        self._history = history
         client = env.client.bound(stop=env.cancel)
         self._asking = Interrupt()
         self._own_writes = OwnWrites(
@@ -83,6 +87,12 @@ class Execution:
 
     def running(self) -> list[Request]:
         return list(self._running.values())
+
+    def threads(self) -> dict[Request, int]:
+        return {request: thread for thread, request in list(self._running.items())}
+
+    def own_write_waits(self) -> dict[Request, Wait]:
+        return self._own_writes.waits()
 
     def close(self) -> None:
         """No reconcile begins any more."""
@@ -108,9 +118,13 @@ class Execution:
                 seconds = self._ended(context, started)
                 span.failed(error)
                 outcome = self._failed(request, error, context)
+                if self._history is not None:
+                    self._history.add(request, Run.failed(started, seconds, outcome, error, context.reconcile_id))
             else:
                 seconds = self._ended(context, started)
                 outcome = self._succeeded(request, result or _DONE)
+                if self._history is not None:
+                    self._history.add(request, Run(started, seconds, outcome))
             if span.recorded:
                 span.set("reconcileID", context.reconcile_id)
                 span.set("result", outcome)

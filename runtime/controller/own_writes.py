@@ -40,7 +40,7 @@ from runtime.metrics import ReconcileStats
 from runtime.types import GVR, Request
 from runtime.workqueue import PriorityQueue
 
-__all__ = ["OwnWrites"]
+__all__ = ["OwnWrites", "Wait"]
 
 _UNKNOWN_FOR: Final = 3600.0  # seconds for which a key that has not run again is told apart from one that never will
 _ASK_FOR: Final = 2.0  # seconds for an answer, doubling with each that does not come
@@ -90,6 +90,22 @@ class _Unknown(NamedTuple):
 
 
 _Unseen: TypeAlias = _Version | _Deleted | _Unknown
+
+
+class Wait(NamedTuple):
+    """What a parked key waits for.
+
+    :ivar namespace: in which the resource was written; ``""`` for cluster-scoped ones.
+    :ivar missing: what the cache does not show yet, in words.
+    :ivar seconds: for which the key has waited.
+    :ivar watch_lost: the cache has no watch now, so that it cannot show it: no patience runs out meanwhile.
+    """
+
+    resource: GVR
+    namespace: str
+    missing: str
+    seconds: float
+    watch_lost: bool
 
 
 @dataclass(slots=True)
@@ -182,6 +198,16 @@ class OwnWrites:
                     return False
             elif self._park(request, written, unseen, left):
                 return False
+
+    def waits(self) -> dict[Request, Wait]:
+        """The keys that had to wait and have not run since."""
+        with self._lock:
+            now = time.monotonic()
+            return {
+                request: Wait(*unseen.place, str(unseen), now - parked_at, self._has_lost_its_watch(unseen.place))
+                for request, written in self._written.items()
+                if (parked_at := written.parked_at) is not None and (unseen := self._first_unseen(written)) is not None
+            }
 
     def close(self) -> None:
         """Remember nothing, from now on either."""

@@ -2,7 +2,8 @@
 
 The API server decides, by a TokenReview and a SubjectAccessReview, and its answers are kept for a short while. The
 manager's own account needs ``create`` on ``tokenreviews.authentication.k8s.io`` and
-``subjectaccessreviews.authorization.k8s.io``; who scrapes needs the verb ``get`` on the nonResourceURL ``/metrics``.
+``subjectaccessreviews.authorization.k8s.io``; who scrapes needs the verb ``get`` on the nonResourceURL ``/metrics``,
+and who looks at the status page on ``/status``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _TRIES: Final = 3  # of a review, which changes nothing: it may be asked again w
 _RETRY_PAUSE: Final = 0.25  # seconds
 _LONGEST_TOKEN: Final = 8192  # characters
 # However it was written: who may get what is below a path may not get the path.
-_PATH: Final = "/metrics"
+_METRICS: Final = "/metrics"
 
 _UNAUTHORIZED: Final = Reply(401, TEXT, b"Unauthorized\n", (("WWW-Authenticate", "Bearer"),))
 
@@ -68,11 +69,14 @@ class ReviewedAccess:
         # One review at a time: who floods us with tokens does not flood the API server.
         self._asking = threading.Lock()
         self._users: _Answers[bytes, _User | None] = _Answers(clock.monotonic)  # by digest: tokens are not kept
-        self._decisions: _Answers[_User, bool] = _Answers(clock.monotonic)
+        self._decisions: _Answers[tuple[_User, str], bool] = _Answers(clock.monotonic)
         self._complaint = ""
 
-    def refuse(self, request: Request) -> Reply | None:
-        """401, 403, or 500 if the API server cannot be asked; None: go on."""
+    def refuse(self, request: Request, path: str = _METRICS) -> Reply | None:
+        """401, 403, or 500 if the API server cannot be asked; None: go on.
+
+        :param path: the nonResourceURL that one must be allowed to get.
+        """
         token = _bearer(request.headers.get("authorization", ""))
         if token is None:
             return _UNAUTHORIZED
@@ -80,8 +84,8 @@ class ReviewedAccess:
             user = self._user(token)
             if user is None:
                 return _UNAUTHORIZED
-            if not self._allowed(user):
-                return Reply(403, TEXT, f"{user.name} may not get {_PATH}\n".encode())
+            if not self._allowed(user, path):
+                return Reply(403, TEXT, f"{user.name} may not get {path}\n".encode())
         except _Unanswered as error:
             self._complain(str(error).replace(token, "..."))
             return Reply(500, TEXT, b"it cannot be found out who may read this, see the log\n")
@@ -100,14 +104,14 @@ class ReviewedAccess:
                     found = self._users.put(digest, user, _KNOWN_TIME)
         return found.value
 
-    def _allowed(self, user: _User) -> bool:
-        found = self._decisions.get(user)
+    def _allowed(self, user: _User, path: str) -> bool:
+        found = self._decisions.get((user, path))
         if found is None:
             with self._turn():
-                found = self._decisions.get(user)
+                found = self._decisions.get((user, path))
                 if found is None:
-                    allowed = self._may_get(user)
-                    found = self._decisions.put(user, allowed, _ALLOWED_TIME if allowed else _DENIED_TIME)
+                    allowed = self._may_get(user, path)
+                    found = self._decisions.put((user, path), allowed, _ALLOWED_TIME if allowed else _DENIED_TIME)
         return found.value
 
     @contextmanager
@@ -120,13 +124,13 @@ class ReviewedAccess:
         finally:
             self._asking.release()
 
-    def _may_get(self, user: _User) -> bool:
+    def _may_get(self, user: _User, path: str) -> bool:
         spec: JSONObject = {
             "user": user.name,
             "uid": user.uid,
             "groups": list(user.groups),
             "extra": {key: list(values) for key, values in user.extra},
-            "nonResourceAttributes": {"path": _PATH, "verb": "get"},
+            "nonResourceAttributes": {"path": path, "verb": "get"},
         }
         status = self._review(_ACCESS_REVIEWS, "SubjectAccessReview", spec)
         return status.get("allowed") is True and status.get("denied") is not True

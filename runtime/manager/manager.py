@@ -29,7 +29,7 @@ from runtime.manager.errors import BadOption
 from runtime.manager.health import DEFAULT_TIMEOUT, Check, HealthChecks, NamedCheck
 from runtime.manager.kinds import DiscoveredKinds
 from runtime.manager.lifecycle import Lifecycle
-from runtime.manager.metrics_server import metrics_server
+from runtime.manager.metrics_server import metrics_server, shows_status
 from runtime.manager.numbers import metric_source
 from runtime.manager.readiness import ReadinessChecks
 from runtime.manager.routes import health_routes
@@ -41,6 +41,9 @@ from runtime.types import GVR
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from runtime.manager.statuspage.document import Document
+    from runtime.manager.statuspage.survey import Survey
 
 __all__ = ["Manager"]
 
@@ -57,6 +60,9 @@ class Manager:
     :param metrics_cert_dir: has ``tls.crt`` and ``tls.key``, which may be renewed at any time; None: a certificate is
         made at the start, which needs the package ``cryptography``.
     :param metrics_authorization: False: serve HTTPS to everybody; None: as ``metrics_secure``.
+    :param status_page: serve a page for people at ``/`` of the metrics' server, and its figures at ``/status/v1``:
+        names of objects and errors of their reconciles, too. Needs ``get /status`` where metrics are authorized.
+        None: where metrics are bound to a loopback address.
     :param health_probe_bind_address: the same for ``/healthz`` and ``/readyz``.
     :param max_cache_age: seconds; while the server has told nothing of a cache for longer, no change and no bookmark,
         ``/readyz`` fails. Servers send a bookmark about each minute. None: the age is shown, and fails nothing.
@@ -87,6 +93,7 @@ class Manager:
         metrics_secure: bool = False,
         metrics_cert_dir: str | Path | None = None,
         metrics_authorization: bool | None = None,
+        status_page: bool | None = None,
         health_probe_bind_address: str = ":8081",
         max_cache_age: float | None = None,
         leader_election: bool = False,
@@ -118,11 +125,14 @@ class Manager:
         self._controllers: dict[str, Controller] = {}
         self._names_lock = threading.Lock()  # guards _controllers and _reserved
         self._reserved: set[str] = set()
+        self._metrics_secure = metrics_secure
+        self._shows_status = shows_status(metrics_bind_address, status_page)
         self._metrics_server = metrics_server(
             metrics_bind_address,
             self.registry,
             client.bound(stop=self._cancel),
             self.clock,
+            self._status if self._shows_status else None,
             secure=metrics_secure,
             cert_dir=metrics_cert_dir,
             authorization=metrics_authorization,
@@ -136,6 +146,13 @@ class Manager:
             cancel=self._cancel,
             grace=graceful_shutdown_timeout,
         )
+        self._survey: Survey | None = None
+        if self._shows_status:
+            from runtime.manager.statuspage.survey import Survey  # most programs in a cluster do without
+
+            self._survey = Survey(name, self._caches, self.controllers, self._events, self._lifecycle, self.clock)
+            unit = FunctionUnit("status-page", self._survey.run, lambda _stop: True, self._lifecycle.fail)
+            self._lifecycle.add(unit, needs_leader_election=False)
         if leader_election:
             if not leader_election_id:
                 raise BadOption("leader_election needs a leader_election_id: the name of the Lease")
@@ -274,6 +291,16 @@ class Manager:
         return self._metrics_server.address if self._metrics_server else None
 
     @property
+    def status_url(self) -> str | None:
+        """Where the status page is to be seen from this machine; None while it is not served."""
+        address = self.metrics_address
+        if address is None or not self._shows_status:
+            return None
+        host, _, port = address.rpartition(":")
+        reachable = "localhost" if host in ("[::]", "0.0.0.0") else host
+        return f"{'https' if self._metrics_secure else 'http'}://{reachable}:{port}/"
+
+    @property
     def health_address(self) -> str | None:
         """``host:port`` where health is served; None while it is not."""
         return self._health_server.address if self._health_server else None
@@ -337,6 +364,7 @@ class Manager:
             clock=self.clock,
             cancel=self._cancel,
             fail=self._lifecycle.fail,
+            keep_history=self._shows_status,
         )
         controller = Controller(name, sources, reconcile, options, environment)
         if options.warm_up or not options.needs_leader_election or self._lifecycle.election is None:
@@ -347,6 +375,10 @@ class Manager:
             self._controllers[name] = controller
         self._lifecycle.add(controller, options.needs_leader_election)
         return controller
+
+    def _status(self, wanted: str) -> Document:
+        assert self._survey is not None
+        return self._survey.document(wanted)
 
     def _probes(self, address: str) -> HttpServer | None:
         if address in ("0", ""):

@@ -1,24 +1,42 @@
-"""The server of the metrics, as the manager's options ask for it."""
+"""The server of the metrics and of the status page, as the manager's options ask for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runtime.client import Client
 from runtime.clock import Clock
 from runtime.manager.errors import BadOption
-from runtime.manager.routes import metrics_routes
-from runtime.manager.servers import HttpServer, Tls
+from runtime.manager.exchange import Route
+from runtime.manager.routes import Access, first_of, metrics_routes
+from runtime.manager.servers import HttpServer, Tls, parse_address
+from runtime.manager.statuspage.loopback import is_loopback
 from runtime.metrics.registry import Registry
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from runtime.manager.certificates import FileCertificate
+    from runtime.manager.statuspage.document import Document
 
-__all__ = ["metrics_server"]
+__all__ = ["metrics_server", "shows_status"]
+
+_OPTION: Final = "metrics_bind_address"
+
+
+def shows_status(address: str, asked: bool | None) -> bool:
+    """Whether there is a status page, and so something to be collected for it.
+
+    :param asked: the manager's option ``status_page``; None: where only this machine can see it.
+    :raises BadOption: it is asked for where there is no server, or the address is malformed.
+    """
+    if address in ("0", ""):
+        if asked:
+            raise BadOption("status_page needs metrics_bind_address: it is served by the server of the metrics")
+        return False
+    return is_loopback(parse_address(_OPTION, address)[0]) if asked is None else asked
 
 
 def metrics_server(
@@ -26,6 +44,7 @@ def metrics_server(
     registry: Registry,
     client: Client,
     clock: Clock,
+    status: Callable[[str], Document] | None,
     *,
     secure: bool,
     cert_dir: str | Path | None,
@@ -33,6 +52,7 @@ def metrics_server(
 ) -> HttpServer | None:
     """The parameters are the ``metrics_`` options of the manager. None: switched off.
 
+    :param status: what the status page shows, told which objects are wanted; None: there is none.
     :raises BadOption: they do not fit together.
     """
     if not secure:
@@ -41,9 +61,8 @@ def metrics_server(
                 raise BadOption(f"{option} needs metrics_secure: without TLS everybody on the way reads the tokens")
     if address in ("0", ""):
         return None
-    option = "metrics_bind_address"
     if not secure:
-        return HttpServer(option, address, metrics_routes(registry))
+        return HttpServer(_OPTION, address, _routes(address, registry, status, None))
     # Most programs start without these.
     from runtime.manager.access import ReviewedAccess
     from runtime.manager.certificates import FileCertificate, SelfSignedCertificate
@@ -55,7 +74,17 @@ def metrics_server(
     else:
         tls = certificate = FileCertificate(cert_dir)
         registry.add_source(lambda: _certificate_metrics(certificate))
-    return HttpServer(option, address, metrics_routes(registry, access), tls)
+    return HttpServer(_OPTION, address, _routes(address, registry, status, access), tls)
+
+
+def _routes(address: str, registry: Registry, status: Callable[[str], Document] | None, access: Access | None) -> Route:
+    metrics = metrics_routes(registry, access)
+    if status is None:
+        return metrics
+    from runtime.manager.statuspage.routes import status_routes
+
+    host, _ = parse_address(_OPTION, address)
+    return first_of(metrics, status_routes(status, access, only_this_machine=is_loopback(host)))
 
 
 def _certificate_metrics(certificate: FileCertificate) -> Iterable[Metric]:

@@ -9,14 +9,14 @@ from runtime.manager.exchange import TEXT, Reply, Request, Route
 from runtime.manager.health import HealthChecks, render
 from runtime.metrics.registry import Registry
 
-__all__ = ["Access", "health_routes", "metrics_routes"]
+__all__ = ["Access", "compressed", "first_of", "health_routes", "metrics_routes"]
 
 
 class Access(Protocol):
     """Who may read."""
 
-    def refuse(self, request: Request) -> Reply | None:
-        """The answer to who may not; None: go on."""
+    def refuse(self, request: Request, path: str, /) -> Reply | None:
+        """The answer to who may not get ``path``; None: go on."""
 
 
 def metrics_routes(registry: Registry, access: Access | None = None) -> Route:
@@ -28,19 +28,34 @@ def metrics_routes(registry: Registry, access: Access | None = None) -> Route:
     def route(request: Request) -> Reply | None:
         if request.path.rstrip("/") != "/metrics":
             return None
-        refusal = access.refuse(request) if access is not None else None
+        refusal = access.refuse(request, "/metrics") if access is not None else None
         if refusal is not None:
             return refusal
         body, content_type = registry.render(request.headers.get("accept", ""))
-        if _takes_gzip(request.headers.get("accept-encoding", "")):
-            import gzip  # at the first scrape
-
-            # The lowest level: a twentieth of the bytes for 1.4 ms a MB; the usual one gains little for four times it.
-            encoded = gzip.compress(body, compresslevel=1, mtime=0)
-            return Reply(200, content_type, encoded, (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")))
-        return Reply(200, content_type, body, (("Vary", "Accept-Encoding"),))
+        return compressed(request, Reply(200, content_type, body))
 
     return route
+
+
+def first_of(*routes: Route) -> Route:
+    """The answer of the first of them that has one."""
+
+    def route(request: Request) -> Reply | None:
+        return next((reply for each in routes if (reply := each(request)) is not None), None)
+
+    return route
+
+
+def compressed(request: Request, reply: Reply) -> Reply:
+    """The answer in the encoding that the request asks for."""
+    if not _takes_gzip(request.headers.get("accept-encoding", "")):
+        return reply._replace(headers=(*reply.headers, ("Vary", "Accept-Encoding")))
+    import gzip  # at the first scrape
+
+    # The lowest level: a twentieth of the bytes for 1.4 ms a MB; the usual one gains little for four times it.
+    body = gzip.compress(reply.body, compresslevel=1, mtime=0)
+    headers = (*reply.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
+    return reply._replace(body=body, headers=headers)
 
 
 def _takes_gzip(accept_encoding: str) -> bool:

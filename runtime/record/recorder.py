@@ -22,6 +22,7 @@ from runtime.logging import get_logger
 from runtime.record.apis import WhichAPI
 from runtime.record.correlator import CorrelatorOptions
 from runtime.record.event import BadEvent, EventNames, Source, make_occurrence, make_source
+from runtime.record.recent import RecentEvent
 from runtime.record.sink import Sink
 from runtime.types import JSONMapping
 
@@ -106,6 +107,10 @@ class EventBroadcaster:
         :raises ValueError: the server would refuse that name.
         """
         return _Recorder(make_source(name, self._host, socket.gethostname()), self._clock, self._sink)
+
+    def recent(self) -> list[RecentEvent]:
+        """The last 100 different events, the latest first, be they written already, merged or dropped."""
+        return self._sink.recent()
 
     @property
     def written(self) -> int:

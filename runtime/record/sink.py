@@ -23,6 +23,7 @@ from runtime.logging import get_logger
 from runtime.record.apis import EVENTS, EventAPI, Told, WhichAPI, is_terminating
 from runtime.record.correlator import Correlator, CorrelatorOptions, Match, Series
 from runtime.record.event import EventNames, Occurrence
+from runtime.record.recent import RecentEvent, RecentEvents
 from runtime.record.writer import Writer
 from runtime.workqueue import DelayingQueue, ShutDown
 
@@ -61,6 +62,7 @@ class Sink:
         self._queue: DelayingQueue[Series] = DelayingQueue(clock=self._clock)
         self._lock = threading.Lock()  # guards everything below, and all series; never held during a request
         self._correlator = Correlator(self._clock, self._names, self._options)
+        self._recent = RecentEvents()
         self._waiting: set[Series] = set()  # to be told, whenever the queue hands them out
         self._workers: list[threading.Thread] = []
         self._busy = 0  # workers that look at a series
@@ -75,6 +77,7 @@ class Sink:
 
         Never waits for the API.
         """
+        self._recent.add(occurrence)
         with self._lock:
             if self._closed:
                 self._dropped["shutdown"] += 1
@@ -95,6 +98,10 @@ class Sink:
                 self._changed(series)
         if unstaffed:
             _log.warning("events wait: no thread can be started to write them; the next event, or the end, tries again")
+
+    def recent(self) -> list[RecentEvent]:
+        """What was put in last, the latest first, be it written or not."""
+        return self._recent.latest()
 
     def drop(self, cause: str) -> None:
         """Count an event that never got here."""

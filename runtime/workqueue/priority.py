@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from runtime.clock import Clock
 from runtime.workqueue.ageing import AgeingOrder
 from runtime.workqueue.delaying import RateLimitingQueue
 from runtime.workqueue.limiters import RateLimiter
+from runtime.workqueue.places import Place, Whereabouts
 from runtime.workqueue.queue import ADD, PLAIN, RETRY, UNPARK
 
 T = TypeVar("T", bound=Hashable)
@@ -73,6 +75,31 @@ class PriorityQueue(RateLimitingQueue[T]):
     def unpark(self, item: T) -> None:
         """Have ``item`` ready again if it is parked; no effect otherwise. Waits for no lock, as :meth:`add`."""
         self._leave_note(UNPARK, item, 0, 0.0)
+
+    def places(self, asked: Iterable[T], most: int) -> dict[T, Place]:
+        """Where items are at this moment: those ``asked`` for, as far as they are known, and ``most`` each of those
+        being processed, parked, and ready, of which these are the ones that became ready first.
+
+        What is ready and being processed, too, or parked and to be ready at some time, is in the former place. Costs a
+        step for each item returned, however long the queue is.
+        """
+        asked = list(asked)
+        with self._lock:
+            self._take_in()
+            now = self._monotonic()
+            found: dict[T, Place] = {}
+            for item, (due, _) in [(item, self._delayed[item]) for item in asked if item in self._delayed]:
+                found[item] = Place("delayed", max(0.0, due - now), self._priorities.get(item, 0))
+            processing = dict(self._processing)  # a done() takes no lock
+            states: tuple[tuple[Whereabouts, Mapping[T, float], Mapping[T, int]], ...] = (
+                ("queued", self._queued, self._priorities),
+                ("parked", self._parked, self._priorities),
+                ("running", processing, self._running_priorities),
+            )
+            for where, since, priorities in states:
+                for item in (*islice(since, most), *(item for item in asked if item in since)):
+                    found[item] = Place(where, max(0.0, now - since[item]), priorities.get(item, 0))
+        return found
 
     def done(self, item: T) -> None:
         if self._running_priorities:
