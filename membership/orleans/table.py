@@ -13,7 +13,6 @@ from membership.orleans.address import SiloAddress
 from membership.orleans.calls import Calls, Place
 from membership.orleans.commit import commit, count, settle
 from membership.orleans.entry import MembershipEntry, MembershipTableData, TableVersion
-from membership.orleans.errors import TableBusy
 from membership.orleans.journal import Pending, Row, RowState, VersionRow, before_of, check_cluster, later, state_of
 from membership.orleans.names import row_name
 from membership.orleans.status import SiloStatus
@@ -232,7 +231,7 @@ class KubeMembershipTable:
             return version
         try:
             return settle(self._helping(), version)
-        except (ClientError, TableBusy) as error:
+        except ClientError as error:
             _log.debug(
                 "another's change of the membership table stays half done", table=str(self._place), error=str(error)
             )
@@ -244,7 +243,7 @@ class KubeMembershipTable:
         assert change is not None
         try:
             count(self._helping(), change, row.uid)
-        except (ClientError, TableBusy) as error:
+        except ClientError as error:
             _log.debug("a row waits for its version", table=str(self._place), error=str(error))
             return False
         return True
