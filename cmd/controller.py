@@ -70,6 +70,7 @@ def build_manager(client: Client, options: Options) -> Manager:
         metrics_secure=options.metrics_secure,
         metrics_cert_dir=options.metrics_cert_dir,
         metrics_authorization=options.metrics_authorization,
+        status_page=options.status_page,
         health_probe_bind_address=options.health_probe_bind_address,
         max_cache_age=options.max_cache_age,
         leader_election=options.leader_elect,

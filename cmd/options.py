@@ -51,6 +51,7 @@ class Options:
     metrics_secure: bool
     metrics_cert_dir: Path | None
     metrics_authorization: bool | None
+    status_page: bool | None
     health_probe_bind_address: str
     max_cache_age: float | None
     graceful_shutdown_timeout: float
@@ -80,14 +81,19 @@ def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None =
         values["logger_level"] = dict(map(_logger_level, values["logger_level"] or ()))
     except argparse.ArgumentTypeError as error:
         parser.error(f"argument --logger-level: {error}")
-    local = values["standalone"] or values["demo"]
-    for name, address in (("metrics_bind_address", ":8080"), ("health_probe_bind_address", ":8081")):
-        values[name] = values[name] or ("0" if local else address)
+    for name, cluster, local in (
+        ("metrics_bind_address", ":8080", "127.0.0.1:0"),
+        ("health_probe_bind_address", ":8081", "0"),
+    ):
+        here = "0" if values["demo"] else local if values["standalone"] else cluster
+        values[name] = values[name] or here
     options = Options(**values)
     if options.sample is not None and not options.sample.is_file():
         parser.error(f"argument --sample: no such file: {options.sample}")
     if not options.metrics_secure and (options.metrics_cert_dir is not None or options.metrics_authorization):
         parser.error("--metrics-cert-dir and --metrics-authorization need --metrics-secure")
+    if options.status_page and options.metrics_bind_address == "0":
+        parser.error("--status-page needs --metrics-bind-address: it is served there")
     if not options.lease_duration > options.renew_deadline > 1.2 * options.retry_period > 0:
         parser.error(
             "--lease-duration must be above --renew-deadline, and that above 1.2 times --retry-period: "
@@ -173,11 +179,11 @@ def _add_election_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is seen from outside")
-    for flag, number, text in (
-        ("--metrics-bind-address", 8080, "Prometheus metrics"),
-        ("--health-probe-bind-address", 8081, "/healthz and /readyz"),
+    for flag, text, default in (
+        ("--metrics-bind-address", "Prometheus metrics and the status page", ":8080, 127.0.0.1:0 with --standalone"),
+        ("--health-probe-bind-address", "/healthz and /readyz", ":8081, none with --standalone"),
     ):
-        group.add_argument(flag, metavar="ADDR", help=f'{text}; "0": none (default: :{number}, none with --standalone)')
+        group.add_argument(flag, metavar="ADDR", help=f'{text}; "0": none (default: {default})')
     group.add_argument(
         "--metrics-secure",
         action=argparse.BooleanOptionalAction,
@@ -196,6 +202,13 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="ask the API server who may read the metrics (default: with --metrics-secure)",
+    )
+    group.add_argument(
+        "--status-page",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="serve a page at / of the metrics' address that shows what the operator does, with the names of objects and "
+        "their errors (default: only where that address is of this machine alone, as 127.0.0.1:8080)",
     )
     group.add_argument(
         "--max-cache-age",

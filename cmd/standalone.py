@@ -33,6 +33,7 @@ from .options import Options
 SAMPLE = Path(__file__).parent / "sample.yaml"
 _MARKER = ".made-by-standalone"
 _MEMBERS = 3  # that want room on the disk, where nothing else is known
+_LOOK = 0.05  # seconds between looks whether the operator serves yet
 _BEYOND_GRACE = 5.0  # seconds that the operator has to end after its own grace period
 
 Say = Callable[[str], None]
@@ -43,10 +44,14 @@ class StandaloneError(Exception):
 
 
 class Standalone:
-    """A running local cluster with the operator on it. Made by :func:`standalone`."""
+    """A running local cluster with the operator on it. Made by :func:`standalone`.
 
-    def __init__(self, cluster: LocalCluster, manager: Manager) -> None:
+    :param serves: the manager serves metrics.
+    """
+
+    def __init__(self, cluster: LocalCluster, manager: Manager, *, serves: bool) -> None:
         self.cluster = cluster
+        self._serves = serves
         self.client: Client = cluster.client()
         self.diagnosis = Diagnosis(self.client, cluster.root)
         self._manager = manager
@@ -60,6 +65,12 @@ class Standalone:
             self._error = error
         if not stop.is_set():
             ended.set()
+
+    def status_url(self, interrupt: threading.Event) -> str | None:
+        """Where its status page is, once it is served; None: there is none, or ``interrupt`` was set before."""
+        while self._serves and self._manager.metrics_address is None and not interrupt.wait(_LOOK):
+            pass
+        return self._manager.status_url
 
     def check(self) -> None:
         """:raises StandaloneError: the operator has ended by itself; the message says why."""
@@ -111,7 +122,9 @@ def standalone(options: Options, root: Path, say: Say, interrupt: threading.Even
             raise StandaloneError(f"cannot start a cluster on this machine: {error}") from error
         say(f"API server   {cluster.server.url}")
         say(f"resources    {', '.join(m.stem for m in manifests)}")
-        local = Standalone(cluster, build_manager(cluster.client(), options))
+        local = Standalone(
+            cluster, build_manager(cluster.client(), options), serves=options.metrics_bind_address != "0"
+        )
         stop = threading.Event()
         operator = threading.Thread(target=local.operate, args=(stop, interrupt), name="operator")
         operator.start()
@@ -135,6 +148,8 @@ def run_standalone(options: Options) -> int:
         with folder(options) as root, log_to(root / "operator.log", options), interrupted() as stop:
             with standalone(options, root, _say, stop) as local:
                 _say(f"kubeconfig   {local.cluster.kubeconfig}")
+                if (url := local.status_url(stop)) is not None:
+                    _say(f"status page  {url}")
                 _say(f"logs         {root / 'operator.log'} (operator), {root / 'node'} (Pods)")
                 if not options.no_sample:
                     for obj in local.create(options.sample or SAMPLE):

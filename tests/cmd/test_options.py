@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cmd.options import ENV_PREFIX, build_parser, parse
+from cmd.orleans_flags import orleans_settings
+from controllers.orleans import Settings
 
 
 def test_defaults_are_those_of_other_controllers() -> None:
@@ -19,8 +21,11 @@ def test_defaults_are_those_of_other_controllers() -> None:
     assert not options.leader_elect
 
 
-def test_standalone_opens_no_ports_unless_asked() -> None:
-    assert parse(["--standalone"], {}).metrics_bind_address == "0"
+def test_standalone_is_seen_from_this_machine_only_unless_asked() -> None:
+    options = parse(["--standalone"], {})
+    assert options.metrics_bind_address == "127.0.0.1:0"  # with the status page
+    assert options.health_probe_bind_address == "0"
+    assert parse(["--demo"], {}).metrics_bind_address == "0"
     assert parse(["--demo", "--metrics-bind-address", ":9090"], {}).metrics_bind_address == ":9090"
 
 
@@ -55,6 +60,14 @@ def test_every_flag_has_its_variable() -> None:
         "SAMPLE": __file__,
         "NO_SAMPLE": "on",
         "KRUISE": "false",
+        "ORLEANS": "yes",
+        "ORLEANS_DRY_RUN": "true",
+        "ORLEANS_EVICT_GONE": "no",
+        "ORLEANS_EVICT_SILENT": "off",
+        "ORLEANS_VOTES": "3",
+        "ORLEANS_SILENT_AFTER": "20m",
+        "ORLEANS_DEFUNCT_AFTER": "48h",
+        "ORLEANS_MAX_DEFUNCT": "7",
     }
     flags = {a.dest.upper() for a in build_parser()._actions if not isinstance(a, argparse._HelpAction)}
     assert flags == values.keys(), "a new flag needs its line here"
@@ -73,6 +86,24 @@ def test_every_flag_has_its_variable() -> None:
     assert options.metrics_authorization is False
     assert options.max_cache_age == 300
     assert options.logger_level == {"runtime.client": "debug", "urllib3": "info"}
+    settings = orleans_settings(options)
+    assert (settings.dry_run, settings.evict_gone, settings.evict_silent) == (True, False, False)
+    assert (settings.protocol.num_votes, settings.silent_alone) == (3, 1200.0)
+    assert (settings.defunct_after, settings.max_defunct) == (48 * 3600.0, 7)
+
+
+def test_orleans_tables_are_looked_after_as_orleans_does() -> None:
+    options = parse([], {})
+    settings = orleans_settings(options)
+    assert options.orleans
+    assert settings == Settings()
+    assert orleans_settings(parse(["--orleans-defunct-after", "0"], {})).defunct_after is None
+
+
+def test_a_silence_of_no_time_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--orleans-silent-after", "0"], {})
+    assert "--orleans-silent-after must be above 0" in capsys.readouterr().err
 
 
 def test_the_flag_wins_over_the_variable() -> None:

@@ -20,7 +20,7 @@ from runtime.manager.statuspage.words import count, duration, size
 
 __all__ = ["render"]
 
-_SHORT: Final = ("Objects", "JSON", "Last event", "Last bookmark", "Heard of", "Relists", "Backlog", "From")
+_SHORT: Final = ("Objects", "JSON", "Last event", "Last bookmark", "Stale at most", "Relists", "Backlog", "From")
 _EVENTS: Final = 20  # the document has more
 _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "working": ("working", "good"),
@@ -213,7 +213,17 @@ def _recent(document: Document) -> Html:
 
 
 def _informers(informers: Sequence[InformerStatus]) -> Html:
-    columns = ("Resource", "State", "Objects", "JSON", "Last event", "Last bookmark", "Heard of", "Relists", "Backlog")
+    columns = (
+        "Resource",
+        "State",
+        "Objects",
+        "JSON",
+        "Last event",
+        "Last bookmark",
+        "Stale at most",
+        "Relists",
+        "Backlog",
+    )
     return _section(
         "informers", "Informers", _table("What is cached", columns, [_informer(each) for each in informers])
     )
@@ -235,7 +245,7 @@ def _informer(informer: InformerStatus) -> tuple[str, Sequence[Child]]:
         size(informer.bytes),
         _age(informer.last_event),
         _age(informer.last_bookmark),
-        _age(informer.age),
+        "-" if informer.age is None else duration(round(informer.age)),
         f"{count(informer.relists)} / {count(informer.watch_restarts)}",
         count(informer.backlog),
     ]

@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
         return f"{seconds * 1e6:.0f}{_NARROW}µs" if seconds > 0 else f"0{_NARROW}s"
     if seconds < 0.9995:
         return f"{seconds * 1e3:.3g}{_NARROW}ms"
-    if seconds < 9.95:
+    if seconds < 9.95 and seconds != int(seconds):
         return f"{seconds:.1f}{_NARROW}s"
     seconds = round(seconds)
     for (unit, length), (below, part) in zip(_UNITS, (*_UNITS[1:], ("s", 1.0)), strict=True):
