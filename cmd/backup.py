@@ -33,68 +33,91 @@ def add_parsers(commands: Commands) -> None:
 
 
 def _add_backup(commands: Commands) -> None:
-    parser = commands.add_parser("backup", allow_abbrev=False, help="take a backup of a cluster")
-    _add_cluster(parser)
-    parser.add_argument("--uid", required=True, help="of the XlineCluster")
-    parser.add_argument("--engine", choices=("etcd", "xline"), required=True)
-    parser.add_argument("--endpoints", required=True, help="client URLs to begin with, with commas between them")
-    parser.add_argument("--keep", type=positive, required=True, help="how many backups to keep")
-    parser.add_argument("--keep-days", type=positive, default=None, help="how many days to keep a backup at most")
+    parser = commands.add_parser(
+        "backup", allow_abbrev=False, help="take a backup of a cluster", description="Takes a backup of a cluster."
+    )
+    group = _add_cluster(parser)
+    group.add_argument("--uid", required=True, help="of the XlineCluster")
+    _add_engine(group)
+    group.add_argument("--endpoints", required=True, metavar="URLS", help="to begin with, with commas between them")
     add_access_flags(parser)
     _add_store(parser)
+    group = parser.add_argument_group("how many")
+    group.add_argument("--keep", metavar="N", type=positive, required=True, help="how many backups to keep")
+    group.add_argument(
+        "--keep-days", metavar="DAYS", type=positive, help="how long to keep a backup at most (default: for ever)"
+    )
     _add_termination_log(parser)
     parser.set_defaults(run=_reporting(partial(_backup, parser)))
 
 
 def _add_restore(commands: Commands) -> None:
+    text = "bring a backup to a member's volume (the steps of a restore Job)"
     parser = commands.add_parser(
-        "restore", allow_abbrev=False, help="bring a backup to a member's volume (the steps of a restore Job)"
+        "restore", allow_abbrev=False, help=text, description="Brings a backup to a member's volume, in two steps."
     )
-    steps = parser.add_subparsers(dest="step", required=True)
-    fetch = steps.add_parser("fetch", allow_abbrev=False, help="bring the snapshot to the volume")
-    _add_cluster(fetch)
-    fetch.add_argument("--engine", choices=("etcd", "xline"), required=True)
-    fetch.add_argument("--name", required=True, help="of the backup, or latest")
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    text = "bring the snapshot to the volume"
+    fetch = steps.add_parser("fetch", allow_abbrev=False, help=text, description="Brings the snapshot to the volume.")
+    group = _add_cluster(fetch)
+    _add_engine(group)
+    group.add_argument("--name", required=True, help="of the backup, or latest")
     _add_store(fetch)
     _add_place(fetch)
     _add_termination_log(fetch)
     fetch.set_defaults(run=_reporting(_fetch))
-    install = steps.add_parser("install", allow_abbrev=False, help="put what the engine's program has made in place")
+    text = "put what the engine's program has made in place"
+    install = steps.add_parser(
+        "install", allow_abbrev=False, help=text, description="Puts what the engine's program has made in place."
+    )
     _add_place(install)
     _add_termination_log(install)
     install.set_defaults(run=_reporting(_install))
 
 
 def _add_list(commands: Commands) -> None:
-    parser = commands.add_parser("list", allow_abbrev=False, help="list the backups of a cluster")
+    parser = commands.add_parser(
+        "list", allow_abbrev=False, help="list the backups of a cluster", description="Lists the backups of a cluster."
+    )
     _add_cluster(parser)
     _add_store(parser)
     parser.set_defaults(run=_list)
 
 
-def _add_cluster(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--namespace", required=True)
-    parser.add_argument("--cluster", required=True, help="name of the XlineCluster that was backed up")
+def _add_cluster(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("the cluster")
+    group.add_argument("--namespace", metavar="NAME", required=True, help="of the XlineCluster that was backed up")
+    group.add_argument("--cluster", metavar="NAME", required=True, help="of the XlineCluster that was backed up")
+    return group
+
+
+def _add_engine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--engine", choices=("etcd", "xline"), required=True, help="the kind of its servers")
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--volume", type=path, help="folder of backups")
-    where.add_argument("--s3-bucket", help="bucket of backups; credentials come from AWS_... in the environment")
-    parser.add_argument("--s3-prefix", default="")
-    parser.add_argument("--s3-endpoint", default="", help="URL of the store, AWS if not given")
-    parser.add_argument("--s3-region", default="us-east-1")
-    parser.add_argument("--s3-path-style", action="store_true", help="the bucket goes into the path of the URL")
-    parser.add_argument("--s3-ca-file", type=path, default=None, help="certificates to trust")
+    group = parser.add_argument_group("where backups are")
+    where = group.add_mutually_exclusive_group(required=True)
+    where.add_argument("--volume", metavar="DIR", type=path, help="folder of backups")
+    where.add_argument(
+        "--s3-bucket", metavar="NAME", help="bucket of backups; credentials come from AWS_... in the environment"
+    )
+    group.add_argument("--s3-prefix", metavar="TEXT", default="", help="what the keys of objects begin with")
+    group.add_argument("--s3-endpoint", metavar="URL", default="", help="of the store (default: AWS)")
+    group.add_argument("--s3-region", metavar="NAME", default="us-east-1", help="(default: %(default)s)")
+    group.add_argument("--s3-path-style", action="store_true", help="the bucket goes into the path of the URL")
+    group.add_argument("--s3-ca-file", metavar="FILE", type=path, help="certificates to trust (default: the system's)")
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", type=path, required=True, help="of the member's server")
-    parser.add_argument("--token", required=True, help="of the cluster that is made")
+    group = parser.add_argument_group("the volume")
+    group.add_argument("--data-dir", metavar="DIR", type=path, required=True, help="of the member's server")
+    group.add_argument("--token", metavar="TEXT", required=True, help="of the cluster that is made")
 
 
 def _add_termination_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--termination-log", type=path, default=None, help="file for the outcome, as JSON")
+    group = parser.add_argument_group("how it went")
+    group.add_argument("--termination-log", metavar="FILE", type=path, help="file for the outcome, as JSON")
 
 
 def _store(arguments: argparse.Namespace) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import signal
 import sys
 import threading
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from .options import Options, parse
+from .options import COMMANDS, Options, parse
+from .orleans_flags import orleans_settings
 from .plan import AGENT
 
 if TYPE_CHECKING:
@@ -22,12 +24,11 @@ USER_AGENT = "xline-operator"  # in the API server's audit log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT, or ``plan``; the exit status of the process."""
+    """Run until SIGTERM or SIGINT, or one of :data:`COMMANDS`; the exit status of the process."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[:1] == ["plan"]:
-        from .plan import main as plan
-
-        return plan(arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        command = importlib.import_module(f".{arguments[0]}", __package__)
+        return int(command.main(arguments[1:]))
     options = parse(arguments)
     if options.demo:
         from .demo import run_demo
@@ -89,6 +90,12 @@ def build_manager(client: Client, options: Options) -> Manager:
         agent_image=options.agent_image or None,
         agent_module=AGENT,
     )
+    if options.orleans:
+        from controllers.orleans import register as register_orleans
+
+        # XlineClusters need Pods anyway.
+        settings = orleans_settings(options)
+        register_orleans(manager, settings=settings, workers=options.workers, pods_required=True)
     return manager
 
 

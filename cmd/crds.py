@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from crds import manifests
 from runtime.types import GVR
 
+from .flags import program
+
 if TYPE_CHECKING:
     from crds.definition import CustomResource
     from runtime.client import Client
@@ -47,7 +49,7 @@ Exit codes: 0 done, 1 it failed or files differ, 2 wrong usage.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own). Returns the exit code."""
-    options = _parser().parse_args(argv)
+    options = build_parser().parse_args(argv)
     if options.command == "print":
         return _print(options.output)
     if options.command == "check":
@@ -59,20 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _apply(options.kubeconfig, options.context, options.timeout)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=_program(),
+        prog=program("crds"),
         description=_DESCRIPTION,
-        epilog=_EXAMPLES.format(prog=_program()),
+        epilog=_EXAMPLES.format(prog=program("crds")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     show = commands.add_parser("print", help="print the manifests, or write them into a folder")
-    show.add_argument("--output", "-o", type=Path, metavar="DIR", help="write one file per resource into DIR instead")
+    group = show.add_argument_group("where to")
+    group.add_argument("--output", "-o", type=Path, metavar="DIR", help="write one file per resource into DIR instead")
 
     check = commands.add_parser("check", help="fail if the committed manifests are not up to date")
-    check.add_argument(
+    group = check.add_argument_group("what to look at")
+    group.add_argument(
         "--folder",
         type=Path,
         default=manifests.FOLDER,
@@ -81,14 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     apply = commands.add_parser("apply", help="install or update them in a cluster")
-    apply.add_argument(
+    group = apply.add_argument_group("the cluster")
+    group.add_argument(
         "--kubeconfig",
         default=os.environ.get("KUBECONFIG"),
         metavar="FILE",
         help="kubeconfig to use (default: $KUBECONFIG, then ~/.kube/config, then the Pod's own account)",
     )
-    apply.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
-    apply.add_argument(
+    group.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
+    group.add_argument(
         "--timeout",
         type=float,
         default=60.0,
@@ -97,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     turn = commands.add_parser("convert", help="turn manifests of earlier operators into this one's")
-    turn.add_argument(
+    group = turn.add_argument_group("what to convert")
+    group.add_argument(
         "--filename",
         "-f",
         type=Path,
@@ -107,11 +113,6 @@ def _parser() -> argparse.ArgumentParser:
         help="a file of YAML documents, or - for standard input; may be given several times",
     )
     return parser
-
-
-def _program() -> str:
-    """How this was started, so that the examples can be copied."""
-    return "xline-operator-crds" if __name__.startswith("xline_operator") else "python -m cmd.crds"
 
 
 def _print(output: Path | None) -> int:
@@ -168,11 +169,11 @@ def _install(client: Client, resource: CustomResource) -> None:
 def _await_established(client: Client, resource: CustomResource, deadline: float) -> str | None:
     """Wait until the server serves it. Returns what stands in the way when the time is up."""
     while True:
-        conditions = _conditions(client.resource(DEFINITIONS).get(resource.name).to_dict())
-        if conditions.get("Established", ("", ""))[0] == "True":
+        states = conditions(client.resource(DEFINITIONS).get(resource.name).to_dict())
+        if states.get("Established", ("", ""))[0] == "True":
             print(f"{resource.name}: established", flush=True)
             return None
-        status, message = conditions.get("NamesAccepted", ("", ""))
+        status, message = states.get("NamesAccepted", ("", ""))
         if status == "False":
             return f"{resource.name}: its names are taken: {message}; delete the definition that has them"
         if time.monotonic() >= deadline:
@@ -180,7 +181,7 @@ def _await_established(client: Client, resource: CustomResource, deadline: float
         time.sleep(_POLL)
 
 
-def _conditions(definition: dict[str, object]) -> dict[str, tuple[str, str]]:
+def conditions(definition: dict[str, object]) -> dict[str, tuple[str, str]]:
     """Condition type -> (status, message)."""
     status = definition.get("status")
     found = status.get("conditions") if isinstance(status, dict) else None

@@ -15,6 +15,15 @@ _FALSE = {"0", "false", "no", "off", ""}
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
 
 
+# Modules that are programs, and what they are called where the wheel is installed (pyproject.toml).
+SCRIPTS = {"controller": "xline-operator", "crds": "xline-operator-crds", "sidecar": "xline-agent"}
+
+
+def program(module: str) -> str:
+    """How a program of this package is started, so that examples can be copied."""
+    return f"python -m {__package__}.{module}" if __package__ == "cmd" else SCRIPTS[module]
+
+
 class Repeatable(argparse.Action):
     """Like ``append``, but the first use on the command line replaces what the environment said."""
 

@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .flags import LOG_LEVELS, Repeatable, defaults_from_environment, path, port, positive, seconds
+from .flags import LOG_LEVELS, Repeatable, defaults_from_environment, path, port, positive, program, seconds
+from .orleans_flags import add_orleans_flags
 
 ENV_PREFIX = "XLINE_OPERATOR_"
 
+# Each is a module of this package with a function main(argv).
+COMMANDS = {
+    "plan": "print what would be done with an XlineCluster, and do nothing",
+    "check": "look whether a cluster can run the operator, and what to do if not",
+    "completion": "print a script that completes commands and flags in bash, zsh or fish",
+}
+
 DESCRIPTION = """\
 Runs XlineClusters on Kubernetes: keeps the StatefulSet, Services and PodDisruptionBudget of each one as its
-spec asks, and reports what became of them in its status.
-"""
+spec asks, and reports what became of them in its status. Commands that do something else come first on the
+command line, and have a --help of their own:
+
+""" + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
 
 EPILOG = f"""\
 Every flag can also be set by an environment variable: {ENV_PREFIX} and the flag's name in upper case with "_"
@@ -24,8 +34,6 @@ command line wins.
 
 The API server is found as kubectl finds it: --kubeconfig, else $KUBECONFIG, else the service account of the
 Pod this runs in, else ~/.kube/config.
-
-`python -m cmd.controller plan --help` tells how to see what would be done, without doing it.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 when something failed, 2 when the flags are wrong.
 """
@@ -65,6 +73,14 @@ class Options:
     sample: Path | None
     no_sample: bool
     kruise: bool
+    orleans: bool
+    orleans_dry_run: bool
+    orleans_evict_gone: bool
+    orleans_evict_silent: bool
+    orleans_votes: int
+    orleans_silent_after: float
+    orleans_defunct_after: float
+    orleans_max_defunct: int
 
 
 def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> Options:
@@ -94,6 +110,8 @@ def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None =
         parser.error("--metrics-cert-dir and --metrics-authorization need --metrics-secure")
     if options.status_page and options.metrics_bind_address == "0":
         parser.error("--status-page needs --metrics-bind-address: it is served there")
+    if not options.orleans_silent_after > 0:
+        parser.error("--orleans-silent-after must be above 0: no silo writes all the time")
     if not options.lease_duration > options.renew_deadline > 1.2 * options.retry_period > 0:
         parser.error(
             "--lease-duration must be above --renew-deadline, and that above 1.2 times --retry-period: "
@@ -104,13 +122,15 @@ def parse(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None =
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m cmd.controller",
+        prog=program("controller"),
+        usage="%(prog)s [FLAGS]\n       %(prog)s COMMAND [FLAGS]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     _add_cluster_flags(parser)
+    add_orleans_flags(parser)
     _add_election_flags(parser)
     _add_server_flags(parser)
     _add_standalone_flags(parser)
@@ -227,7 +247,7 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         choices=LOG_LEVELS,
         default="info",
-        help="(default: %(default)s)",
+        help="how much to log (default: %(default)s)",
     )
     group.add_argument(
         "--logger-level",
@@ -235,7 +255,12 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
         action=Repeatable,
         help="level of one logger and those below it, e.g. runtime.client=debug; may be given several times",
     )
-    group.add_argument("--log-format", choices=("json", "console"), default="json", help="(default: %(default)s)")
+    group.add_argument(
+        "--log-format",
+        choices=("json", "console"),
+        default="json",
+        help="lines of JSON, or for people (default: %(default)s)",
+    )
 
 
 def _add_standalone_flags(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .flags import program
+
 if TYPE_CHECKING:
     from controllers.xline.preview import Step
     from runtime.client import Client
@@ -25,10 +27,10 @@ Not told are backups, and what the API server itself would refuse of a manifest,
 kubectl apply --dry-run=server.
 """
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 Examples:
-  python -m cmd.controller plan -f cluster.yaml
-  python -m cmd.controller plan -n production my-cluster
+  {program("controller")} plan -f cluster.yaml
+  {program("controller")} plan -n production my-cluster
 
 Exit status: 0, also if there is nothing to do; 1 when something failed; 2 when the command line is wrong.
 """
@@ -43,7 +45,7 @@ class _PlanError(Exception):
 
 def main(argv: Sequence[str]) -> int:
     """Run ``plan`` with its arguments; the exit status."""
-    options = _parser().parse_args(argv)
+    options = build_parser().parse_args(argv)
     from crds.decoding import InvalidObject
     from runtime.client import ClientError, ConfigError, load_client
 
@@ -106,28 +108,33 @@ def _manifests(path: Path) -> list[JSONObject]:
     return found
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m cmd.controller plan",
+        prog=f"{program('controller')} plan",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    which = parser.add_mutually_exclusive_group(required=True)
+    group = parser.add_argument_group("what to look at")
+    which = group.add_mutually_exclusive_group(required=True)
     which.add_argument("--file", "-f", type=Path, metavar="FILE", help='manifest of the XlineCluster; "-": from stdin')
     which.add_argument("name", nargs="?", metavar="NAME", help="an XlineCluster that exists, as it is")
-    parser.add_argument("--namespace", "-n", metavar="NAME", help="its namespace (default: the manifest's, or default)")
-    parser.add_argument(
+    group.add_argument("--namespace", "-n", metavar="NAME", help="its namespace (default: the manifest's, or default)")
+    group = parser.add_argument_group("the cluster")
+    group.add_argument(
         "--kubeconfig",
         default=os.environ.get("KUBECONFIG"),
         metavar="FILE",
         help="kubeconfig to use (default: $KUBECONFIG, then the Pod's own account, then ~/.kube/config)",
     )
-    parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
-    for flag, default, text in (
-        ("--cluster-domain", "cluster.local", "DNS domain of the cluster, as the operator has it"),
-        ("--agent-image", None, "image of the agents, as the operator has it"),
-    ):
-        parser.add_argument(flag, metavar="TEXT", default=default, help=text)
+    group.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
+    group = parser.add_argument_group("the operator, as it has them")
+    group.add_argument(
+        "--cluster-domain",
+        metavar="DOMAIN",
+        default="cluster.local",
+        help="DNS domain of the cluster (default: %(default)s)",
+    )
+    group.add_argument("--agent-image", metavar="IMAGE", help="image of the agents (default: this release's)")
     return parser

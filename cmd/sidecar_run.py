@@ -135,8 +135,13 @@ def _add_process_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--kubeconfig", metavar="FILE", help="kubeconfig file to use")
     group.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
-    group.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(default: %(default)s)")
-    group.add_argument("--log-format", choices=("json", "console"), default="json", help="(default: %(default)s)")
+    group.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="how much to log (default: %(default)s)")
+    group.add_argument(
+        "--log-format",
+        choices=("json", "console"),
+        default="json",
+        help="lines of JSON, or for people (default: %(default)s)",
+    )
 
 
 def run(parser: argparse.ArgumentParser, values: argparse.Namespace) -> int:

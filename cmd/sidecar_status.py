@@ -18,7 +18,8 @@ def add_parsers(commands: Commands) -> None:
     parser = commands.add_parser(
         "status", help="print what an agent knows", description="Prints the /status of an agent.", allow_abbrev=False
     )
-    parser.add_argument(
+    group = parser.add_argument_group("which agent")
+    group.add_argument(
         "--address", metavar="HOST:PORT", default="127.0.0.1:2382", help="of the agent (default: %(default)s)"
     )
     parser.set_defaults(run=print_status)

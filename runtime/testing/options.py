@@ -35,15 +35,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
-        "--log-level", choices=_LEVELS, default="warning", help="what to tell on standard error (default: %(default)s)"
-    )
     _add_serving(made.add_argument_group("where it serves"))
     _add_content(made.add_argument_group("what is in it"))
     _add_pace(made.add_argument_group("how long it takes, and remembers"))
     _add_auth(made.add_argument_group("who may ask, and do what"))
     _add_tls(made.add_argument_group("https"))
-    _add_audit(made.add_argument_group("what was asked"))
+    _add_audit(made.add_argument_group("what it tells"))
     _add_faults(made.add_argument_group("what goes wrong"))
     return made
 
@@ -211,6 +208,9 @@ def _boolean(text: str) -> bool:
 
 
 def _add_audit(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--log-level", choices=_LEVELS, default="warning", help="what to tell on standard error (default: %(default)s)"
+    )
     group.add_argument(
         "--audit-log-path",
         metavar="FILE",
