@@ -122,9 +122,8 @@ def _accept(
             value = wanted.get(name)
             if value == accepted.get(name):
                 continue
-            had = set(accepted.get(name) or ()) if isinstance(value, list) else {accepted.get(name)}
-            given = value if isinstance(value, list) else [value]
-            clashes = [each for each in given if each and each in taken and each not in had]
+            had, given = _listed(accepted.get(name)), _listed(value)
+            clashes = [each for each in given if each in taken and each not in had]
             if clashes:
                 texts = [f'"{each}" is already in use' for each in clashes]
                 conflict = (reason, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
@@ -137,3 +136,10 @@ def _accept(
     else:
         accepted.pop("categories", None)
     return accepted, conflict
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    """One name, or the short names; either may be left out."""
+    if isinstance(value, list):
+        return value
+    return [value] if value else []

@@ -211,6 +211,14 @@ def test_a_list_kind_and_a_singular_of_its_own(api: Http) -> None:
     assert [(each["name"], each["singularName"], each["kind"]) for each in resources] == [("boxes", "crate", "Box")]
 
 
+def test_short_names_come_and_go(api: Http) -> None:
+    api.post(CRDS, definition(shortNames=["wd", "wdg"]))
+    path = f"{CRDS}/widgets.example.com"
+    for names in (["wd"], None, ["wdg"]):
+        assert api.merge(path, {"spec": {"names": {"shortNames": names}}}).status == 200
+        assert api.get(path).body["status"]["acceptedNames"].get("shortNames") == names
+
+
 def test_a_field_to_select_by(api: Http, watch: Callable[..., Watching]) -> None:
     api.post(
         CRDS, definition(version("v1", storage=True, spec={"a": TEXT}, selectableFields=[{"jsonPath": ".spec.a"}]))
