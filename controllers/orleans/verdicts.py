@@ -7,8 +7,8 @@ finds a row with enough votes and not dead ends *itself*, and how many it thinks
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from controllers.orleans.pods import Evidence, Trace
@@ -16,6 +16,7 @@ from controllers.orleans.settings import Settings
 from controllers.orleans.silence import Quiet
 from membership.orleans.address import SiloAddress
 from membership.orleans.entry import MembershipEntry
+from membership.orleans.options import MembershipOptions
 from membership.orleans.status import SiloStatus
 from membership.orleans.votes import fresh_votes, stale_by_clock, votes_required
 
@@ -60,24 +61,26 @@ def decide(members: Sequence[Member], now: datetime, settings: Settings) -> list
     scene = _Scene.of(members, now, settings)
     verdicts = []
     for member in scene.living:
-        verdict = _by_pod(member, settings) or _by_successor(member, scene) or _by_silence(member, scene)
+        verdict = _by_pod(member, scene) or _by_successor(member, scene) or _by_silence(member, scene)
         if verdict is not None:
             verdicts.append(verdict)
     return verdicts
 
 
 def all_silent(members: Iterable[Member], now: datetime, settings: Settings) -> bool:
-    """Whether no living silo has a fresh alive time: then it is the API server, or a clock, or all of them are dead."""
-    living = [member.entry for member in members if member.entry.status is not SiloStatus.DEAD]
-    return bool(living) and all(stale_by_clock(entry, now, settings.protocol) for entry in living)
+    """Whether no living silo has given a sign of life for long, by the clock: then it is the API server, or a clock, or
+    all of them are dead."""
+    living = [member for member in members if member.entry.status is not SiloStatus.DEAD]
+    limit = timedelta(seconds=max(settings.silent_alone, _options(living, settings).allowed_silence))
+    return bool(living) and all(now - member.entry.last_alive > limit for member in living)
 
 
-def _by_pod(member: Member, settings: Settings) -> Verdict | None:
-    trace = member.evidence.trace
+def _by_pod(member: Member, scene: _Scene) -> Verdict | None:
+    settings, trace = scene.settings, member.evidence.trace
     if trace is Trace.GONE:
         needed = settings.proven_silence
     elif trace is Trace.MISSING:
-        needed = settings.protocol.allowed_silence
+        needed = scene.options.allowed_silence
     else:
         return None
     if member.quiet.seen < needed:
@@ -94,6 +97,7 @@ class _Scene:
     :ivar moment: the time by the silos: the latest of them has just written its own. Ours may be fast.
     :ivar needed: votes that declare a silo dead.
     :ivar active: the latest active start of each endpoint.
+    :ivar options: of the protocol, as this cluster keeps it.
     """
 
     living: Sequence[Member]
@@ -102,6 +106,7 @@ class _Scene:
     needed: int
     active: Mapping[tuple[str, int], SiloAddress]
     settings: Settings
+    options: MembershipOptions
 
     @classmethod
     def of(cls, members: Iterable[Member], now: datetime, settings: Settings) -> _Scene:
@@ -113,11 +118,17 @@ class _Scene:
             endpoint = (address.address, address.port)
             if member.entry.status is SiloStatus.ACTIVE:
                 active[endpoint] = max(address, active.get(endpoint, address))
-        options = settings.protocol
+        options = _options(living, settings)
         needed = votes_required(
             (member.entry for member in living), options, lambda entry: stale_by_clock(entry, moment, options)
         )
-        return cls(living, now, moment, needed, active, settings)
+        return cls(living, now, moment, needed, active, settings, options)
+
+
+def _options(living: Iterable[Member], settings: Settings) -> MembershipOptions:
+    """The numbers of the protocol, with the period that the silos of the cluster have been seen to keep."""
+    period = max((member.quiet.period for member in living), default=0.0)
+    return replace(settings.protocol, alive_period=max(settings.protocol.alive_period, period))
 
 
 def _by_successor(member: Member, scene: _Scene) -> Verdict | None:
@@ -131,10 +142,10 @@ def _by_successor(member: Member, scene: _Scene) -> Verdict | None:
 
 
 def _by_silence(member: Member, scene: _Scene) -> Verdict | None:
-    settings, entry = scene.settings, member.entry
-    if member.quiet.missed < settings.protocol.allowed_silence or not _is_late(entry, scene.moment, settings):
+    settings, options, entry = scene.settings, scene.options, member.entry
+    if member.quiet.missed < options.allowed_silence or not _is_late(entry, scene.moment, options):
         return None
-    votes = fresh_votes(entry, scene.now, settings.protocol.vote_expiration)
+    votes = fresh_votes(entry, scene.now, options.vote_expiration)
     missing = scene.needed - len(votes) - 1
     if missing > 0:
         return Verdict(member, False, SILENT, f"it gives no sign of life, but {missing} more silos must suspect it")
@@ -147,14 +158,15 @@ def _by_silence(member: Member, scene: _Scene) -> Verdict | None:
     if pod is not None and pod.ready:
         text = f"it gives no sign of life, but its Pod {pod.name} is ready, and no silo suspects it"
         return Verdict(member, False, SILENT, text)
-    if member.quiet.missed < settings.silent_alone:
-        text = f"it gives no sign of life; no silo suspects it, so that {settings.silent_alone:g} s are waited"
+    patience = max(settings.silent_alone, 2 * options.allowed_silence)
+    if member.quiet.missed < patience:
+        text = f"it gives no sign of life; no silo suspects it, so that {patience:g} s are waited"
         return Verdict(member, False, SILENT, text)
     return Verdict(member, True, SILENT, "it gives no sign of life, and one vote is enough")
 
 
-def _is_late(entry: MembershipEntry, moment: datetime, settings: Settings) -> bool:
+def _is_late(entry: MembershipEntry, moment: datetime, options: MembershipOptions) -> bool:
     """By the times in the row. Before it is active, a silo writes no alive time: there it is how long it takes."""
     if entry.status in _BEFORE_ACTIVE:
-        return (moment - entry.start_time).total_seconds() > settings.protocol.max_join_attempt_time
-    return stale_by_clock(entry, moment, settings.protocol)
+        return (moment - entry.start_time).total_seconds() > options.max_join_attempt_time
+    return stale_by_clock(entry, moment, options)

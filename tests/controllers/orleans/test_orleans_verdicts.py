@@ -153,6 +153,19 @@ def test_but_not_while_its_pod_is_ready() -> None:
     assert said(verdict(member(silent, LONG, unready), *living(1))) == (True, SILENT)
 
 
+def test_silos_that_write_every_five_minutes_are_given_their_time() -> None:
+    """The default before Orleans 9."""
+    silent = voted(entry(1, alive=890), 100)
+    others = [member(entry(100 + number, alive=0), Quiet(250.0, 250.0, 300.0)) for number in range(3)]
+    assert verdict(member(silent, Quiet(890.0, 890.0, 300.0)), *others) is None
+    later = replace(silent, i_am_alive_time=ago(901))
+    assert said(verdict(member(later, Quiet(900.0, 900.0, 300.0)), *others)) == (True, VOTED)
+    assert verdict(member(entry(1), Quiet(899.0, 0.0, 300.0), MISSING), *others) is None
+    alone = member(entry(1, alive=3600), Quiet(1799.0, 1799.0, 300.0))
+    assert said(verdict(alone, others[0])) == (False, SILENT)
+    assert said(verdict(replace(alone, quiet=Quiet(1800.0, 1800.0, 300.0)), others[0])) == (True, SILENT)
+
+
 def test_silence_can_be_switched_off() -> None:
     settings = Settings(evict_silent=False)
     found = verdict(member(voted(entry(1, alive=3600), 100), LONG), *living(3), settings=settings)
@@ -186,7 +199,10 @@ def test_all_silent() -> None:
     assert not all_silent([], NOW, SETTINGS)
     assert not all_silent([member(entry(1, alive=3600, status=SiloStatus.DEAD))], NOW, SETTINGS)
     assert not all_silent([member(entry(1, alive=3600)), member(entry(2, alive=90))], NOW, SETTINGS)
-    assert all_silent([member(entry(1, alive=3600)), member(entry(2, alive=91))], NOW, SETTINGS)
+    assert not all_silent([member(entry(1, alive=3600)), member(entry(2, alive=600))], NOW, SETTINGS)
+    assert all_silent([member(entry(1, alive=3600)), member(entry(2, alive=601))], NOW, SETTINGS)
+    slow = Quiet(0.0, 0.0, 300.0)
+    assert not all_silent([member(entry(1, alive=3600)), member(entry(2, alive=900), slow)], NOW, SETTINGS)
 
 
 # -- whatever there is
