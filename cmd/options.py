@@ -227,8 +227,8 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
         "--status-page",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="serve a page at / of the metrics' address that shows what the operator does, with the names of objects and "
-        "their errors (default: only where that address is of this machine alone, as 127.0.0.1:8080)",
+        help="serve a page at / of the metrics' address that shows what the operator does, names of objects and their "
+        "errors, too (default: only where that address is of this machine alone, as 127.0.0.1:8080)",
     )
     group.add_argument(
         "--max-cache-age",

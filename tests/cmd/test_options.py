@@ -47,6 +47,7 @@ def test_every_flag_has_its_variable() -> None:
         "METRICS_SECURE": "true",
         "METRICS_CERT_DIR": "/certs",
         "METRICS_AUTHORIZATION": "no",
+        "STATUS_PAGE": "no",
         "HEALTH_PROBE_BIND_ADDRESS": ":2",
         "MAX_CACHE_AGE": "5m",
         "GRACEFUL_SHUTDOWN_TIMEOUT": "1m30s",
@@ -84,6 +85,7 @@ def test_every_flag_has_its_variable() -> None:
     assert options.no_sample is True
     assert (options.metrics_secure, options.metrics_cert_dir) == (True, Path("/certs"))
     assert options.metrics_authorization is False
+    assert options.status_page is False
     assert options.max_cache_age == 300
     assert options.logger_level == {"runtime.client": "debug", "urllib3": "info"}
     settings = orleans_settings(options)
@@ -125,6 +127,7 @@ def test_the_flag_wins_over_the_variable() -> None:
         ([], {"LOGGER_LEVEL": "a=debug,b=loud"}, "--logger-level: 'b=loud' is not NAME=LEVEL"),
         (["--metrics-cert-dir", "/x"], {}, "need --metrics-secure"),
         (["--metrics-authorization"], {}, "need --metrics-secure"),
+        (["--status-page", "--metrics-bind-address=0"], {}, "--status-page needs --metrics-bind-address"),
         (["--metrics-secure", "--metrics-cert-dir="], {}, "--metrics-cert-dir: '' is no path"),
         ([], {"METRICS_SECURE": "1", "METRICS_CERT_DIR": ""}, "XLINE_OPERATOR_METRICS_CERT_DIR: '' is no path"),
         ([], {"STANDALONE_DIR": ""}, "XLINE_OPERATOR_STANDALONE_DIR: '' is no path"),
