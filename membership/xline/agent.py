@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from membership.xline.changes import MembershipChanges, Reprieved, Unknown
@@ -44,6 +45,8 @@ KEEP_ASIDE = 1  # sets of data of removed members that are kept: after a lost ma
 _STOP_SERVER = 5.0  # seconds of one try to stop the server
 _HANDOVER = 5.0  # seconds a drain may take to hand leadership over
 _HUNG = 20.0  # seconds with a log that has nothing, after which its server hangs
+_POD_EVERY = 4.0  # seconds between two looks at the Pod of a server that does not answer
+_POD_CALL = 1.0  # seconds for one
 _FIRST_PLAN = 3.0  # seconds the API server has for the first answer
 _ASK = 10.0  # seconds to find out whether the member is condemned; then it stays
 _PROMOTE_SHARE = 0.9  # of the leader's log, which a learner must have before it asks for its vote: etcd's own rule
@@ -127,6 +130,7 @@ class Agent:
             identity,
             options.token,
             self._changes.remove_if,
+            lock.watch,
             lambda: self._reach.matching,
             client,
             metrics,
@@ -143,6 +147,8 @@ class Agent:
             self._story.tell,
             self._clock,
         )
+        self._beside = options.mode == "Sidecar"
+        self._pod_due = float("-inf")
         self._void_since: float | None = None
         self._recovering = False  # the server that may run was started for a recovery
         self._waits = ""
@@ -229,7 +235,7 @@ class Agent:
         actions: dict[State, Callable[[Look], str]] = {
             State.BOOTSTRAP: self._bootstrap,
             State.START_JOIN: self._start_join,
-            State.RESTART: self._on_data,
+            State.RESTART: self._restart,
             State.SERVER_CRASH: self._on_data,
             State.PARTITIONED: self._on_data,
             State.CATCH_UP: self._catch_up,
@@ -313,8 +319,18 @@ class Agent:
         """The server may run on the data there is, and on nothing else."""
         own = look.own
         if own is not None:
-            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id)
+            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id, joining=False)
         self._server.allow(Start("restart", ((self._identity.pod, self._identity.peer_url),)))
+        return ""
+
+    def _restart(self, look: Look) -> str:
+        self._on_data(look)
+        now = self._clock.monotonic()
+        if self._beside and now >= self._pod_due:
+            # How often its container has ended is only known from the Pod, which we write to seldom.
+            self._pod_due = now + _POD_EVERY
+            with suppress(ClientError):
+                self._heartbeats.own_pod(_POD_CALL)
         return ""
 
     def _catch_up(self, look: Look) -> str:

@@ -2,7 +2,8 @@
 
 Each procedure can be killed between any two calls and be called again: what is under way is seen in the member list,
 which is read anew under the membership lock before every change, and again after a change that may have taken effect.
-None is repeated blindly: Xline makes a second member of an addition that is repeated.
+None is repeated blindly: Xline makes a second member of an addition that is repeated. Nor is one followed by another
+where the server does not put them into an order: the lock is kept for its time if an answer is missing.
 
 A procedure returns ``""`` when it has done something, or why it did not, as a sentence for people. It raises
 EngineError, NobodyAnswers, ClientError, LockBusy or LockLost when it could not find out, or got no answer; then nobody
@@ -26,7 +27,7 @@ from membership.xline.look import (
     ids_of_data,
     is_about,
     is_ours,
-    may_have_run,
+    lost_entry,
     of_another_cluster,
     own_entries,
 )
@@ -114,10 +115,12 @@ class MembershipChanges:
                 return not_now
             if own_entries(self._identity, session.listing, None):
                 return "this member is listed by now"
+            self._data.mark(joining=True)
             session.hold.check(_NEED)
             added, _ = self._change(
                 "add",
                 lambda: session.via.client.member_add([self._identity.peer_url], timeout=CHANGE_TIMEOUT),
+                session.hold,
             )
         self._tell("MemberAdded", f"member {self._identity.pod} was added as a learner ({added.id:x})")
         return ""
@@ -127,7 +130,7 @@ class MembershipChanges:
         with self.session() as session:
             entries = own_entries(self._identity, session.listing, None)
             not_now = self._not_now(session.plan)
-            if not_now or len(entries) < 2 or any(self._may_have_run(session, entry) for entry in entries):
+            if not_now or len(entries) < 2 or lost_entry(entries, self._profile, session.plan, self._data.marks):
                 return not_now or "there are no duplicates any more"
             # Of two that never ran either may stay. A voter counts for the majority already, so it does.
             spare = max(entries, key=lambda entry: (entry.is_learner, entry.id))
@@ -137,7 +140,7 @@ class MembershipChanges:
         """Remove this member's entry, whose data is gone, so that it can join anew."""
         with self.session() as session:
             entries = own_entries(self._identity, session.listing, None)
-            lost = next((entry for entry in entries if self._may_have_run(session, entry)), None)
+            lost = lost_entry(entries, self._profile, session.plan, self._data.marks)
             not_now = self._not_now(session.plan)
             if not_now or lost is None:
                 return not_now or "the entry is gone"
@@ -155,7 +158,11 @@ class MembershipChanges:
             if not_now:
                 return not_now
             session.hold.check(_NEED)
-            self._change("promote", lambda: session.via.client.member_promote(own_id, timeout=CHANGE_TIMEOUT))
+            self._change(
+                "promote",
+                lambda: session.via.client.member_promote(own_id, timeout=CHANGE_TIMEOUT),
+                session.hold,
+            )
         self._tell("MemberPromoted", f"member {self._identity.pod} votes ({own_id:x})")
         return ""
 
@@ -271,26 +278,32 @@ class MembershipChanges:
             return "the plan does not have this member"
         return self._proofs.replaced()
 
-    def _may_have_run(self, session: Session, entry: ListedMember) -> bool:
-        return may_have_run(entry, self._profile, session.plan)
-
     def _remove(self, session: Session, entry: ListedMember, because: str) -> str:
         not_now = guard.may_remove(session.listing, session.healthy, entry.id)
         if not_now:
             return not_now
         session.hold.check(_NEED)
         try:
-            self._change("remove", lambda: session.via.client.member_remove(entry.id, timeout=CHANGE_TIMEOUT))
+            self._change(
+                "remove",
+                lambda: session.via.client.member_remove(entry.id, timeout=CHANGE_TIMEOUT),
+                session.hold,
+            )
         except NotFound:
             return ""  # somebody else did it, or an earlier call of ours
         self._tell("MemberRemoved", f"{guard.describe(entry)} was removed: {because}")
         return ""
 
-    def _change(self, kind: ChangeKind, call: Callable[[], T]) -> T:
-        """Make a call that changes something, and count what became of it."""
+    def _change(self, kind: ChangeKind, call: Callable[[], T], hold: Hold | None = None) -> T:
+        """Make a call that changes something, and count what became of it.
+
+        :param hold: of a change of the membership, which must not be followed by another while it may be under way.
+        """
         try:
             answer = call()
         except EngineError as error:
+            if hold is not None and error.ambiguous and not self._profile.orders_changes:
+                hold.abandon()
             refused = isinstance(error, Refused | Unhealthy | NotFound)
             self._metrics.member_change(kind, "unknown" if error.ambiguous else "refused" if refused else "failed")
             raise

@@ -36,6 +36,7 @@ _CALL = 3.0  # seconds for one request
 FRESH = 45.0  # seconds that a heartbeat counts: three of its keepalives
 PAUSE = 30.0  # seconds between two removals
 GAP = 20.0  # seconds between two looks from which on nothing counts as continuous any more
+_WATCH = 20.0  # seconds before a removal from which on the lock is watched: its time, and a few looks
 _CLAIMS_EVERY = 60.0  # seconds between two looks at the volume of a member that is well
 
 _log = get_logger(__name__)
@@ -188,6 +189,7 @@ class Cleaner:
     """The clean task of one agent. Used in one thread.
 
     :param remove_if: ``MembershipChanges.remove_if``: the lock, everything read anew, the guard, the removal.
+    :param watch_lock: ``MembershipLock.watch``: begins to wait for a holder of the lock that has died.
     :param matching: by what members are recognized just now.
     :param tell: ``tell(reason, message)``: records an event about the cluster.
     """
@@ -197,6 +199,7 @@ class Cleaner:
         identity: Identity,
         token: str,
         remove_if: Callable[[Callable[[Session], Choice]], str],
+        watch_lock: Callable[[], None],
         matching: Callable[[], Matching],
         client: Client,
         metrics: AgentMetrics,
@@ -206,6 +209,7 @@ class Cleaner:
         self._identity = identity
         self._token = token
         self._remove_if = remove_if
+        self._watch_lock = watch_lock
         self._matching = matching
         self._pods = client.resource(PODS, namespace=identity.namespace)
         self._claims = client.resource(_CLAIMS, namespace=identity.namespace)
@@ -249,16 +253,19 @@ class Cleaner:
             for id, suspect in found.items()
         }
         self._reported &= set(found)
-        due = [suspect for id, suspect in found.items() if now - self._since[id][1] >= grace(suspect.row, plan)]
-        for suspect in due:
-            if suspect.row is Row.FOREIGN:
+        left = {id: grace(suspect.row, plan) - (now - self._since[id][1]) for id, suspect in found.items()}
+        due = []
+        for id, suspect in found.items():
+            if suspect.row is not Row.FOREIGN:
+                if left[id] <= 0:
+                    due.append(suspect)
+                elif left[id] <= _WATCH:
+                    self._watch_lock()
+            elif left[id] <= 0:
                 self._report(suspect)
         # Those without a vote first: they are in the way of the others.
-        rest = sorted(
-            (suspect for suspect in due if suspect.row is not Row.FOREIGN),
-            key=lambda suspect: (suspect.member.voter and suspect.member.started, self._since[suspect.member.id][1]),
-        )
-        return self._remove(rest[0], evidence) if rest else ""
+        due.sort(key=lambda suspect: (suspect.member.voter and suspect.member.started, left[suspect.member.id]))
+        return self._remove(due[0], evidence) if due else ""
 
     def _remove(self, suspect: Suspect, evidence: Evidence) -> str:
         now = self._clock.monotonic()

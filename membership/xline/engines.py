@@ -79,6 +79,7 @@ class EngineProfile:
     :param reads_file: it is started from a configuration file; the others by a shell script.
     :param stop_signal: what ends it well. Xline heeds no other; a second one forces it.
     :param changes_membership: it remembers its members, so they can change. Xline before 0.7 trusts its arguments.
+    :param orders_changes: it refuses a change of the membership while another is under way.
     :param force_new_cluster: it can go on from one member's data without the others.
     :param moves_leader: it hands leadership over when asked to.
     :param hollow_when_removed: after its own removal, or when the others know it no more, its process lives on with all
@@ -103,6 +104,7 @@ class EngineProfile:
     reads_file: bool
     stop_signal: signal.Signals
     changes_membership: bool
+    orders_changes: bool
     force_new_cluster: bool
     moves_leader: bool
     hollow_when_removed: bool
@@ -250,6 +252,7 @@ ETCD = EngineProfile(
     reads_file=True,
     stop_signal=signal.SIGTERM,
     changes_membership=True,
+    orders_changes=True,
     force_new_cluster=True,
     moves_leader=True,
     hollow_when_removed=False,
@@ -274,6 +277,7 @@ XLINE = EngineProfile(
     reads_file=False,
     stop_signal=signal.SIGINT,
     changes_membership=True,
+    orders_changes=False,
     force_new_cluster=False,
     moves_leader=True,
     hollow_when_removed=True,
@@ -298,6 +302,7 @@ XLINE_LEGACY = EngineProfile(
     reads_file=False,
     stop_signal=signal.SIGINT,
     changes_membership=False,
+    orders_changes=False,
     force_new_cluster=False,
     moves_leader=False,
     hollow_when_removed=False,

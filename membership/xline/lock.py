@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from membership.xline.model import MEMBERSHIP_LEASE_SUFFIX
 from runtime.client import AlreadyExists, Client, ClientError, Conflict, NotFound, Unstructured
@@ -164,6 +164,14 @@ class MembershipLock:
             if self._hold is hold:
                 self._hold = None
             hold.release()
+
+    def watch(self) -> None:
+        """Look at the Lease, so that a holder that has died is known for one by the time the lock is needed.
+
+        :raises ClientError: the API server does not say.
+        """
+        with suppress(NotFound):
+            self._ran_out(self._leases.get(self._name, timeout=_CALL))
 
     def _outer(self) -> Hold | None:
         """The hold there is, if it is good for something else, too."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from membership.xline.client import ListedMember, MemberList, MemberStatus
@@ -108,7 +109,7 @@ class Looker:
         me = () if listing is None or foreign else own_entries(self._identity, listing, ids)
         facts = Facts(
             data=_data(has_data, ids, marks),
-            listed=Listed.FOREIGN if foreign else self._listed(listing, me, has_data, ids, plan),
+            listed=Listed.FOREIGN if foreign else self._listed(listing, me, has_data, ids, plan, marks),
             wanted=_wanted(plan, self._identity),
             bootstrapped=_bootstrapped(plan),
             initial=plan is not None and _is_initial(plan, self._identity),
@@ -131,6 +132,7 @@ class Looker:
         has_data: bool,
         ids: Ids | None,
         plan: PublishedPlan | None,
+        marks: Marks,
     ) -> Listed:
         if listing is None:
             return Listed.UNKNOWN
@@ -141,9 +143,9 @@ class Looker:
             return Listed.ABSENT
         if has_data:
             return _vote(me[0])
-        ran = [member for member in me if may_have_run(member, self._profile, plan)]
-        if ran:
-            return _vote(ran[0])
+        lost = lost_entry(me, self._profile, plan, marks)
+        if lost is not None:
+            return _vote(lost)
         return Listed.UNSTARTED if len(me) == 1 else Listed.DUPLICATE
 
     def _is_restored(self) -> bool:
@@ -254,6 +256,22 @@ def may_have_run(member: ListedMember, profile: EngineProfile, plan: PublishedPl
     if member.started:
         return True
     return not profile.publishes and member.voter and (plan is None or plan.bootstrapped)
+
+
+def lost_entry(
+    entries: Sequence[ListedMember], profile: EngineProfile, plan: PublishedPlan | None, marks: Marks
+) -> ListedMember | None:
+    """Of the entries of a member without data the one whose server may have run, so that its data is lost.
+
+    A server that runs is for a moment not listed as started yet. The leader would take an empty one for it, with all
+    that it was sent, and it would never catch up (etcd's ends of it, again and again).
+    """
+    ran = next((member for member in entries if may_have_run(member, profile, plan)), None)
+    if ran is not None or len(entries) != 1:
+        return ran
+    (only,) = entries
+    ran_here = marks.member_id == only.id
+    return only if ran_here or (only.is_learner and not marks.joining) else None
 
 
 def own_entries(identity: Identity, listing: MemberList, ids: Ids | None) -> tuple[ListedMember, ...]:

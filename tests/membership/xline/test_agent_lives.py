@@ -286,8 +286,27 @@ def test_a_member_whose_disk_is_lost_before_it_starts_joins_a_cluster_that_was_r
     recovery = {"survivor": name_of(0), "id": "first", "completed": True}
     single.publish(plan={"ordinals": [0, 1], "recovery": recovery})
     _add(single, 1)
+    old = {member.id for member in single.listing().members}
     single.run(1)
     single.members[1].started_as("join", "restart")
+    new = {member.id for member in single.listing().members} - old
+    assert len(new) == 1  # its server may have begun, although it is not listed as started
+    assert len(single.listing().members) == 2
+
+
+def test_what_was_begun_is_ended_on_the_same_volume(single: AgentWorld) -> None:
+    """Also while no change may be begun."""
+    single.boot()
+    single.publish(ordinals=[0, 1])
+    _add(single, 1)
+    listed = {member.id for member in single.listing().members}
+    single.clusters.patch("demo", {"spec": {"paused": True}}, type="merge")
+    member = single.start_as(1, single.pod_uid(1), started=False)
+    member.data.mark(joining=True)
+    member.begin()
+    member.become(State.RUNNING)
+    assert {member.id for member in single.listing().members} == listed
+    assert not member.data.marks.joining
 
 
 def test_a_pod_that_was_replaced_does_not_start_what_the_other_has_added(single: AgentWorld) -> None:
@@ -295,7 +314,9 @@ def test_a_pod_that_was_replaced_does_not_start_what_the_other_has_added(single:
     single.publish(ordinals=[0, 1])
     assert single.pod_uid(1)
     _add(single, 1)
-    member = single.start_as(1, "of-the-pod-before")
+    member = single.start_as(1, "of-the-pod-before", started=False)
+    member.data.mark(joining=True)
+    member.begin()
     eventually(lambda: "another one has its name" in str(member.agent.status()["detail"]), "a refusal", WAIT)
     assert member.state == State.START_JOIN
     assert not member.server.allowed

@@ -109,6 +109,22 @@ class Scene:
         self.clusters.patch("demo", {"status": {"bootstrap": {"completed": True}}}, type="merge", subresource="status")
         eventually(lambda: self.get("/readyz")[0] == 200, "ready", timeout=LONG)
 
+    def restarted(self, times: int) -> None:
+        """The server's container, by the kubelet's word."""
+        status = {"containerStatuses": [{"name": "xline", "restartCount": times}]}
+        self.pods.patch(POD, {"status": status}, type="merge", subresource="status")
+
+    def looked_at_pod(self) -> None:
+        """Wait until the agent has read its Pod anew."""
+        before = self._looks()
+        eventually(lambda: self._looks() > before, "a look at the Pod", LONG)
+
+    def _looks(self) -> int:
+        asked = [
+            entry for entry in self.api.requests if (entry.verb, entry.resource, entry.name) == ("get", "pods", POD)
+        ]
+        return sum("agent" in (entry.user_agent or "") for entry in asked)
+
     def heartbeat(self) -> Heartbeat | None:
         return parse_heartbeat(self.pods.get(POD))
 
@@ -268,6 +284,11 @@ def test_gated_and_killed_the_server_comes_back_by_the_kubelet(gated: Scene) -> 
     server.kill()
     server.wait()
     eventually(lambda: gated.get("/readyz")[0] == 503, "no longer ready", timeout=LONG)
+    gated.restarted(5)
+    gated.looked_at_pod()
+    gated.restarted(9)
+    gated.looked_at_pod()  # by itself: it has nothing to write
+    eventually(lambda: json.loads(gated.get("/status")[1])["state"] == "ServerCrash", timeout=LONG)
     gated.server()
     gated.ready()
     after = gated.running()

@@ -79,7 +79,7 @@ class World:
         self._via = EngineClient("127.0.0.1:9")
         matching = Matching("c-sts", {}, {})
         self.cleaner = Cleaner(
-            IDENTITY, TOKEN, self.remove_if, lambda: matching, client, self.metrics, self.tell, clock
+            IDENTITY, TOKEN, self.remove_if, lock.watch, lambda: matching, client, self.metrics, self.tell, clock
         )
         for ordinal in range(3):
             self.pod(ordinal)
@@ -365,6 +365,18 @@ def test_another_holder_of_the_lock_is_waited_for_and_no_longer(world: World) ->
         world.look()
     assert world.removed == []
     world.look()
+    assert world.removed == [3]
+
+
+def test_a_holder_of_the_lock_that_has_died_costs_no_time_of_its_own(world: World, server: FakeAPIServer) -> None:
+    other = MembershipLock(world.client, NAMESPACE, "c", "c-sts-1/y", clock=world.clock)
+    with other.held():
+        server.faults.add(verb="update", resource="leases", drop="before")  # it is never given back
+    server.faults.clear()
+    world.unwanted()
+    world.for_seconds(grace(Row.UNWANTED, PLAN))
+    world.clock.advance(STEP)
+    assert world.look() == ""
     assert world.removed == [3]
 
 

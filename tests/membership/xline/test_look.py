@@ -19,6 +19,7 @@ from membership.xline.look import (
     is_about,
     is_foreign,
     is_ours,
+    lost_entry,
     may_have_run,
     own_entries,
 )
@@ -201,3 +202,20 @@ def test_only_where_names_are_told_reliably_an_entry_without_one_never_ran() -> 
     assert may_have_run(never, XLINE, None)
     assert not may_have_run(never, XLINE, PLAN)
     assert not may_have_run(learner, XLINE, done)
+
+
+def test_an_entry_is_started_only_on_the_volume_that_it_was_made_from() -> None:
+    voter, learner, ran = _member(1, "c-1"), _member(2, learner=True), _member(3, "c-1", started=True)
+    done, joining = replace(PLAN, bootstrapped=True), Marks(joining=True)
+    assert lost_entry((), ETCD, done, joining) is None
+    assert lost_entry((learner,), ETCD, done, joining) is None
+    assert lost_entry((learner,), ETCD, done, Marks()) is learner
+    assert lost_entry((learner,), XLINE, done, Marks()) is learner
+    # First voters are listed before they begin, and on whichever volume they do.
+    assert lost_entry((voter,), ETCD, done, Marks()) is None
+    for one in (voter, learner):
+        assert lost_entry((one,), ETCD, done, Marks(member_id=one.id, joining=True)) is one
+        assert lost_entry((one,), ETCD, done, Marks(member_id=9, joining=True)) is None
+    assert lost_entry((learner, ran), ETCD, done, joining) is ran
+    # Which of several may stay is found out first.
+    assert lost_entry((learner, voter), ETCD, done, Marks()) is None

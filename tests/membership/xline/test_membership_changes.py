@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from crds.xlinecluster import XLINECLUSTERS
 from membership.xline.changes import MembershipChanges, Reprieved, Unknown
 from membership.xline.client import EngineClient, ListedMember
 from membership.xline.datadir import DataDir
-from membership.xline.engines import ETCD
+from membership.xline.engines import ETCD, EngineProfile
 from membership.xline.errors import EngineError, Timeout
 from membership.xline.heartbeat import PODS, HeartbeatWriter
 from membership.xline.lock import DURATION, LockBusy, LockLost, MembershipLock
@@ -86,6 +86,7 @@ class Lab:
     joining: str  # its address
     clock: FakeClock
     lives: int = 0
+    profile: EngineProfile = ETCD
 
     @property
     def names(self) -> list[str]:
@@ -143,7 +144,7 @@ class Lab:
         metrics = AgentMetrics(identity)
         try:
             yield MembershipChanges(
-                identity, ETCD, TOKEN, lock, plans, proofs, reach, data, metrics, lambda *_: None, SYSTEM
+                identity, self.profile, TOKEN, lock, plans, proofs, reach, data, metrics, lambda *_: None, SYSTEM
             )
         finally:
             reach.close()
@@ -294,9 +295,14 @@ def test_nothing_is_added_when_the_api_server_fails(lab: Lab, verb: str) -> None
     lab.again(_join, lambda: bool(lab.entries()))
 
 
-def test_an_addition_whose_answer_is_lost_is_not_repeated(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_addition_whose_answer_is_lost_is_not_repeated(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, ordered: bool
+) -> None:
+    """Nor followed by anything else, where the server puts changes into no order, while it may be under way."""
     lab.publish([0, 1, 2, 3])
     lab.reset(listed=False)
+    lab.profile = replace(ETCD, orders_changes=ordered)
     added = 0
     real = EngineClient.member_add
 
@@ -310,6 +316,12 @@ def test_an_addition_whose_answer_is_lost_is_not_repeated(lab: Lab, monkeypatch:
     with lab.life() as changes:
         with pytest.raises(Timeout):
             changes.join()
+        if not ordered:
+            with lab.life() as other:
+                for life in (changes, other):
+                    with pytest.raises(LockBusy):
+                        life.join()
+            lab.clock.advance(DURATION + 0.1)
         assert "learner" in changes.join()  # seen in the list: nobody else may be joining
     assert added == 1
     assert len(lab.entries()) == 1
