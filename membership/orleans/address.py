@@ -132,6 +132,7 @@ def allocate_generation(clock: Clock | None = None) -> int:
     return _generations.next(clock or SYSTEM)
 
 
+@functools.lru_cache(maxsize=8192)
 def _normal(text: str) -> str:
     """The address as .NET prints it."""
     ip = _parsed(text)
@@ -145,7 +146,7 @@ def _normal(text: str) -> str:
     return _printed(ip) + (f"%{scope}" if scope else "")
 
 
-@functools.lru_cache(maxsize=8192)
+@functools.lru_cache(maxsize=8192)  # a table is read again and again, and has the same addresses
 def _parsed(text: str) -> IPAddress:
     try:
         return ipaddress.ip_address(text)

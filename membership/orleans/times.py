@@ -8,7 +8,6 @@ changed, so the digit is not lost: :mod:`membership.orleans.rows`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 MIN_TIME = datetime.min.replace(tzinfo=UTC)
@@ -20,12 +19,12 @@ MAX_TIME = datetime.max.replace(tzinfo=UTC)
 _FARTHEST = timedelta(hours=14)  # the largest offset of a DateTimeOffset
 
 # What System.Text.Json reads as a DateTimeOffset: date; date and time, with or without seconds, fraction and offset.
-_DATE = "([0-9]{4})-([0-9]{2})-([0-9]{2})"
+_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_MINUTE = "(?:[01][0-9]|2[0-3]):[0-9]{2}"
 _ISO = re.compile(
-    rf"{_DATE}(?:T([0-9]{{2}}):([0-9]{{2}})(?::([0-9]{{2}})(?:[.]([0-9]{{1,16}}))?)?"
-    r"(?:Z|([+-])([0-9]{2})(?::?([0-5][0-9]))?)?)?"
+    rf"({_DATE}T{_MINUTE}(?::[0-9]{{2}}(?:[.][0-9]{{1,16}})?)?)(?:Z|([+-])([0-9]{{2}})(?::?([0-5][0-9]))?)?|{_DATE}"
 )
-_SUSPECTING = re.compile(rf"{_DATE} ([0-9]{{2}}):([0-9]{{2}}):([0-9]{{2}})(?:[.]([0-9]{{1,7}}))? GMT")
+_SUSPECTING = re.compile(rf"({_DATE} {_MINUTE}:[0-9]{{2}}(?:[.][0-9]{{1,7}})?) GMT")
 
 
 def parse_time(text: str) -> datetime:
@@ -37,8 +36,8 @@ def parse_time(text: str) -> datetime:
     found = _ISO.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is no time: must be ISO 8601 such as 2026-01-31T12:00:00.123+00:00")
-    *moment, sign, hours, minutes = found.groups()
-    local = _moment(text, moment)
+    moment, sign, hours, minutes = found.groups()
+    local = _moment(text, moment or text)
     if sign is None:
         return local
     ahead = timedelta(hours=int(hours), minutes=int(minutes or 0))
@@ -69,7 +68,7 @@ def parse_suspecting_time(text: str) -> datetime:
     found = _SUSPECTING.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is no time: must be such as 2026-01-31 12:00:00.123 GMT")
-    return _moment(text, found.groups())
+    return _moment(text, found[1])
 
 
 def format_suspecting_time(time: datetime) -> str:
@@ -90,10 +89,8 @@ def _utc(time: datetime) -> datetime:
         return MIN_TIME if time.year == 1 else MAX_TIME
 
 
-def _moment(text: str, parts: Sequence[str | None]) -> datetime:
-    *calendar, fraction = parts
+def _moment(text: str, moment: str) -> datetime:
     try:
-        year, month, day, hour, minute, second = (int(part or 0) for part in calendar)
-        return datetime(year, month, day, hour, minute, second, int((fraction or "0")[:6].ljust(6, "0")), UTC)
+        return datetime.fromisoformat(moment).replace(tzinfo=UTC)  # it cuts what is below a microsecond
     except ValueError as error:
         raise ValueError(f"{text!r} is no time: {error}") from None
