@@ -20,6 +20,7 @@ from bench.suites.ingest import ingest
 from bench.suites.latency import latency
 from bench.suites.memory import memory
 from bench.suites.metrics import metrics
+from bench.suites.orleans import orleans
 from bench.suites.queue import queue
 from bench.suites.read import read
 from bench.suites.reconcile import reconcile
@@ -35,6 +36,7 @@ SUITES: dict[str, Suite] = {
     "startup": startup,
     "metrics": metrics,
     "apiserver": apiserver,
+    "orleans": orleans,
 }
 _RESULTS = ROOT / "bench" / "RESULTS.md"
 _INTRODUCTION = """# Results

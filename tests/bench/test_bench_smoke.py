@@ -19,7 +19,9 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_suites() -> None:
     done = bench("--help")
     assert done.returncode == 0, done.stderr
-    assert "ingest,memory,latency,queue,read,reconcile,startup,metrics,apiserver" in "".join(done.stdout.split())
+    assert "ingest,memory,latency,queue,read,reconcile,startup,metrics,apiserver,orleans" in "".join(
+        done.stdout.split()
+    )
 
 
 def test_an_unknown_suite_is_refused() -> None:
@@ -68,6 +70,12 @@ def test_an_unknown_suite_is_refused() -> None:
             marks=pytest.mark.slow,
         ),
         pytest.param("startup", ("python -m cmd.controller",), ("spawn of an operator",), marks=pytest.mark.slow),
+        pytest.param(
+            "orleans",
+            ("official client", "membership.orleans", "membership.orleans, gateways from a cache"),
+            ("Orleans: sign of life", "Orleans: read one row", "Orleans: read all rows", "Orleans: list the gateways"),
+            marks=pytest.mark.slow,
+        ),
         ("apiserver", ("200 ConfigMaps",), ("start to first answer", "served to 20 watches", "memory per object")),
     ],
 )

@@ -1,0 +1,45 @@
+"""One module per peer of the ``orleans`` suite; each has a class ``Table`` that is an :class:`Adapter`.
+
+All read rows into the same entries with the same code, so what differs is the calls and the client that makes them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from membership.orleans import MembershipEntry, SiloAddress
+
+
+class Adapter(Protocol):
+    """A membership table. Everything it imports is imported with its module. Many threads may share it."""
+
+    def __init__(self, url: str) -> None: ...
+
+    def update_i_am_alive(self, entry: MembershipEntry) -> None: ...
+
+    def read_row(self, address: SiloAddress) -> tuple[MembershipEntry, int]:
+        """The row, and the version of the table."""
+
+    def read_all(self) -> tuple[list[MembershipEntry], int]: ...
+
+    def gateways(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Peer:
+    title: str
+    module: str
+
+    def load(self) -> type[Adapter]:
+        module: Any = importlib.import_module(self.module)
+        adapter: type[Adapter] = module.Table
+        return adapter
+
+
+PEERS = {
+    "ours": Peer("membership.orleans", "bench.membership.ours"),
+    "cached": Peer("membership.orleans, gateways from a cache", "bench.membership.cached"),
+    "official": Peer("official client, the .NET provider's calls", "bench.membership.official"),
+}
