@@ -16,8 +16,8 @@ from .flags import program
 __all__ = ["Node", "Option", "build_parser", "main", "programs"]
 
 _DESCRIPTION = """\
-Prints a script that completes the commands and flags of xline-operator, xline-operator-crds, xline-agent and
-fake-apiserver, the programs that this package installs.
+Prints a script that completes the commands and flags of xline-operator, xline-operator-crds, xline-agent,
+orleans-silo and fake-apiserver, the programs that this package installs.
 """
 
 _EPILOG = """\
@@ -82,7 +82,7 @@ def programs() -> dict[str, Node]:
     """By the name of the console script."""
     from runtime.testing.options import parser as apiserver
 
-    from . import check, crds, options, plan, sidecar
+    from . import check, crds, options, plan, sidecar, silo
 
     operator = node_of(options.build_parser())
     modules = {"plan": plan, "check": check}
@@ -92,6 +92,7 @@ def programs() -> dict[str, Node]:
         "xline-operator": Node(operator.help, operator.options, commands),
         "xline-operator-crds": node_of(crds.build_parser()),
         "xline-agent": node_of(sidecar.build_parser()),
+        "orleans-silo": node_of(silo.build_parser()),
         "fake-apiserver": node_of(apiserver()),
     }
 

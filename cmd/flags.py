@@ -16,7 +16,12 @@ _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SC
 
 
 # Modules that are programs, and what they are called where the wheel is installed (pyproject.toml).
-SCRIPTS = {"controller": "xline-operator", "crds": "xline-operator-crds", "sidecar": "xline-agent"}
+SCRIPTS = {
+    "controller": "xline-operator",
+    "crds": "xline-operator-crds",
+    "sidecar": "xline-agent",
+    "silo": "orleans-silo",
+}
 
 
 def program(module: str) -> str:

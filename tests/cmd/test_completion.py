@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cmd import check, completion, crds, options, plan, sidecar
+from cmd import check, completion, crds, options, plan, sidecar, silo
 from cmd.completion import Node, programs
 from cmd.completion_bash import render as bash_script
 from cmd.completion_fish import render as fish_script
@@ -27,6 +27,7 @@ PARSERS = {
     "completion": completion.build_parser,
     "crds": crds.build_parser,
     "sidecar": sidecar.build_parser,
+    "silo": silo.build_parser,
     "fake-apiserver": apiserver,
 }
 

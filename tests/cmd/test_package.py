@@ -78,7 +78,7 @@ def test_console_scripts_of_an_installed_wheel(tmp_path: Path) -> None:
     assert installed.returncode == 0, installed.stderr
     empty = tmp_path / "empty"
     empty.mkdir()
-    for script in ("xline-operator", "xline-operator-crds", "xline-agent", "fake-apiserver"):
+    for script in ("xline-operator", "xline-operator-crds", "xline-agent", "orleans-silo", "fake-apiserver"):
         done = run(str(python.parent / script), "--help", cwd=empty)
         assert done.returncode == 0, done.stderr
         assert "usage:" in done.stdout
