@@ -90,7 +90,9 @@ def _manifests(path: Path) -> list[JSONObject]:
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
         documents = [document for document in yaml.safe_load_all(text) if document]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise _PlanError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
         raise _PlanError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise _PlanError(f"{path}: not YAML: {error}") from error

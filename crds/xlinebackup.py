@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from crds.meta import INT32, INT64, DateTime, Record
+from crds.meta import INT32, INT64, DateTime, FreeForm, Record
 from crds.schema import rules
 from crds.xlineaccess import SecretName
 
@@ -160,6 +160,10 @@ class BackupSettings(Record, frozen=True, kw_only=True):
     destination: Annotated[
         BackupDestination, Meta(extra_json_schema=rules(_ONE_DESTINATION, _ONE_VOLUME, _CLASS_WITH_SIZE))
     ]
+    resources: (
+        Annotated[FreeForm, Meta(description="CPU and memory of the Pods that take backups: requests and limits.")]
+        | None
+    ) = None
 
 
 class RestoreSource(Record, frozen=True, kw_only=True):
@@ -192,6 +196,13 @@ class RestoreSource(Record, frozen=True, kw_only=True):
             ),
         ),
     ]
+    resources: (
+        Annotated[
+            FreeForm,
+            Meta(description="CPU and memory of each container of the Pod that brings it back: requests and limits."),
+        ]
+        | None
+    ) = None
 
 
 class BackupRecord(Record, frozen=True, kw_only=True):

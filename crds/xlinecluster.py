@@ -19,13 +19,13 @@ from crds.xlineaccess import AuthSettings, TLSSettings
 from crds.xlinebackup import BackupSettings, BackupStatus, RestoreSource, RestoreStatus
 from crds.xlinemaintenance import MaintenanceSettings
 from crds.xlineoperations import DeadMemberSettings, RecoveryRequest, UpdateSettings
-from crds.xlineplan import MembershipPlan
+from crds.xlineplan import MAX_ORDINAL, MembershipPlan
 from crds.xlinepods import AgentSettings, PodTemplate
 
 # Pods carry the label controller-revision-hash = NAME-sts-<10 characters>, and a label value has at most 63.
 MAX_NAME_LENGTH = 48
 # Many times what raft is good for. A slip of the finger must not make a list of a million members.
-MAX_REPLICAS = 99
+MAX_REPLICAS = MAX_ORDINAL + 1
 _NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"  # a Service name: DNS-1035
 _QUANTITY_PATTERN = r"^[1-9][0-9]*(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?$"
 _FLAG_PATTERN = r"^--[a-z][a-z0-9-]*(=.*)?$"

@@ -14,6 +14,8 @@ from msgspec import Meta
 from crds.meta import INT32, INT64, Record
 from crds.schema import ATOMIC_LIST
 
+MAX_ORDINAL = 98  # of a member; the lowest that is free is taken, so there are one more members at most
+
 ChangeKind: TypeAlias = Literal["Add", "Remove"]
 
 
@@ -46,7 +48,7 @@ class MembershipPlan(Record, frozen=True, kw_only=True):
     """The members the cluster shall have. Changed by one member at a time."""
 
     ordinals: Annotated[
-        list[Annotated[int, Meta(ge=0, extra_json_schema=INT32)]],
+        list[Annotated[int, Meta(ge=0, le=MAX_ORDINAL, extra_json_schema=INT32)]],
         Meta(description="Ordinals of the members, ascending.", extra_json_schema=ATOMIC_LIST),
     ] = msgspec.field(default_factory=list)
     revision: Annotated[

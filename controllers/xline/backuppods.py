@@ -64,7 +64,7 @@ def backup_job(plan: Plan, settings: BackupSettings) -> JSONObject:
         *shelf.flags,
         f"--termination-log={_TERMINATION_LOG}",
     ]
-    container = _agent(plan, "backup", args, [*shelf.mounts, *access.mounts], shelf.env)
+    container = _agent(plan, "backup", args, [*shelf.mounts, *access.mounts], shelf.env, settings.resources)
     volumes = [*shelf.volumes, *access.volumes]
     pod = {**_pod(plan, shelf), "containers": [container]}
     return _job(plan, {**pod, "volumes": volumes} if volumes else pod)
@@ -88,6 +88,7 @@ def restore_job(plan: Plan, source: RestoreSource) -> JSONObject:
         "command": restore_command(plan.profile, plan.image, start, member, place),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [data],
+        **({"resources": source.resources} if source.resources else {}),
         **confined(plan),
     }
     pod = {
@@ -95,10 +96,10 @@ def restore_job(plan: Plan, source: RestoreSource) -> JSONObject:
         # etcdutl resolves the member's name, which DNS has only when the member runs.
         "hostAliases": [{"ip": "127.0.0.1", "hostnames": [f"{member}.{start.domain}"]}],
         "initContainers": [
-            _agent(plan, "fetch", [*fetch, *shelf.flags, *where], [data, *shelf.mounts], shelf.env),
+            _agent(plan, "fetch", [*fetch, *shelf.flags, *where], [data, *shelf.mounts], shelf.env, source.resources),
             tool,
         ],
-        "containers": [_agent(plan, "install", ["restore", "install", *where], [data], [])],
+        "containers": [_agent(plan, "install", ["restore", "install", *where], [data], [], source.resources)],
         "volumes": [
             {"name": known.VOLUME, "persistentVolumeClaim": {"claimName": plan.names.claim(member)}},
             *shelf.volumes,
@@ -137,7 +138,14 @@ def _pod(plan: Plan, shelf: _Shelf) -> JSONObject:
     return pod
 
 
-def _agent(plan: Plan, name: str, args: list[str], mounts: list[JSONObject], env: list[JSONObject]) -> JSONObject:
+def _agent(
+    plan: Plan,
+    name: str,
+    args: list[str],
+    mounts: list[JSONObject],
+    env: list[JSONObject],
+    resources: JSONObject | None,
+) -> JSONObject:
     supervised = plan.cluster.spec.agent.mode == "Supervisor"  # then the server's image holds both
     container: JSONObject = {
         "name": name,
@@ -149,7 +157,8 @@ def _agent(plan: Plan, name: str, args: list[str], mounts: list[JSONObject], env
         **confined(plan),
     }
     # The API server keeps no empty lists.
-    return container | {key: value for key, value in (("volumeMounts", mounts), ("env", env)) if value}
+    more = (("volumeMounts", mounts), ("env", env), ("resources", resources))
+    return container | {key: value for key, value in more if value}
 
 
 def _shelf(destination: BackupDestination, claim: str, *, read_only: bool) -> _Shelf:

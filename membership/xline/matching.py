@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from crds.xlineplan import MAX_ORDINAL
 from membership.xline.client import ListedMember
 
 
@@ -44,11 +45,12 @@ class Matching:
         return None
 
     def ordinal(self, name: str) -> int | None:
-        """``BASE-7`` -> 7; None if it is no name of this cluster."""
+        """``BASE-7`` -> 7; None if it is no name of this cluster, whose members are never so many."""
         head, _, digits = name.rpartition("-")
-        if head != self.base or not (digits.isascii() and digits.isdigit()) or str(int(digits)) != digits:
+        if head != self.base or not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
             return None
-        return int(digits)
+        ordinal = int(digits)
+        return ordinal if ordinal <= MAX_ORDINAL and str(ordinal) == digits else None
 
 
 def same_url(one: str, other: str) -> bool:

@@ -113,6 +113,7 @@ def test_a_cluster_that_runs(tmp_path: Path) -> None:
     ("arguments", "manifest", "words"),
     [
         (("absent",), None, "absent"),
+        (("-f", "/nope"), None, "error: /nope: cannot be read: No such file or directory\n"),
         ((), "a: [", "not YAML"),
         ((), "kind: Pod", "there is no XlineCluster"),
         ((), NAMELESS, "metadata.name is missing"),

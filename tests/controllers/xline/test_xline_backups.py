@@ -387,9 +387,11 @@ def test_what_makes_no_sense_is_refused_by_the_server(world: World, settings: JS
 
 
 def test_a_pod_for_s3_has_keys_from_the_secret_and_no_token_of_the_api(world: World) -> None:
-    bootstrapped(world, backup={"destination": S3, "trigger": "one"})
+    resources = {"requests": {"memory": "128Mi"}}
+    bootstrapped(world, backup={"destination": S3, "trigger": "one", "resources": resources})
     pod = the_job(world)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
+    assert container["resources"] == resources
     assert pod["automountServiceAccountToken"] is False
     assert {each["name"]: each["valueFrom"]["secretKeyRef"]["name"] for each in container["env"]} == {
         "AWS_ACCESS_KEY_ID": "keys",
@@ -408,7 +410,8 @@ RESTORE: JSONObject = {"name": "latest", "cluster": "old", "destination": {"volu
 
 
 def test_nothing_starts_before_the_data_is_there(world: World) -> None:
-    world.create(restoreFrom=RESTORE, backup={"destination": VOLUME})
+    resources = {"requests": {"memory": "128Mi"}}
+    world.create(restoreFrom={**RESTORE, "resources": resources}, backup={"destination": VOLUME})
     operator = world.start_operator()
     job = the_job(world)
     world.settle(operator)
@@ -416,7 +419,9 @@ def test_nothing_starts_before_the_data_is_there(world: World) -> None:
     assert world.condition("Progressing") == ("True", "Restoring")
     assert world.status()["bootstrap"]["members"] == ["demo-sts-0"]
     pod = job["spec"]["template"]["spec"]
-    assert [each["name"] for each in (*pod["initContainers"], *pod["containers"])] == ["fetch", "restore", "install"]
+    containers = [*pod["initContainers"], *pod["containers"]]
+    assert [each["name"] for each in containers] == ["fetch", "restore", "install"]
+    assert [each["resources"] for each in containers] == [resources] * 3
     assert pod["hostAliases"][0]["hostnames"] == ["demo-sts-0.demo-svc.default.svc.cluster.local"]
     claim = world.get(known.CLAIMS, "data-demo-sts-0")
     assert claim is not None

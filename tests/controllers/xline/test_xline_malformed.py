@@ -101,8 +101,12 @@ def test_a_status_that_cannot_be_read_does_not_cost_the_bootstrap(bare: World) -
 
 @pytest.mark.parametrize(
     "later",
-    [{"plan": {"change": {"kind": "Swap", "member": "demo-sts-0"}}}, {"bootstrap": {"runAs": "somebody"}}],
-    ids=["plan", "bootstrap"],
+    [
+        {"plan": {"change": {"kind": "Swap", "member": "demo-sts-0"}}},
+        {"plan": {"ordinals": [0, 2_000_000_000]}},  # so many Pods, or reserved ordinals
+        {"bootstrap": {"runAs": "somebody"}},
+    ],
+    ids=["plan", "ordinals", "bootstrap"],
 )
 def test_what_a_later_operator_has_written_is_kept_for_it(bare: World, later: dict[str, Any]) -> None:
     """This one does nothing with a plan, or members, that it cannot read; and does not replace them by its own."""

@@ -39,6 +39,9 @@ def listed(name: str, *urls: str) -> ListedMember:
         (listed("c-sts-1a", "http://x:2380"), None),
         (listed("c-sts-²", "http://x:2380"), None),
         (listed("d-sts-1", "http://x:2380"), None),
+        (listed("c-sts-98", "http://x:2380"), 98),
+        (listed("c-sts-99", "http://x:2380"), None),  # there are never so many
+        (listed(f"c-sts-{'9' * 5000}", "http://x:2380"), None),
         (listed("", "http://10.0.0.9:2380"), None),
         (listed("", "http://10.0.0.30:2380"), None),
         (listed("", "http://d-sts-1.c-svc.ns.svc:2380"), None),
