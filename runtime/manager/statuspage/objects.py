@@ -40,7 +40,7 @@ def objects_of(controller: Controller, now: float, matches: Matches) -> Objects:
     if controller.history is None:
         return Objects([], [])
     looker = _Looker(controller, controller.history, now, matches)
-    latest = [request for request in controller.history.latest() if matches(str(request))]
+    latest = [request for request in controller.history.latest() if matches(plain(request))]
     known = {request: looker.look(request) for request in looker.candidates(latest)}
     stuck = {request: status for request, status in known.items() if looker.is_stuck(status)}
     return Objects(list(stuck.values()), [known[request] for request in latest if request not in stuck])
@@ -60,7 +60,7 @@ class _Looker:
         """All that anything is known of, each once."""
         self._places = self._controller.queue.places([*latest, *self._waits], _LOOKED_AT)
         return dict.fromkeys(
-            [*latest, *(request for request in (*self._waits, *self._places) if self._matches(str(request)))]
+            [*latest, *(request for request in (*self._waits, *self._places) if self._matches(plain(request)))]
         )
 
     def look(self, request: Request) -> ObjectStatus:
