@@ -9,7 +9,7 @@ CLUSTERS := tests/chaos tests/controllers tests/membership
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check format bench soak failover lock clean generate
+.PHONY: help run demo test test-slow check docs format bench soak failover lock clean generate
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: $(STAMP) ## ruff, mypy --strict, the import contract, generated files
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(PY) -m cmd.crds check
 	@$(PY) tools/protos.py --check
+
+docs: $(STAMP) ## the pages and the reference as a site in docs/_build; a link that leads nowhere fails it
+	@$(PY) -m sphinx -W --keep-going -q -E -b html docs docs/_build
 
 format: $(STAMP) ## let ruff rewrite the tree
 	@$(VENV)/bin/ruff check --fix .

@@ -28,6 +28,7 @@ The semantics are client-go's, by the rules R, Q, S, I and F that the docstrings
 
 from .backoff import Backoff, JitteredBackoff
 from .buffers import BufferPolicy
+from .consistency import InconsistentWatchList
 from .expiration import ExpirationCache
 from .factory import SharedInformerFactory
 from .gate import ListGate
@@ -67,6 +68,7 @@ __all__ = [
     "FilteringResourceEventHandler",
     "IndexFunc",
     "IndexFunctionError",
+    "InconsistentWatchList",
     "Indexer",
     "JitteredBackoff",
     "Lazy",

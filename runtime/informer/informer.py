@@ -50,7 +50,7 @@ class SharedIndexInformer:
     :param shared_as: informers of this process which give equal values here, and have the same transform, share one
         watch and the same objects from :meth:`start` on, though each has its own indices and handlers. So it must say
         all that makes a difference: the collection, ``keep_fields``, and everything below. None: alone.
-    :param page_size, watch_timeout, idle_timeout, gate, backoff, optional: see :class:`Reflector`.
+    :param page_size: with watch_timeout, idle_timeout, gate, backoff and optional, as for :class:`Reflector`.
     :param name: of its series in the metrics, together with ``gvr``; one informer of a process publishes them (I24).
     """
 

@@ -106,7 +106,9 @@ def _tried(definition: Definition, sample: JSONObject, crd: Path) -> str:
 
 def _fields(name: str, package: str, definition: Definition, crd_file: str) -> dict[str, str]:
     gvr = definition.gvr
+    constant = re.sub(r"\W", "_", gvr.resource).upper()
     return {
+        "constant": constant,
         "name": name,
         "package": package,
         "kind": definition.kind,
@@ -121,7 +123,9 @@ def _fields(name: str, package: str, definition: Definition, crd_file: str) -> d
         "status_import": "from runtime.controller import ReconcileContext, set_condition"
         if definition.conditions
         else "from runtime.controller import ReconcileContext",
-        "write_status": _WRITE_CONDITIONS.format(singular=definition.singular) if definition.conditions else "",
+        "write_status": _WRITE_CONDITIONS.format(singular=definition.singular, constant=constant)
+        if definition.conditions
+        else "",
         "status_rule": _STATUS_RULE.format(gvr=gvr) if definition.status else "",
         "sample_test_status": _TEST_CONDITIONS if definition.conditions else "",
         "namespace_of_sample": '"default"' if definition.namespaced else "None",
@@ -138,7 +142,7 @@ def _library() -> str:
 _WRITE_CONDITIONS: Final = """
     status = {singular}.get("status") or {{}}
     conditions = set_condition(status.get("conditions"), "Ready", "True", "Applied", now=ctx.clock.now())
-    ctx.patch_status(RESOURCE, {singular}, status | {{"conditions": conditions}})"""
+    ctx.patch_status({constant}, {singular}, status | {{"conditions": conditions}})"""
 
 _STATUS_RULE: Final = """
   - apiGroups: ["{gvr.group}"]
