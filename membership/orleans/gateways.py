@@ -9,7 +9,6 @@ from typing import NamedTuple
 from membership.orleans import rows
 from membership.orleans.address import SiloAddress
 from membership.orleans.calls import Calls, Place
-from membership.orleans.errors import TableBusy
 from membership.orleans.journal import Row
 from membership.orleans.status import SiloStatus
 from runtime.client import Client, ClientError
@@ -28,7 +27,7 @@ _FIELDS = ["clusterId", "address", "port", "generation", "status", "proxyPort"]
 
 
 class _List(NamedTuple):
-    gateways: list[str]
+    gateways: tuple[str, ...]
     asked_at: float  # monotonic: it was so at this time or later
 
 
@@ -84,7 +83,7 @@ class KubeGatewayListProvider:
         self._informer = informer
         self._lock = threading.Lock()  # guards the two below
         self._last: _List | None = None
-        self._started = self._closed = False
+        self._closed = False
 
     @property
     def max_staleness(self) -> float:
@@ -97,7 +96,6 @@ class KubeGatewayListProvider:
         Rows that cannot be read are told of in a warning, and left out.
 
         :raises ClientError: there is no list that is fresh enough; see ``max_staleness``.
-        :raises TableBusy: the time was over before that could be known.
         """
         cached = self._from_cache()
         return cached if cached is not None else self._read()
@@ -130,25 +128,24 @@ class KubeGatewayListProvider:
 
     def _watching(self, factory: SharedInformerFactory) -> bool:
         with self._lock:
-            if not (self._started or self._closed):
+            if not self._closed:
                 factory.start()
-                self._started = True
             return not self._closed
 
     def _read(self) -> list[str]:
         asked_at = self._clock.monotonic()
         try:
             gateways = self._gateways(Calls(self._place, self._timeout).rows())
-        except (ClientError, TableBusy) as error:
+        except ClientError as error:
             last = self._fresh()
-            if last is None or (isinstance(error, ClientError) and not error.retryable):
+            if last is None or not error.retryable:
                 raise
             _log.warning("gateways cannot be read, the last list is used", table=str(self._place), error=str(error))
             return last
         with self._lock:
             if self._last is None or self._last.asked_at < asked_at:
-                self._last = _List(gateways, asked_at)
-        return list(gateways)
+                self._last = _List(tuple(gateways), asked_at)
+        return gateways
 
     def _fresh(self) -> list[str] | None:
         """What was read last, if not too long ago."""
