@@ -73,12 +73,7 @@ def test_certificates_of_cert_manager(tmp_path: Path) -> None:
 
 def test_a_cluster_that_runs(tmp_path: Path) -> None:
     with new_world() as world:
-        world.create(workload="StatefulSet")
-        operator = world.start_operator()
-        world.wait_children()
-        world.run_pods()
-        world.wait_condition("Progressing", "False", "Complete")
-        world.settle(operator)
+        world.bring_up(workload="StatefulSet")
         world.stop_operators()
         assert plan(world, tmp_path, "demo").stdout.splitlines() == [
             "XlineCluster default/demo",

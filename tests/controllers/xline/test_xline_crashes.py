@@ -95,12 +95,7 @@ def life(world: World, at: int, drop: Literal["before", "after"]) -> bool:
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_killed_between_any_two_writes_it_ends_the_same(drop: Literal["before", "after"]) -> None:
     with new_world() as world:
-        world.create()
-        operator = world.start_operator()
-        world.wait_children()
-        world.run_pods()
-        world.wait_condition("Progressing", "False", "Complete")
-        world.settle(operator)
+        world.bring_up()
         expected = essence(world)
     for at in itertools.count(1):
         with new_world() as world:

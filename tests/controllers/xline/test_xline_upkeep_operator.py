@@ -9,12 +9,7 @@ from tests.support.etcd_process import wait_for
 
 def test_a_majority_of_volumes_that_is_lost_with_the_stateful_set_can_be_recovered_from(world: World) -> None:
     """The StatefulSet is not made again on empty volumes, but for the survivor it is."""
-    world.create()
-    operator = world.start_operator()
-    world.wait_children()
-    world.run_pods()
-    world.wait_condition("Progressing", "False", "Complete")
-    world.settle(operator)
+    world.bring_up()
     world.remove_claim(0)
     world.remove_claim(2)
     world.client.resource(known.STATEFULSETS, namespace=NAMESPACE).delete("demo-sts")

@@ -119,6 +119,16 @@ class World:
 
         wait_for(quiet, what="two looks without a write")
 
+    def bring_up(self, **spec: Any) -> Operator:
+        """A cluster whose members are all ready, and an operator that has nothing left to do."""
+        self.create(**spec)
+        operator = self.start_operator()
+        self.wait_children()
+        self.run_pods()
+        self.wait_condition("Progressing", "False", "Complete")
+        self.settle(operator)
+        return operator
+
     def touch(self) -> None:
         """A change which asks for nothing, so that the operator looks."""
         stamp = {"metadata": {"annotations": {"touched": str(len(self.server.requests))}}}
@@ -174,6 +184,11 @@ class World:
     def children(self) -> dict[str, Unstructured]:
         found = {f"{gvr.resource}/{name}": self.get(gvr, name) for gvr, names in CHILDREN.items() for name in names}
         return {name: child for name, child in found.items() if child is not None}
+
+    def agent_args(self) -> list[str]:
+        """Of the members' Pods, as the StatefulSet has them."""
+        (container,) = self.children()["statefulsets/demo-sts"]["spec"]["template"]["spec"]["initContainers"]
+        return list(container["args"])
 
     def wait_children(self) -> None:
         wait_for(lambda: len(self.children()) == sum(map(len, CHILDREN.values())), what="all children")
