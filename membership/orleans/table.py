@@ -13,6 +13,7 @@ from membership.orleans.address import SiloAddress
 from membership.orleans.calls import Calls, Place
 from membership.orleans.commit import commit, count, settle
 from membership.orleans.entry import MembershipEntry, MembershipTableData, TableVersion
+from membership.orleans.etags import Etags
 from membership.orleans.journal import Pending, Row, RowState, VersionRow, before_of, check_cluster, later, state_of
 from membership.orleans.names import row_name
 from membership.orleans.status import SiloStatus
@@ -31,8 +32,9 @@ class KubeMembershipTable:
     """One Orleans cluster's membership table: a version object and a silo object for each row, shared with .NET silos.
 
     Any number of threads may share one; making one makes no call. The etag of a row is its resourceVersion, that of the
-    table version the version object's. Verbs: get, list, create, update and delete on ``silos`` and ``clusterversions``
-    of the group ``orleans.dot.net``; get and list are enough to read.
+    table version the version object's. Verbs, in the group ``orleans.dot.net``: get, list, create, update and delete on
+    ``silos``; get, create, update and delete on ``clusterversions``. Who only reads needs get and list on ``silos`` and
+    get on ``clusterversions``.
 
     **Both or neither.** Kubernetes writes one object at a time, and a change is two: the row, and the version. Both
     are announced first, in an annotation of the version object (:mod:`membership.orleans.journal`), so that a change
@@ -63,8 +65,9 @@ class KubeMembershipTable:
       fails between. The same version may therefore be read with other rows later.
     - What cannot be known raises :class:`OutcomeUnknown`: never a guess.
 
-    **Signs of life** change neither version nor ``suspect_times``; they do change the row's etag. An update that is
-    late for that reason returns False, as for any other.
+    **Signs of life** change the row's etag, but not the version. A table knows the etags that it has given out last,
+    and takes them as long as nothing else has changed: an update is neither late for a sign of life, nor does it undo
+    one.
 
     :param namespace: None: that of the client's configuration.
     :param timeout: seconds for one operation, in which calls that fail are repeated where that may help. Operations
@@ -86,6 +89,7 @@ class KubeMembershipTable:
             raise ValueError(f"timeout must be above 0 seconds, not {timeout!r}")
         self._place = Place(client, namespace or client.namespace, cluster_id, clock or client.clock)
         self._timeout = timeout
+        self._etags = Etags()
 
     def __repr__(self) -> str:
         return f"<{self._place}>"
@@ -216,13 +220,16 @@ class KubeMembershipTable:
             found = look(calls)
             again = calls.version()
             if version is None and again is None:
+                self._etags.give(found)
                 return found, TableVersion(0, "")
             if version is None or again is None or version.etag != again.etag:
                 calls.step_aside()
                 continue
             uncounted = next((row for row in found if version.missing(row)), None)
             if uncounted is None or not self._counted(uncounted):
-                return _as_of(version, found), version.table_version
+                shown = _as_of(version, found)
+                self._etags.give(shown)
+                return shown, version.table_version
 
     def _settled(self, calls: Calls) -> VersionRow | None:
         """The version object, without a pending change if we can help it."""
@@ -266,9 +273,10 @@ class KubeMembershipTable:
     def update_row(self, entry: MembershipEntry, etag: str, version: TableVersion) -> bool:
         """Replace a row and advance the version, both or neither.
 
-        What the entry does not know of the object (further fields, labels, annotations) stays.
+        What the entry does not know of the object (further fields, labels, annotations) stays, and so does a sign of
+        life that came after the row was read and is later than the entry's.
 
-        :param etag: of the row as it was read.
+        :param etag: of the row as it was read. It may have given signs of life since, if it was read by this table.
         :param version: :meth:`~TableVersion.next` of the one that was read.
         :returns: False if the table or the row has changed since, or the row is gone: read, and decide again.
         :raises ValueError: as for :meth:`insert_row`, as are
@@ -277,9 +285,12 @@ class KubeMembershipTable:
         """
 
         def after(row: Row | None) -> JSONObject | None:
-            if row is None or row.cluster_id != self.cluster_id or row.etag != etag:
+            if row is None or row.cluster_id != self.cluster_id or not self._etags.fits(etag, row):
                 return None
-            return _fields(rows.merged(row.body, entry))
+            fields = _fields(rows.merged(row.body, entry))
+            if row.etag != etag and later(_alive(row), fields["iAmAliveTime"]):
+                fields["iAmAliveTime"] = _alive(row)
+            return fields
 
         return self._change(entry.silo_address, version, after)
 

@@ -1,23 +1,17 @@
 """A writer and reader that makes the calls of Orleans.Clustering.Kubernetes, in its order and with its bodies.
 
 What it does not do, it does not do here either: it looks at no annotation and keeps none but in a sign of life, it
-writes the version before the row, it deletes without preconditions. Each call can be made by itself
-(:meth:`DotNetProvider.insert_row` and the others are generators that stop before each call).
+writes the version before the row, it deletes without preconditions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from membership.orleans import MembershipEntry, SiloAddress, SiloStatus, TableVersion, rows
 from membership.orleans.times import parse_time
 from runtime.client import Client, NotFound
 from runtime.types import JSONObject
-
-T = TypeVar("T")
-Calls = Generator[None, None, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,96 +36,87 @@ class Watcher:
     views: list[View] = field(default_factory=list)
 
     def look(self) -> None:
-        view = all_of(self.provider.read_all())
+        view = self.provider.read_all()
         if not self.views or view.version.version > self.views[-1].version.version:
             self.views.append(view)
 
 
 class DotNetProvider:
+    """
+    :ivar versions_written: how often it has written the version object.
+    """
+
     def __init__(self, client: Client, cluster_id: str, namespace: str) -> None:
         self.cluster_id = cluster_id
+        self.versions_written = 0
         self._versions = client.resource(rows.VERSIONS, namespace)
         self._silos = client.resource(rows.SILOS, namespace)
 
-    def initialize(self) -> Calls[None]:
-        yield
+    def initialize(self) -> None:
         try:
             self._versions.get(self.cluster_id)
         except NotFound:
-            yield
             self._versions.create(self._version(TableVersion(0, "")))
 
-    def read_all(self) -> Calls[View]:
-        version = yield from self._current()
-        yield
+    def read_all(self) -> View:
+        version = self._current()
         found = {row["metadata"]["name"]: row for row in self._cluster()}
         return View(version or TableVersion(0, ""), found)
 
-    def insert_row(self, entry: MembershipEntry, version: TableVersion) -> Calls[bool]:
+    def insert_row(self, entry: MembershipEntry, version: TableVersion) -> bool:
         """:raises ClientError: among others Conflict, where it lost a race."""
         row = self._row(entry)
-        yield
         try:
             self._silos.get(row["metadata"]["name"])
             return False
         except NotFound:
             pass
-        if not (yield from self._advance(version)):
+        if not self._advance(version):
             return False
-        yield
         self._silos.create(row)
         return True
 
-    def update_row(self, entry: MembershipEntry, etag: str, version: TableVersion) -> Calls[bool]:
+    def update_row(self, entry: MembershipEntry, etag: str, version: TableVersion) -> bool:
         """:raises ClientError: among others Conflict, where it lost a race."""
         row = self._row(entry)
         row["metadata"]["resourceVersion"] = etag
-        if not (yield from self._advance(version)):
+        if not self._advance(version):
             return False
-        yield
         self._silos.update(row)
         return True
 
-    def update_i_am_alive(self, entry: MembershipEntry) -> Calls[None]:
+    def update_i_am_alive(self, entry: MembershipEntry) -> None:
         """:raises ClientError: among others Conflict, where it lost a race, and NotFound."""
         name = self._row(entry)["metadata"]["name"]
-        yield
         row = self._silos.get(name).to_dict()
         row["iAmAliveTime"] = self._row(entry)["iAmAliveTime"]
-        yield
         self._silos.update(row)
 
-    def delete_entries(self) -> Calls[None]:
-        version = yield from self._current()
+    def delete_entries(self) -> None:
+        version = self._current()
         if version is not None:
-            yield
             self._versions.delete(self.cluster_id)
-        yield
         for row in self._cluster():
-            yield
             self._silos.delete(row["metadata"]["name"])
 
-    def cleanup(self, before: str) -> Calls[None]:
-        yield
+    def cleanup(self, before: str) -> None:
         for row in self._cluster():
             if row["status"] == SiloStatus.DEAD.value and parse_time(row["iAmAliveTime"]) < parse_time(before):
-                yield
                 self._silos.delete(row["metadata"]["name"])
 
-    def _current(self) -> Calls[TableVersion | None]:
-        yield
+    def _current(self) -> TableVersion | None:
         for version in self._versions.list():
             body = version.to_dict()
             if body.get("clusterId") == self.cluster_id and version.name == self.cluster_id:
                 return TableVersion(body.get("clusterVersion") or 0, version.resource_version)
         return None
 
-    def _advance(self, version: TableVersion) -> Calls[bool]:
-        current = yield from self._current()
+    def _advance(self, version: TableVersion) -> bool:
+        current = self._current()
         if current is None or current.version == version.version:
             return False
-        yield
         self._versions.update(self._version(version))
+        self.versions_written += 1
         return True
 
     def _cluster(self) -> list[JSONObject]:
@@ -148,13 +133,3 @@ class DotNetProvider:
         address: SiloAddress = entry.silo_address
         row["metadata"] = {"name": f"{address.address}-{address.port}-{address.generation}"}
         return row
-
-
-def all_of(calls: Calls[T]) -> T:
-    """Make all calls, one after the other."""
-    while True:
-        try:
-            next(calls)
-        except StopIteration as done:
-            result: T = done.value
-            return result
