@@ -217,8 +217,8 @@ class SiloAgent:
         with self._life:
             if self._row.written and not self._stopping and self._termination is None:
                 self._say_goodbye(drain, timeout)
-            self.stop()
-            return self.status is SiloStatus.DEAD or not self._row.written
+        self.stop()
+        return self.status is SiloStatus.DEAD or not self._row.written
 
     def stop(self) -> None:
         """End at once: nothing more is written, and the others have to find out. Idempotent; waits for the threads."""

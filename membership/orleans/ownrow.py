@@ -76,7 +76,7 @@ class OwnRow:
                     done = self._try(status, interrupted, allowed)
                 if done is not None:
                     return done
-                why, longest = "others write to the table all the time", _LONGEST_RACE
+                why, longest = "others wrote first, or have a row of that name in the namespace", _LONGEST_RACE
             except TABLE_ERRORS as error:
                 why, longest = str(error), _LONGEST_OUTAGE
                 _log.warning("the own row could not be written", status=status.value, error=why)

@@ -163,6 +163,8 @@ class Peers:
     def on_probe(self, source: SiloAddress) -> None:
         """Another silo has probed this one."""
         self._contacts.heard(source)
+        if self.view.status_of(source) is SiloStatus.NONE:  # it has joined, and this one was not told
+            self._behind()
 
     def on_gossip(self, source: SiloAddress, version: int) -> None:
         """Another silo says that the table has this version."""

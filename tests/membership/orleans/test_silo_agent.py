@@ -1,0 +1,511 @@
+"""A silo's life: joining, taking part, leaving, and every way in which it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from membership.orleans import (
+    AddressInUse,
+    JoinFailed,
+    MembershipOptions,
+    MembershipView,
+    NotReachable,
+    SiloAddress,
+    SiloStatus,
+    TerminationReason,
+)
+from runtime.testing import FakeAPIServer, FakeClock
+from tests.support.silo_agents import SLOW, Cluster, Silo, cluster, eventually
+
+A, D = SiloStatus.ACTIVE, SiloStatus.DEAD
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[FakeAPIServer]:
+    with FakeAPIServer() as server:
+        server.apply_manifests("crds/")
+        yield server
+
+
+@pytest.fixture
+def scene(shared_server: FakeAPIServer) -> Iterator[Cluster]:
+    with cluster(shared_server) as scene:
+        yield scene
+    shared_server.faults.clear()
+
+
+def ended(silo: Silo) -> TerminationReason:
+    """Why, once the application was told."""
+    eventually(lambda: silo.terminations, "told of the end", SLOW)
+    assert silo.terminations == [silo.agent.termination]
+    assert silo.agent.terminated.is_set()
+    assert silo.status is D
+    return silo.terminations[0].reason
+
+
+# -- joining
+
+
+def test_silos_join_one_after_the_other(scene: Cluster) -> None:
+    first, second, third = silos = scene.joined(3)
+    assert scene.read().version.version == 6, "joining and active, each of them"
+    for silo in silos:
+        assert silo.status is A
+        versions = [view.version for view in silo.views]
+        assert versions == sorted(set(versions))
+        assert silo.views[-1] == first.agent.view or silo.views[-1].same_as(first.views[-1])
+    row = scene.row(second)
+    assert (row.silo_name, row.host_name, row.proxy_port) == ("silo-1", "", 0)
+    assert third.transport.probes[first.address] >= 1, "who joins has probed those that are active"
+
+
+def test_the_alive_time_is_written(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    before = scene.row(silo).i_am_alive_time
+    version = scene.read().version
+    scene.run(61)
+    assert timedelta(seconds=30) <= scene.row(silo).i_am_alive_time - before <= timedelta(seconds=61)
+    assert scene.read().version == version, "no version grows for it"
+    assert [view.version for view in silo.views] == [0, 1, 2], "nor is it a new view"
+
+
+def test_an_earlier_start_is_declared_dead_first(scene: Cluster) -> None:
+    old = scene.silo(0, generation=1)
+    scene.join(old)
+    old.agent.stop()
+    new = scene.silo(0, generation=2)
+    scene.join(new)
+    row = scene.row(old)
+    assert (row.status, [voter for voter, _ in row.suspect_times]) == (D, [new.address])
+    assert new.status is A
+
+
+def test_a_newer_start_ends_the_older_one(scene: Cluster) -> None:
+    old, other = scene.joined(2)
+    new = scene.silo(0, generation=2)
+    scene.join(new)
+    scene.until(lambda: old.agent.terminated.is_set(), "the older one notices")
+    assert ended(old) in (TerminationReason.NEWER_GENERATION, TerminationReason.DECLARED_DEAD)
+    assert old.views[-1].status_of(old.address) is D
+    assert scene.row(old).status is D
+    scene.until(lambda: other.sees(new) is A, "the others go on with the newer one")
+
+
+def test_an_older_start_does_not_join(scene: Cluster) -> None:
+    scene.join(scene.silo(0, generation=2))
+    late = scene.silo(0, generation=1)
+    with pytest.raises(JoinFailed, match="in place of"):
+        scene.join(late)
+    assert scene.read().get(late.address) is None
+    assert not late.terminations
+
+
+def test_two_with_the_same_address(scene: Cluster) -> None:
+    """On two machines with the same IP address, say: their networks are not the same."""
+    first = scene.silo(0)
+    scene.join(first)
+    del scene.network.faces[first.address]
+    second = scene.silo(0, name="another")
+    with pytest.raises(AddressInUse, match="silo-0"):
+        scene.join(second)
+    scene.run(70)
+    assert (first.status, scene.row(first).status, scene.row(first).silo_name) == (A, A, "silo-0")
+
+
+def test_a_port_that_is_taken(scene: Cluster) -> None:
+    first = scene.silo(0)
+    scene.join(first)
+    with pytest.raises(OSError, match="in use"):
+        scene.silo(0, name="another").agent.join()
+    assert scene.row(first).silo_name == "silo-0"
+
+
+def test_who_does_not_reach_all_does_not_join(scene: Cluster) -> None:
+    first, second = scene.joined(2)
+    third = scene.silo()
+    scene.network.cut.add(frozenset({second.address, third.address}))
+    with pytest.raises(NotReachable, match=str(second.address)) as failure:
+        scene.join(third)
+    assert failure.value.unreachable == {second.address}
+    assert scene.row(third).status is D, "it has taken back that it is joining"
+    assert (first.status, second.status, third.terminations) == (A, A, [])
+
+
+def test_it_joins_when_the_network_is_mended(scene: Cluster) -> None:
+    first, second = scene.joined(2)
+    third = scene.silo()
+    scene.network.cut.add(frozenset({second.address, third.address}))
+    joining = scene.begin(third.agent.join)
+    scene.until(lambda: first.sees(third) is SiloStatus.JOINING, "it is joining")
+    scene.run(30)
+    assert joining.is_alive()
+    scene.network.cut.clear()
+    scene.until(lambda: not joining.is_alive(), "it joins")
+    assert third.status is A
+
+
+def test_two_that_cannot_reach_each_other_do_not_join_at_once(scene: Cluster) -> None:
+    """Each finds no active silo that it could not reach, until one of them is active."""
+    one, two = scene.silo(), scene.silo()
+    scene.network.cut.add(frozenset({one.address, two.address}))
+    calls = [scene.begin(one.agent.join), scene.begin(two.agent.join)]
+    scene.until(lambda: not all(call.is_alive() for call in calls), "one joins")
+    scene.run(20)
+    assert sorted(str(silo.status) for silo in (one, two)) == ["Active", "Joining"]
+
+
+def test_the_dead_of_a_cluster_that_fell_together_are_no_obstacle(scene: Cluster) -> None:
+    old = scene.joined(4)
+    for silo in old:
+        silo.agent.stop()
+    new = scene.silo()
+    seconds = scene.until_joined(new)
+    assert {scene.row(silo).status for silo in old} == {D}
+    assert 90 < seconds < 150, "not before they have been silent for as long as a living one may be"
+
+
+def test_leaving_interrupts_joining(scene: Cluster) -> None:
+    (first,) = scene.joined(1)
+    silo = scene.silo()
+    scene.network.isolate(silo.address)
+    joining = scene.begin(silo.agent.join, timed=False)
+    scene.until(lambda: first.sees(silo) is SiloStatus.JOINING, "it is joining")
+    assert silo.agent.leave() is True
+    joining.join(SLOW)
+    assert isinstance(joining.error, JoinFailed)
+    assert scene.row(silo).status is D
+
+
+def test_a_cluster_that_cannot_be_reached_is_joined_later(scene: Cluster) -> None:
+    fault = scene.server.faults.add(resource="clusterversions", status=500)
+    silo = scene.silo()
+    joining = scene.begin(silo.agent.join)
+    eventually(lambda: fault.hits >= 3, "tried", SLOW)
+    scene.server.faults.clear()
+    scene.until(lambda: not joining.is_alive(), "it joins")
+    assert silo.status is A
+
+
+def test_a_table_that_stays_away_ends_the_attempt(scene: Cluster) -> None:
+    scene.options = replace(scene.options, max_join_attempt_time=20.0)
+    scene.server.faults.add(resource="clusterversions", status=403, message="not you")
+    silo = scene.silo()
+    with pytest.raises(JoinFailed, match="not you"):
+        scene.join(silo)
+    scene.server.faults.clear()
+    assert silo.status is SiloStatus.CREATED
+
+
+def test_a_first_row_whose_answer_is_lost_is_its_own(scene: Cluster) -> None:
+    lost = scene.server.faults.add(verb="create", resource="silos", drop="after", times=1)
+    silo = scene.silo()
+    scene.join(silo)
+    assert lost.hits == 1
+    assert (silo.status, scene.read().version.version) == (A, 2)
+
+
+# -- leaving
+
+
+def test_leaving(scene: Cluster) -> None:
+    first, second = scene.joined(2)
+    seen: list[SiloStatus] = []
+
+    def drain() -> None:
+        seen.append(scene.row(second).status)
+
+    assert second.agent.leave(drain) is True
+    assert seen == [SiloStatus.SHUTTING_DOWN]
+    scene.until(lambda: first.sees(second) is D, "the others know")
+    assert (second.status, second.terminations) == (D, [])
+    assert second.views[-1].status_of(second.address) is D
+    assert second.agent.leave() is True, "once more"
+    with pytest.raises(JoinFailed, match="already"):
+        second.agent.join()
+
+
+def test_who_cannot_finish_says_that_it_is_stopping(scene: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    (silo,) = scene.joined(1)
+
+    def drain() -> None:
+        raise RuntimeError("half done")
+
+    with caplog.at_level(logging.ERROR):
+        assert silo.agent.leave(drain) is True
+    assert [view.status_of(silo.address) for view in silo.views][-3:] == [
+        SiloStatus.SHUTTING_DOWN,
+        SiloStatus.STOPPING,
+        D,
+    ]
+    assert "half done" in caplog.text
+
+
+def test_who_shuts_down_judges_nobody_but_lives(scene: Cluster) -> None:
+    first, second, third = scene.joined(3)
+    draining, go_on = threading.Event(), threading.Event()
+
+    def drain() -> None:
+        draining.set()
+        assert go_on.wait(SLOW)
+
+    leaving = scene.begin(lambda: second.agent.leave(drain), timed=False)
+    try:
+        assert draining.wait(SLOW)
+        farewell(scene, first, second, third)
+    finally:
+        go_on.set()
+    leaving.join(SLOW)
+    assert scene.row(second).status is D
+
+
+def farewell(scene: Cluster, first: Silo, second: Silo, third: Silo) -> None:
+    """The third one dies while the second one is leaving."""
+    before = second.transport.probes.total()
+    alive = scene.row(second).i_am_alive_time
+    third.agent.stop()
+    scene.until(lambda: first.sees(third) is D, "the first one alone finds it out", 200)
+    assert second.transport.probes.total() <= before + 1
+    assert second.address not in {voter for voter, _ in scene.row(third).suspect_times[:1]}
+    scene.run(31)
+    assert scene.row(second).i_am_alive_time > alive, "a long farewell is no death"
+
+
+def test_a_table_that_is_away_does_not_hold_up_the_end(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    scene.server.faults.add(resource="clusterversions", status=403)
+    results: list[bool] = []
+    leaving = scene.begin(lambda: results.append(silo.agent.leave(timeout=10)))
+    scene.until(lambda: not leaving.is_alive(), "it ends")
+    assert results == [False]
+    scene.server.faults.clear()
+    assert scene.row(silo).status is A
+
+
+def test_stopping_tells_nobody(scene: Cluster) -> None:
+    first, second = scene.joined(2)
+    second.agent.stop()
+    second.agent.stop()
+    assert scene.row(second).status is A
+    assert second.agent.leave() is False
+    seconds = scene.until(lambda: first.sees(second) is D, "the other one finds out")
+    assert seconds < 25
+
+
+def test_as_a_context_manager(scene: Cluster) -> None:
+    silo = scene.silo()
+    with silo.agent:
+        assert scene.row(silo).status is A
+    assert scene.row(silo).status is D
+
+
+# -- running
+
+
+def test_run_until_stopped(scene: Cluster) -> None:
+    silo = scene.silo()
+    stop = threading.Event()
+    ends: list[object] = []
+    running = scene.begin(lambda: ends.append(silo.agent.run(stop)), timed=False)
+    eventually(lambda: silo.status is A, "it joins", SLOW)
+    stop.set()
+    running.join(SLOW)
+    assert ends == [None]
+    assert scene.row(silo).status is D
+
+
+def test_run_stopped_while_it_joins(scene: Cluster) -> None:
+    (first,) = scene.joined(1)
+    silo = scene.silo()
+    scene.network.isolate(silo.address)
+    stop = threading.Event()
+    ends: list[object] = []
+    running = scene.begin(lambda: ends.append(silo.agent.run(stop)), timed=False)
+    scene.until(lambda: first.sees(silo) is SiloStatus.JOINING, "it is joining")
+    stop.set()
+    running.join(SLOW)
+    assert ends == [None]
+    assert scene.row(silo).status is D
+
+
+def test_run_tells_why_it_ended(scene: Cluster) -> None:
+    silo = scene.silo()
+    stop = threading.Event()
+    running = scene.begin(lambda: silo.agent.run(stop), timed=False)
+    eventually(lambda: silo.status is A, "it joins", SLOW)
+    scene.write(replace(scene.row(silo), status=D))
+    silo.agent.refresh()
+    running.join(SLOW)
+    assert stop.is_set()
+    assert ended(silo) is TerminationReason.DECLARED_DEAD
+
+
+def test_run_tells_why_it_did_not_join(scene: Cluster) -> None:
+    scene.join(scene.silo(0, generation=2))
+    end = scene.silo(0, generation=1).agent.run(threading.Event())
+    assert end is not None
+    assert end.reason is TerminationReason.NEWER_GENERATION
+    scene.network.isolate(SiloAddress("10.0.0.1", 11112, 1))
+    scene.options = replace(scene.options, max_join_attempt_time=1.0)
+    end = scene.silo(1).agent.run(threading.Event())
+    assert end is not None
+    assert end.reason is TerminationReason.JOIN_FAILED
+
+
+# -- the end
+
+
+def test_declared_dead_by_another_one(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    killer = SiloAddress("10.0.0.9", 1, 1)
+    scene.write(replace(scene.row(silo), status=D, suspect_times=[(killer, scene.clock.now())]))
+    seconds = scene.until(lambda: silo.agent.terminated.is_set(), "it reads the table")
+    assert seconds <= 61
+    assert ended(silo) is TerminationReason.DECLARED_DEAD
+    assert str(killer) in str(silo.terminations[0])
+    assert silo.views[-1].status_of(silo.address) is D
+    before = scene.read()
+    scene.run(60)
+    assert scene.read() == before, "it writes nothing any more"
+    assert silo.agent.leave() is True
+
+
+def test_gossip_of_the_death_is_enough(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    scene.write(replace(scene.row(silo), status=D))
+    scene.network.faces[silo.address].on_gossip(SiloAddress("10.0.0.9", 1, 1), 3)
+    scene.step(0.1)
+    assert ended(silo) is TerminationReason.DECLARED_DEAD
+
+
+def test_a_row_that_is_gone(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    scene.table.delete_membership_table_entries(scene.name)
+    scene.new_table().initialize_membership_table(True)
+    scene.until(lambda: silo.agent.terminated.is_set(), "it notices")
+    assert ended(silo) is TerminationReason.ROW_GONE
+    assert scene.read().members == [], "and it does not come back"
+
+
+def test_a_row_that_was_taken_over(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    scene.write(replace(scene.row(silo), start_time=scene.clock.now() + timedelta(seconds=1)))
+    scene.until(lambda: silo.agent.terminated.is_set(), "it notices")
+    assert ended(silo) is TerminationReason.ROW_GONE
+
+
+def test_what_the_callback_for_the_end_raises_is_logged(scene: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    (silo,) = scene.joined(1)
+
+    def fails(_: object) -> None:
+        silo.terminations.append(silo.agent.termination)  # type: ignore[arg-type]
+        raise RuntimeError("no end")
+
+    silo.agent._on_terminated = fails
+    scene.write(replace(scene.row(silo), status=D))
+    with caplog.at_level(logging.ERROR):
+        scene.until(lambda: silo.agent.terminated.is_set(), "it notices")
+        silo.agent.stop()
+    assert "no end" in caplog.text
+
+
+# -- views
+
+
+def test_a_callback_that_hangs_does_not_stop_the_protocol(scene: Cluster) -> None:
+    go_on = threading.Event()
+
+    def hangs(_: MembershipView) -> None:
+        assert go_on.wait(SLOW * 2)
+
+    slow = scene.silo(on_view=hangs)
+    other = scene.silo()
+    scene.join(slow, other)
+    before = scene.row(slow).i_am_alive_time
+    scene.run(100)
+    assert len(slow.views) == 1
+    assert scene.row(slow).i_am_alive_time > before
+    other.agent.stop()
+    scene.until(lambda: scene.row(other).status is D, "it still finds out who is dead")
+    go_on.set()
+    eventually(lambda: slow.views[-1].status_of(other.address) is D, "and the callback gets to know", SLOW)
+    versions = [view.version for view in slow.views]
+    assert versions == sorted(set(versions))
+
+
+def test_the_same_version_with_another_row_is_a_new_view(scene: Cluster) -> None:
+    """A .NET silo writes the version first, and its row only then."""
+    (silo,) = scene.joined(1)
+    late = replace(scene.row(silo), silo_address=SiloAddress("10.0.0.7", 1, 1), status=SiloStatus.JOINING)
+    version = scene.read().version
+    assert scene.table.insert_row(late, version.next())
+    silo.agent.refresh()
+    scene.until(lambda: silo.sees(late.silo_address) is SiloStatus.JOINING, "read")
+    from membership.orleans.names import row_name
+    from membership.orleans.rows import SILOS
+
+    rows = scene.client.resource(SILOS, scene.namespace)
+    body = rows.get(row_name(late.silo_address)).to_dict()
+    body["status"] = "Active"
+    rows.update(body)
+    silo.agent.refresh()
+    scene.until(lambda: silo.sees(late.silo_address) is A, "read again")
+    assert [view.version for view in silo.views][-2:] == [3, 3]
+
+
+def test_gossip_that_is_lost_is_made_up_for(scene: Cluster) -> None:
+    """Every answer to a probe says how far the other one is."""
+    first, second = scene.joined(2)
+    scene.network.gossip_lost = True
+    third = scene.silo()
+    scene.join(third)
+    seconds = scene.until(lambda: first.sees(third) is A and second.sees(third) is A, "they know")
+    assert seconds <= 11
+    options = MembershipOptions(use_gossip=False)
+    fourth = scene.silo(options=options)
+    scene.network.gossip_lost = False
+    scene.join(fourth)
+    scene.until(lambda: first.sees(fourth) is A, "without gossip of its own, too")
+
+
+def test_entries_of_the_dead_are_removed_by_one(scene: Cluster) -> None:
+    scene.options = replace(scene.options, max_defunct_entries=1)
+    first, second, *others = scene.joined(4)
+    for silo in others:
+        assert silo.agent.leave()
+        scene.run(3)
+    scene.until(lambda: len(scene.read().members) == 3, "the older one goes")
+    scene.until(lambda: first.sees(others[0]) is SiloStatus.NONE, "and it is in no view any more")
+    assert {first.status, second.status} == {A}
+
+
+def test_foreign_silos_are_told_of_once(scene: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """They answer probes, in a way; but they take no errands."""
+    (silo,) = scene.joined(1)
+    dotnet = SiloAddress("10.0.0.7", 1, 1)
+    scene.network.foreign.add(dotnet)
+    scene.write(replace(scene.row(silo), silo_address=dotnet))
+    with caplog.at_level(logging.WARNING):
+        scene.run(90)
+    assert caplog.text.count("does not speak the protocol") == 1
+    assert scene.row(silo).status is A
+    assert silo.sees(dotnet) is A
+    assert silo.agent._peers.intermediaries(SiloAddress("10.0.0.8", 1, 1))[1] == []
+
+
+def test_a_clock_of_its_own(scene: Cluster) -> None:
+    """Its alive times are of another day, and nobody minds: what counts is that they change."""
+    skewed = scene.new_clock(FakeClock(scene.clock.now() - timedelta(days=1)))
+    first, second, third = scene.silo(), scene.silo(clock=skewed), scene.silo()
+    scene.join(first, second, third)
+    scene.run(150)
+    assert {silo.status for silo in (first, second, third)} == {A}
+    assert first.agent._suspicions.is_stale(scene.row(second)) is False
+    third.agent.stop()
+    scene.until(lambda: scene.row(third).status is D, "both votes are needed, and come")
+    assert len(scene.row(third).suspect_times) == 2
