@@ -88,10 +88,6 @@ class SiloAddress:
         """A later start of the same silo."""
         return self.same_endpoint(other) and 0 < other.generation < self.generation
 
-    def is_predecessor_of(self, other: SiloAddress) -> bool:
-        """An earlier start of the same silo."""
-        return self.same_endpoint(other) and 0 < self.generation < other.generation
-
     def consistent_hash(self, seed: int | None = None) -> int:
         """The signed 32-bit hash by which Orleans places silos on its ring (GetConsistentHashCode): the same number
         in every process and language. ``seed`` gives further, independent ones."""

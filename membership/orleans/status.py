@@ -16,13 +16,5 @@ class SiloStatus(enum.Enum):
     STOPPING = "Stopping"
     DEAD = "Dead"
 
-    @property
-    def terminating(self) -> bool:
-        """It is leaving, or has left, and never becomes active again."""
-        return self in _TERMINATING
-
     def __str__(self) -> str:
         return self.value
-
-
-_TERMINATING = frozenset({SiloStatus.SHUTTING_DOWN, SiloStatus.STOPPING, SiloStatus.DEAD})

@@ -207,11 +207,6 @@ def test_statuses_are_read_in_any_case() -> None:
     for status in SiloStatus:
         for text in (status.value, status.value.lower(), status.value.upper()):
             assert entry_of(row | {"status": text}).status is status
-    assert {status for status in SiloStatus if status.terminating} == {
-        SiloStatus.SHUTTING_DOWN,
-        SiloStatus.STOPPING,
-        SiloStatus.DEAD,
-    }
 
 
 def test_a_time_without_timezone_is_refused_by_the_silos_name() -> None:
