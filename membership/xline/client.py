@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
@@ -26,6 +26,7 @@ from membership.xline.errors import (
     Timeout,
     from_grpc,
 )
+from membership.xline.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import grpc
@@ -165,15 +166,6 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class HashKV:
-    """The digest of a member's content at ``revision``, where what is older than ``compact_revision`` is gone."""
-
-    hash: int
-    revision: int
-    compact_revision: int
-
-
-@dataclass(frozen=True, slots=True)
 class SnapshotChunk:
     """A piece of a snapshot, and how many bytes of content follow it; the digest after the content is not counted."""
 
@@ -284,12 +276,6 @@ class EngineClient:
 
         return self._members("MemberRemove", messages.MemberRemoveRequest(id=member_id), timeout)
 
-    def member_update(self, member_id: int, peer_urls: Iterable[str], *, timeout: float = CHANGE_TIMEOUT) -> MemberList:
-        """Gives a member other peer URLs, all of them."""
-        from membership.xline.proto import engine_pb2 as messages
-
-        return self._members("MemberUpdate", messages.MemberUpdateRequest(id=member_id, peer_urls=peer_urls), timeout)
-
     def member_promote(self, member_id: int, *, timeout: float = CHANGE_TIMEOUT) -> MemberList:
         """Gives a learner a vote. Only ever for an id that is listed as a learner just now: asked for the leader's own,
         Xline's server dies.
@@ -332,19 +318,6 @@ class EngineClient:
         request = messages.AlarmRequest(action=messages.DEACTIVATE, member_id=alarm.member_id, alarm=alarm.kind)
         self._alarms(request, timeout)
 
-    def hash_kv(self, revision: int = 0, timeout: float | None = None) -> HashKV:
-        """A hash over this member's own keys and values up to ``revision``; 0: its present one. Members that agree on
-        revision and compact revision must agree on the hash."""
-        from membership.xline.proto import engine_pb2 as messages
-
-        answer = self._call(
-            "/etcdserverpb.Maintenance/HashKV",
-            messages.HashKVRequest(revision=revision),
-            messages.HashKVResponse,
-            timeout,
-        )
-        return HashKV(answer.hash, revision or answer.header.revision, answer.compact_revision)
-
     def defragment(self, *, timeout: float) -> None:
         """Gives back what the member's database holds without need. The member serves nobody meanwhile: etcd takes
         about a second for 100 MiB.
@@ -381,7 +354,7 @@ class EngineClient:
             response_deserializer=messages.SnapshotResponse.FromString,
         )(messages.SnapshotRequest(), metadata=metadata)
         # grpc's own deadline is for the whole stream, and nobody knows how long that may take.
-        with _Watchdog(idle_timeout, call.cancel) as watchdog:
+        with Watchdog(idle_timeout, call.cancel) as watchdog:
             try:
                 for answer in call:
                     watchdog.rest()
@@ -464,55 +437,6 @@ class EngineClient:
             except AuthDisabled:
                 return ()
             return (("token", self._token),)
-
-
-class _Watchdog:
-    """Calls ``bite`` in a thread of its own once it has been watching for ``seconds`` without a rest."""
-
-    def __init__(self, seconds: float, bite: Callable[[], object]) -> None:
-        self.bitten = False
-        self._seconds = seconds
-        self._bite = bite
-        self._changed = threading.Condition()
-        self._watching_since: float | None = time.monotonic()
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="xline-snapshot-watchdog", daemon=True)
-
-    def watch(self) -> None:
-        self._set(time.monotonic())
-
-    def rest(self) -> None:
-        self._set(None)
-
-    def _set(self, since: float | None) -> None:
-        with self._changed:
-            self._watching_since = since
-            self._changed.notify()
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._ended:
-                left = None
-                if self._watching_since is not None:
-                    left = self._watching_since + self._seconds - time.monotonic()
-                    if left <= 0:
-                        self.bitten = True
-                        break
-                self._changed.wait(left)
-        if self.bitten:
-            self._bite()
-
-    def __enter__(self) -> _Watchdog:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-        self._thread.join()
 
 
 def _serialize(message: _Message) -> bytes:

@@ -13,33 +13,36 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from membership.xline.proto import engine_pb2 as membership_dot_xline_dot_proto_dot_engine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tests/support/kv.proto\x12\x14xline_operator.tests\"T\n\x06Header\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\traft_term\x18\x04 \x01(\x04\"f\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c\"S\n\x0cRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x14\n\x0cserializable\x18\x07 \x01(\x08\"\x87\x01\n\rRangeResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1c.xline_operator.tests.Header\x12+\n\x03kvs\x18\x02 \x03(\x0b\x32\x1e.xline_operator.tests.KeyValue\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"(\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\";\n\x0bPutResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1c.xline_operator.tests.Header\"\x8c\x01\n\tRequestOp\x12;\n\rrequest_range\x18\x01 \x01(\x0b\x32\".xline_operator.tests.RangeRequestH\x00\x12\x37\n\x0brequest_put\x18\x02 \x01(\x0b\x32 .xline_operator.tests.PutRequestH\x00\x42\t\n\x07request\"\x92\x01\n\nResponseOp\x12=\n\x0eresponse_range\x18\x01 \x01(\x0b\x32#.xline_operator.tests.RangeResponseH\x00\x12\x39\n\x0cresponse_put\x18\x02 \x01(\x0b\x32!.xline_operator.tests.PutResponseH\x00\x42\n\n\x08response\">\n\nTxnRequest\x12\x30\n\x07success\x18\x02 \x03(\x0b\x32\x1f.xline_operator.tests.RequestOp\"\x83\x01\n\x0bTxnResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1c.xline_operator.tests.Header\x12\x11\n\tsucceeded\x18\x02 \x01(\x08\x12\x33\n\tresponses\x18\x03 \x03(\x0b\x32 .xline_operator.tests.ResponseOpb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tests/support/kv.proto\x12\x14xline_operator.tests\x1a#membership/xline/proto/engine.proto\"f\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c\"S\n\x0cRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x14\n\x0cserializable\x18\x07 \x01(\x08\"\x90\x01\n\rRangeResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12+\n\x03kvs\x18\x02 \x03(\x0b\x32\x1e.xline_operator.tests.KeyValue\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"(\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"D\n\x0bPutResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\"\x8c\x01\n\tRequestOp\x12;\n\rrequest_range\x18\x01 \x01(\x0b\x32\".xline_operator.tests.RangeRequestH\x00\x12\x37\n\x0brequest_put\x18\x02 \x01(\x0b\x32 .xline_operator.tests.PutRequestH\x00\x42\t\n\x07request\"\x92\x01\n\nResponseOp\x12=\n\x0eresponse_range\x18\x01 \x01(\x0b\x32#.xline_operator.tests.RangeResponseH\x00\x12\x39\n\x0cresponse_put\x18\x02 \x01(\x0b\x32!.xline_operator.tests.PutResponseH\x00\x42\n\n\x08response\">\n\nTxnRequest\x12\x30\n\x07success\x18\x02 \x03(\x0b\x32\x1f.xline_operator.tests.RequestOp\"\x8c\x01\n\x0bTxnResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x11\n\tsucceeded\x18\x02 \x01(\x08\x12\x33\n\tresponses\x18\x03 \x03(\x0b\x32 .xline_operator.tests.ResponseOp\"!\n\rHashKVRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"o\n\x0eHashKVResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x0c\n\x04hash\x18\x02 \x01(\r\x12\x18\n\x10\x63ompact_revision\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tests.support.kv_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEADER']._serialized_start=48
-  _globals['_HEADER']._serialized_end=132
-  _globals['_KEYVALUE']._serialized_start=134
-  _globals['_KEYVALUE']._serialized_end=236
-  _globals['_RANGEREQUEST']._serialized_start=238
-  _globals['_RANGEREQUEST']._serialized_end=321
-  _globals['_RANGERESPONSE']._serialized_start=324
-  _globals['_RANGERESPONSE']._serialized_end=459
-  _globals['_PUTREQUEST']._serialized_start=461
-  _globals['_PUTREQUEST']._serialized_end=501
-  _globals['_PUTRESPONSE']._serialized_start=503
-  _globals['_PUTRESPONSE']._serialized_end=562
-  _globals['_REQUESTOP']._serialized_start=565
-  _globals['_REQUESTOP']._serialized_end=705
-  _globals['_RESPONSEOP']._serialized_start=708
-  _globals['_RESPONSEOP']._serialized_end=854
-  _globals['_TXNREQUEST']._serialized_start=856
-  _globals['_TXNREQUEST']._serialized_end=918
-  _globals['_TXNRESPONSE']._serialized_start=921
-  _globals['_TXNRESPONSE']._serialized_end=1052
+  _globals['_KEYVALUE']._serialized_start=85
+  _globals['_KEYVALUE']._serialized_end=187
+  _globals['_RANGEREQUEST']._serialized_start=189
+  _globals['_RANGEREQUEST']._serialized_end=272
+  _globals['_RANGERESPONSE']._serialized_start=275
+  _globals['_RANGERESPONSE']._serialized_end=419
+  _globals['_PUTREQUEST']._serialized_start=421
+  _globals['_PUTREQUEST']._serialized_end=461
+  _globals['_PUTRESPONSE']._serialized_start=463
+  _globals['_PUTRESPONSE']._serialized_end=531
+  _globals['_REQUESTOP']._serialized_start=534
+  _globals['_REQUESTOP']._serialized_end=674
+  _globals['_RESPONSEOP']._serialized_start=677
+  _globals['_RESPONSEOP']._serialized_end=823
+  _globals['_TXNREQUEST']._serialized_start=825
+  _globals['_TXNREQUEST']._serialized_end=887
+  _globals['_TXNRESPONSE']._serialized_start=890
+  _globals['_TXNRESPONSE']._serialized_end=1030
+  _globals['_HASHKVREQUEST']._serialized_start=1032
+  _globals['_HASHKVREQUEST']._serialized_end=1065
+  _globals['_HASHKVRESPONSE']._serialized_start=1067
+  _globals['_HASHKVRESPONSE']._serialized_end=1178
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import grpc
 
@@ -193,16 +193,19 @@ def _log_of(connection: _Connection) -> dict[int, int]:
         start = answer.kvs[-1].key + b"\0"
 
 
+_Request: TypeAlias = kv.TxnRequest | kv.RangeRequest | kv.HashKVRequest
+
+
 class _Connection:
     def __init__(self, address: str, timeout: float = _TIMEOUT) -> None:
         self.address = address
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._timeout = timeout
 
-    def call(self, method: str, request: kv.TxnRequest | kv.RangeRequest, answer: type[Message]) -> Message:
+    def call(self, method: str, request: _Request, answer: type[Message], service: str = "KV") -> Message:
         """:raises grpc.RpcError:"""
         invoke = self._channel.unary_unary(
-            f"/etcdserverpb.KV/{method}",
+            f"/etcdserverpb.{service}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=answer.FromString,  # type: ignore[attr-defined]
         )
@@ -225,10 +228,21 @@ def put(address: str, key: bytes, value: bytes) -> None:
 
 def same_data(addresses: Sequence[str]) -> bool:
     """Whether these members hold the same keys and values at the newest revision that all of them have."""
-    clients = [EngineClient(address, timeout=5.0) for address in addresses]
+    revisions = []
+    for address in addresses:
+        with EngineClient(address, timeout=5.0) as client:
+            revisions.append(client.status().revision)
+    return len({hash_at(address, min(revisions)) for address in addresses}) == 1
+
+
+def hash_at(address: str, revision: int) -> int:
+    """Of the member's own keys and values up to that revision. Members that have forgotten as much agree on it.
+
+    :raises grpc.RpcError: it was not told.
+    """
+    connection = _Connection(address, timeout=5.0)
     try:
-        revision = min(client.status().revision for client in clients)
-        return len({client.hash_kv(revision).hash for client in clients}) == 1
+        request = kv.HashKVRequest(revision=revision)
+        return connection.call("HashKV", request, kv.HashKVResponse, "Maintenance").hash
     finally:
-        for client in clients:
-            client.close()
+        connection.close()

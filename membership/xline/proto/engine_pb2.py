@@ -15,17 +15,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#membership/xline/proto/engine.proto\x12\x15xline_operator.engine\"\\\n\x0eResponseHeader\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\traft_term\x18\x04 \x01(\x04\"^\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpeer_urls\x18\x03 \x03(\t\x12\x13\n\x0b\x63lient_urls\x18\x04 \x03(\t\x12\x12\n\nis_learner\x18\x05 \x01(\x08\"9\n\x10MemberAddRequest\x12\x11\n\tpeer_urls\x18\x01 \x03(\t\x12\x12\n\nis_learner\x18\x02 \x01(\x08\"\xa9\x01\n\x11MemberAddResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12-\n\x06member\x18\x02 \x01(\x0b\x32\x1d.xline_operator.engine.Member\x12.\n\x07members\x18\x03 \x03(\x0b\x32\x1d.xline_operator.engine.Member\"!\n\x13MemberRemoveRequest\x12\n\n\x02id\x18\x01 \x01(\x04\"4\n\x13MemberUpdateRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tpeer_urls\x18\x02 \x03(\t\"\"\n\x14MemberPromoteRequest\x12\n\n\x02id\x18\x01 \x01(\x04\")\n\x11MemberListRequest\x12\x14\n\x0clinearizable\x18\x01 \x01(\x08\"{\n\x12MemberListResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12.\n\x07members\x18\x02 \x03(\x0b\x32\x1d.xline_operator.engine.Member\"\x0f\n\rStatusRequest\"\xf8\x01\n\x0eStatusResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x62_size\x18\x03 \x01(\x03\x12\x0e\n\x06leader\x18\x04 \x01(\x04\x12\x12\n\nraft_index\x18\x05 \x01(\x04\x12\x11\n\traft_term\x18\x06 \x01(\x04\x12\x1a\n\x12raft_applied_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x16\n\x0e\x64\x62_size_in_use\x18\t \x01(\x03\x12\x12\n\nis_learner\x18\n \x01(\x08\"&\n\x11MoveLeaderRequest\x12\x11\n\ttarget_id\x18\x01 \x01(\x04\"E\n\x0c\x44oneResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\"\x13\n\x11\x44\x65\x66ragmentRequest\"\x86\x01\n\x0c\x41larmRequest\x12\x32\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\".xline_operator.engine.AlarmAction\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12/\n\x05\x61larm\x18\x03 \x01(\x0e\x32 .xline_operator.engine.AlarmType\"Q\n\x0b\x41larmMember\x12\x11\n\tmember_id\x18\x01 \x01(\x04\x12/\n\x05\x61larm\x18\x02 \x01(\x0e\x32 .xline_operator.engine.AlarmType\"z\n\rAlarmResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x32\n\x06\x61larms\x18\x02 \x03(\x0b\x32\".xline_operator.engine.AlarmMember\"!\n\rHashKVRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"o\n\x0eHashKVResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x0c\n\x04hash\x18\x02 \x01(\r\x12\x18\n\x10\x63ompact_revision\x18\x03 \x01(\x03\"\x11\n\x0fSnapshotRequest\"p\n\x10SnapshotResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x17\n\x0fremaining_bytes\x18\x02 \x01(\x04\x12\x0c\n\x04\x62lob\x18\x03 \x01(\x0c\"5\n\x13\x41uthenticateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"\\\n\x14\x41uthenticateResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\r\n\x05token\x18\x02 \x01(\t*4\n\x0b\x41larmAction\x12\x07\n\x03GET\x10\x00\x12\x0c\n\x08\x41\x43TIVATE\x10\x01\x12\x0e\n\nDEACTIVATE\x10\x02*/\n\tAlarmType\x12\x08\n\x04NONE\x10\x00\x12\x0b\n\x07NOSPACE\x10\x01\x12\x0b\n\x07\x43ORRUPT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#membership/xline/proto/engine.proto\x12\x15xline_operator.engine\"\\\n\x0eResponseHeader\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\traft_term\x18\x04 \x01(\x04\"^\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpeer_urls\x18\x03 \x03(\t\x12\x13\n\x0b\x63lient_urls\x18\x04 \x03(\t\x12\x12\n\nis_learner\x18\x05 \x01(\x08\"9\n\x10MemberAddRequest\x12\x11\n\tpeer_urls\x18\x01 \x03(\t\x12\x12\n\nis_learner\x18\x02 \x01(\x08\"\xa9\x01\n\x11MemberAddResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12-\n\x06member\x18\x02 \x01(\x0b\x32\x1d.xline_operator.engine.Member\x12.\n\x07members\x18\x03 \x03(\x0b\x32\x1d.xline_operator.engine.Member\"!\n\x13MemberRemoveRequest\x12\n\n\x02id\x18\x01 \x01(\x04\"\"\n\x14MemberPromoteRequest\x12\n\n\x02id\x18\x01 \x01(\x04\")\n\x11MemberListRequest\x12\x14\n\x0clinearizable\x18\x01 \x01(\x08\"{\n\x12MemberListResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12.\n\x07members\x18\x02 \x03(\x0b\x32\x1d.xline_operator.engine.Member\"\x0f\n\rStatusRequest\"\xf8\x01\n\x0eStatusResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x62_size\x18\x03 \x01(\x03\x12\x0e\n\x06leader\x18\x04 \x01(\x04\x12\x12\n\nraft_index\x18\x05 \x01(\x04\x12\x11\n\traft_term\x18\x06 \x01(\x04\x12\x1a\n\x12raft_applied_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x16\n\x0e\x64\x62_size_in_use\x18\t \x01(\x03\x12\x12\n\nis_learner\x18\n \x01(\x08\"&\n\x11MoveLeaderRequest\x12\x11\n\ttarget_id\x18\x01 \x01(\x04\"E\n\x0c\x44oneResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\"\x13\n\x11\x44\x65\x66ragmentRequest\"\x86\x01\n\x0c\x41larmRequest\x12\x32\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\".xline_operator.engine.AlarmAction\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12/\n\x05\x61larm\x18\x03 \x01(\x0e\x32 .xline_operator.engine.AlarmType\"Q\n\x0b\x41larmMember\x12\x11\n\tmember_id\x18\x01 \x01(\x04\x12/\n\x05\x61larm\x18\x02 \x01(\x0e\x32 .xline_operator.engine.AlarmType\"z\n\rAlarmResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x32\n\x06\x61larms\x18\x02 \x03(\x0b\x32\".xline_operator.engine.AlarmMember\"\x11\n\x0fSnapshotRequest\"p\n\x10SnapshotResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\x17\n\x0fremaining_bytes\x18\x02 \x01(\x04\x12\x0c\n\x04\x62lob\x18\x03 \x01(\x0c\"5\n\x13\x41uthenticateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"\\\n\x14\x41uthenticateResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.xline_operator.engine.ResponseHeader\x12\r\n\x05token\x18\x02 \x01(\t*4\n\x0b\x41larmAction\x12\x07\n\x03GET\x10\x00\x12\x0c\n\x08\x41\x43TIVATE\x10\x01\x12\x0e\n\nDEACTIVATE\x10\x02*/\n\tAlarmType\x12\x08\n\x04NONE\x10\x00\x12\x0b\n\x07NOSPACE\x10\x01\x12\x0b\n\x07\x43ORRUPT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'membership.xline.proto.engine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ALARMACTION']._serialized_start=1950
-  _globals['_ALARMACTION']._serialized_end=2002
-  _globals['_ALARMTYPE']._serialized_start=2004
-  _globals['_ALARMTYPE']._serialized_end=2051
+  _globals['_ALARMACTION']._serialized_start=1748
+  _globals['_ALARMACTION']._serialized_end=1800
+  _globals['_ALARMTYPE']._serialized_start=1802
+  _globals['_ALARMTYPE']._serialized_end=1849
   _globals['_RESPONSEHEADER']._serialized_start=62
   _globals['_RESPONSEHEADER']._serialized_end=154
   _globals['_MEMBER']._serialized_start=156
@@ -36,40 +36,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERADDRESPONSE']._serialized_end=481
   _globals['_MEMBERREMOVEREQUEST']._serialized_start=483
   _globals['_MEMBERREMOVEREQUEST']._serialized_end=516
-  _globals['_MEMBERUPDATEREQUEST']._serialized_start=518
-  _globals['_MEMBERUPDATEREQUEST']._serialized_end=570
-  _globals['_MEMBERPROMOTEREQUEST']._serialized_start=572
-  _globals['_MEMBERPROMOTEREQUEST']._serialized_end=606
-  _globals['_MEMBERLISTREQUEST']._serialized_start=608
-  _globals['_MEMBERLISTREQUEST']._serialized_end=649
-  _globals['_MEMBERLISTRESPONSE']._serialized_start=651
-  _globals['_MEMBERLISTRESPONSE']._serialized_end=774
-  _globals['_STATUSREQUEST']._serialized_start=776
-  _globals['_STATUSREQUEST']._serialized_end=791
-  _globals['_STATUSRESPONSE']._serialized_start=794
-  _globals['_STATUSRESPONSE']._serialized_end=1042
-  _globals['_MOVELEADERREQUEST']._serialized_start=1044
-  _globals['_MOVELEADERREQUEST']._serialized_end=1082
-  _globals['_DONERESPONSE']._serialized_start=1084
-  _globals['_DONERESPONSE']._serialized_end=1153
-  _globals['_DEFRAGMENTREQUEST']._serialized_start=1155
-  _globals['_DEFRAGMENTREQUEST']._serialized_end=1174
-  _globals['_ALARMREQUEST']._serialized_start=1177
-  _globals['_ALARMREQUEST']._serialized_end=1311
-  _globals['_ALARMMEMBER']._serialized_start=1313
-  _globals['_ALARMMEMBER']._serialized_end=1394
-  _globals['_ALARMRESPONSE']._serialized_start=1396
-  _globals['_ALARMRESPONSE']._serialized_end=1518
-  _globals['_HASHKVREQUEST']._serialized_start=1520
-  _globals['_HASHKVREQUEST']._serialized_end=1553
-  _globals['_HASHKVRESPONSE']._serialized_start=1555
-  _globals['_HASHKVRESPONSE']._serialized_end=1666
-  _globals['_SNAPSHOTREQUEST']._serialized_start=1668
-  _globals['_SNAPSHOTREQUEST']._serialized_end=1685
-  _globals['_SNAPSHOTRESPONSE']._serialized_start=1687
-  _globals['_SNAPSHOTRESPONSE']._serialized_end=1799
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=1801
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=1854
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=1856
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=1948
+  _globals['_MEMBERPROMOTEREQUEST']._serialized_start=518
+  _globals['_MEMBERPROMOTEREQUEST']._serialized_end=552
+  _globals['_MEMBERLISTREQUEST']._serialized_start=554
+  _globals['_MEMBERLISTREQUEST']._serialized_end=595
+  _globals['_MEMBERLISTRESPONSE']._serialized_start=597
+  _globals['_MEMBERLISTRESPONSE']._serialized_end=720
+  _globals['_STATUSREQUEST']._serialized_start=722
+  _globals['_STATUSREQUEST']._serialized_end=737
+  _globals['_STATUSRESPONSE']._serialized_start=740
+  _globals['_STATUSRESPONSE']._serialized_end=988
+  _globals['_MOVELEADERREQUEST']._serialized_start=990
+  _globals['_MOVELEADERREQUEST']._serialized_end=1028
+  _globals['_DONERESPONSE']._serialized_start=1030
+  _globals['_DONERESPONSE']._serialized_end=1099
+  _globals['_DEFRAGMENTREQUEST']._serialized_start=1101
+  _globals['_DEFRAGMENTREQUEST']._serialized_end=1120
+  _globals['_ALARMREQUEST']._serialized_start=1123
+  _globals['_ALARMREQUEST']._serialized_end=1257
+  _globals['_ALARMMEMBER']._serialized_start=1259
+  _globals['_ALARMMEMBER']._serialized_end=1340
+  _globals['_ALARMRESPONSE']._serialized_start=1342
+  _globals['_ALARMRESPONSE']._serialized_end=1464
+  _globals['_SNAPSHOTREQUEST']._serialized_start=1466
+  _globals['_SNAPSHOTREQUEST']._serialized_end=1483
+  _globals['_SNAPSHOTRESPONSE']._serialized_start=1485
+  _globals['_SNAPSHOTRESPONSE']._serialized_end=1597
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=1599
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=1652
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=1654
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=1746
 # @@protoc_insertion_point(module_scope)

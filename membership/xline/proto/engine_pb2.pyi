@@ -75,14 +75,6 @@ class MemberRemoveRequest(_message.Message):
     id: int
     def __init__(self, id: _Optional[int] = ...) -> None: ...
 
-class MemberUpdateRequest(_message.Message):
-    __slots__ = ("id", "peer_urls")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    PEER_URLS_FIELD_NUMBER: _ClassVar[int]
-    id: int
-    peer_urls: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[int] = ..., peer_urls: _Optional[_Iterable[str]] = ...) -> None: ...
-
 class MemberPromoteRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -172,22 +164,6 @@ class AlarmResponse(_message.Message):
     header: ResponseHeader
     alarms: _containers.RepeatedCompositeFieldContainer[AlarmMember]
     def __init__(self, header: _Optional[_Union[ResponseHeader, _Mapping[str, object]]] = ..., alarms: _Optional[_Iterable[_Union[AlarmMember, _Mapping[str, object]]]] = ...) -> None: ...
-
-class HashKVRequest(_message.Message):
-    __slots__ = ("revision",)
-    REVISION_FIELD_NUMBER: _ClassVar[int]
-    revision: int
-    def __init__(self, revision: _Optional[int] = ...) -> None: ...
-
-class HashKVResponse(_message.Message):
-    __slots__ = ("header", "hash", "compact_revision")
-    HEADER_FIELD_NUMBER: _ClassVar[int]
-    HASH_FIELD_NUMBER: _ClassVar[int]
-    COMPACT_REVISION_FIELD_NUMBER: _ClassVar[int]
-    header: ResponseHeader
-    hash: int
-    compact_revision: int
-    def __init__(self, header: _Optional[_Union[ResponseHeader, _Mapping[str, object]]] = ..., hash: _Optional[int] = ..., compact_revision: _Optional[int] = ...) -> None: ...
 
 class SnapshotRequest(_message.Message):
     __slots__ = ()

@@ -34,14 +34,13 @@ class Services:
         cluster = {
             "MemberAdd": unary(engine.MemberAddRequest, self._add),
             "MemberRemove": unary(engine.MemberRemoveRequest, self._remove),
-            "MemberUpdate": unary(engine.MemberUpdateRequest, self._update),
             "MemberPromote": unary(engine.MemberPromoteRequest, self._promote),
             "MemberList": unary(engine.MemberListRequest, self._list),
         }
         maintenance = {
             "Status": unary(engine.StatusRequest, self._status),
             "MoveLeader": unary(engine.MoveLeaderRequest, self._move_leader),
-            "HashKV": unary(engine.HashKVRequest, self._hash),
+            "HashKV": unary(kv.HashKVRequest, self._hash),
             "Alarm": unary(engine.AlarmRequest, self._alarm),
             "Snapshot": grpc.unary_stream_rpc_method_handler(
                 self._snapshot, engine.SnapshotRequest.FromString, lambda message: message.SerializeToString()
@@ -85,10 +84,6 @@ class Services:
         self._store.remove(request.id)
         return self._members()
 
-    def _update(self, request: engine.MemberUpdateRequest) -> Message:
-        self._store.update(request.id, request.peer_urls)
-        return self._members()
-
     def _promote(self, request: engine.MemberPromoteRequest) -> Message:
         self._store.promote(request.id)
         return self._members()
@@ -123,12 +118,12 @@ class Services:
         self._store.move_leader(request.target_id)
         return engine.DoneResponse(header=self._header())
 
-    def _hash(self, request: engine.HashKVRequest) -> Message:
+    def _hash(self, request: kv.HashKVRequest) -> Message:
         digest = hashlib.sha256()
         for entry in self._store.range(b"\0", b"\0", local=True):
             if not request.revision or entry.modified <= request.revision:
                 digest.update(b"%d %d %b %b\n" % (entry.modified, entry.version, entry.key, entry.value))
-        return engine.HashKVResponse(header=self._header(), hash=int.from_bytes(digest.digest()[:4], "big"))
+        return kv.HashKVResponse(header=self._header(), hash=int.from_bytes(digest.digest()[:4], "big"))
 
     def _alarm(self, _request: engine.AlarmRequest) -> Message:
         return engine.AlarmResponse(header=self._header())
@@ -153,11 +148,11 @@ class Services:
         shown = entries[: request.limit] if request.limit else entries
         found = [_key_value(entry) for entry in shown]
         more = len(shown) < len(entries)
-        return kv.RangeResponse(header=self._kv_header(), kvs=found, more=more, count=len(entries))
+        return kv.RangeResponse(header=self._header(), kvs=found, more=more, count=len(entries))
 
     def _put(self, request: kv.PutRequest) -> Message:
         self._store.put([(request.key, request.value)])
-        return kv.PutResponse(header=self._kv_header())
+        return kv.PutResponse(header=self._header())
 
     def _txn(self, request: kv.TxnRequest) -> Message:
         """Of unconditional puts."""
@@ -166,17 +161,13 @@ class Services:
         puts = [operation.request_put for operation in request.success]
         self._store.put([(put.key, put.value) for put in puts])
         done = [kv.ResponseOp(response_put=kv.PutResponse()) for _ in puts]
-        return kv.TxnResponse(header=self._kv_header(), succeeded=True, responses=done)
+        return kv.TxnResponse(header=self._header(), succeeded=True, responses=done)
 
     # -- parts
 
     def _header(self) -> engine.ResponseHeader:
         cluster, _, term, _, revision = self._store.look()
         return engine.ResponseHeader(cluster_id=cluster, member_id=self._own, revision=revision, raft_term=term)
-
-    def _kv_header(self) -> kv.Header:
-        cluster, _, term, _, revision = self._store.look()
-        return kv.Header(cluster_id=cluster, member_id=self._own, revision=revision, raft_term=term)
 
 
 def _listed(member: Member) -> engine.Member:

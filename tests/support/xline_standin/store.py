@@ -186,13 +186,6 @@ class Store:
             database.execute("update members set learner = 0 where id = ?", (hex(member),))
             _grow(database, "index")
 
-    def update(self, member: int, peers: Sequence[str]) -> None:
-        with self._transaction() as database:
-            _need_majority(database)
-            _known(database, member)
-            database.execute("update members set peers = ? where id = ?", (json.dumps(list(peers)), hex(member)))
-            _grow(database, "index")
-
     def publish(self, member: int, name: str, clients: Sequence[str]) -> None:
         with self._transaction() as database:
             _need_majority(database)
