@@ -8,7 +8,7 @@ and the next look finds which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from controllers.orleans.census import Row
@@ -25,21 +25,26 @@ Judge = Callable[[MembershipTableData], Sequence[Verdict]]
 
 
 def declare_dead(
-    table: KubeMembershipTable, names: Sequence[str], judge: Judge, now: Callable[[], datetime]
-) -> Iterator[Verdict]:
-    """Declare the silos with these rows dead, one after the other, if fresh rows say the same of them.
+    table: KubeMembershipTable, doomed: Iterable[Verdict], judge: Judge, now: Callable[[], datetime]
+) -> Iterator[tuple[Verdict, bool]]:
+    """Declare these silos dead, one after the other, if fresh rows say the same of them.
 
     :param judge: the verdicts by these rows.
-    :returns: the verdict on each that has been declared dead just now.
+    :returns: each verdict that fresh rows have not upheld, with False; and that on each silo that has been declared
+        dead just now, with True. Where others have written each time, nothing: it is to be tried again.
     :raises ClientError: and ``TableError``: what became of the one at hand is not known.
     """
     whole = table.read_all()
+    upheld = {verdict.member.name: verdict for verdict in judge(whole) if verdict.dead}
     data: MembershipTableData | None = whole
-    for verdict in judge(whole):
-        if verdict.dead and verdict.member.name in names:
-            if _declare(table, verdict, data, now):
-                yield verdict
-            data = None  # the version has grown, or others have written
+    for verdict in doomed:
+        fresh = upheld.get(verdict.member.name)
+        if fresh is None:
+            yield verdict, False
+            continue
+        if _declare(table, fresh, data, now):
+            yield fresh, True
+        data = None  # the version has grown, or others have written
 
 
 def remove(table: KubeMembershipTable, rows: Sequence[Row]) -> Iterator[Row]:

@@ -6,7 +6,7 @@ alive times: these wake nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -145,16 +145,18 @@ class OrleansReconciler:
         table = KubeMembershipTable(ctx.client, cluster_id, key.namespace)
         if look.pending_for >= _STUCK:
             self._finish_change(table, look, ctx)
-        doomed = [verdict.member.name for verdict in look.verdicts if verdict.dead][:_BATCH]
-        done = set()
+        doomed = [verdict for verdict in look.verdicts if verdict.dead][:_BATCH]
+        settled = set()
         if doomed:
-            judge = lambda data: self._judge(data, look, doomed, ctx)  # noqa: E731
-            for verdict in acting.declare_dead(table, doomed, judge, ctx.clock.now):
-                done.add(verdict.member.name)
-                self._tally.declared(key, verdict.reason)
-                self._say(look, "SiloDeclaredDead", _sentence(verdict), ctx, "Warning")
+            names = {verdict.member.name for verdict in doomed}
+            judge = lambda data: self._judge(data, look, names, ctx)  # noqa: E731
+            for verdict, done in acting.declare_dead(table, doomed, judge, ctx.clock.now):
+                settled.add(verdict.member.name)
+                if done:
+                    self._tally.declared(key, verdict.reason)
+                    self._say(look, "SiloDeclaredDead", _sentence(verdict), ctx, "Warning")
         self._remove(table, look, ctx)
-        return [verdict for verdict in look.verdicts if verdict.member.name not in done]
+        return [verdict for verdict in look.verdicts if verdict.member.name not in settled]
 
     def _finish_change(self, table: KubeMembershipTable, look: _Look, ctx: ReconcileContext) -> None:
         found = table.read_all()  # as every reader, it finishes what others have left
@@ -164,7 +166,7 @@ class OrleansReconciler:
         self._say(look, "ChangeFinished", "finished a change of the table that its writer had left half done", ctx)
 
     def _judge(
-        self, data: MembershipTableData, look: _Look, doomed: Sequence[str], ctx: ReconcileContext
+        self, data: MembershipTableData, look: _Look, doomed: Collection[str], ctx: ReconcileContext
     ) -> Sequence[Verdict]:
         """The verdicts by what the table holds now. The Pods of those that were found dead are asked for anew, too."""
         fresh = at_server(ctx.client, look.cluster.key.namespace)
