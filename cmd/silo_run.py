@@ -36,7 +36,9 @@ EXIT_CODES: Final = {
 }
 _AGAIN: Final = 1.0  # seconds between tries while the API server does not answer at the start, ...
 _AGAIN_AT_MOST: Final = 15.0  # ... and later
-_RIGHTS: Final = "get, list, create, update and delete on silos and clusterversions of orleans.dot.net"
+_RIGHTS: Final = (
+    "get, list, create, update and delete on silos, and get, create and update on clusterversions of orleans.dot.net"
+)
 
 _log = get_logger("cmd.silo")
 
@@ -160,14 +162,18 @@ class Silo:
         :raises CannotStart: there are no such resources.
         """
         from membership.orleans.rows import SILOS, VERSIONS
-        from runtime.client import NotFound
+        from runtime.client import Forbidden, NotFound
 
         try:
             self._client.resource(SILOS, namespace=self._namespace).list(limit=1)
-            tables = self._client.resource(VERSIONS, namespace=self._namespace).list().items
+            tables = self._client.resource(VERSIONS, namespace=self._namespace)
+            try:
+                found = tables.list().items
+            except Forbidden:
+                return  # it is needed for nothing else
         except NotFound as error:
             raise CannotStart(f"{error}: install the CRDs of orleans.dot.net (python -m cmd.crds apply)") from error
-        ids = sorted({str(table.get("clusterId")) for table in tables})
+        ids = sorted({str(table.get("clusterId")) for table in found})
         if self._settings.cluster_id not in ids:
             _log.warning(
                 "there is no such cluster yet: this is its first silo",

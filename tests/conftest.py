@@ -28,15 +28,18 @@ if not hasattr(sys.modules.get("cmd"), "__path__"):
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How long clients were without service in each scenario that measured it."""
-    from tests.support import unavailability
+    """How long clients were without service, and how long steps took, in each scenario that measured it."""
+    from tests.support import durations, unavailability
 
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    lines = unavailability.table(reports)
-    if lines:
-        terminalreporter.section("unavailability, as clients saw it")
-        for line in lines:
-            terminalreporter.write_line(line)
+    for title, lines in (
+        ("unavailability, as clients saw it", unavailability.table(reports)),
+        ("how long it took until all silos saw the same", durations.table(reports)),
+    ):
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.write_line(line)
 
 
 _SETTLE = 5.0  # seconds that threads and children have to end after a test

@@ -327,7 +327,7 @@ def test_rights_that_are_missing(run: Callable[..., Run], tmp_path: Path, caplog
         strict.apply_manifests(ROOT / "crds")
         with Client(strict.url, "secret") as client:
             assert run(one("c"), client).ended() == silo_run.FAILED
-    assert "get, list, create, update and delete on silos and clusterversions" in caplog.text
+    assert "needed are get, list, create, update and delete on silos, and get, create" in caplog.text
 
 
 def test_an_address_of_another_machine(run: Callable[..., Run], caplog: pytest.LogCaptureFixture) -> None:

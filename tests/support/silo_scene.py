@@ -143,6 +143,9 @@ class Scene:
         silo.process.send_signal(signal.SIGSTOP)
         return silo
 
+    def thaw(self, number: int) -> None:
+        self.silos[number].process.send_signal(signal.SIGCONT)
+
     def cut_off(self, number: int, *, api_server: bool) -> Silo:
         """From all other silos, and from the API server perhaps."""
         silo = self.silos[number]
@@ -162,11 +165,8 @@ class Scene:
             last = [views[-1] if (views := silo.views) else None for silo in silos]
             return last[0] is not None and all(v == last[0] for v in last) and wanted.items() <= silos[0].sees().items()
 
-        def seen() -> bool:
-            return agreed()
-
         try:
-            eventually(seen, f"{wanted}", timeout)
+            eventually(agreed, f"{wanted}", timeout)
         except AssertionError:
             for silo in silos:
                 print(silo, "sees", silo.sees(), "\n", silo.log[-3000:])
