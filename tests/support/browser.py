@@ -117,10 +117,11 @@ class Browser:
                 return result
             self._events.append(answer)
 
-    def take_events(self) -> list[dict[str, Any]]:
-        """What was told since this was called last."""
+    def take_events(self, session: str) -> list[dict[str, Any]]:
+        """What was told of one page since this was called last."""
         self.send("Browser.getVersion")
-        taken, self._events = self._events, []
+        taken = [event for event in self._events if event.get("sessionId") == session]
+        self._events = [event for event in self._events if event.get("sessionId") != session]
         return taken
 
     def _next(self) -> dict[str, Any]:
@@ -215,7 +216,7 @@ class Page:
         return self._complaints
 
     def _take(self) -> None:
-        for event in self._browser.take_events():
+        for event in self._browser.take_events(self._session):
             params: Mapping[str, Any] = event.get("params", {})
             method = event.get("method")
             if method == "Network.requestWillBeSent":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -42,12 +41,10 @@ class _Sample(NamedTuple):
 class Sampler:
     """Looks at the controllers every five seconds; a look costs some ten microseconds for each.
 
-    :param monotonic: the time of samples; real time, for what happens is real.
+    :param monotonic: the time of samples, which has to be that of the controllers' queues.
     """
 
-    def __init__(
-        self, controllers: Callable[[], Sequence[Controller]], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, controllers: Callable[[], Sequence[Controller]], monotonic: Callable[[], float]) -> None:
         self._controllers = controllers
         self._monotonic = monotonic
         self._lock = threading.Lock()  # guards the next two
@@ -83,14 +80,16 @@ class Sampler:
 
     def _look_at(self, controller: Controller) -> None:
         stats, queue = controller.stats, controller.queue.stats()
-        durations = sorted(controller.history.take_durations()) if controller.history is not None else []
         # A run that goes on counts for the time it has taken by now.
         worked = stats.time.snapshot()[2] + queue.unfinished_seconds
         runs = sum(counter.value for counter in stats.outcomes.values())
         now = _Totals(self._monotonic(), runs, stats.errors.value, worked)
         before = self._totals.get(controller.name)
+        if before is not None and now.at <= before.at:
+            return
         self._totals[controller.name] = now
-        if before is None or now.at <= before.at:
+        durations = sorted(controller.history.take_durations()) if controller.history is not None else []
+        if before is None:
             return
         seconds = now.at - before.at
         self._samples.setdefault(controller.name, deque(maxlen=_SAMPLES)).append(

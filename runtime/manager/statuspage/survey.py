@@ -72,7 +72,7 @@ class Survey:
         self._events = events
         self._lifecycle = lifecycle
         self._clock = clock
-        self._sampler = Sampler(controllers)
+        self._sampler = Sampler(controllers, clock.monotonic)
         self._began: float | None = None
         self._lock = threading.Lock()  # guards the next two
         self._latest: tuple[float, Document] | None = None

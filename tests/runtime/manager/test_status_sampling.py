@@ -88,9 +88,15 @@ def test_only_so_much_is_remembered(sampler: Sampler, clock: FakeClock) -> None:
     assert (series.ago[0], series.ago[-1]) == (WINDOW - PERIOD, 0.0)
 
 
-def test_no_time_between_two_looks_is_no_division(sampler: Sampler) -> None:
+def test_what_happens_between_two_looks_at_the_same_time_is_not_lost(
+    controller: Controller, sampler: Sampler, clock: FakeClock
+) -> None:
+    ran(controller, 0.5)
     sampler.sample()
     assert sampler.series("maps").ago == []
+    clock.advance(5)
+    sampler.sample()
+    assert (sampler.series("maps").rate, sampler.series("maps").p50) == ([0.2], [0.5])
 
 
 @pytest.mark.parametrize(
