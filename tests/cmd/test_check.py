@@ -42,7 +42,12 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
     with FakeAPIServer(authorization_mode="RBAC") as server, server.client() as admin:
-        yield Place(server, admin, server.kubeconfig(tmp_path / "admin"), capsys.readouterr)
+        yield Place(
+            server,
+            admin,
+            server.kubeconfig(tmp_path / "admin", user="root", groups=["system:masters"]),
+            capsys.readouterr,
+        )
 
 
 def storage_class(name: str, *, default: bool, grows: bool) -> JSONObject:

@@ -52,7 +52,8 @@ def grant(server: FakeAPIServer) -> None:
 def account_kubeconfig(server: FakeAPIServer, path: Path, namespace: str = NAMESPACE) -> Path:
     """With a token of the operator's account, as a Pod gets one."""
     token = server.service_account_token(namespace, NAME)
-    return write_kubeconfig(path, server.url, namespace=namespace, token=token)
+    ca = server.ca_file.read_bytes() if server.ca_file is not None else None
+    return write_kubeconfig(path, server.url, namespace=namespace, ca=ca, token=token)
 
 
 def account_client(server: FakeAPIServer) -> Client:
