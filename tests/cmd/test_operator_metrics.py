@@ -13,6 +13,17 @@ from runtime.tls.certs import Authority
 from tests.support.managers import eventually, running
 
 
+def test_the_status_page_is_served_where_the_flag_says() -> None:
+    argv = ["--metrics-bind-address=0.0.0.0:0", "--health-probe-bind-address=0"]
+    with FakeAPIServer() as server, server.client() as client:
+        server.apply_manifests("crds")
+        for flag, served in (("--status-page", True), ("--no-status-page", False)):
+            manager = build_manager(client, parse([*argv, flag], {}))
+            with running(manager):
+                eventually(lambda: manager.metrics_address)  # noqa: B023 - it is looked at before the next one
+                assert (manager.status_url is not None) is served
+
+
 def test_metrics_are_served_with_the_certificate_of_the_flag(tmp_path: Path) -> None:
     authority = Authority.create()
     pair = authority.serving(("127.0.0.1",))

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +123,10 @@ def test_the_kubeconfig_it_writes_works_and_a_folder_serves_one_run(tmp_path: Pa
         eventually(lambda: "operator     running" in log.read_text(), "start", log)
         client = load_client(str(folder / "kubeconfig"))
         assert client.resource(CLUSTERS, namespace="default").list().items == []
+        eventually(lambda: "status page  http://127.0.0.1:" in log.read_text(), "the address of the status page", log)
+        (page,) = re.findall(r"status page  (\S+)\n", log.read_text())
+        with urllib.request.urlopen(page, timeout=30) as reply:
+            assert "xlineclusters.v1alpha1.xline.io.datenlord.com" in reply.read().decode()
         second = run("--standalone", "--standalone-dir", str(folder))
         assert second.returncode == 1
         assert f"is in use by process {process.pid}" in second.stderr

@@ -48,8 +48,12 @@ def reason(status: ObjectStatus, controller: ControllerStatus | None) -> str:
         return f"running for {since}{told}"
     if status.state == "queued":
         busy = controller is not None and controller.active >= controller.workers
-        workers = f": all {controller.workers} workers are busy" if controller is not None and busy else ""
-        return f"queued for {since}{told}{workers}"
+        who = (
+            "its worker is"
+            if controller is None or controller.workers == 1
+            else f"all {controller.workers} workers are"
+        )
+        return f"queued for {since}{told}" + (f": {who} busy" if busy else "")
     if status.state == "parked":
         return f"parked for {since}{told}, until a cache shows what its last run wrote{_cache_of(status)}"
     ran = f"ran {since} ago" if since else "has not run"

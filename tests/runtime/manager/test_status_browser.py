@@ -108,7 +108,7 @@ def test_what_is_stuck_is_seen_on_each_screen(browser: Browser, scene: Scene, sc
             "queued for",
             "failed for good",
             f"TerminalError: {TERMINAL}",
-            "all 1 workers are busy",
+            "its worker is busy",
         ):
             assert told in stuck_text, told
         assert "leads" in page.texts(".pills")[0]

@@ -154,7 +154,10 @@ def test_why_an_object_is_not_done(changes: dict[str, object], told: str) -> Non
 def test_who_is_queued_behind_busy_workers_is_told_so(document: Document) -> None:
     (busy,) = (each for each in document.controllers if each.name == "busy")
     (second,) = (each for each in document.stuck if each.name == "second")
-    assert reason(second, busy).endswith(": all 1 workers are busy")
+    assert reason(second, busy).endswith(": its worker is busy")
+    assert reason(second, dataclasses.replace(busy, workers=2, active=2)).endswith(": all 2 workers are busy")
+    assert reason(second, dataclasses.replace(busy, active=0)).startswith("queued for ")
+    assert "busy" not in reason(second, dataclasses.replace(busy, active=0))
 
 
 @pytest.mark.parametrize(
