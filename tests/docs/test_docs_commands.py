@@ -47,8 +47,15 @@ BENCH = "tests/bench/test_bench_smoke.py::test_a_tiny_run_makes_every_table"
 CLIENT = "python -m bench.client mine --url http://127.0.0.1:PORT --objects 1000 --events 5000"
 CURL = "curl -s http://127.0.0.1:8080/status/v1 | jq '.stuck[] | {controller, name, state, error}'"
 LIST = "python -m cmd.sidecar list --namespace default --cluster demo --volume /backups"
+ORLEANS = "tests/membership/orleans/test_orleans_docs.py"
 # What is too long, or too much of an installation, for here: where the same thing is run.
 PROVEN = {
+    "kubectl get silos --field-selector clusterId=orders,status=Active": f"{ORLEANS}::test_what_kubectl_shows",
+    "kubectl get clusterversions": f"{ORLEANS}::test_what_kubectl_shows",
+    "python -m runtime.testing --port 0 --crds crds --kubeconfig kubeconfig": f"{ORLEANS}::test_trying_it",
+    "python -m cmd.silo --kubeconfig kubeconfig --cluster-id demo --address 127.0.0.1 --port 11111": (
+        f"{ORLEANS}::test_trying_it"
+    ),
     "make demo": f"{STANDALONE}::test_the_demo_ends_well_and_leaves_nothing",
     "make run": f"{STANDALONE}::test_a_signal_ends_it_and_every_process_it_started",
     "python -m cmd.crds apply": "tests/cmd/test_crds_command.py::test_apply_installs_all_and_again_changes_nothing",
