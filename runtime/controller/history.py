@@ -51,7 +51,7 @@ class History:
     """Remembers the last 10 runs of at most 1000 objects: 500 whose last run failed, and 500 of the others, so that
     those in trouble are not forgotten because others are busy. Thread-safe.
 
-    A run costs about a microsecond, and an object about 2 KB of memory, besides the texts of its errors.
+    A run costs about a microsecond, and an object 2 to 4 KB of memory, besides the texts of its errors.
     """
 
     def __init__(self) -> None:
