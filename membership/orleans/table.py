@@ -361,6 +361,7 @@ class KubeMembershipTable:
 
     def _remove(self, calls: Calls, row: Row | None, wanted: Callable[[Row], bool]) -> bool:
         """Delete a row as long as it is as wanted; False if it is gone or otherwise."""
+        doubtful = False
         while row is not None and wanted(row):
             # Read after the row: without a pending change what the row says is in the table, not only to come.
             version = calls.version()
@@ -373,9 +374,10 @@ class KubeMembershipTable:
                 except (Conflict, NotFound):
                     calls.step_aside()
                 except ClientError as error:
+                    doubtful |= error.ambiguous
                     calls.patience(error)
             row = calls.row(row.name)
-        return False
+        return row is None and doubtful
 
 
 def _as_of(version: VersionRow, found: list[Row]) -> list[Row]:

@@ -268,7 +268,7 @@ def test_a_crowd(
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(*CROWDS)
 def test_many_crowds(
     client: Client, us: list[list[Operation]], them: list[list[Operation]], picks: list[int], deaths: Deaths
