@@ -44,7 +44,7 @@ class TableAccess:
     """Any thread. What the table raises is let out.
 
     :param learned: called with all that is read or written, by the thread that did it, one at a time.
-    :param written: called after that, with the version, when it was written. Must not block.
+    :param written: called after that, when it was written, with the row and the version. Must not block.
     :param failed: called whenever the table raises.
     """
 
@@ -54,7 +54,7 @@ class TableAccess:
         clock: Clock,
         *,
         learned: Callable[[MembershipTableData], None],
-        written: Callable[[int], None],
+        written: Callable[[MembershipEntry, int], None],
         failed: Callable[[], None],
     ) -> None:
         self._table = table
@@ -104,7 +104,7 @@ class TableAccess:
                 # Nobody else has written at this version. Etags of what was written are not known, nor needed.
                 others = [member for member in data.members if member[0].silo_address != entry.silo_address]
                 self._learned(MembershipTableData([*others, (entry, "")], version, data.malformed))
-                self._written(version.version)
+                self._written(entry, version.version)
             return written
 
     def write_alive(self, entry: MembershipEntry) -> None:

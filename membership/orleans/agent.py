@@ -100,7 +100,7 @@ class SiloAgent:
             table,
             self._clock,
             learned=self._learned,
-            written=lambda version: self._peers.gossip(version),  # noqa: PLW0108  # made below
+            written=lambda entry, version: self._peers.gossip(entry, version),  # noqa: PLW0108  # made below
             failed=self._observations.interrupted,
         )
         self._row = OwnRow(self._own, self._access, self._clock)
@@ -222,13 +222,9 @@ class SiloAgent:
 
     def stop(self) -> None:
         """End at once: nothing more is written, and the others have to find out. Idempotent; waits for the threads."""
-        self._interrupted.set()
-        self._halted.set()
+        loops = self._halt()
         with self._life:
             self._stopping = True
-            loops = [*self._loops, *self._peers.stop()]
-            for loop in loops:
-                loop.stop()
             if self._started:
                 self._transport.stop()
             late = [loop for loop in loops if not loop.join(_END)]
@@ -331,6 +327,15 @@ class SiloAgent:
 
     # -- what it learns
 
+    def _halt(self) -> list[Loop]:
+        """Begin nothing any more. Does not wait for what is under way; returns the threads it is done in."""
+        self._halted.set()
+        self._interrupted.set()
+        loops = [*self._loops, *self._peers.stop()]
+        for loop in loops:
+            loop.stop()
+        return loops
+
     def _learned(self, data: MembershipTableData) -> None:
         """The rows have just been read or written. One thread at a time, in the order in which it happened."""
         members = [member for member, _ in data.members]
@@ -362,8 +367,7 @@ class SiloAgent:
             _log.error("this silo ends", silo=str(self.address), reason=end.reason.value, why=end.message)
             if self._joined:
                 self._ender = threading.Thread(target=self._ended, args=(end,), name="silo-terminated", daemon=True)
-        self._halted.set()
-        self._interrupted.set()
+        self._halt()
         self.terminated.set()
         if self._run_until is not None:
             self._run_until.set()
@@ -374,7 +378,7 @@ class SiloAgent:
         if self._on_terminated is not None:
             try:
                 self._on_terminated(end)
-            except Exception as error:
+            except BaseException as error:  # sys.exit() included: it would end this thread and nothing else
                 _log.exception("the callback for the end of this silo failed", exc_info=error)
         self.stop()
 

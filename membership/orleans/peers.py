@@ -90,14 +90,17 @@ class Peers:
             self._probe(frozenset())
             return self._ending
 
-    def gossip(self, version: int) -> None:
-        """Tell the others that this silo has changed the table. Returns at once."""
+    def gossip(self, changed: MembershipEntry, version: int) -> None:
+        """Tell the others that this silo has written a row. Returns at once.
+
+        Whose row it is is told, too, though it be dead: it may live, and is to end then.
+        """
         if not self._options.use_gossip:
             return
         partners = [
             member.silo_address
             for member in self.view.members
-            if member.status in _HEARS
+            if (member.status in _HEARS or member.silo_address == changed.silo_address)
             and not member.silo_address.same_endpoint(self._me)
             and not self._is_stale(member)
         ]

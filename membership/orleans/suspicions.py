@@ -97,7 +97,7 @@ class Suspicions:
         """False: somebody else has written to the table meanwhile; try again."""
         silo = str(suspicion.target)
         if self._clock.monotonic() - suspicion.at > self._options.detection_time:
-            _log.info("a suspicion is too old to be written", silo=silo)
+            _log.info("a suspicion has become too old to be written", silo=silo)
             return True
         try:
             with self._access.turn():

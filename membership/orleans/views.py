@@ -124,5 +124,5 @@ class ViewFeed:
                 view = self._waiting.popleft()
             try:
                 self._on_view(view)
-            except Exception as error:
+            except BaseException as error:  # sys.exit() included: it would end this thread and nothing else
                 _log.exception("the callback for views failed", version=view.version, exc_info=error)

@@ -383,6 +383,34 @@ def test_gossip_of_the_death_is_enough(scene: Cluster) -> None:
     assert ended(silo) is TerminationReason.DECLARED_DEAD
 
 
+def test_who_is_declared_dead_is_told_by_who_does_it(scene: Cluster) -> None:
+    first, second = scene.joined(2)
+    scene.network.cut.add(frozenset({first.address, second.address}))
+    scene.until(lambda: scene.row(first).status is D or scene.row(second).status is D, "one is faster")
+    scene.network.cut.clear()
+    dead, living = (first, second) if scene.row(first).status is D else (second, first)
+    assert not dead.agent.terminated.is_set()
+    living.agent._peers.gossip(scene.row(dead), scene.read().version.version)
+    scene.step()
+    assert ended(dead) is TerminationReason.DECLARED_DEAD
+
+
+def test_nothing_is_written_while_the_application_is_told_of_the_end(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    go_on = threading.Event()
+
+    def on_terminated(_: object) -> None:
+        assert go_on.wait(SLOW)
+
+    silo.agent._on_terminated = on_terminated
+    scene.write(replace(scene.row(silo), status=D))
+    scene.until(lambda: silo.agent.terminated.is_set(), "it notices")
+    before = scene.read()
+    scene.run(60)
+    assert scene.read() == before
+    go_on.set()
+
+
 def test_a_row_that_is_gone(scene: Cluster) -> None:
     (silo,) = scene.joined(1)
     scene.table.delete_membership_table_entries(scene.name)

@@ -64,6 +64,7 @@ def test_votes_of_two_that_race_are_both_counted(scene: Cluster) -> None:
     assert scene.read().version.version <= 12, "no vote is written again while it stands"
 
 
+@pytest.mark.slow
 def test_half_of_a_cluster_dies_at_once(scene: Cluster) -> None:
     silos = scene.joined(8)
     living, dead = silos[:4], silos[4:]
@@ -75,6 +76,7 @@ def test_half_of_a_cluster_dies_at_once(scene: Cluster) -> None:
     assert [view.version for view in living[0].views] == sorted({view.version for view in living[0].views})
 
 
+@pytest.mark.slow
 def test_all_but_one_die_at_once(scene: Cluster) -> None:
     """It may have been cut off itself, for all it knows; until the others are silent in the table, too."""
     survivor, *dead = scene.joined(4)
@@ -96,7 +98,7 @@ def test_one_that_is_cut_off_is_the_one_that_dies(scene: Cluster) -> None:
     assert nobody_is_suspected(scene, living), "it has not voted against those it did not reach"
 
 
-@pytest.mark.parametrize("indirect", [True, False])
+@pytest.mark.parametrize("indirect", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_network_that_fails_for_all_kills_nobody(scene: Cluster, indirect: bool) -> None:
     scene.options = replace(scene.options, indirect_probes=indirect)
     silos = scene.joined(4)
@@ -134,6 +136,7 @@ def test_who_dies_while_the_table_is_away_is_found_out_later(scene: Cluster) -> 
     assert all_live(scene, living)
 
 
+@pytest.mark.slow
 def test_table_and_network_come_back_together(scene: Cluster) -> None:
     """All alive times are old then, and everybody has missed everybody's probes: one vote would do, if it were cast."""
     silos = scene.joined(2)
@@ -189,6 +192,7 @@ def test_one_that_stood_still_ends_and_takes_nobody_along(scene: Cluster) -> Non
     assert nobody_is_suspected(scene, living)
 
 
+@pytest.mark.slow
 def test_a_joining_silo_that_hangs_is_given_up(scene: Cluster) -> None:
     first, second, third = scene.joined(3)
     stuck = replace(scene.row(first), silo_address=replace(first.address, port=9), status=SiloStatus.JOINING)
@@ -200,6 +204,7 @@ def test_a_joining_silo_that_hangs_is_given_up(scene: Cluster) -> None:
     assert all_live(scene, [first, second, third])
 
 
+@pytest.mark.slow
 def test_one_vote_and_one_that_has_expired_are_no_death(scene: Cluster) -> None:
     """Without intermediaries two silos that do not reach each other vote against each other, again and again."""
     scene.options = replace(scene.options, indirect_probes=False)
@@ -215,6 +220,7 @@ def test_one_vote_and_one_that_has_expired_are_no_death(scene: Cluster) -> None:
     assert scene.read().version.version < 20, "a vote is renewed once a minute"
 
 
+@pytest.mark.slow
 def test_a_link_that_is_broken_between_two_harms_neither(scene: Cluster) -> None:
     """The others reach both."""
     silos = scene.joined(4)
@@ -246,6 +252,7 @@ def test_ten_join_at_the_same_moment(scene: Cluster) -> None:
         assert all(views[version].same_as(common[0][version]) for views in common)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["before", "after"])
 def test_answers_that_are_lost_while_a_silo_dies(scene: Cluster, fault: str) -> None:
     *living, dead = scene.joined(4)
