@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 
@@ -254,7 +255,7 @@ def test_ten_join_at_the_same_moment(scene: Cluster) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["before", "after"])
-def test_answers_that_are_lost_while_a_silo_dies(scene: Cluster, fault: str) -> None:
+def test_answers_that_are_lost_while_a_silo_dies(scene: Cluster, fault: Literal["before", "after"]) -> None:
     *living, dead = scene.joined(4)
     scene.server.faults.add(verb=["create", "update"], group="orleans.dot.net", drop=fault, probability=0.3)
     dead.agent.stop()
