@@ -10,7 +10,7 @@ from typing import Final
 
 from membership.orleans.address import SiloAddress
 from membership.orleans.prober import Prober
-from membership.orleans.transport import IndirectResult, ProbeFailed
+from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed
 from runtime.logging import get_logger
 
 _THREADS: Final = 8
@@ -45,7 +45,7 @@ class Errands:
         self._pool.shutdown(cancel_futures=True)
 
 
-def errand(prober: Prober, subject: SiloAddress, timeout: float, *, speaks: bool) -> IndirectResult:
+def errand(prober: Prober, subject: SiloAddress, timeout: float, *, speaks: bool) -> IndirectResult | NotAsked:
     """Probe a silo for another one: what to tell that one, but for how we are doing.
 
     :param speaks: as of :meth:`.Prober.probe`.
@@ -54,6 +54,8 @@ def errand(prober: Prober, subject: SiloAddress, timeout: float, *, speaks: bool
     failure = ""
     try:
         prober.probe(subject, timeout, speaks=speaks)
+    except NotAsked as error:
+        return error
     except ProbeFailed as error:
         failure = str(error)[:_FAILURE]
     return IndirectResult(not failure, 0, failure, time.monotonic() - began)

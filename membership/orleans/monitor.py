@@ -10,7 +10,7 @@ from typing import Protocol
 from membership.orleans.address import SiloAddress
 from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.options import MembershipOptions
-from membership.orleans.transport import IndirectResult, ProbeFailed, ProbeResult
+from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
 from runtime.clock import Clock
 from runtime.logging import get_logger
 
@@ -108,6 +108,9 @@ class SiloMonitor:
     def _probe(self, began: float, timeout: float) -> None:
         try:
             result = self._probing.probe(self.target, timeout)
+        except NotAsked as error:
+            _log.warning("another silo cannot be probed from here now", silo=str(self.target), error=str(error))
+            return
         except ProbeFailed as error:
             if self._miss(began, str(error)) and self.missed >= self._options.num_missed_probes:
                 self._suspect(None)

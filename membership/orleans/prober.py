@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import socket
 import threading
@@ -13,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from membership.orleans import wire
 from membership.orleans.address import SiloAddress
 from membership.orleans.gossip import Gossiper
-from membership.orleans.transport import IndirectResult, ProbeFailed, ProbeResult
+from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
 from runtime.logging import get_logger
 
 ForeignSilos: TypeAlias = Literal["alive", "failed"]
@@ -21,6 +22,7 @@ ForeignSilos: TypeAlias = Literal["alive", "failed"]
 LAST_WORDS: Final = 3.0  # seconds for gossip that waits when this agent ends
 WORST: Final = 8  # of the scale on which silos say how they are doing
 _LATE: Final = 0.001  # seconds for what is there already, when it is looked for after the deadline
+_OWN_FAULTS: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
 _REMEMBERED: Final = 4096  # silos that have spoken the protocol; more than a cluster has
 
 _log = get_logger(__name__)
@@ -50,9 +52,11 @@ class Prober:
     :param own: who asks.
     :param foreign: what it means when a silo closes the connection or answers in another protocol, and has never
         spoken this one: that it is alive (it is .NET's, and nothing else can be found out), or a failure.
+    :raises ValueError: the cluster id is too long for a message.
     """
 
     def __init__(self, own: SiloAddress, cluster_id: str, *, foreign: ForeignSilos = "alive") -> None:
+        wire.check_cluster(cluster_id)
         self._own = str(own)
         self._cluster = cluster_id
         self._foreign = foreign
@@ -136,7 +140,8 @@ class Prober:
                 raise Foreign(f"{target} ended, or does not speak the agents' protocol: {_why(error)}") from None
             raise ProbeFailed(f"{target} cannot be reached: {_why(error)}") from None
         except OSError as error:
-            raise ProbeFailed(f"{target} cannot be reached: {_why(error)}") from None
+            kind = NotAsked if error.errno in _OWN_FAULTS else ProbeFailed
+            raise kind(f"{target} cannot be reached: {_why(error)}") from None
         self._check_identity(target, answer)
         return answer
 

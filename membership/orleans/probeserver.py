@@ -20,7 +20,7 @@ from membership.orleans import wire
 from membership.orleans.address import SiloAddress
 from membership.orleans.errands import Errands, errand
 from membership.orleans.prober import Prober
-from membership.orleans.transport import IndirectResult, ProbeFace
+from membership.orleans.transport import IndirectResult, NotAsked, ProbeFace
 from runtime.logging import get_logger
 
 MOST_CONNECTIONS: Final = 256
@@ -215,21 +215,22 @@ class ProbeServer:
             self._drop(peer)
             return
         peer.asked = True
-        self._handle(peer, request)
+        self._handle(peer, lambda: self._done(peer, request))
 
-    def _handle(self, peer: _Peer, request: wire.Request) -> None:
+    def _handle(self, peer: _Peer, answer: Callable[[], wire.Answer | None]) -> None:
+        """Answer what ``answer`` returns, if anything yet; what it raises is never the server's end."""
         try:
-            answer = self._done(peer, request)
+            found = answer()
         except _Refusal as refusal:
             if refusal.worrying:
                 self._tell_of(peer, str(refusal))
-            answer = wire.Refused(self._cluster, self._own, str(refusal))
+            found = wire.Refused(self._cluster, self._own, str(refusal))
         except Exception as error:  # of the face; other silos are answered all the same
             _log.exception("cannot answer another silo", exc_info=error)
             self._drop(peer)
             return
-        if answer is not None:
-            self._answer(peer, answer)
+        if found is not None:
+            self._answer(peer, found)
 
     def _done(self, peer: _Peer, request: wire.Request) -> wire.Answer | None:
         """Do what is asked; the answer, None: it comes later.
@@ -266,20 +267,23 @@ class ProbeServer:
         if not self._errands.start(run):
             raise _Refusal("wants a silo probed, as too many others do at this time", worrying=False)
 
-    def _end_errand(self, peer: _Peer, result: IndirectResult) -> None:
+    def _end_errand(self, peer: _Peer, result: IndirectResult | NotAsked) -> None:
         if peer in self._peers:
-            self._answer(
-                peer,
-                wire.IndirectAck(
-                    cluster=self._cluster,
-                    identity=self._own,
-                    health=self._face.health(),
-                    version=self._face.version(),
-                    succeeded=result.succeeded,
-                    failure=result.failure,
-                    elapsed=result.response_time,
-                ),
-            )
+            self._handle(peer, lambda: self._found(result))
+
+    def _found(self, result: IndirectResult | NotAsked) -> wire.Answer:
+        """:raises _Refusal: nothing was."""
+        if isinstance(result, NotAsked):
+            raise _Refusal(f"cannot probe others now: {result}", worrying=False)
+        return wire.IndirectAck(
+            cluster=self._cluster,
+            identity=self._own,
+            health=self._face.health(),
+            version=self._face.version(),
+            succeeded=result.succeeded,
+            failure=result.failure,
+            elapsed=result.response_time,
+        )
 
     def _answer(self, peer: _Peer, answer: wire.Answer) -> None:
         peer.deadline = time.monotonic() + TALK_TIME

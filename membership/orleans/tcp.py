@@ -21,6 +21,7 @@ class TcpTransport:
     :param listen: host and port to listen on, where they are others than the silo's: behind a proxy, or ``0.0.0.0``.
     :param foreign: whether silos that do not speak this protocol, as .NET silos, count as ``"alive"`` when they close
         the connection, or as ``"failed"``. One that has ever spoken it to us has failed then.
+    :raises ValueError: the cluster id is longer than 1 KiB.
     """
 
     def __init__(

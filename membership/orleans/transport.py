@@ -16,6 +16,10 @@ class ProbeFailed(Exception):
     """No answer, or none that counts; the message says why."""
 
 
+class NotAsked(ProbeFailed):
+    """This machine has not what it takes to ask (descriptors, memory, ports): it says nothing about the silo."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """A silo is there.
@@ -77,6 +81,7 @@ class Transport(Protocol):
     def probe(self, target: SiloAddress, timeout: float) -> ProbeResult:
         """Ask a silo whether it is there; blocks for ``timeout`` seconds at most.
 
+        :raises NotAsked: by no fault of the silo's.
         :raises ProbeFailed: it did not answer in time, or another one did (another generation, for instance).
         """
 

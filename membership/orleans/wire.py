@@ -28,6 +28,7 @@ import msgspec
 MAGIC: Final = b"OSP1"
 MAX_BODY: Final = 4096  # bytes of a frame's JSON
 MAX_INDIRECT: Final = 60.0  # seconds an agent probes for another one at most
+_MOST_CLUSTER: Final = 1024  # bytes of a cluster id in JSON
 _HEAD: Final = struct.Struct(">4sI")
 HEAD_SIZE: Final = _HEAD.size
 
@@ -107,6 +108,12 @@ T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 _requests: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
 _answers: Final[msgspec.json.Decoder[Answer]] = msgspec.json.Decoder(Answer)
+
+
+def check_cluster(cluster_id: str) -> None:
+    """:raises ValueError: there is no room for it in a message beside all else."""
+    if (length := len(_encode(cluster_id))) > _MOST_CLUSTER:
+        raise ValueError(f"a cluster id of {length} bytes in JSON: silos can tell each other at most {_MOST_CLUSTER}")
 
 
 def frame(message: Request | Answer) -> bytes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
 import socket
 import struct
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from membership.orleans.address import SiloAddress
 from membership.orleans.probeserver import MOST_CONNECTIONS, ProbeServer
 from membership.orleans.tcp import TcpTransport
 from membership.orleans.transport import ProbeFailed
-from tests.support.silo_ends import CLUSTER, End, Face, frozen, listening, silo
+from tests.support.silo_ends import CLUSTER, End, Face, frozen, listening, no_descriptors, silo
 from tests.support.waiting import eventually
 
 ENOUGH = 30.0  # seconds for what is there
@@ -207,20 +205,30 @@ def test_whoever_says_nothing_is_sent_away(end: End, monkeypatch: pytest.MonkeyP
 
 
 def test_without_descriptors_it_waits_and_goes_on(end: End, caplog: pytest.LogCaptureFixture) -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket() as sock:
         sock.settimeout(ENOUGH)
-        free = os.dup(sock.fileno())
-        os.close(free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
-        try:
+        with no_descriptors():
             sock.connect((end.address.address, end.address.port))
             eventually(lambda: "cannot accept" in caplog.text, "an accept that fails", ENOUGH)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
         sock.sendall(wire.frame(probe(end)))
         assert sock.recv(4) == wire.MAGIC
     assert caplog.text.count("cannot accept") < 5
+
+
+def test_an_intermediary_that_cannot_ask_says_so(end: End, other: End) -> None:
+    """It knows nothing of the silo, and must not be taken for a second witness."""
+    end.face.known = {other.address}
+    request = wire.frame(wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(other.address), 5.0, True, 1))
+    with dial(end) as sock:
+        sock.sendall(request[:5])
+        eventually(lambda: end.server._peers, "accepted", ENOUGH)
+        with no_descriptors():
+            sock.sendall(request[5:])
+            data = sock.recv(4096)
+    answer = wire.answer(data)
+    assert isinstance(answer, wire.Refused)
+    assert "cannot probe others now" in answer.reason
+    assert "Too many open files" in answer.reason
 
 
 def test_errands_are_bounded(end: End, other: End) -> None:
@@ -244,19 +252,29 @@ class Broken(Face):
     def on_probe(self, source: SiloAddress) -> None:
         raise RuntimeError("of the face")
 
+    def health(self) -> int:
+        if self.known:
+            raise RuntimeError("after an errand")
+        return 0
+
 
 def test_an_agent_that_fails_to_answer_one_answers_the_next(caplog: pytest.LogCaptureFixture) -> None:
-    end = End(silo())
-    end.server = ProbeServer(end.address, CLUSTER, Broken(), end.prober)
+    end, face = End(silo()), Broken()
+    end.server = ProbeServer(end.address, CLUSTER, face, end.prober)
     end.server.start()
     try:
-        with dial(end) as sock:
-            sock.sendall(wire.frame(probe(end)))
-            assert ended(sock)
+        face.known = {STRANGER}
+        errand = wire.Indirect(CLUSTER, str(STRANGER), str(end.address), str(STRANGER), 0.01, True, 1)
+        for request in (probe(end), errand):
+            with dial(end) as sock:
+                sock.sendall(wire.frame(request))
+                assert ended(sock)
+        face.known.clear()
         assert isinstance(ask(end, wire.Gossip(CLUSTER, str(STRANGER), str(end.address), 5)), wire.Ack)
     finally:
         end.stop()
     assert "of the face" in caplog.text
+    assert "after an errand" in caplog.text
 
 
 # -- beginning and end

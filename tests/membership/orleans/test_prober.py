@@ -12,8 +12,8 @@ import pytest
 from membership.orleans import prober, wire
 from membership.orleans.address import SiloAddress
 from membership.orleans.prober import Foreign, Prober, WrongSilo
-from membership.orleans.transport import ProbeFailed, ProbeResult
-from tests.support.silo_ends import CLUSTER, End, frozen, listening, silo
+from membership.orleans.transport import NotAsked, ProbeFailed, ProbeResult
+from tests.support.silo_ends import CLUSTER, End, frozen, listening, no_descriptors, silo
 from tests.support.waiting import eventually
 
 ENOUGH = 30.0  # seconds for what is there
@@ -71,6 +71,20 @@ def test_nobody_listens(make: Callable[..., End]) -> None:
     with pytest.raises(ProbeFailed, match=f"{target} cannot be reached: Connection refused") as caught:
         make().prober.probe(target, ENOUGH)
     assert not isinstance(caught.value, Foreign)
+
+
+def test_without_descriptors_nothing_is_known(make: Callable[..., End]) -> None:
+    one, two = make(), make()
+    with no_descriptors(), pytest.raises(NotAsked, match="Too many open files"):
+        one.prober.probe(two.address, ENOUGH)
+    assert one.prober.probe(two.address, ENOUGH).health == 0
+
+
+def test_a_cluster_id_that_fits_no_message() -> None:
+    Prober(silo(), "x" * 1000).close()
+    for cluster in ("x" * 1100, "\x01" * 200):
+        with pytest.raises(ValueError, match="silos can tell each other at most 1024"):
+            Prober(silo(), cluster)
 
 
 def _says(data: bytes) -> Callable[[socket.socket], None]:

@@ -11,7 +11,7 @@ import pytest
 from membership.orleans import MembershipOptions, SiloAddress
 from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.monitor import SiloMonitor, Suspicion
-from membership.orleans.transport import IndirectResult, ProbeFailed, ProbeResult
+from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
 from runtime.testing import FakeClock
 
 TARGET = SiloAddress("10.0.0.1", 11111, 1)
@@ -271,3 +271,20 @@ def test_stalls_are_forgotten_in_time() -> None:
     assert scene.health.score() == 8
     scene.pass_time(1)
     assert scene.health.score() == 0
+
+
+def test_who_cannot_ask_counts_nothing() -> None:
+    """Without descriptors, for instance: nothing is known of the silo, and what was missed before stays."""
+
+    def no_descriptors() -> None:
+        raise NotAsked("Too many open files")
+
+    scene = Scene(helpers=())
+    scene.rounds(2)
+    scene.takes = no_descriptors
+    scene.rounds(5)
+    assert scene.monitor.missed == 2
+    assert scene.suspicions == []
+    scene.takes = lambda: None
+    scene.rounds(1)
+    assert [each.target for each in scene.suspicions] == [TARGET]
