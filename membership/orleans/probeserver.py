@@ -98,9 +98,14 @@ class ProbeServer:
 
     def start(self) -> None:
         """:raises OSError: the address is taken, not ours, or not allowed."""
-        listener = _listening(*self._listen_on)
-        self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
+        try:
+            listener = _listening(*self._listen_on)
+        except OSError:
+            self._wake_read.close()
+            self._wake_write.close()
+            raise
+        self._selector = selectors.DefaultSelector()
         for sock in (listener, self._wake_read, self._wake_write):
             sock.setblocking(False)
         self._listener = listener
@@ -224,6 +229,8 @@ class ProbeServer:
         except _Refusal as refusal:
             if refusal.worrying:
                 self._tell_of(peer, str(refusal))
+            else:
+                _log.debug("refused a request", host=peer.host, why=str(refusal))
             found = wire.Refused(self._cluster, self._own, str(refusal))
         except Exception as error:  # of the face; other silos are answered all the same
             _log.exception("cannot answer another silo", exc_info=error)
@@ -256,7 +263,8 @@ class ProbeServer:
         """:raises _Refusal: that silo is not to be probed for others, or too many are."""
         subject = _parsed(request.subject)
         if not self._face.may_probe(subject):
-            raise _Refusal(f"wants to know of {subject}, which is not in the table, or dead")
+            # Tables are read at different times: one of the two may not know of it yet, or of its death.
+            raise _Refusal(f"wants to know of {subject}, which is not in the table, or dead", worrying=False)
         timeout = min(max(request.timeout, 0.0), wire.MAX_INDIRECT)
         peer.deadline = time.monotonic() + timeout + TALK_TIME
 
