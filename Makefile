@@ -7,9 +7,10 @@ JOBS   ?= auto
 # Slow tests that mostly wait for members of clusters; the others measure, and want the machine for themselves.
 CLUSTERS := tests/chaos tests/controllers tests/membership
 ARGS   ?=
+IMAGE  ?= ghcr.io/xline-kv/xline-operator:v0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check docs format bench soak failover lock clean generate
+.PHONY: help run demo test test-slow check docs format bench soak failover wheel sbom image lock clean generate
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,7 @@ check: $(STAMP) ## ruff, mypy --strict, the import contract, generated files
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(PY) -m cmd.crds check
 	@$(PY) tools/protos.py --check
+	@$(PY) tools/licences.py --check
 
 docs: $(STAMP) ## the pages and the reference as a site in docs/_build; a link that leads nowhere fails it
 	@$(PY) -m sphinx -W --keep-going -q -E -b html docs docs/_build
@@ -49,9 +51,10 @@ format: $(STAMP) ## let ruff rewrite the tree
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-generate: $(STAMP) ## write the CRD manifests and the gRPC messages again from their sources
+generate: $(STAMP) ## write the CRD manifests, the gRPC messages and the table of licences again from their sources
 	@$(PY) -m cmd.crds print --output crds
 	@$(PY) tools/protos.py
+	@$(PY) tools/licences.py
 
 bench: $(STAMP) ## speed beside its peers in one run, and whether the goals are met (10 minutes; ARGS=--quick: one)
 	@$(PY) -m bench $(ARGS)
@@ -62,10 +65,24 @@ soak: $(STAMP) ## half an hour of every kind of fault: does anything grow? (ARGS
 failover: $(STAMP) ## kill -9 the leader a hundred times, and how long nobody leads (4 minutes)
 	@$(PY) -m tests.runtime.leaderelection.failover $(ARGS)
 
+wheel: $(STAMP) ## the wheel, in dist/: the same bytes wherever it is built
+	@$(PY) tools/supply.py wheel
+
+sbom: $(STAMP) ## the wheel, and a bill of materials of what the image holds (CycloneDX), in dist/
+	@$(PY) tools/supply.py sbom
+
+image: wheel ## the container image (docker; IMAGE=name:tag, ARGS=--build-arg=PYTHON_IMAGE=...)
+	docker build --file deploy/Dockerfile --tag $(IMAGE) $(ARGS) .
+
 lock: $(STAMP) ## resolve requirements.lock again from pyproject.toml
 	@$(PY) -m pip install --quiet uv
 	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --no-emit-package xline-operator pyproject.toml -o requirements.lock
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --extra s3 --extra tls --constraint requirements.lock \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --no-emit-package xline-operator \
+	  pyproject.toml -o deploy/requirements.lock
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --group tools --constraint requirements.lock \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" -o deploy/tools.lock
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
