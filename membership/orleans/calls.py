@@ -45,7 +45,8 @@ class Place:
         self.silos: ResourceClient = self.client.resource(SILOS, self.namespace)
         self.versions: ResourceClient = self.client.resource(VERSIONS, self.namespace)
         self.version_name = version_name(self.cluster_id)
-        self.selects.set()
+        if self.cluster_id == self.cluster_id.strip():  # a selector's value may lose blanks at its ends on the way
+            self.selects.set()
 
     def __str__(self) -> str:
         return f"membership table of cluster {self.cluster_id!r} in namespace {self.namespace}"

@@ -235,10 +235,10 @@ class Crowd(Mixed):
             assert shown.get(row) in (done if sure else [*done, None]), "a row is lost, or was written by who says no"
         self.watcher.look()
         if theirs <= 1:
-            seen = {number: self.watcher.views[-1].rows.get(row_name(entry(number).silo_address)) for number in shown}
+            seen = self.watcher.views[-1].rows
             for number, mark in shown.items():
-                row = seen[number]
-                assert not self.marks[mark][2] or (row is not None and row["siloName"] == mark), "a row is missed"
+                body = seen.get(row_name(entry(number).silo_address))
+                assert not self.marks[mark][2] or (body is not None and body["siloName"] == mark), "a row is missed"
 
 
 def check_crowd(

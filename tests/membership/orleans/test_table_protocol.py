@@ -1,0 +1,344 @@
+"""Single situations of the table's protocol: what is refused half-way, comes late, is forgotten or cannot be known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from membership.orleans import KubeMembershipTable, MalformedRow, OutcomeUnknown, SiloStatus, rows
+from membership.orleans.commit import GRACE
+from membership.orleans.journal import OUTCOMES, PENDING, REMEMBERED
+from membership.orleans.names import row_name
+from runtime.client import Client, ConnectionFailed, Forbidden, Invalid, NotFound
+from runtime.testing import FakeAPIServer
+from tests.support.dotnet_provider import DotNetProvider, Watcher
+from tests.support.silo_tables import START, HurriedClock, entry, new_table, server_of_tables, version_object
+from tests.support.stepped import Hook, Killed, Step, Steps, kill_at
+from tests.support.turns import Turns, in_order, orders
+
+OLD, NEW, OTHER = entry(1, name="old"), entry(1, name="new"), entry(2)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeAPIServer]:
+    with server_of_tables() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: FakeAPIServer) -> Iterator[Client]:
+    with server.client() as client:
+        yield client
+    server.faults.clear()
+
+
+@pytest.fixture
+def table(client: Client) -> KubeMembershipTable:
+    return new_table(client, OLD)
+
+
+def another(client: Client, table: KubeMembershipTable, hook: Hook) -> KubeMembershipTable:
+    """The table of a writer whose calls the hook sees."""
+    return KubeMembershipTable(Steps(hook).client(client), "c1", table.namespace, clock=HurriedClock())
+
+
+def at(number: int, when: str, act: Callable[[], object]) -> Hook:
+    """Something happens before or after the call of this number."""
+
+    def hook(step: Step) -> None:
+        if (step.number, step.when) == (number, when):
+            act()
+
+    return hook
+
+
+def update(table: KubeMembershipTable, name: str = "new", number: int = 1) -> bool:
+    data = table.read_all()
+    found = data.get(entry(number).silo_address)
+    assert found is not None
+    return table.update_row(replace(found[0], silo_name=name), found[1], data.version.next())
+
+
+def half_done(client: Client, table: KubeMembershipTable, calls: int = 3) -> None:
+    """A writer of OTHER dies after so many of its five calls."""
+    version = table.read_all().version.next()
+    with pytest.raises(Killed):
+        another(client, table, kill_at(calls - 1, "after")).insert_row(OTHER, version)
+
+
+def names(table: KubeMembershipTable) -> list[str]:
+    return sorted(member.silo_name for member, _ in table.read_all().members)
+
+
+# ---- refused half-way
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, Forbidden), (422, Invalid)])
+def test_a_change_whose_row_is_refused_is_given_up(
+    server: FakeAPIServer, client: Client, table: KubeMembershipTable, status: int, error: type[Exception]
+) -> None:
+    before = table.read_all()
+    server.faults.add(verb=["create", "update"], resource="silos", status=status)
+    with pytest.raises(error):
+        table.insert_row(OTHER, before.version.next())
+    with pytest.raises(error):
+        update(table)
+    server.faults.clear()
+    assert version_object(client, table).pending is None
+    after = table.read_all()
+    assert (after.members, after.version.version) == (before.members, before.version.version)
+    assert update(table)
+
+
+def test_a_helper_gives_up_only_what_nobody_can_write(
+    server: FakeAPIServer, client: Client, table: KubeMembershipTable
+) -> None:
+    half_done(client, table)
+    server.faults.add(verb="create", resource="silos", status=403)
+    assert names(table) == ["old"]
+    assert version_object(client, table).pending is not None, "another may be allowed to"
+    server.faults.clear()
+    assert names(table) == ["old", "silo-2"]
+
+    half_done_again = new_table(client, OLD)
+    half_done(client, half_done_again)
+    server.faults.add(verb="create", resource="silos", status=422)
+    assert names(half_done_again) == ["old"]
+    assert version_object(client, half_done_again).pending is None
+    assert half_done_again.read_all().version.version == 1
+
+
+def test_a_version_object_that_cannot_grow_is_refused_before_anything_is_begun(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    before = table.read_all()
+    with pytest.raises(Invalid, match="annotations"):
+        table.insert_row(entry(2, name="x" * 300_000), before.version.next())
+    assert table.read_all() == before
+
+
+# ---- late
+
+
+def test_a_late_insert_does_not_bring_back_a_deleted_row(client: Client, table: KubeMembershipTable) -> None:
+    version = table.read_all().version.next()
+
+    def finish_and_delete() -> None:
+        found = table.read_all().get(OTHER.silo_address)
+        assert found is not None
+        assert table.delete_row(OTHER.silo_address, found[1])
+
+    writer = another(client, table, at(3, "before", finish_and_delete))
+    assert writer.insert_row(OTHER, version) is True, "it was in the table"
+    assert names(table) == ["old"]
+    assert table.read_all().version.version == version.version
+
+
+def test_a_late_sign_of_life_does_not_bring_back_a_deleted_row(client: Client, table: KubeMembershipTable) -> None:
+    _, etag = table.read_all().members[0]
+    writer = another(client, table, at(1, "before", lambda: table.delete_row(OLD.silo_address, etag)))
+    with pytest.raises(NotFound, match="no row of silo"):
+        writer.update_i_am_alive(replace(OLD, i_am_alive_time=START + timedelta(hours=1)))
+    assert names(table) == []
+
+
+def test_signs_of_life_do_not_overtake_each_other(client: Client, table: KubeMembershipTable) -> None:
+    early, late = (replace(OLD, i_am_alive_time=START + timedelta(hours=hours)) for hours in (1, 2))
+    writer = another(client, table, at(1, "before", lambda: table.update_i_am_alive(late)))
+    writer.update_i_am_alive(early)
+    ((member, _),) = table.read_all().members
+    assert member.i_am_alive_time == late.i_am_alive_time
+
+
+def test_an_update_keeps_a_sign_of_life_that_comes_between(client: Client, table: KubeMembershipTable) -> None:
+    data = table.read_all()
+    late = replace(OLD, i_am_alive_time=START + timedelta(hours=2))
+    writer = another(client, table, at(3, "before", lambda: table.update_i_am_alive(late)))
+    assert writer.update_row(NEW, data.members[0][1], data.version.next())
+    ((member, _),) = table.read_all().members
+    assert (member.silo_name, member.i_am_alive_time) == ("new", late.i_am_alive_time)
+
+
+def delete_while_writing(client: Client, kind: str, order: str) -> None:
+    table = new_table(client, OLD)
+    data, clock = table.read_all(), HurriedClock()
+
+    def write(client: Client) -> None:
+        mine = KubeMembershipTable(client, "c1", table.namespace, timeout=1000.0, clock=clock)
+        if kind == "insert":
+            mine.insert_row(OTHER, data.version.next())
+        else:
+            mine.update_row(NEW, data.members[0][1], data.version.next())
+
+    def delete(client: Client) -> None:
+        KubeMembershipTable(client, "c1", table.namespace, clock=clock).delete_membership_table_entries("c1")
+
+    Turns(in_order(order)).run(client, {"A": write, "B": delete})
+    data = table.read_all()
+    assert (data.members, data.version.etag) == ([], ""), order
+
+
+@pytest.mark.parametrize("kind", ["insert", "update"])
+def test_a_table_that_is_deleted_meanwhile_stays_deleted(client: Client, kind: str) -> None:
+    for before in range(6):
+        for late in range(7):
+            if (before + late) % 3 == 0:
+                order = "A" * before + "B" * (7 - late) + "A" * (5 - before) + "B" * late
+                delete_while_writing(client, kind, order)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["insert", "update"])
+def test_a_table_that_is_deleted_in_any_order(client: Client, kind: str) -> None:
+    for order in orders(5, 7):
+        delete_while_writing(client, kind, order)
+
+
+def test_a_row_inserted_into_a_table_made_anew_meanwhile_is_taken_back(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    version = table.read_all().version.next()
+
+    def make_anew() -> None:
+        table.delete_membership_table_entries("c1")
+        table.initialize_membership_table(try_init_table_version=True)
+
+    writer = another(client, table, at(3, "before", make_anew))
+    assert writer.insert_row(OTHER, version) is False
+    data = table.read_all()
+    assert (data.members, data.version.version) == ([], 0)
+
+
+# ---- forgotten
+
+
+def test_a_writer_that_was_away_for_many_changes_still_knows(client: Client, table: KubeMembershipTable) -> None:
+    assert table.insert_row(OTHER, table.read_all().version.next())
+    data = table.read_all()
+
+    def many() -> None:
+        for number in range(REMEMBERED + 1):
+            assert update(table, f"x{number}", 2)
+
+    found = data.get(OLD.silo_address)
+    assert found is not None
+    writer = another(client, table, at(3, "before", many))
+    assert writer.update_row(NEW, found[1], data.version.next()) is True
+    last = table.read_all()
+    assert last.version.version == data.version.version + 1 + REMEMBERED + 1
+    assert len((version_object(client, table).outcomes or pytest.fail("no outcomes")).decided) == REMEMBERED
+
+
+def test_what_cannot_be_known_is_not_guessed(client: Client, table: KubeMembershipTable) -> None:
+    data = table.read_all()
+    dotnet = DotNetProvider(client, "c1", table.namespace)
+    clock = HurriedClock()
+
+    def lose_the_answer() -> None:
+        view = dotnet.read_all()
+        dotnet.insert_row(entry(7), view.version.next())
+        clock.sleep(GRACE)
+        raise ConnectionFailed("cut", sent=True)
+
+    steps = Steps(at(2, "after", lose_the_answer))
+    writer = KubeMembershipTable(steps.client(client), "c1", table.namespace, clock=clock)
+    with pytest.raises(OutcomeUnknown, match=r"change of row 10\.0\.0\.1-11111-101 to version 2: others wrote"):
+        writer.update_row(NEW, data.members[0][1], data.version.next())
+    assert names(table) == ["old", "silo-7"]
+    assert update(table)
+
+
+def test_a_refusal_is_known_though_the_first_answer_is_lost(client: Client, table: KubeMembershipTable) -> None:
+    data = table.read_all()
+
+    def lose_the_request() -> None:
+        assert update(table, "theirs")
+        raise ConnectionFailed("cut", sent=True)
+
+    writer = another(client, table, at(2, "before", lose_the_request))
+    assert writer.update_row(NEW, data.members[0][1], data.version.next()) is False
+    assert names(table) == ["theirs"]
+
+
+def test_a_row_whose_version_a_dotnet_silo_dropped_is_counted(client: Client, table: KubeMembershipTable) -> None:
+    before = table.read_all().version.version
+    dotnet = DotNetProvider(client, "c1", table.namespace)
+    view_before: list[object] = []
+
+    def die_while_a_dotnet_silo_writes() -> None:
+        view = dotnet.read_all()
+        assert dotnet.insert_row(entry(7), view.version.next())
+        watcher.look()
+        view_before.append(watcher.views[-1].rows.keys())
+
+    watcher = Watcher(dotnet)
+
+    def hook(step: Step) -> None:
+        if (step.number, step.when) == (3, "before"):
+            die_while_a_dotnet_silo_writes()
+        kill_at(3, "after")(step)
+
+    with pytest.raises(Killed):
+        another(client, table, hook).insert_row(OTHER, table.read_all().version.next())
+    watcher.look()
+    assert row_name(OTHER.silo_address) not in watcher.views[-1].rows, "it has taken no notice"
+    data = table.read_all()
+    assert data.version.version == before + 2
+    watcher.look()
+    assert row_name(OTHER.silo_address) in watcher.views[-1].rows
+    assert table.read_all() == data, "counted once"
+
+
+# ---- not as it should be
+
+
+def test_a_version_object_that_cannot_be_read_is_named(client: Client, table: KubeMembershipTable) -> None:
+    versions = client.resource(rows.VERSIONS, table.namespace)
+    for annotation in (PENDING, OUTCOMES):
+        versions.patch("c1", {"metadata": {"annotations": {annotation: "{"}}})
+        with pytest.raises(MalformedRow, match=rf"OrleansClusterVersion .*/c1: metadata.annotations\[{annotation}\]"):
+            table.read_all()
+        versions.patch("c1", {"metadata": {"annotations": {annotation: None}}})
+    versions.patch("c1", {"clusterId": "c2"})
+    with pytest.raises(MalformedRow, match="clusterId: is 'c2', but the name stands for the cluster 'c1'"):
+        table.read_all()
+    with pytest.raises(MalformedRow):
+        table.delete_membership_table_entries("c1")
+    with pytest.raises(MalformedRow):
+        table.initialize_membership_table(try_init_table_version=True)
+    versions.patch("c1", {"clusterId": "c1"})
+    assert names(table) == ["old"]
+
+
+def test_rows_that_cannot_be_read_are_told_apart(client: Client, table: KubeMembershipTable) -> None:
+    silos = client.resource(rows.SILOS, table.namespace)
+    bad: dict[int, dict[str, object]] = {2: {"status": "Undead"}, 3: {"suspectingTimes": ["x"]}, 4: {"port": 70000}}
+    for number, change in bad.items():
+        silos.create(rows.new_row(entry(number), "c1") | change)
+    silos.create(rows.new_row(entry(5), "c1") | {"metadata": {"name": "somehow"}})
+    data = table.read_all()
+    assert [member.silo_name for member, _ in data.members] == ["old"]
+    reasons = dict(data.malformed)
+    assert sorted(reasons) == ["10.0.0.2-11111-102", "10.0.0.3-11111-103", "10.0.0.4-11111-104", "somehow"]
+    assert "status: 'Undead' is none of None, Created" in reasons["10.0.0.2-11111-102"]
+    assert "metadata.name: the row of silo 10.0.0.5:11111@105 is 10.0.0.5-11111-105" in reasons["somehow"]
+    with pytest.raises(MalformedRow, match=r"10\.0\.0\.3-11111-103: suspectingTimes"):
+        table.read_row(entry(3).silo_address)
+    assert update(table), "the others live on"
+    table.cleanup_defunct_silo_entries(START + timedelta(days=1))
+    assert len(table.read_all().malformed) == 4
+
+
+def test_a_row_of_a_silo_that_died_is_not_removed_before_its_death_is_told(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    data = table.read_all()
+    dead = replace(OLD, status=SiloStatus.DEAD)
+    with pytest.raises(Killed):
+        another(client, table, kill_at(3, "after")).update_row(dead, data.members[0][1], data.version.next())
+    table.cleanup_defunct_silo_entries(START + timedelta(days=1))
+    after = table.read_all()
+    assert (after.members, after.version.version) == ([], data.version.version + 1)
