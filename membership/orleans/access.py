@@ -14,12 +14,12 @@ from typing import Final, Protocol
 from membership.orleans.entry import MembershipEntry, MembershipTableData, TableVersion
 from membership.orleans.errors import TableError
 from membership.orleans.rows import MalformedRow
-from runtime.client import ClientError
+from runtime.client import AlreadyExists, ClientError, Conflict, NotFound
 from runtime.clock import Clock
 from runtime.logging import get_logger
 
 #: What a table that cannot be reached, or cannot do it now, raises.
-TABLE_ERRORS: Final = (ClientError, TableError, MalformedRow)
+TABLE_ERRORS: Final = (ClientError, MalformedRow)
 
 _log = get_logger(__name__)
 
@@ -45,7 +45,7 @@ class TableAccess:
 
     :param learned: called with all that is read or written, by the thread that did it, one at a time.
     :param written: called after that, when it was written, with the row and the version. Must not block.
-    :param failed: called whenever the table raises.
+    :param failed: called whenever the table cannot be reached, or refuses. That others are faster is no failure.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TableAccess:
         self._trouble: float | None = None
 
     def trouble_since(self, since: float) -> bool:
-        """Something has failed after ``since``, in monotonic time."""
+        """The table could not be reached at some time after ``since``, in monotonic time."""
         return self._trouble is not None and self._trouble > since
 
     @contextlib.contextmanager
@@ -119,7 +119,9 @@ class TableAccess:
     def _watching(self) -> Iterator[None]:
         try:
             yield
-        except TABLE_ERRORS:
+        except (TableError, Conflict, AlreadyExists, NotFound):
+            raise
+        except ClientError:
             self._trouble = self._clock.monotonic()
             self._failed()
             raise

@@ -184,6 +184,7 @@ class SiloAgent:
             self._transport.start(self._peers)
             self._started = True
             self._feed.start()
+            self._health.begin()
             for loop in (self._ticking, self._judging, self._cleaning):
                 loop.start()
 
@@ -392,8 +393,10 @@ class SiloAgent:
         stall = self._health.tick()
         if stall:
             _log.warning("this process did not run for a while", seconds=round(stall, 1))
-            self._observations.interrupted()
-            self._refreshing.wake()
+        if self._health.is_long(stall):
+            self._refreshing.wake()  # it may have been declared dead
+        if stall >= self.options.alive_period:
+            self._observations.interrupted()  # nor did others, perhaps, on the same host
         return self._health.interval
 
     def _hurry(self) -> None:

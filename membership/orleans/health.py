@@ -17,8 +17,8 @@ _KEPT: Final = 256  # stalls
 class LocalHealth:
     """Notices when the process did not run: stopped, swapped out, short of CPU, or its machine asleep. Any thread.
 
-    Something must call :meth:`tick` regularly. What comes late tells of a stall; and so does what has not come yet,
-    so that a thread which runs first after a stall knows of it before the one that ticks.
+    Something must call :meth:`tick` regularly, from :meth:`begin` on. What comes late tells of a stall; and so does
+    what has not come yet, so that a thread which runs first after a stall knows of it before the one that ticks.
     """
 
     def __init__(self, options: MembershipOptions, clock: Clock) -> None:
@@ -30,6 +30,11 @@ class LocalHealth:
         self._lock = threading.Lock()  # guards what follows
         self._last = clock.monotonic()
         self._stalls: deque[tuple[float, float]] = deque(maxlen=_KEPT)  # when it ended, seconds
+
+    def begin(self) -> None:
+        """Ticks come from now on."""
+        with self._lock:
+            self._last = self._clock.monotonic()
 
     def tick(self) -> float:
         """Seconds of the stall that has just ended, 0 if there was none worth a point of the score."""
@@ -50,9 +55,12 @@ class LocalHealth:
             return max([0.0 if late < self.interval else late, *(n for end, n in self._stalls if end > since)])
 
     def missed_much(self, since: float) -> bool:
-        """This process did not run for half a probe's timeout at a stretch: answers it did not get since then prove
-        nothing."""
-        return self.stalled(since) >= self._void
+        """This process did not run for a long time at a stretch: answers it did not get since then prove nothing."""
+        return self.is_long(self.stalled(since))
+
+    def is_long(self, stall: float) -> bool:
+        """So many seconds are half a probe's timeout or more."""
+        return stall >= self._void
 
     def score(self) -> int:
         """0 (well) to 8: seconds of the longest stall in the last five seconds, where probes have five (in proportion,

@@ -50,6 +50,9 @@ class Surroundings(Protocol):
     def answered(self, silo: SiloAddress, result: ProbeResult) -> None:
         """A silo has answered a direct probe."""
 
+    def unsure(self) -> None:
+        """An intermediary has not answered: this silo may be cut off, and be dead by the table. Never blocks."""
+
     def suspect(self, suspicion: Suspicion) -> None:
         """Never blocks."""
 
@@ -125,6 +128,7 @@ class SiloMonitor:
             result = self._probing.probe_indirectly(helper, self.target, target_timeout, timeout)
         except ProbeFailed as error:
             _log.info("an intermediary does not answer", silo=str(self.target), via=str(helper), error=str(error))
+            self._surroundings.unsure()
             return
         self._contacts.heard(helper)
         if result.succeeded:

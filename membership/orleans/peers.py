@@ -31,7 +31,7 @@ class Peers:
 
     :param is_stale: of a silo's row, see :mod:`.staleness`.
     :param suspected: called with suspicions; must not block.
-    :param behind: called when others have seen a later version of the table; must not block.
+    :param behind: called when the table is to be read, as others have seen a later version, perhaps; must not block.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Peers:
         self._monitors: dict[SiloAddress, Loop] = {}
         self._ending: list[Loop] = []  # of silos that are not probed any more
         self._foreign: frozenset[SiloAddress] = frozenset()
+        self._unsure = float("-inf")  # when the table was to be read for that last
         self._stopped = False
 
     @property
@@ -147,6 +148,15 @@ class Peers:
                 silo=str(silo),
             )
         self._heard_of(result.version)
+
+    def unsure(self) -> None:
+        """An intermediary has not answered. The table is read, but not for each of them."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if now - self._unsure < self._options.probe_timeout:
+                return
+            self._unsure = now
+        self._behind()
 
     def suspect(self, suspicion: Suspicion) -> None:
         """A silo has missed enough probes."""

@@ -9,6 +9,7 @@ from typing import Final
 from membership.orleans.access import TABLE_ERRORS, TableAccess
 from membership.orleans.address import SiloAddress
 from membership.orleans.entry import MembershipEntry, MembershipTableData
+from membership.orleans.errors import TableError
 from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.loops import backoff
 from membership.orleans.monitor import Suspicion
@@ -108,6 +109,9 @@ class Suspicions:
                     _log.warning("a suspicion is not written", silo=silo, why=objection)
                     return True
                 return self._vote(suspicion, data)
+        except TableError as error:
+            _log.info("a suspicion could not be written yet", silo=silo, error=str(error))
+            return False
         except TABLE_ERRORS as error:
             _log.warning("a suspicion could not be written", silo=silo, error=str(error))
             return True  # the next missed probe brings it again

@@ -35,6 +35,7 @@ class Scene:
         self.asked: list[tuple[SiloAddress | None, float]] = []  # through whom, and with which timeout
         self.suspicions: list[Suspicion] = []
         self.answers: list[ProbeResult] = []
+        self.doubts = 0
         self.target_lives = False
         self.helper_says: Callable[[SiloAddress], IndirectResult] = self.nobody_helps
         self.takes: Callable[[], None] = lambda: None  # what happens during a probe
@@ -66,6 +67,9 @@ class Scene:
 
     def answered(self, silo: SiloAddress, result: ProbeResult) -> None:
         self.answers.append(result)
+
+    def unsure(self) -> None:
+        self.doubts += 1
 
     def suspect(self, suspicion: Suspicion) -> None:
         self.suspicions.append(suspicion)
@@ -137,6 +141,7 @@ def test_who_reaches_nobody_suspects_nobody() -> None:
     scene.rounds(20)
     assert not scene.suspicions
     assert {through for through, _ in scene.asked[2:]} == {HELPER}
+    assert scene.doubts == 18, "it looks whether it is dead itself"
 
 
 def test_an_answer_by_another_silo_ends_the_count() -> None:

@@ -92,7 +92,8 @@ def test_all_but_one_die_at_once(scene: Cluster) -> None:
 def test_one_that_is_cut_off_is_the_one_that_dies(scene: Cluster) -> None:
     *living, lost = scene.joined(4)
     scene.network.isolate(lost.address)
-    scene.until(lambda: lost.agent.terminated.is_set(), "it reads of its death", 200)
+    scene.until(lambda: scene.row(lost).status is D, "the others declare it dead")
+    scene.until(lambda: lost.agent.terminated.is_set(), "it reads of its death, though nobody can tell it", 15)
     eventually(lambda: lost.terminations)
     assert lost.terminations[0].reason is TerminationReason.DECLARED_DEAD
     assert all_live(scene, living)
