@@ -285,6 +285,7 @@ class Agent:
         restored = look.plan is not None and look.plan.from_backup
         why = self._proofs.has_run() or self._on_empty_disk(keep=restored)
         if not why:
+            self._data.mark(entering=True)
             self._server.allow(Start("bootstrap", self._identity.initial))
         return why
 
@@ -306,8 +307,12 @@ class Agent:
             return why
         # What is written from now on is of after the last recovery: data without the mark would be taken for older.
         recovery = None if look.plan is None else look.plan.recovery_id
-        self._data.mark(recovery_id=recovery, removed_id=0, member_id=0, cluster_id=0)
+        self._data.mark(recovery_id=recovery, removed_id=0, member_id=0, cluster_id=0, entering=True)
         own = look.me[0]
+        if own.voter and own.name and look.facts.initial and not self._profile.joins_together:
+            # One of the first, and late. They cannot make another cluster: they are fewer than those that run.
+            self._server.allow(Start("bootstrap", self._identity.initial))
+            return ""
         members: list[tuple[str, str]] = []
         for member in look.listing.members:
             name = self._identity.pod if member.id == own.id else member.name or f"unstarted-{member.id:x}"
@@ -319,7 +324,7 @@ class Agent:
         """The server may run on the data there is, and on nothing else."""
         own = look.own
         if own is not None:
-            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id, joining=False)
+            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id, entering=False)
         self._server.allow(Start("restart", ((self._identity.pod, self._identity.peer_url),)))
         return ""
 

@@ -115,7 +115,7 @@ class MembershipChanges:
                 return not_now
             if own_entries(self._identity, session.listing, None):
                 return "this member is listed by now"
-            self._data.mark(joining=True)
+            self._data.mark(entering=True)
             session.hold.check(_NEED)
             added, _ = self._change(
                 "add",
@@ -146,7 +146,11 @@ class MembershipChanges:
                 return not_now or "the entry is gone"
             if lost.id in session.healthy or self._data.has_data:
                 return "the member has data after all"
-            return self._remove(session, lost, "its data is lost; it joins anew")
+            why = self._remove(session, lost, "its data is lost; it joins anew")
+            if not why:
+                # Should its server have been about to begin after all, what it leaves behind is of no use.
+                self._data.mark(removed_id=lost.id, entering=False)
+            return why
 
     def promote(self, own_id: int) -> str:
         """Give this learner its vote."""

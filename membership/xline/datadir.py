@@ -54,15 +54,16 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :ivar cluster_id: of which cluster.
     :ivar removed_id: a member of this data that was removed from its cluster: it must not start again.
     :ivar recovery_id: of the last recovery from a lost majority that was begun on this data.
-    :ivar joining: its member was added, or is about to be, and has not run since: what is listed of it is of no other
-        volume, which this one was put in the place of.
+    :ivar entering: its member is about to be added from here, or its server was allowed to begin here, and has not
+        answered since. So what is listed of it is of no other volume, which this one was put in the place of; and what
+        data there is, is of what was listed.
     """
 
     member_id: int = 0
     cluster_id: int = 0
     removed_id: int = 0
     recovery_id: str = ""
-    joining: bool = False
+    entering: bool = False
 
 
 class DataDir:
@@ -176,7 +177,7 @@ class DataDir:
         cluster_id: int | None = None,
         removed_id: int | None = None,
         recovery_id: str | None = None,
-        joining: bool | None = None,
+        entering: bool | None = None,
     ) -> Marks:
         """Remember what is given, on the disk when this returns, and keep the rest.
 
@@ -189,7 +190,7 @@ class DataDir:
                 cluster_id=old.cluster_id if cluster_id is None else cluster_id,
                 removed_id=old.removed_id if removed_id is None else removed_id,
                 recovery_id=old.recovery_id if recovery_id is None else recovery_id,
-                joining=old.joining if joining is None else joining,
+                entering=old.entering if entering is None else entering,
             )
             if new != old:
                 self.write_copy(_MARKS, msgspec.json.encode(new))

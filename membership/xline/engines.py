@@ -80,6 +80,10 @@ class EngineProfile:
     :param stop_signal: what ends it well. Xline heeds no other; a second one forces it.
     :param changes_membership: it remembers its members, so they can change. Xline before 0.7 trusts its arguments.
     :param orders_changes: it refuses a change of the membership while another is under way.
+    :param joins_together: several servers may be started to join at a time. etcd's ask all others first, without a
+        limit of time, and answer nobody before they have been answered. First members that come late, of which there
+        may be several, begin with the frozen list instead: their log begins as that of the others has, and they refuse
+        if they are listed as started.
     :param force_new_cluster: it can go on from one member's data without the others.
     :param moves_leader: it hands leadership over when asked to.
     :param hollow_when_removed: after its own removal, or when the others know it no more, its process lives on with all
@@ -105,6 +109,7 @@ class EngineProfile:
     stop_signal: signal.Signals
     changes_membership: bool
     orders_changes: bool
+    joins_together: bool
     force_new_cluster: bool
     moves_leader: bool
     hollow_when_removed: bool
@@ -253,6 +258,7 @@ ETCD = EngineProfile(
     stop_signal=signal.SIGTERM,
     changes_membership=True,
     orders_changes=True,
+    joins_together=False,
     force_new_cluster=True,
     moves_leader=True,
     hollow_when_removed=False,
@@ -278,6 +284,7 @@ XLINE = EngineProfile(
     stop_signal=signal.SIGINT,
     changes_membership=True,
     orders_changes=False,
+    joins_together=True,
     force_new_cluster=False,
     moves_leader=True,
     hollow_when_removed=True,
@@ -303,6 +310,7 @@ XLINE_LEGACY = EngineProfile(
     stop_signal=signal.SIGINT,
     changes_membership=False,
     orders_changes=False,
+    joins_together=True,
     force_new_cluster=False,
     moves_leader=False,
     hollow_when_removed=False,

@@ -137,8 +137,10 @@ class Looker:
         if listing is None:
             return Listed.UNKNOWN
         if has_data and ids is None:
-            # Nobody knows whose data it is, so its absence is no proof.
-            return _vote(me[0]) if me else Listed.UNKNOWN
+            if me:
+                return _vote(me[0])
+            # Whose data it is was never told. Only if it was begun from here its absence is a proof.
+            return Listed.ABSENT if marks.entering else Listed.UNKNOWN
         if not me:
             return Listed.ABSENT
         if has_data:
@@ -247,31 +249,27 @@ def is_void(profile: EngineProfile, data: DataDir) -> bool:
     return log is not None and log.void
 
 
-def may_have_run(member: ListedMember, profile: EngineProfile, plan: PublishedPlan | None) -> bool:
-    """Whether the server of an entry may have run: an empty disk must not get its vote then, which it may have used.
-
-    Where entries of members that ran may look as if they never had, voters of a cluster that has run are taken to have
-    run, too: only learners are added, and only learners that ran get a vote.
-    """
-    if member.started:
-        return True
-    return not profile.publishes and member.voter and (plan is None or plan.bootstrapped)
-
-
 def lost_entry(
     entries: Sequence[ListedMember], profile: EngineProfile, plan: PublishedPlan | None, marks: Marks
 ) -> ListedMember | None:
-    """Of the entries of a member without data the one whose server may have run, so that its data is lost.
+    """Of the entries of a member without data the one whose server may have run, so that its data is lost: an empty
+    disk must not get its vote, which it may have used, nor its place, of which the leader knows what it was sent.
 
-    A server that runs is for a moment not listed as started yet. The leader would take an empty one for it, with all
-    that it was sent, and it would never catch up (etcd's ends of it, again and again).
+    One may look as if it never had: for a moment, or where members tell their names once and unheard. So voters of a
+    cluster that has run are taken to have run there (only learners are added, and only learners that ran get a vote),
+    and so are learners that were not added from this volume. Of several entries it is found out first which may stay.
     """
-    ran = next((member for member in entries if may_have_run(member, profile, plan)), None)
-    if ran is not None or len(entries) != 1:
-        return ran
-    (only,) = entries
-    ran_here = marks.member_id == only.id
-    return only if ran_here or (only.is_learner and not marks.joining) else None
+
+    def ran(member: ListedMember) -> bool:
+        if member.started or member.id == marks.member_id:
+            return True
+        begun = member.voter and (plan is None or plan.bootstrapped)
+        return begun and not profile.publishes and not marks.entering
+
+    found = next((member for member in entries if ran(member)), None)
+    if found is None and len(entries) == 1 and entries[0].is_learner and not marks.entering:
+        return entries[0]
+    return found
 
 
 def own_entries(identity: Identity, listing: MemberList, ids: Ids | None) -> tuple[ListedMember, ...]:

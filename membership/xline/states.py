@@ -308,7 +308,7 @@ TABLE: tuple[Row, ...] = (
         State.START_JOIN,
         "the cluster lists this member, whose server has never run",
         lambda f: _no_data(f) and f.listed is Listed.UNSTARTED,
-        "start the server with the cluster's list",
+        "start the server with the cluster's list (one of etcd's first members, with the frozen list)",
         "CatchUp",
     ),
     Row(

@@ -294,6 +294,20 @@ def test_a_member_whose_disk_is_lost_before_it_starts_joins_a_cluster_that_was_r
     assert len(single.listing().members) == 2
 
 
+@pytest.mark.parametrize("late", [(1, 3), (2,)])
+def test_first_members_that_come_late_begin_although_the_others_run(tmp_path: Path, late: tuple[int, ...]) -> None:
+    """Two of etcd's that are started to join wait for each other's answer for ever."""
+    size = 2 * len(late) + 1
+    with agent_world(tmp_path, size) as world:
+        world.run(*(ordinal for ordinal in range(size) if ordinal not in late))
+        world.bootstrapped()
+        listed = {member.id for member in world.listing().members}
+        world.run(*late)
+        assert {member.id for member in world.listing().members} == listed
+        for ordinal in late:
+            world.members[ordinal].started_as("bootstrap", "restart")
+
+
 def test_what_was_begun_is_ended_on_the_same_volume(single: AgentWorld) -> None:
     """Also while no change may be begun."""
     single.boot()
@@ -302,11 +316,11 @@ def test_what_was_begun_is_ended_on_the_same_volume(single: AgentWorld) -> None:
     listed = {member.id for member in single.listing().members}
     single.clusters.patch("demo", {"spec": {"paused": True}}, type="merge")
     member = single.start_as(1, single.pod_uid(1), started=False)
-    member.data.mark(joining=True)
+    member.data.mark(entering=True)
     member.begin()
     member.become(State.RUNNING)
     assert {member.id for member in single.listing().members} == listed
-    assert not member.data.marks.joining
+    assert not member.data.marks.entering
 
 
 def test_a_pod_that_was_replaced_does_not_start_what_the_other_has_added(single: AgentWorld) -> None:
@@ -315,7 +329,7 @@ def test_a_pod_that_was_replaced_does_not_start_what_the_other_has_added(single:
     assert single.pod_uid(1)
     _add(single, 1)
     member = single.start_as(1, "of-the-pod-before", started=False)
-    member.data.mark(joining=True)
+    member.data.mark(entering=True)
     member.begin()
     eventually(lambda: "another one has its name" in str(member.agent.status()["detail"]), "a refusal", WAIT)
     assert member.state == State.START_JOIN

@@ -85,6 +85,53 @@ def test_a_lost_disk_of_a_member_that_never_told_its_name_is_given_up_all_the_sa
     assert len(world.listing().members) == 3
 
 
+def test_first_members_that_come_late_are_added_anew(tmp_path: Path) -> None:
+    """Nobody can tell whether they have run: Xline's tell their names once, and perhaps unheard."""
+    with agent_world(tmp_path, 5, profile=XLINE, program=str(install(tmp_path))) as world:
+        world.run(0, 2, 4)
+        world.bootstrapped()
+        world.run(1, 3)
+        assert world.voters() == _names(5)
+        assert len(world.listing().members) == 5
+
+
+def test_a_server_that_begins_slowly_is_not_taken_for_one_whose_data_is_lost(tmp_path: Path) -> None:
+    """The others make the cluster meanwhile, and its entry looks as if it had run."""
+    program, hold = tmp_path / "slow", tmp_path / "hold"
+    hold.touch()
+    program.write_text(
+        f"""#!/bin/sh
+        case "$*" in *--name={name_of(2)}*) while [ -e {hold} ]; do sleep 0.1; done;; esac
+        exec {install(tmp_path)} "$@"
+        """
+    )
+    program.chmod(0o755)
+    with agent_world(tmp_path, profile=XLINE, program=str(program)) as world:
+        world.start(2)
+        eventually(lambda: world.members[2].starts, "its start", WAIT)
+        world.run(0, 1)
+        world.bootstrapped()
+        listed = {member.id for member in world.listing().members}
+        world.members[2].become(State.START_JOIN)
+        hold.unlink()
+        world.members[2].become(State.RUNNING)
+        assert {member.id for member in world.listing().members} == listed
+        assert not world.members[2].data.marks.entering
+
+
+def test_data_of_a_member_that_was_removed_before_it_told_who_it_is_is_set_aside(world: AgentWorld) -> None:
+    """Its agent was killed before its server answered; a server with such data ends again and again."""
+    world.boot()
+    old = world.remove(2)
+    world.kill(2)
+    marks = world.volume(2) / "agent" / "marks.json"
+    marks.write_text('{"entering": true}')
+    world.run(2)
+    assert len(world.members[2].data.aside()) == 1
+    assert old not in {member.id for member in world.listing().members}
+    assert world.voters() == _names(3)
+
+
 def test_an_evicted_member_sets_its_data_aside_and_joins_anew(world: AgentWorld) -> None:
     world.boot()
     old = world.listing().members

@@ -20,7 +20,6 @@ from membership.xline.look import (
     is_foreign,
     is_ours,
     lost_entry,
-    may_have_run,
     own_entries,
 )
 from membership.xline.matching import Matching
@@ -193,29 +192,32 @@ def test_own_entries_are_by_id_where_there_is_data_and_else_by_url_or_name() -> 
     assert [m.id for m in own_entries(_identity(1), moved, None)] == [2]
 
 
-def test_only_where_names_are_told_reliably_an_entry_without_one_never_ran() -> None:
-    never, learner, ran = _member(1, "c-1"), _member(1, learner=True), _member(1, "c-1", started=True)
-    done = replace(PLAN, bootstrapped=True)
-    assert may_have_run(ran, ETCD, PLAN)
-    assert not may_have_run(never, ETCD, done)
-    assert may_have_run(never, XLINE, done)
-    assert may_have_run(never, XLINE, None)
-    assert not may_have_run(never, XLINE, PLAN)
-    assert not may_have_run(learner, XLINE, done)
+def test_only_where_names_are_told_reliably_a_first_member_without_one_never_ran() -> None:
+    never, ran = _member(1, "c-1"), _member(1, "c-1", started=True)
+    done, entering = replace(PLAN, bootstrapped=True), Marks(entering=True)
+    for profile in (ETCD, XLINE):
+        assert lost_entry((ran,), profile, PLAN, Marks()) is ran
+        assert lost_entry((ran,), profile, PLAN, entering) is ran
+        assert lost_entry((never,), profile, PLAN, Marks()) is None
+        assert (
+            lost_entry((never,), profile, done, entering) is None
+        )  # it has just been allowed to begin, on this volume
+    assert lost_entry((never,), ETCD, done, Marks()) is None
+    assert lost_entry((never,), XLINE, done, Marks()) is never
+    assert lost_entry((never,), XLINE, None, Marks()) is never
 
 
 def test_an_entry_is_started_only_on_the_volume_that_it_was_made_from() -> None:
     voter, learner, ran = _member(1, "c-1"), _member(2, learner=True), _member(3, "c-1", started=True)
-    done, joining = replace(PLAN, bootstrapped=True), Marks(joining=True)
-    assert lost_entry((), ETCD, done, joining) is None
-    assert lost_entry((learner,), ETCD, done, joining) is None
-    assert lost_entry((learner,), ETCD, done, Marks()) is learner
-    assert lost_entry((learner,), XLINE, done, Marks()) is learner
-    # First voters are listed before they begin, and on whichever volume they do.
-    assert lost_entry((voter,), ETCD, done, Marks()) is None
-    for one in (voter, learner):
-        assert lost_entry((one,), ETCD, done, Marks(member_id=one.id, joining=True)) is one
-        assert lost_entry((one,), ETCD, done, Marks(member_id=9, joining=True)) is None
-    assert lost_entry((learner, ran), ETCD, done, joining) is ran
+    done, entering = replace(PLAN, bootstrapped=True), Marks(entering=True)
+    for profile in (ETCD, XLINE):
+        assert lost_entry((), profile, done, entering) is None
+        assert lost_entry((learner,), profile, done, entering) is None
+        assert lost_entry((learner,), profile, done, Marks()) is learner
+        assert lost_entry((learner, ran), profile, done, entering) is ran
+        for one in (voter, learner):
+            assert lost_entry((one,), profile, done, Marks(member_id=one.id, entering=True)) is one
+            assert lost_entry((one,), profile, done, Marks(member_id=9, entering=True)) is None
     # Which of several may stay is found out first.
     assert lost_entry((learner, voter), ETCD, done, Marks()) is None
+    assert lost_entry((learner, learner), ETCD, done, Marks()) is None
