@@ -261,14 +261,23 @@ class KubeMembershipTable:
         """Add a row and advance the version, both or neither.
 
         :param version: :meth:`~TableVersion.next` of the one that was read.
-        :returns: False if the table has changed since, or has a row of that silo: read, and decide again.
+        :returns: False if the table has changed since, or has a row of that silo: read, and decide again. Also, and
+            with a warning in the log, if another cluster of the namespace has a row of that silo: objects of the same
+            name cannot be told apart.
         :raises ValueError: the entry cannot be written: a time has no timezone.
         :raises ClientError: the server failed or refuses. The change took place or it did not, or it was begun: then
             others finish it.
         :raises OutcomeUnknown: see there.
         """
-        after = _fields(rows.new_row(entry, self.cluster_id))
-        return self._change(entry.silo_address, version, lambda row: after if row is None else None)
+        new = _fields(rows.new_row(entry, self.cluster_id))
+
+        def after(row: Row | None) -> JSONObject | None:
+            if row is not None and row.cluster_id != self.cluster_id:
+                where = {"table": str(self._place), "name": row.name, "cluster": row.cluster_id}
+                _log.warning("a row cannot be inserted: another cluster's has its name", **where)
+            return new if row is None else None
+
+        return self._change(entry.silo_address, version, after)
 
     def update_row(self, entry: MembershipEntry, etag: str, version: TableVersion) -> bool:
         """Replace a row and advance the version, both or neither.
