@@ -84,6 +84,11 @@ class History:
             known = self._find(request)
             return [] if known is None else list(known.runs)
 
+    def last(self, request: Request) -> Run | None:
+        with self._lock:
+            known = self._find(request)
+            return None if known is None else known.runs[-1]
+
     def failing_since(self, request: Request) -> float | None:
         """When the first run began after which none went well; None: the last one did, or there was none."""
         with self._lock:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import inf
 from typing import Final, NamedTuple
 
 from runtime.controller import Controller, execution
@@ -14,7 +16,7 @@ from runtime.manager.statuspage.words import plain
 from runtime.types import Request
 from runtime.workqueue.places import Place
 
-__all__ = ["Objects", "objects_of"]
+__all__ = ["Found", "objects_of"]
 
 # Seconds after which an object is called stuck. One whose last run failed is, whatever it is doing now.
 _STUCK_AFTER: Final[Mapping[ObjectState, float]] = {"running": 30.0, "queued": 30.0, "parked": 10.0}
@@ -23,73 +25,85 @@ _STACK_AFTER: Final = 1.0  # seconds of a run
 _FRAMES: Final = 8
 _PATH_PARTS: Final = 3  # of the file name of a frame: enough to find it, and no more of the machine than that
 
-Matches = Callable[[str], bool]
+
+class Found(NamedTuple):
+    """An object, as far as one must know to choose those that are told of: there may be a thousand.
+
+    :ivar since: see the document. :ivar ran: when its last run began, in the time of the clock.
+    :ivar tell: makes the rest.
+    """
+
+    state: ObjectState
+    since: float | None
+    stuck: bool
+    ran: float
+    tell: Callable[[], ObjectStatus]
 
 
-class Objects(NamedTuple):
-    """Of one controller. :ivar recent: the one that ran last first; those that are stuck are not among them."""
+def objects_of(controller: Controller, now: float, wanted: str) -> list[Found]:
+    """Of what is known of a controller's objects those that are stuck, those that ran, and those that are wanted.
 
-    stuck: list[ObjectStatus]
-    recent: list[ObjectStatus]
-
-
-def objects_of(controller: Controller, now: float, matches: Matches) -> Objects:
-    """:param now: in the time of the controller's clock.
-    :param matches: of ``namespace/name``, for those that are wanted.
+    :param now: in the time of the controller's clock.
+    :param wanted: a part of ``namespace/name``, in upper or lower case; all of it finds any object that is queued.
     """
     if controller.history is None:
-        return Objects([], [])
-    looker = _Looker(controller, controller.history, now, matches)
-    latest = [request for request in controller.history.latest() if matches(plain(request))]
-    known = {request: looker.look(request) for request in looker.candidates(latest)}
-    stuck = {request: status for request, status in known.items() if looker.is_stuck(status)}
-    return Objects(list(stuck.values()), [known[request] for request in latest if request not in stuck])
+        return []
+    looker = _Looker(controller, controller.history, now)
+    found = looker.find(wanted)
+    return found if wanted else [each for each in found if each.stuck or each.ran > -inf]
 
 
 class _Looker:
-    def __init__(self, controller: Controller, history: History, now: float, matches: Matches) -> None:
+    def __init__(self, controller: Controller, history: History, now: float) -> None:
         self._controller = controller
         self._history = history
         self._now = now
-        self._matches = matches
         self._threads = controller.threads()
         self._waits: Mapping[Request, Wait] = controller.own_write_waits()
         self._places: Mapping[Request, Place] = {}
 
-    def candidates(self, latest: list[Request]) -> Iterable[Request]:
-        """All that anything is known of, each once."""
-        self._places = self._controller.queue.places([*latest, *self._waits], _LOOKED_AT)
-        return dict.fromkeys(
-            [*latest, *(request for request in (*self._waits, *self._places) if self._matches(plain(request)))]
-        )
+    def find(self, wanted: str) -> list[Found]:
+        namespace, _, name = wanted.rpartition("/")
+        ran = self._history.latest()
+        self._places = self._controller.queue.places([*ran, *self._waits, Request(namespace, name)], _LOOKED_AT)
+        folded = wanted.casefold()
+        known = dict.fromkeys([*ran, *self._waits, *self._places])
+        return [self._look(request) for request in known if folded in plain(request).casefold()]
 
-    def look(self, request: Request) -> ObjectStatus:
+    def _look(self, request: Request) -> Found:
         place, wait = self._places.get(request), self._waits.get(request)
-        runs = self._history.runs(request)
-        last = runs[-1] if runs else None
+        last = self._history.last(request)
         state = self._state(request, place, last)
-        failures = self._controller.queue.num_requeues(request)
+        since = self._since(request, state, place, wait, last)
+        stuck = self._is_stuck(state, since, last)
+        ran = -inf if last is None else last.started
+        return Found(state, since, stuck, ran, partial(self._tell, request, state, since, place, wait))
+
+    def _tell(
+        self, request: Request, state: ObjectState, since: float | None, place: Place | None, wait: Wait | None
+    ) -> ObjectStatus:
+        runs = self._history.runs(request)
         return ObjectStatus(
-            controller=self._controller.name,
+            controller=plain(self._controller.name),
             namespace=plain(request.namespace),
             name=plain(request.name),
             state=state,
-            since=self._since(request, state, place, wait, runs),
-            due=place.seconds if place is not None and place.where == "delayed" else None,
+            since=since,
+            due=round(place.seconds, 3) if place is not None and place.where == "delayed" else None,
             priority=place.priority if place is not None else 0,
-            failures=failures,
-            error=plain(last.error) if last is not None else "",
+            failures=self._controller.queue.num_requeues(request),
+            error=plain(runs[-1].error) if runs else "",
             waits_for=_wait_status(wait) if wait is not None and state == "parked" else None,
             stack=self._stack(request, place) if state == "running" else (),
             runs=[self._run_status(run) for run in reversed(runs)],
         )
 
-    def is_stuck(self, status: ObjectStatus) -> bool:
-        if status.error:
+    def _is_stuck(self, state: ObjectState, since: float | None, last: Run | None) -> bool:
+        if last is not None and last.error:
             return True
-        if status.state == "queued" and not self._controller.working:
+        if state == "queued" and not self._controller.working:
             return False  # nothing is reconciled yet, which is told of the controller
-        return status.since is not None and status.since >= _STUCK_AFTER.get(status.state, float("inf"))
+        return since is not None and since >= _STUCK_AFTER.get(state, inf)
 
     def _state(self, request: Request, place: Place | None, last: Run | None) -> ObjectState:
         if request in self._threads:
@@ -104,16 +118,16 @@ class _Looker:
         return "queued" if place.where == "queued" else "running"
 
     def _since(
-        self, request: Request, state: ObjectState, place: Place | None, wait: Wait | None, runs: list[Run]
+        self, request: Request, state: ObjectState, place: Place | None, wait: Wait | None, last: Run | None
     ) -> float | None:
         if state == "parked" and wait is not None:
             return round(wait.seconds, 3)
         if state in ("running", "parked", "queued"):
             return round(place.seconds, 3) if place is not None else None
-        if not runs:
-            return None
         failing = self._history.failing_since(request) if state in ("backing_off", "failed") else None
-        return self._ago(runs[-1]) if failing is None else round(max(0.0, self._now - failing), 3)
+        if failing is not None:
+            return round(max(0.0, self._now - failing), 3)
+        return None if last is None else self._ago(last)
 
     def _run_status(self, run: Run) -> RunStatus:
         return RunStatus(self._ago(run), round(run.seconds, 6), run.result, plain(run.error), run.reconcile_id)

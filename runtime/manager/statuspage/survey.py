@@ -26,10 +26,9 @@ from runtime.manager.statuspage.document import (
     ElectionStatus,
     EventStatus,
     InformerStatus,
-    ObjectStatus,
     Problem,
 )
-from runtime.manager.statuspage.objects import objects_of
+from runtime.manager.statuspage.objects import Found, objects_of
 from runtime.manager.statuspage.sampling import Sampler
 from runtime.manager.statuspage.words import duration, plain
 from runtime.record import EventBroadcaster
@@ -108,30 +107,26 @@ class Survey:
             up=None if self._began is None else round(time.monotonic() - self._began, 1),
             election=election,
             problems=list(self._problems(controllers, informers)),
-            stuck=stuck[:_STUCK],
+            stuck=[each.tell() for each in stuck[:_STUCK]],
             stuck_left_out=max(0, len(stuck) - _STUCK),
             controllers=[self._controller(controller, election) for controller in controllers],
             informers=informers,
-            recent=recent[:most],
+            recent=[each.tell() for each in recent[:most]],
             recent_left_out=max(0, len(recent) - most),
             filter=wanted,
             events=list(self._recorded()),
             events_dropped={cause: count for cause, count in self._events.dropped.items() if count},
         )
 
-    def _objects(self, controllers: Sequence[Controller], wanted: str) -> tuple[list[ObjectStatus], list[ObjectStatus]]:
+    def _objects(self, controllers: Sequence[Controller], wanted: str) -> tuple[list[Found], list[Found]]:
         """Those that are stuck, the worst first, and the others, the one that ran last first."""
-        folded = wanted.casefold()
-        stuck: list[ObjectStatus] = []
-        recent: list[ObjectStatus] = []
-        for controller in controllers:
-            found = objects_of(controller, self._clock.monotonic(), lambda key: folded in key.casefold())
-            stuck += found.stuck
-            recent += found.recent
+        now = self._clock.monotonic()
+        found = [each for controller in controllers for each in objects_of(controller, now, wanted)]
+        stuck, others = [each for each in found if each.stuck], [each for each in found if not each.stuck]
         # What is tried again may yet help itself.
-        stuck.sort(key=lambda status: (status.state == "backing_off", -(status.since or 0.0)))
-        recent.sort(key=lambda status: status.runs[0].ago if status.runs else 0.0)
-        return stuck, recent
+        stuck.sort(key=lambda each: (each.state == "backing_off", -(each.since or 0.0)))
+        others.sort(key=lambda each: -each.ran)
+        return stuck, others
 
     def _controller(self, controller: Controller, election: ElectionStatus | None) -> ControllerStatus:
         stats, queue = controller.stats, controller.queue.stats()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
 from runtime.controller import Controller
@@ -9,7 +11,7 @@ from runtime.controller.history import Run
 from runtime.controller.own_writes import Wait
 from runtime.manager import Manager
 from runtime.manager.statuspage.document import ObjectStatus
-from runtime.manager.statuspage.objects import Objects, objects_of
+from runtime.manager.statuspage.objects import objects_of
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import Request
 from tests.support.managers import CONFIGMAPS, ON, SECRETS
@@ -28,8 +30,14 @@ def controller(server: FakeAPIServer, clock: FakeClock) -> Controller:
     return manager.controller("maps").for_(CONFIGMAPS).complete(lambda _request, _ctx: None)
 
 
-def look(controller: Controller, clock: FakeClock) -> Objects:
-    return objects_of(controller, clock.monotonic(), lambda _key: True)
+class Objects(NamedTuple):
+    stuck: list[ObjectStatus]
+    recent: list[ObjectStatus]
+
+
+def look(controller: Controller, clock: FakeClock, wanted: str = "") -> Objects:
+    found = objects_of(controller, clock.monotonic(), wanted)
+    return Objects([each.tell() for each in found if each.stuck], [each.tell() for each in found if not each.stuck])
 
 
 def only(objects: Objects) -> ObjectStatus:
@@ -96,3 +104,13 @@ def test_trouble_is_as_old_as_its_first_failure(controller: Controller, clock: F
     controller.queue.add_after(KEY, 60.0)
     status = only(look(controller, clock))
     assert (status.since, len(status.runs), status.runs[0].ago, status.runs[-1].ago) == (150.0, 10, 10.0, 100.0)
+
+
+def test_any_object_that_is_queued_is_found_by_its_key(controller: Controller, clock: FakeClock) -> None:
+    for number in range(300):
+        controller.queue.add(Request("default", f"object-{number}"))
+    assert look(controller, clock) == ([], [])
+    assert [each.name for each in look(controller, clock, "default/object-299").recent] == ["object-299"]
+    assert len(look(controller, clock, "OBJECT-1").recent) == 111  # of the 200 that wait for longest
+    controller.queue.add_after(Request("", "later"), 60.0)
+    assert only(look(controller, clock, "later")).state == "scheduled"
