@@ -279,13 +279,12 @@ def test_gated_it_starts_by_its_file_and_outlives_its_agent(gated: Scene) -> Non
 def test_gated_and_killed_the_server_comes_back_by_the_kubelet(gated: Scene) -> None:
     gated.agent()
     server = gated.server()
+    gated.restarted(5)
     before = gated.running()
     gated.ready()
     server.kill()
     server.wait()
     eventually(lambda: gated.get("/readyz")[0] == 503, "no longer ready", timeout=LONG)
-    gated.restarted(5)
-    gated.looked_at_pod()
     gated.restarted(9)
     gated.looked_at_pod()  # by itself: it has nothing to write
     eventually(lambda: json.loads(gated.get("/status")[1])["state"] == "ServerCrash", timeout=LONG)
