@@ -28,7 +28,7 @@ from membership.orleans.names import row_name
 from membership.orleans.rows import VERSIONS
 from membership.orleans.status import SiloStatus
 from membership.orleans.table import KubeMembershipTable
-from runtime.client import ClientError, NotFound, Unstructured
+from runtime.client import ClientError, Forbidden, NotFound, Unstructured
 from runtime.controller import CacheNotReady, ReconcileContext
 from runtime.types import Request, Result
 
@@ -36,9 +36,18 @@ _NOT_SEEN: Final = 30.0  # seconds until a cache that is not complete is asked a
 _SETTLED: Final = 2.0  # seconds for which the table must not have changed before its status is written
 _OVERDUE: Final = 30.0  # ... unless it has waited for so long
 _STUCK: Final = 10.0  # seconds after which a change is taken for abandoned by its writer
+_HOPELESS: Final = 60.0  # seconds after which a change that we cannot finish is told of
 _AGAIN: Final = 2.0  # seconds until what was in the way of a write is tried again
 _BATCH: Final = 50  # silos declared dead, and rows removed, in one look: other clusters have their turn
 _FAR: Final = 3600.0  # seconds; the longest time without a look where there are rows
+
+FORBIDDEN: Final = "Forbidden"
+_UNFINISHED: Final = Told(
+    "Warning",
+    "UnfinishedChange",
+    "a change of the table is announced and not done; who reads the table finishes it, but this operator cannot: "
+    "--logger-level membership.orleans=debug tells why",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +103,25 @@ class OrleansReconciler:
         elif cluster.table_version is not None:
             try:
                 left = self._act(look, ctx)
+            except Forbidden as error:
+                standing.append(Told("Warning", FORBIDDEN, str(error)))
             except (ClientError, TableError) as error:
                 failure = error  # tell what is seen all the same
+            if look.pending_for >= _HOPELESS:
+                standing.append(_UNFINISHED)
         silent = all_silent(look.members, look.now, self._settings)
         standing += [Told("Warning", problem.reason, problem.message) for problem in cluster.problems]
         standing += [Told("Warning", verdict.reason, _sentence(verdict)) for verdict in left if not verdict.dead]
         if silent:
             standing.append(Told("Warning", *ALL_SILENT))
+        waits = None
+        try:
+            waits = self._store(look, left, silent, ctx)
+        except Forbidden as error:
+            standing.append(Told("Warning", FORBIDDEN, str(error)))
         for told in look.recall.news(standing):
             ctx.log.warning(told.message, reason=told.reason)
             ctx.recorder.event(cluster.place, told.type, told.reason, told.message)
-        waits = self._store(look, left, silent, ctx)
         if failure is not None:
             raise failure
         return self._next(look, left, waits)

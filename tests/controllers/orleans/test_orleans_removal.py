@@ -64,7 +64,7 @@ def test_within_an_hour_nothing_goes_for_being_too_many() -> None:
 
 
 def test_the_living_do_not_count_among_the_25() -> None:
-    living = [entry(100 + number) for number in range(50)]
+    living = [entry(100 + number, alive=0) for number in range(50)]
     assert names(*living, *(dead(number, 2 * HOUR) for number in range(25))) == ()
 
 

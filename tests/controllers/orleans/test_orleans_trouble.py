@@ -230,8 +230,7 @@ def stalled(world: World, resource: str) -> Iterator[None]:
 # -- servers
 
 
-@pytest.mark.parametrize("status", [409, 500])
-@pytest.mark.parametrize("verb", ["update", "get", "list"])
+@pytest.mark.parametrize(("verb", "status"), [("update", 409), ("update", 500), ("get", 503), ("list", 429)])
 def test_failures_of_the_server_delay_it(world: World, verb: str, status: int) -> None:
     world.cluster(world.entry(0), world.entry(1))
     world.start_pod(1)
@@ -315,3 +314,30 @@ def test_with_the_definitions_of_the_dotnet_provider_it_writes_no_status(bare: W
     assert [entry.code for entry in asked] == [404], "tried once"
     assert bare.writes() == []
     assert bare.status() == {}
+
+
+@pytest.mark.parametrize("verb", ["patch", "update"])
+def test_without_permission_to_write_it_tells_so_and_goes_on(world: World, verb: str) -> None:
+    world.cluster(world.entry(0), world.entry(1))
+    world.start_pod(1)
+    world.server.faults.add(
+        verb=verb, resource="clusterversions", namespace=world.namespace, user_agent="op*", status=403
+    )
+    operator = world.start()
+    world.tick([0, 1])
+    world.pods.delete("web-1", grace_period_seconds=0)
+    world.tick([0], times=3)
+    assert told(world, "Forbidden")
+    assert world.status_of(1) == ("Dead" if verb == "patch" else "Active")
+    assert int(operator.controller.stats.outcomes["error"].value) == 0, "it does not come back later and later"
+
+
+def test_a_change_that_cannot_be_finished_is_told_of(world: World) -> None:
+    world.cluster(world.entry(0))
+    half_done(world)
+    world.server.faults.add(verb="create", resource="silos", namespace=world.namespace, user_agent="op*", status=403)
+    world.start()
+    world.tick([0], times=3)
+    assert told(world, "UnfinishedChange")
+    assert "ChangeFinished" not in world.reasons()
+    assert world.version() == 7
