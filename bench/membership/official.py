@@ -12,8 +12,7 @@ from bench.silos import CLUSTER, NAMESPACE
 from membership.orleans.address import SiloAddress
 from membership.orleans.entry import MembershipEntry
 from membership.orleans.names import row_name
-from membership.orleans.rows import SILOS, VERSIONS, entry_of
-from membership.orleans.status import SiloStatus
+from membership.orleans.rows import SILOS, VERSIONS, entry_of, gateway_of
 from membership.orleans.times import format_time
 
 _SILOS = (SILOS.group, SILOS.version, NAMESPACE, SILOS.resource)
@@ -42,12 +41,8 @@ class Table:
         return [entry_of(row) for row in self._rows()], version
 
     def gateways(self) -> list[str]:
-        entries = [entry_of(row) for row in self._rows()]
-        return [
-            SiloAddress(entry.silo_address.address, entry.proxy_port, entry.silo_address.generation).gateway_uri()
-            for entry in entries
-            if entry.status is SiloStatus.ACTIVE and entry.proxy_port
-        ]
+        found = (gateway_of(row) for row in self._rows())
+        return [gateway.gateway_uri() for gateway in found if gateway is not None]
 
     def _version(self) -> int:
         versions = self._api.list_namespaced_custom_object(*_VERSIONS)["items"]

@@ -19,6 +19,9 @@ _OPERATIONS = {
     "all": "read all rows",
     "gateways": "list the gateways",
 }
+# Our lists travel compressed, and a table is one of a single moment whose etags outlive signs of life: that may cost
+# CPU time, which nobody has to spend more than once a minute.
+_LIMITS = {"alive": 0.75, "row": 1.0, "all": 1.5, "gateways": 1.5}
 
 
 def orleans(session: Session) -> Outcome:
@@ -26,8 +29,10 @@ def orleans(session: Session) -> Outcome:
     commands = {peer: Command(("bench.memberships", peer, "--silos", str(silos)), rounds=3) for peer in (_BASE, *_OURS)}
     measured = session.measure(f"membership table of {silos:,} silos", commands)
     checks = [
-        Check(f"Orleans: {what}", "x CPU of the .NET provider's calls", _against_official(measured, name), limit)
-        for (name, what), limit in zip(_OPERATIONS.items(), (1, 1, 1, 1), strict=True)
+        Check(
+            f"Orleans: {what}", "x CPU of the .NET provider's calls", _against_official(measured, name), _LIMITS[name]
+        )
+        for name, what in _OPERATIONS.items()
     ]
     checks.append(
         Check(
@@ -60,6 +65,6 @@ def _table(silos: int, name: str, what: str, measured: Measurements) -> Table:
     }
     note = (
         f"A table of {silos:,} silos on a FakeAPIServer in another process, which sets the calls per second. The other "
-        "client does what the .NET provider does: no snapshot of version and rows, and no selector."
+        "client does what the .NET provider does: no snapshot of version and rows, no etags that outlive signs of life."
     )
     return Table(f"Orleans membership: {what}", list(columns), rows, note)

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from membership.orleans import rows
-from membership.orleans.address import SiloAddress
 from membership.orleans.calls import Calls, Place
 from membership.orleans.journal import Row
-from membership.orleans.status import SiloStatus
 from runtime.client import Client, ClientError
 from runtime.clock import Clock
 from runtime.informer import SharedIndexInformer, SharedInformerFactory
@@ -93,7 +91,7 @@ class KubeGatewayListProvider:
     def get_gateways(self) -> list[str]:
         """Each as ``gwy.tcp://IP:PORT/GENERATION``, sorted; an IPv6 address in brackets. Empty if there are none.
 
-        Rows that cannot be read are told of in a warning, and left out.
+        A row that does not tell whether and where it is a gateway is told of in a warning, and left out.
 
         :raises ClientError: there is no list that is fresh enough; see ``max_staleness``.
         """
@@ -161,10 +159,10 @@ class KubeGatewayListProvider:
             if row.cluster_id != self._place.cluster_id:
                 continue
             try:
-                entry = rows.entry_of(row.body)
-                if entry.status is SiloStatus.ACTIVE and entry.proxy_port != 0:
-                    silo = entry.silo_address
-                    uris.append(SiloAddress(silo.address, entry.proxy_port, silo.generation).gateway_uri())
-            except ValueError as error:  # MalformedRow, or a proxy port that is no port
-                _log.warning("a row is left out of the gateways", object=row.name, error=str(error))
+                gateway = rows.gateway_of(row.body)
+            except rows.MalformedRow as error:
+                _log.warning("a row is left out of the gateways", error=str(error))
+                continue
+            if gateway is not None:
+                uris.append(gateway.gateway_uri())
         return sorted(uris)

@@ -61,6 +61,19 @@ def entry_of(row: JSONMapping) -> MembershipEntry:
     )
 
 
+def gateway_of(row: JSONMapping) -> SiloAddress | None:
+    """Where clients reach the silo, with its generation; None if it is no gateway: not active, or without a proxy
+    port. What else the object says is not looked at.
+
+    :raises MalformedRow: a field cannot be read.
+    """
+    port = _integer(row, "proxyPort", _PORTS)
+    if port == 0 or _read(row, "status", _status, SiloStatus.NONE) is not SiloStatus.ACTIVE:
+        return None
+    silo = _address(row)
+    return SiloAddress(silo.address, port, silo.generation)
+
+
 def new_row(entry: MembershipEntry, cluster_id: str) -> JSONObject:
     """The object of a row that does not exist yet.
 

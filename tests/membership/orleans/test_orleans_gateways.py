@@ -119,13 +119,21 @@ def test_a_row_that_cannot_be_read_is_told_of_and_left_out(
 ) -> None:
     put(client, namespace, silo(1), silo(4))
     silos = client.resource(SILOS, namespace)
-    for number, fault in ((2, {"address": "silo-2"}), (3, {"proxyPort": 70000})):
+    for number, fault in (
+        (2, {"address": "silo-2"}),
+        (3, {"proxyPort": 70000}),
+        (5, {"iAmAliveTime": "yesterday"}),  # which is nothing that clients need
+        (6, {"address": "silo-6", "status": "Dead"}),
+    ):
         silos.create({**new_row(silo(number), "orders"), **fault})
     with KubeGatewayListProvider(client, "orders", namespace) as provider:
-        assert provider.get_gateways() == uris(1, 4)
+        assert provider.get_gateways() == uris(1, 4, 5)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 2
-    for number, word in ((2, "address: 'silo-2' is no IP address"), (3, "port 70000 of silo 10.0.0.3")):
+    for number, word in (
+        (2, "address: 'silo-2' is no IP address"),
+        (3, "proxyPort: 70000 is no integer"),
+    ):
         assert any(f"10.0.0.{number}-11111" in warning and word in warning for warning in warnings)
 
 
