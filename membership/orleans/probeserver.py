@@ -209,8 +209,6 @@ class ProbeServer:
             self._drop(peer)
             return
         try:
-            if peer.asked:
-                raise wire.WireError("says more than one message")
             peer.received += data
             if wire.missing(peer.received):
                 return

@@ -185,13 +185,16 @@ def test_a_second_message_on_a_connection_ends_it(end: End) -> None:
     assert end.face.probed_by == []
 
 
-def test_a_stranger_with_all_connections_cannot_keep_silos_out(end: End, other: End) -> None:
+def test_a_stranger_with_all_connections_cannot_keep_silos_out(
+    end: End, other: End, caplog: pytest.LogCaptureFixture
+) -> None:
     with contextlib.ExitStack() as stack:
         rude = [stack.enter_context(dial(end, "127.0.0.2")) for _ in range(MOST_CONNECTIONS)]
         quiet = stack.enter_context(dial(end, "127.0.0.3"))  # came later, but is alone
         for _ in range(20):
             assert other.prober.probe(end.address, ENOUGH).health == 0
         assert ended(rude[0])
+        assert f"has {MOST_CONNECTIONS} connections open, of the {MOST_CONNECTIONS} that there may be" in caplog.text
         quiet.sendall(wire.frame(probe(end)))
         assert quiet.recv(4) == wire.MAGIC
 
@@ -202,6 +205,16 @@ def test_whoever_says_nothing_is_sent_away(end: End, monkeypatch: pytest.MonkeyP
         slow.sendall(wire.frame(probe(end))[:10])
         assert ended(silent)
         assert ended(slow)
+
+
+def test_whoever_waits_for_an_errand_may_say_nothing_meanwhile(
+    end: End, other: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probeserver, "TALK_TIME", 0.2)
+    with frozen() as target:
+        end.face.known = {target}
+        result = other.prober.probe_indirectly(end.address, target, 0.6, ENOUGH)
+    assert result.failure == f"{target} did not answer within 0.6 s"
 
 
 def test_without_descriptors_it_waits_and_goes_on(end: End, caplog: pytest.LogCaptureFixture) -> None:

@@ -41,6 +41,13 @@ def test_a_silo_answers_how_it_is(make: Callable[..., End]) -> None:
     assert two.face.probed_by == [one.address]
 
 
+def test_nobody_is_worse_than_the_scale_says(make: Callable[..., End]) -> None:
+    one, two = make(), make()
+    two.face.degraded, two.face.known = 10**6, {one.address}
+    assert one.prober.probe(two.address, ENOUGH).health == 8
+    assert one.prober.probe_indirectly(two.address, one.address, ENOUGH, ENOUGH).health == 8
+
+
 def test_over_ipv6(make: Callable[..., End]) -> None:
     one, two = make(silo("::1")), make(silo("::1"))
     assert one.prober.probe(two.address, ENOUGH) == ProbeResult(health=0, version=0)
