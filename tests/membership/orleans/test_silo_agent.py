@@ -128,7 +128,7 @@ def test_a_port_that_is_taken(scene: Cluster) -> None:
 
 def test_who_does_not_reach_all_does_not_join(scene: Cluster) -> None:
     first, second = scene.joined(2)
-    third = scene.silo()
+    third = scene.silo(options=replace(scene.options, max_join_attempt_time=30.0))
     scene.network.cut.add(frozenset({second.address, third.address}))
     with pytest.raises(NotReachable, match=str(second.address)) as failure:
         scene.join(third)

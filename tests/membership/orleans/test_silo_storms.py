@@ -105,9 +105,9 @@ def test_a_network_that_fails_for_all_kills_nobody(scene: Cluster, indirect: boo
     scene.options = replace(scene.options, indirect_probes=indirect)
     silos = scene.joined(4)
     scene.network.down = True
-    scene.run(80)
-    scene.network.down = False
     scene.run(60)
+    scene.network.down = False
+    scene.run(20)
     assert all_live(scene, silos)
     assert nobody_is_suspected(scene, silos)
 
@@ -165,13 +165,13 @@ def test_an_alive_time_that_is_lost_is_written_soon_after(scene: Cluster) -> Non
 def test_all_stand_still_and_nobody_is_judged(scene: Cluster) -> None:
     """A host that is paused for ten minutes, with the answers to its probes lost: all wake up suspicious."""
     silos = scene.joined(4)
-    for _ in range(3):
+    for _ in range(2):
         scene.run(7)
         scene.network.down = True
         scene.step(600)
         scene.step()
         scene.network.down = False
-        scene.run(30)
+        scene.run(20)
         assert all_live(scene, silos)
         assert nobody_is_suspected(scene, silos)
 
@@ -242,6 +242,7 @@ def test_with_liveness_off_nobody_dies(scene: Cluster, caplog: pytest.LogCapture
     assert nobody_is_suspected(scene, [*living, dead])
 
 
+@pytest.mark.slow
 def test_ten_join_at_the_same_moment(scene: Cluster) -> None:
     silos = [scene.silo() for _ in range(10)]
     calls = [scene.begin(silo.agent.join) for silo in silos]
