@@ -151,6 +151,8 @@ class _Change:
                 match state_of(row, pending):
                     case RowState.READY:
                         row = self._put = self._write_row(version, row)
+                        if row is None:
+                            return False
                         continue
                     case RowState.WRITTEN:
                         assert row is not None
@@ -166,16 +168,20 @@ class _Change:
             row = calls.row(pending.row)
             version = calls.version()
 
-    def _write_row(self, version: VersionRow, row: Row | None) -> Row:
+    def _write_row(self, version: VersionRow, row: Row | None) -> Row | None:
+        """:returns: None if it can never be written so, and the change was given up, which was another's."""
         body = written(row, self._pending, self._table)
         try:
             return self._calls.create_row(body) if row is None else self._calls.put_row(body)
         except ClientError as error:
             self._in_doubt |= error.ambiguous
             hopeless = isinstance(error, Invalid) or (self._mine and _refused(error))
-            if hopeless and not self._in_doubt:
-                self._give_up(version)
-            raise
+            if self._in_doubt or not hopeless:
+                raise
+            self._give_up(version)
+            if self._mine:
+                raise
+            return None
 
     def _give_up(self, version: VersionRow) -> None:
         """The row can never be written so: without this the table could not be changed any more."""

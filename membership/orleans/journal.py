@@ -256,6 +256,11 @@ def check_cluster(body: JSONObject, cluster_id: str) -> None:
         raise rows.MalformedRow(describe(body), "clusterId", problem)
 
 
+def is_leaving(body: JSONObject) -> bool:
+    """Whether the object is being deleted, and waits for somebody's finalizer."""
+    return bool(_metadata(body, "deletionTimestamp"))
+
+
 def pending_of(body: JSONObject) -> Pending | None:
     """The change that is under way in the table of this version object.
 

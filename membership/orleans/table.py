@@ -14,7 +14,17 @@ from membership.orleans.calls import Calls, Place
 from membership.orleans.commit import commit, count, settle
 from membership.orleans.entry import MembershipEntry, MembershipTableData, TableVersion
 from membership.orleans.etags import Etags
-from membership.orleans.journal import Pending, Row, RowState, VersionRow, before_of, check_cluster, later, state_of
+from membership.orleans.journal import (
+    Pending,
+    Row,
+    RowState,
+    VersionRow,
+    before_of,
+    check_cluster,
+    is_leaving,
+    later,
+    state_of,
+)
 from membership.orleans.names import row_name
 from membership.orleans.status import SiloStatus
 from runtime.client import AlreadyExists, Client, ClientError, Conflict, NotFound
@@ -126,6 +136,7 @@ class KubeMembershipTable:
         """Delete the table of a cluster: first the version row, so that nobody can write any more, then all rows.
 
         After an error or a crash part of it may be left; call it again. A table that is made anew meanwhile goes, too.
+        What has finalizers is left to those who have to remove them.
 
         :param cluster_id: of which cluster; need not be this table's.
         """
@@ -135,11 +146,11 @@ class KubeMembershipTable:
         calls = Calls(place, self._timeout)
         while True:
             version = calls.version_body()
-            if version is not None:
+            if version is not None and not is_leaving(version):
                 check_cluster(version, cluster_id)
                 _delete(calls, partial(calls.delete_version, version))
                 continue
-            found = calls.rows()
+            found = [row for row in calls.rows() if not is_leaving(row.body)]
             if not found:
                 return
             for row in found:

@@ -111,6 +111,18 @@ def test_a_helper_gives_up_only_what_nobody_can_write(
     assert half_done_again.read_all().version.version == 1
 
 
+def test_who_finds_another_change_unfinished_and_unwritable_is_not_told_of_it(
+    server: FakeAPIServer, client: Client, table: KubeMembershipTable
+) -> None:
+    half_done(client, table)
+    pending = version_object(client, table)
+    server.faults.add(verb="create", resource="silos", status=422)
+    assert table.insert_row(entry(3), pending.table_version.next()) is False
+    server.faults.clear()
+    assert version_object(client, table).pending is None
+    assert table.insert_row(entry(3), table.read_all().version.next())
+
+
 def test_a_version_object_that_cannot_grow_is_refused_before_anything_is_begun(
     client: Client, table: KubeMembershipTable
 ) -> None:

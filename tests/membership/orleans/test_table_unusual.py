@@ -97,6 +97,10 @@ def test_what_others_have_added_stays() -> None:
             assert (metadata["labels"], metadata["annotations"]["a"]) == ({"l": "1"}, "2")
             assert metadata["finalizers"] == ["x.example.com/f"]
 
+        table.delete_membership_table_entries("c1")
+        assert silos.get(name).deletion_timestamp is not None
+        assert versions.get("c1").deletion_timestamp is not None
+
 
 def test_a_server_that_does_not_select_by_cluster() -> None:
     """The CRDs of the .NET provider do not let it. The question is asked once."""
