@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 JOBS   ?= auto
 # Slow tests that mostly wait for members of clusters; the others measure, and want the machine for themselves.
-CLUSTERS := tests/chaos tests/controllers tests/membership
+CLUSTERS := tests/chaos tests/controllers tests/deploy tests/membership
 ARGS   ?=
 IMAGE  ?= ghcr.io/xline-kv/xline-operator:v0.1.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,6 +64,15 @@ def account_client(server: FakeAPIServer) -> Client:
 
 def start(operators: Operators, kubeconfig: Path, *more: str) -> Operator:
     return operators.start(kubeconfig, *flags(), *more)
+
+
+def scrape(address: str, token: str) -> str:
+    """The metrics, by https: the operator makes a certificate at its start, which nobody can verify."""
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    asked = urllib.request.Request(f"https://{address}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, context=trust, timeout=30) as reply:
+        return str(reply.read().decode())
 
 
 def without(roles: Iterable[JSONObject], left_out: Permission) -> list[JSONObject]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,7 +18,7 @@ from runtime.testing import FakeAPIServer
 from runtime.types import JSONObject
 from tests.controllers.xline.test_xline_backups import RECORD, VOLUME, Outcome, backup, end, the_job
 from tests.controllers.xline.xline_world import CRDS, NAMESPACE, World
-from tests.deploy.deployed import account_kubeconfig, grant, start
+from tests.deploy.deployed import account_kubeconfig, grant, scrape, start
 from tests.support.operators import Operator, Operators
 from tests.support.waiting import eventually
 
@@ -39,12 +37,7 @@ class Observed:
         return str(self.operator.wait_line("serving", server="metrics_bind_address", timeout=PATIENCE)["address"])
 
     def metrics(self) -> str:
-        trust = ssl.create_default_context()
-        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE  # made by the operator at its start
-        headers = {"Authorization": f"Bearer {self.token}"}
-        asked = urllib.request.Request(f"https://{self.address}/metrics", headers=headers)
-        with urllib.request.urlopen(asked, context=trust, timeout=30) as reply:
-            return str(reply.read().decode())
+        return scrape(self.address, self.token)
 
 
 @contextmanager

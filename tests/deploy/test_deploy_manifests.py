@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import ssl
 import subprocess
 import tomllib
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
 import yaml
@@ -29,13 +28,18 @@ from tests.deploy.deployed import (
     deployment,
     documents,
     flags,
+    scrape,
 )
 from tests.support.operators import CRDS, ROOT, Operators, create_cluster, eventually, wait_children
 
-kubectl_only = [
-    pytest.mark.kubectl,
-    pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on this machine"),
-]
+_T = TypeVar("_T", bound=Callable[..., None])
+
+
+def kubectl_only(test: _T) -> _T:
+    missing = pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on this machine")
+    return cast("_T", pytest.mark.kubectl(missing(test)))
+
+
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
 OVERLAYS = ("default", "monitored", "namespaced")
 MONITORING_CRDS = Path(__file__).with_name("monitoring_crds.yaml")
@@ -68,78 +72,84 @@ def names(objects: list[JSONObject]) -> set[str]:
     return {f"{each['kind']} {each['metadata'].get('namespace', '')}/{each['metadata']['name']}" for each in objects}
 
 
-class TestRendered:
-    pytestmark = kubectl_only
+@kubectl_only
+def test_the_default_is_whole(rendered: Callable[[str], list[JSONObject]]) -> None:
+    assert names(rendered("default")) == {
+        "Namespace /xline-system",
+        *(f"CustomResourceDefinition /{resource.name}" for resource in manifests.RESOURCES),
+        "ServiceAccount xline-system/xline-operator",
+        "ClusterRole /xline-operator",
+        "ClusterRole /xline-operator-cluster",
+        "Role xline-system/xline-operator-election",
+        "ClusterRoleBinding /xline-operator",
+        "ClusterRoleBinding /xline-operator-cluster",
+        "RoleBinding xline-system/xline-operator-election",
+        "Deployment xline-system/xline-operator",
+        "Service xline-system/xline-operator-metrics",
+        "PodDisruptionBudget xline-system/xline-operator",
+        "NetworkPolicy xline-system/xline-operator",
+    }
 
-    def test_the_default_is_whole(self, rendered: Callable[[str], list[JSONObject]]) -> None:
-        assert names(rendered("default")) == {
-            "Namespace /xline-system",
-            *(f"CustomResourceDefinition /{resource.name}" for resource in manifests.RESOURCES),
-            "ServiceAccount xline-system/xline-operator",
-            "ClusterRole /xline-operator",
-            "ClusterRole /xline-operator-cluster",
-            "Role xline-system/xline-operator-election",
-            "ClusterRoleBinding /xline-operator",
-            "ClusterRoleBinding /xline-operator-cluster",
-            "RoleBinding xline-system/xline-operator-election",
-            "Deployment xline-system/xline-operator",
-            "Service xline-system/xline-operator-metrics",
-            "PodDisruptionBudget xline-system/xline-operator",
-            "NetworkPolicy xline-system/xline-operator",
-        }
 
-    def test_the_monitored_one_is_the_default_and_more(self, rendered: Callable[[str], list[JSONObject]]) -> None:
-        assert names(rendered("monitored")) - names(rendered("default")) == {
-            "ServiceMonitor xline-system/xline-operator",
-            "PrometheusRule xline-system/xline-operator",
-            "ConfigMap xline-system/xline-operator-dashboard",
-            "ClusterRole /xline-operator-metrics-reader",
-            "ClusterRoleBinding /xline-operator-metrics-reader",
-        }
-        (board,) = (each for each in rendered("monitored") if each["kind"] == "ConfigMap")
-        assert board["data"]["dashboard.json"] == (DEPLOY / "monitoring" / "dashboard.json").read_text()
+@kubectl_only
+def test_the_monitored_one_is_the_default_and_more(rendered: Callable[[str], list[JSONObject]]) -> None:
+    assert names(rendered("monitored")) - names(rendered("default")) == {
+        "ServiceMonitor xline-system/xline-operator",
+        "PrometheusRule xline-system/xline-operator",
+        "ConfigMap xline-system/xline-operator-dashboard",
+        "ClusterRole /xline-operator-metrics-reader",
+        "ClusterRoleBinding /xline-operator-metrics-reader",
+    }
+    (board,) = (each for each in rendered("monitored") if each["kind"] == "ConfigMap")
+    assert board["data"]["dashboard.json"] == (DEPLOY / "monitoring" / "dashboard.json").read_text()
 
-    def test_definitions_are_those_of_the_types(self, rendered: Callable[[str], list[JSONObject]]) -> None:
-        found = {each["metadata"]["name"]: each for each in rendered("default") if each["kind"].startswith("Custom")}
-        for resource in manifests.RESOURCES:
-            assert found[resource.name]["spec"] == yaml.safe_load(manifests.render(resource))["spec"]
 
-    def test_the_namespaced_one_has_the_same_rules_in_a_role(self, rendered: Callable[[str], list[JSONObject]]) -> None:
-        objects = rendered("namespaced")
-        assert not [each for each in names(objects) if each.startswith(("Cluster", "Namespace ", "Custom"))]
-        assert {each["metadata"]["namespace"] for each in objects} == {"default"}
-        (role,) = (each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Role", NAME))
-        (wanted,) = (each for each in documents(BASE / "rbac.yaml") if each["metadata"]["name"] == NAME)
-        assert role["rules"] == wanted["rules"]
-        for binding in (each for each in objects if each["kind"] == "RoleBinding"):
-            assert binding["roleRef"]["kind"] == "Role"
-            assert [subject["namespace"] for subject in binding["subjects"]] == ["default"]
+@kubectl_only
+def test_definitions_are_those_of_the_types(rendered: Callable[[str], list[JSONObject]]) -> None:
+    found = {each["metadata"]["name"]: each for each in rendered("default") if each["kind"].startswith("Custom")}
+    for resource in manifests.RESOURCES:
+        assert found[resource.name]["spec"] == yaml.safe_load(manifests.render(resource))["spec"]
 
-    @pytest.mark.parametrize("overlay", OVERLAYS)
-    def test_selectors_find_what_they_should(self, overlay: str, rendered: Callable[[str], list[JSONObject]]) -> None:
-        by_kind = {each["kind"]: each for each in rendered(overlay)}
-        pod = by_kind["Deployment"]["spec"]["template"]
-        labels = pod["metadata"]["labels"].items()
-        assert by_kind["Deployment"]["spec"]["selector"]["matchLabels"].items() <= labels
-        assert by_kind["Service"]["spec"]["selector"].items() <= labels
-        assert by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels
-        assert by_kind["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"].items() <= labels
-        if "ServiceMonitor" in by_kind:
-            selector = by_kind["ServiceMonitor"]["spec"]["selector"]["matchLabels"]
-            assert selector.items() <= by_kind["Service"]["metadata"]["labels"].items()
 
-    @pytest.mark.parametrize("overlay", OVERLAYS)
-    def test_an_api_server_takes_each_object_strictly(
-        self, overlay: str, rendered: Callable[[str], list[JSONObject]]
-    ) -> None:
-        """No field is unknown, and none is given twice."""
-        with FakeAPIServer() as server, server.client() as client:
-            server.apply_manifests(MONITORING_CRDS)
-            for obj in rendered(overlay):
-                found = client.discovery.resource_for(obj["apiVersion"], obj["kind"])
-                assert found is not None, obj["kind"]
-                namespace = obj["metadata"].get("namespace") if found.namespaced else None
-                client.resource(found.gvr, namespace=namespace).create(obj, field_validation="Strict")
+@kubectl_only
+def test_the_namespaced_one_has_the_same_rules_in_a_role(rendered: Callable[[str], list[JSONObject]]) -> None:
+    objects = rendered("namespaced")
+    assert not [each for each in names(objects) if each.startswith(("Cluster", "Namespace ", "Custom"))]
+    assert {each["metadata"]["namespace"] for each in objects} == {"default"}
+    (role,) = (each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Role", NAME))
+    (wanted,) = (each for each in documents(BASE / "rbac.yaml") if each["metadata"]["name"] == NAME)
+    assert role["rules"] == wanted["rules"]
+    for binding in (each for each in objects if each["kind"] == "RoleBinding"):
+        assert binding["roleRef"]["kind"] == "Role"
+        assert [subject["namespace"] for subject in binding["subjects"]] == ["default"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@kubectl_only
+def test_selectors_find_what_they_should(overlay: str, rendered: Callable[[str], list[JSONObject]]) -> None:
+    by_kind = {each["kind"]: each for each in rendered(overlay)}
+    pod = by_kind["Deployment"]["spec"]["template"]
+    labels = pod["metadata"]["labels"].items()
+    assert by_kind["Deployment"]["spec"]["selector"]["matchLabels"].items() <= labels
+    assert by_kind["Service"]["spec"]["selector"].items() <= labels
+    assert by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels
+    assert by_kind["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"].items() <= labels
+    if "ServiceMonitor" in by_kind:
+        selector = by_kind["ServiceMonitor"]["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= by_kind["Service"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@kubectl_only
+def test_an_api_server_takes_each_object_strictly(overlay: str, rendered: Callable[[str], list[JSONObject]]) -> None:
+    """No field is unknown, and none is given twice."""
+    with FakeAPIServer() as server, server.client() as client:
+        server.apply_manifests(MONITORING_CRDS)
+        for obj in rendered(overlay):
+            found = client.discovery.resource_for(obj["apiVersion"], obj["kind"])
+            assert found is not None, obj["kind"]
+            namespace = obj["metadata"].get("namespace") if found.namespaced else None
+            client.resource(found.gvr, namespace=namespace).create(obj, field_validation="Strict")
 
 
 @pytest.fixture
@@ -150,64 +160,56 @@ def server() -> Iterator[FakeAPIServer]:
         yield server
 
 
-class TestApplied:
-    pytestmark = kubectl_only
-
-    def test_what_is_applied_runs(self, server: FakeAPIServer, tmp_path: Path) -> None:
-        """``kubectl apply -k``; then the operator with flags and account of the Deployment that is there."""
-        admin = server.kubeconfig(tmp_path / "admin", user="root", groups=["system:masters"])
-        for _ in range(2):  # again changes nothing
-            out = kubectl("apply", "-k", "deploy/overlays/monitored", kubeconfig=admin)
-        changed = [line for line in out.splitlines() if not line.endswith(" unchanged")]
-        assert changed == ["poddisruptionbudget.policy/xline-operator configured"]  # it replaces selectors in any case
-        operators = Operators(tmp_path)
-        with server.client() as client:
-            live = client.resource(DEPLOYMENTS, namespace="xline-system").get("xline-operator")
-            assert live["spec"]["replicas"] == 2
-            (made,) = live["spec"]["template"]["spec"]["containers"]
-            kubeconfig = account_kubeconfig(server, tmp_path / "kubeconfig")
-            try:
-                operator = operators.start(kubeconfig, *flags(made["args"]))
-                create_cluster(client)
-                wait_children(client)
-                for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                    path = made[probe]["httpGet"]["path"]
-                    eventually(
-                        lambda path=path: operator.get("health_probe_bind_address", path)[0] == 200, probe, timeout=60
-                    )
-                reader = server.token("system:serviceaccount:monitoring:prometheus-k8s")
-                assert scrape(str(operator.wait_line("serving", server="metrics_bind_address")["address"]), reader)
-                assert operator.end() == 0
-            finally:
-                operators.kill_all()
-        assert refused(server, ACCOUNT) == []
-
-    def test_the_namespaced_one_runs_without_any_cluster_role(self, server: FakeAPIServer, tmp_path: Path) -> None:
-        server.apply_manifests(CRDS)
-        admin = server.kubeconfig(tmp_path / "admin", user="root", groups=["system:masters"])
-        kubectl("apply", "-k", "deploy/overlays/namespaced", kubeconfig=admin)
-        operators = Operators(tmp_path)
-        with server.client() as client:
-            live = client.resource(DEPLOYMENTS, namespace="default").get("xline-operator")
-            (made,) = live["spec"]["template"]["spec"]["containers"]
-            kubeconfig = account_kubeconfig(server, tmp_path / "kubeconfig", "default")
-            try:
-                operator = operators.start(kubeconfig, *flags(made["args"], "default"))
-                create_cluster(client)
-                wait_children(client)
-                eventually(lambda: operator.get("health_probe_bind_address", "/readyz")[0] == 200, "ready", timeout=60)
-                assert operator.end() == 0
-            finally:
-                operators.kill_all()
-        assert refused(server, f"system:serviceaccount:default:{NAME}") == []
+@kubectl_only
+def test_what_is_applied_runs(server: FakeAPIServer, tmp_path: Path) -> None:
+    """``kubectl apply -k``; then the operator with flags and account of the Deployment that is there."""
+    admin = server.kubeconfig(tmp_path / "admin", user="root", groups=["system:masters"])
+    for overlay in ("default", "monitored", "monitored"):  # again changes nothing
+        out = kubectl("apply", "-k", f"deploy/overlays/{overlay}", kubeconfig=admin)
+    changed = [line for line in out.splitlines() if not line.endswith(" unchanged")]
+    assert changed == ["poddisruptionbudget.policy/xline-operator configured"]  # it replaces selectors in any case
+    operators = Operators(tmp_path)
+    with server.client() as client:
+        live = client.resource(DEPLOYMENTS, namespace="xline-system").get("xline-operator")
+        assert live["spec"]["replicas"] == 2
+        (made,) = live["spec"]["template"]["spec"]["containers"]
+        kubeconfig = account_kubeconfig(server, tmp_path / "kubeconfig")
+        try:
+            operator = operators.start(kubeconfig, *flags(made["args"]))
+            create_cluster(client)
+            wait_children(client)
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                path = made[probe]["httpGet"]["path"]
+                eventually(
+                    lambda path=path: operator.get("health_probe_bind_address", path)[0] == 200, probe, timeout=60
+                )
+            reader = server.token("system:serviceaccount:monitoring:prometheus-k8s")
+            assert scrape(str(operator.wait_line("serving", server="metrics_bind_address")["address"]), reader)
+            assert operator.end() == 0
+        finally:
+            operators.kill_all()
+    assert refused(server, ACCOUNT) == []
 
 
-def scrape(address: str, token: str) -> str:
-    trust = ssl.create_default_context()
-    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    asked = urllib.request.Request(f"https://{address}/metrics", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(asked, context=trust, timeout=30) as reply:
-        return str(reply.read().decode())
+@kubectl_only
+def test_the_namespaced_one_runs_without_any_cluster_role(server: FakeAPIServer, tmp_path: Path) -> None:
+    server.apply_manifests(CRDS)
+    admin = server.kubeconfig(tmp_path / "admin", user="root", groups=["system:masters"])
+    kubectl("apply", "-k", "deploy/overlays/namespaced", kubeconfig=admin)
+    operators = Operators(tmp_path)
+    with server.client() as client:
+        live = client.resource(DEPLOYMENTS, namespace="default").get("xline-operator")
+        (made,) = live["spec"]["template"]["spec"]["containers"]
+        kubeconfig = account_kubeconfig(server, tmp_path / "kubeconfig", "default")
+        try:
+            operator = operators.start(kubeconfig, *flags(made["args"], "default"))
+            create_cluster(client)
+            wait_children(client)
+            eventually(lambda: operator.get("health_probe_bind_address", "/readyz")[0] == 200, "ready", timeout=60)
+            assert operator.end() == 0
+        finally:
+            operators.kill_all()
+    assert refused(server, f"system:serviceaccount:default:{NAME}") == []
 
 
 def refused(server: FakeAPIServer, user: str) -> list[str]:

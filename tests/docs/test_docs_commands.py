@@ -47,6 +47,7 @@ BENCH = "tests/bench/test_bench_smoke.py::test_a_tiny_run_makes_every_table"
 CLIENT = "python -m bench.client mine --url http://127.0.0.1:PORT --objects 1000 --events 5000"
 CURL = "curl -s http://127.0.0.1:8080/status/v1 | jq '.stuck[] | {controller, name, state, error}'"
 LIST = "python -m cmd.sidecar list --namespace default --cluster demo --volume /backups"
+DEPLOY, SUPPLY = "tests/deploy/test_deploy_manifests.py", "tests/tools/test_supply.py"
 ORLEANS = "tests/membership/orleans/test_orleans_docs.py"
 # What is too long, or too much of an installation, for here: where the same thing is run.
 PROVEN = {
@@ -60,6 +61,13 @@ PROVEN = {
     "make run": f"{STANDALONE}::test_a_signal_ends_it_and_every_process_it_started",
     "python -m cmd.crds apply": "tests/cmd/test_crds_command.py::test_apply_installs_all_and_again_changes_nothing",
     "python -m cmd.controller --leader-elect": f"{OPERATOR}::test_when_the_leader_is_killed_the_other_takes_over",
+    "python -m cmd.controller check": "tests/cmd/test_check.py::test_a_cluster_that_has_everything",
+    "kubectl apply -k deploy/overlays/default": f"{DEPLOY}::test_what_is_applied_runs",
+    "kubectl apply -k deploy/overlays/monitored": f"{DEPLOY}::test_what_is_applied_runs",
+    "source <(xline-operator completion bash)": "tests/cmd/test_completion.py::test_bash_completes",
+    "make wheel": f"{SUPPLY}::test_a_wheel_is_the_same_wherever_and_whenever_it_is_built",
+    "make sbom": f"{SUPPLY}::test_the_bill_of_materials_names_all_of_it",
+    "sha256sum dist/*.whl": f"{SUPPLY}::test_a_wheel_is_the_same_wherever_and_whenever_it_is_built",
     "make docs": "tests/docs/test_docs_site.py::test_it_is_built_without_a_warning",
     "make soak": "tests/tools/test_soak.py::*",
     "make bench": BENCH,
@@ -81,8 +89,8 @@ PROVEN = {
 }
 # What .ci/run does as a whole.
 GATE = ("make check", "make test", "make test-slow")
-# What only a cluster can do.
-CLUSTER = ("kubectl port-forward ",)
+# What only a cluster can do, or a Docker daemon (test_supply.py installs and runs what the image has).
+CLUSTER = ("kubectl port-forward ", "make image")
 HERE = "kubectl --kubeconfig .run/kubeconfig "  # of the tests below
 
 
