@@ -82,14 +82,13 @@ class _SteppedResource:
     def __init__(self, resource: ResourceClient, steps: Steps) -> None:
         self._resource = resource
         self._steps = steps
+        self.gvr = resource.gvr
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._resource, name)
         if name not in _VERBS:
             raise AttributeError(f"{name} is no call that steps know")
-        return lambda *args, **kwargs: self._steps.call(
-            name, self._resource.gvr.resource, lambda: real(*args, **kwargs)
-        )
+        return lambda *args, **kwargs: self._steps.call(name, self.gvr.resource, lambda: real(*args, **kwargs))
 
 
 def kill_at(number: int, when: When) -> Hook:

@@ -224,6 +224,58 @@ def test_a_row_inserted_into_a_table_made_anew_meanwhile_is_taken_back(
     assert (data.members, data.version.version) == ([], 0)
 
 
+def test_a_change_that_is_overtaken_by_one_to_the_same_row_is_not_made_twice(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    """A helper that stood still before its write finds the row as the change wanted it, and then as it was before."""
+    half_done(client, table, calls=3)
+
+    def finish_and_delete() -> None:
+        found = table.read_all().get(OTHER.silo_address)
+        assert found is not None
+        assert table.delete_row(OTHER.silo_address, found[1])
+
+    def at_the_insert(step: Step) -> None:
+        if (step.verb, step.when) == ("create", "before"):
+            finish_and_delete()
+
+    assert [member.silo_name for member, _ in another(client, table, at_the_insert).read_all().members] == ["old"]
+    assert names(table) == ["old"]
+
+
+def test_only_the_row_that_was_read_is_deleted(client: Client, table: KubeMembershipTable) -> None:
+    _, etag = table.read_all().members[0]
+    late = replace(OLD, i_am_alive_time=START + timedelta(hours=1))
+    cleaner = another(client, table, at(2, "before", lambda: table.update_i_am_alive(late)))
+    assert cleaner.delete_row(OLD.silo_address, etag) is False
+    assert names(table) == ["old"]
+
+
+def test_an_update_that_changes_nothing_makes_the_etag_stale(client: Client, table: KubeMembershipTable) -> None:
+    data = table.read_all()
+    member, etag = data.members[0]
+    assert table.update_row(member, etag, data.version.next())
+    assert table.update_row(member, etag, table.read_all().version.next()) is False
+
+
+def test_a_reader_leaves_the_writer_its_time(client: Client, table: KubeMembershipTable) -> None:
+    data, clock = table.read_all(), HurriedClock()
+    seen: list[int] = []
+
+    def write(client: Client) -> None:
+        mine = KubeMembershipTable(client, "c1", table.namespace, clock=clock)
+        assert mine.update_row(NEW, data.members[0][1], data.version.next())
+
+    def read(client: Client) -> None:
+        reader = KubeMembershipTable(client, "c1", table.namespace, clock=clock)
+        seen.append(reader.read_all().version.version)
+
+    reads = Steps()
+    Turns(in_order("AAA" + "BBB" + "AA")).run(client, {"A": write, "B": lambda client: read(reads.client(client))})
+    assert seen == [data.version.version + 1]
+    assert {step.verb for step in reads.made} == {"get", "list"}, "it has not written"
+
+
 # ---- forgotten
 
 
@@ -265,12 +317,15 @@ def test_what_cannot_be_known_is_not_guessed(client: Client, table: KubeMembersh
 
 def test_a_refusal_is_known_though_the_first_answer_is_lost(client: Client, table: KubeMembershipTable) -> None:
     data = table.read_all()
+    clock = HurriedClock()
 
     def lose_the_request() -> None:
         assert update(table, "theirs")
+        clock.sleep(GRACE)
         raise ConnectionFailed("cut", sent=True)
 
-    writer = another(client, table, at(2, "before", lose_the_request))
+    steps = Steps(at(2, "before", lose_the_request))
+    writer = KubeMembershipTable(steps.client(client), "c1", table.namespace, clock=clock)
     assert writer.update_row(NEW, data.members[0][1], data.version.next()) is False
     assert names(table) == ["theirs"]
 
