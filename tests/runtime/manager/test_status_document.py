@@ -181,6 +181,21 @@ def test_many_stuck_objects_are_counted_and_not_all_told() -> None:
             assert [each.name for each in document.stuck] == ["object-7"]
 
 
+def test_of_what_is_well_the_latest_are_told_and_more_of_what_is_looked_for() -> None:
+    with FakeAPIServer() as server:
+        manager = Manager(server.client(), **ON)
+        controller = manager.controller("many").for_(CONFIGMAPS).complete(lambda _request, _ctx: None)
+        with running(manager):
+            for number in range(40):
+                controller.enqueue(Request("default", f"object-{number}"))
+            eventually(lambda: controller.stats.outcomes["success"].value == 40 and len(controller.history or ()) == 40)
+            status = _status(manager)
+            assert (len(status["recent"]), status["recent_left_out"]) == (15, 25)
+            assert [each["name"] for each in status["recent"]] == [f"object-{number}" for number in range(39, 24, -1)]
+            status = _status(manager, "?object=object")
+            assert (len(status["recent"]), status["recent_left_out"]) == (40, 0)
+
+
 class _Named(dict[str, Any]):
     def __getattr__(self, name: str) -> object:
         return self[name]
@@ -203,9 +218,9 @@ def test_what_keeps_a_controller_from_working_is_told_once() -> None:
             assert (informer["synced"], informer["refused"]) == (False, 404)
 
 
-def _status(manager: Manager) -> dict[str, Any]:
+def _status(manager: Manager, query: str = "") -> dict[str, Any]:
     address = eventually(lambda: manager.metrics_address)
-    found: dict[str, Any] = json.loads(http(address, "/status/v1")[1])
+    found: dict[str, Any] = json.loads(http(address, f"/status/v1{query}")[1])
     return found
 
 
