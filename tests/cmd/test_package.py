@@ -69,6 +69,7 @@ def test_console_scripts_of_an_installed_wheel(tmp_path: Path) -> None:
         "a wheel with `cmd` would shadow the standard module"
     )
     assert "crds/xlineclusters.yaml" in names
+    assert {f"runtime/manager/statuspage/static/{name}" for name in ("page.css", "page.js", "icon.svg")} <= set(names)
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     # Its dependencies are taken from the environment that runs the tests: only the wheel itself is new.
