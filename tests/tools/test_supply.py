@@ -23,7 +23,7 @@ from tests.deploy.deployed import account_kubeconfig, flags, grant, scrape
 from tests.support.operators import CRDS, create_cluster, wait_children
 from tools import supply
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SOURCES = (
     "runtime",
