@@ -52,7 +52,7 @@ class Trace(enum.Enum):
     NONE = "none"  # the silo runs in none, or nobody can tell
     RUNNING = "running"
     GONE = "gone"  # proven: deleted, replaced or finished
-    MISSING = "missing"  # by the name and the company it keeps it was a Pod's, but we have never seen that Pod
+    MISSING = "missing"  # by its name it was a Pod's, and that is not there; but we have never seen it run in that Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,15 @@ def evidence(entry: MembershipEntry, by_name: ByName, seen: Binding | None, host
                 return Evidence(Trace.GONE, f"its Pod {pod.name} has finished")
             return Evidence(Trace.RUNNING, f"its Pod {pod.name} is there", pod)
     for pod in found:
+        known = seen if seen is not None and seen.name == pod.name else None
+        if known is not None and known.uid == pod.uid and pod.finished:
+            return Evidence(Trace.GONE, f"its Pod {pod.name} has finished")  # an evicted one has no address any more
         if not pod.addresses:
             return NOTHING  # it may run already, with this address: the kubelet is a moment behind
-        if _is_successor(pod, entry, seen):
+        if known is not None:  # of the same uid it has got new sandboxes, and nothing runs on in the old ones
             return Evidence(Trace.GONE, f"Pod {pod.name} has another address: the one it ran in was replaced")
+        if _came_after(pod, entry):
+            return Evidence(Trace.MISSING, f"Pod {pod.name} was made after its last sign of life")
     if found:
         return NOTHING
     if seen is not None:
@@ -124,13 +129,10 @@ def binding_of(found: Evidence) -> Binding | None:
     return Binding(pod.name, pod.uid) if pod is not None and not pod.deleting else None
 
 
-def _is_successor(pod: Pod, entry: MembershipEntry, seen: Binding | None) -> bool:
-    """Whether a Pod with the silo's name, but another address, came after the one the silo ran in."""
-    if seen is not None and seen.name == pod.name:
-        return True  # of the same uid it has got new sandboxes, and nothing runs on in the old ones
+def _came_after(pod: Pod, entry: MembershipEntry) -> bool:
+    """Whether the silo ran, and fell silent, before this Pod with its name was made: there is never more than one."""
     if pod.created is None:
         return False
-    # There is never more than one Pod of a name: the silo ran, and fell silent, before this one was made.
     return entry.start_time < pod.created and entry.last_alive <= pod.created + timedelta(seconds=SKEW)
 
 

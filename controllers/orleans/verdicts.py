@@ -81,6 +81,8 @@ def _by_pod(member: Member, scene: _Scene) -> Verdict | None:
         needed = settings.proven_silence
     elif trace is Trace.MISSING:
         needed = scene.options.allowed_silence
+        if member.entry.status in _BEFORE_ACTIVE:  # it writes no alive time yet
+            needed = max(needed, scene.options.max_join_attempt_time)
     else:
         return None
     if member.quiet.seen < needed:

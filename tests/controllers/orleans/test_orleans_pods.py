@@ -54,6 +54,12 @@ def test_a_finished_pod_runs_nothing() -> None:
     assert evidence(entry(1), pods(pod(1, finished=True)), None, hosted=False).trace is Trace.GONE
 
 
+def test_an_evicted_pod_has_no_address_any_more() -> None:
+    evicted = pod(1, "", finished=True)
+    assert evidence(entry(1), pods(evicted), seen(1), hosted=False).trace is Trace.GONE
+    assert evidence(entry(1), pods(evicted), None, hosted=False) == NOTHING
+
+
 def test_a_pod_that_is_being_deleted_runs_still_and_is_not_remembered() -> None:
     found = evidence(entry(1), pods(pod(1, deleting=True)), None, hosted=False)
     assert found.trace is Trace.RUNNING
@@ -67,7 +73,8 @@ def test_a_pod_made_anew_with_another_address_replaces_the_one_that_was_seen() -
 
 def test_a_pod_made_after_the_last_sign_of_life_replaces_one_that_was_never_seen() -> None:
     again = pod(1, "10.9.9.9", created=ago(60.0))
-    assert evidence(entry(1, alive=100.0), pods(again), None, hosted=False).trace is Trace.GONE
+    found = evidence(entry(1, alive=100.0), pods(again), None, hosted=False)
+    assert found.trace is Trace.MISSING, "clocks say so, which is less than to have seen it"
 
 
 def test_who_gives_signs_of_life_after_a_pod_of_its_name_was_made_never_ran_in_one() -> None:

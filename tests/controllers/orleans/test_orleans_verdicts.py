@@ -84,6 +84,12 @@ def test_a_pod_that_was_never_seen_takes_longer_to_be_missed() -> None:
     assert said(verdict(member(entry(1), Quiet(90.0, 0.0), MISSING), *living(3))) == (True, POD_GONE)
 
 
+def test_and_longer_while_it_joins_and_writes_no_alive_time() -> None:
+    joining = entry(1, status=SiloStatus.JOINING)
+    assert verdict(member(joining, Quiet(299.0, 0.0), MISSING), *living(3)) is None
+    assert said(verdict(member(joining, Quiet(300.0, 0.0), MISSING), *living(3))) == (True, POD_GONE)
+
+
 def test_that_can_be_switched_off() -> None:
     settings = Settings(evict_gone=False)
     assert said(verdict(member(entry(1), LONG, gone()), *living(3), settings=settings)) == (False, POD_GONE)
