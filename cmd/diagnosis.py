@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from membership.xline.model import member_selector
+from membership.xline.model import member_selector_text
 from runtime.client import Client, ClientError, Unstructured
 from runtime.clock import SYSTEM, Clock
 from runtime.types import GVR, JSONMapping
@@ -44,7 +44,7 @@ class Diagnosis:
         return found
 
     def _of_pods(self, namespace: str, cluster: str) -> Iterator[str]:
-        selector = ",".join(f"{key}={value}" for key, value in member_selector(cluster).items())
+        selector = member_selector_text(cluster)
         pods = self._client.resource(PODS, namespace=namespace).list(label_selector=selector).items
         if not pods:
             yield "none of its Pods has been made"

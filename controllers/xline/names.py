@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from membership.xline.matching import Matching
-from membership.xline.model import member_selector
+from membership.xline.model import member_selector, member_selector_text
 from runtime.client import Unstructured
 from runtime.types import GVR, JSONMapping, Request
 
@@ -133,7 +133,7 @@ class Names:
 
     @property
     def selector_text(self) -> str:
-        return ",".join(f"{key}={value}" for key, value in self.selector.items())
+        return member_selector_text(self.cluster)
 
     @property
     def labels(self) -> dict[str, str]:

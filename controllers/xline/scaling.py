@@ -306,7 +306,7 @@ def _cannot_lose(world: World, chosen: int) -> str:
     if not member.listed:
         return ""
     well = {other.listed_id for other in world.members.values() if is_well(other)}
-    return may_remove(MemberList(world.engine.cluster_id, 0, world.engine.listed), well, member.listed_id) or ""
+    return may_remove(MemberList(world.engine.cluster_id, world.engine.listed), well, member.listed_id) or ""
 
 
 def _name(world: World, ordinal: int) -> str:

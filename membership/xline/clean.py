@@ -20,7 +20,7 @@ from membership.xline.guard import describe, majority
 from membership.xline.heartbeat import PODS, Freshness, parse_heartbeat
 from membership.xline.lock import LockBusy
 from membership.xline.matching import Matching, same_url
-from membership.xline.model import Heartbeat, Identity, PublishedPlan, member_selector
+from membership.xline.model import Heartbeat, Identity, PublishedPlan, member_selector_text
 from runtime.client import Client, Forbidden, NotFound, Unstructured
 from runtime.clock import Clock
 from runtime.logging import get_logger
@@ -322,7 +322,7 @@ class Cleaner:
         return replace(evidence, pods=self._pods_now())
 
     def _pods_now(self) -> dict[str, PodSeen]:
-        selector = ",".join(f"{key}={value}" for key, value in member_selector(self._identity.cluster).items())
+        selector = member_selector_text(self._identity.cluster)
         pods = self._pods.list(label_selector=selector, timeout=_CALL).items
         self._freshness.forget(frozenset(pod.uid for pod in pods))
         return {pod.name: self._pod(pod) for pod in pods}

@@ -146,7 +146,6 @@ class MemberList:
     """A cluster's members, in order of their ids."""
 
     cluster_id: int
-    answered_by: int
     members: tuple[ListedMember, ...]
 
     def get(self, member_id: int) -> ListedMember | None:
@@ -455,4 +454,4 @@ def _listed(member: engine_pb2.Member) -> ListedMember:
 
 def _list(header: engine_pb2.ResponseHeader, members: Iterable[engine_pb2.Member]) -> MemberList:
     listed = sorted((_listed(member) for member in members), key=lambda member: member.id)
-    return MemberList(header.cluster_id, header.member_id, tuple(listed))
+    return MemberList(header.cluster_id, tuple(listed))

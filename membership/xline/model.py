@@ -21,6 +21,11 @@ def member_selector(cluster: str) -> dict[str, str]:
     return {"app.kubernetes.io/instance": cluster, "app.kubernetes.io/name": "xlinecluster"}
 
 
+def member_selector_text(cluster: str) -> str:
+    """The same as requests have it."""
+    return ",".join(f"{key}={value}" for key, value in member_selector(cluster).items())
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedPlan:
     """What the XlineCluster says, in one reading.

@@ -7,7 +7,7 @@ from typing import Final
 
 from membership.xline.heartbeat import PODS, HeartbeatWriter, parse_heartbeat
 from membership.xline.look import has_history, is_about
-from membership.xline.model import Identity, PublishedPlan, member_selector
+from membership.xline.model import Identity, PublishedPlan, member_selector_text
 from membership.xline.planreader import PlanReader
 from membership.xline.states import Stopping
 from runtime.client import Client, ClientError, NotFound
@@ -64,7 +64,7 @@ class Proofs:
         plan = self._plans.fetch(_CALL)
         if plan.bootstrapped or plan.deleting or not is_about(plan, self._token):
             return "the operator does not say any more that the cluster has never run"
-        selector = ",".join(f"{key}={value}" for key, value in member_selector(self._identity.cluster).items())
+        selector = member_selector_text(self._identity.cluster)
         for pod in self._pods.list(label_selector=selector, timeout=_CALL).items:
             beat = parse_heartbeat(pod)
             if beat is None or beat.cluster_uid != plan.uid:

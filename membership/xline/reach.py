@@ -21,7 +21,7 @@ from membership.xline.datadir import DataDir
 from membership.xline.errors import EngineError
 from membership.xline.files import DiskError
 from membership.xline.matching import Matching, host_of
-from membership.xline.model import member_selector
+from membership.xline.model import member_selector_text
 from membership.xline.options import AgentOptions
 from runtime.client import Client, ClientError
 from runtime.clock import Clock
@@ -113,7 +113,7 @@ class Reach:
         self._data = data
         self._clock = clock
         self._pods = client.resource(_PODS, namespace=identity.namespace)
-        self._selector = ",".join(f"{key}={value}" for key, value in member_selector(identity.cluster).items())
+        self._selector = member_selector_text(identity.cluster)
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="reach")
         self._places: dict[str, _Place] = {}
         self._pod_addresses: dict[str, str] = {}

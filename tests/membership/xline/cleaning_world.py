@@ -104,7 +104,7 @@ class World:
         return MemberStatus(CLUSTER_ID, id, "3.5.1", self.leader, 1, 1, 1, 1, 0, 0, is_learner, ())
 
     def listing(self) -> MemberList:
-        return MemberList(CLUSTER_ID, 1, tuple(sorted(self.members, key=lambda member: member.id)))
+        return MemberList(CLUSTER_ID, tuple(sorted(self.members, key=lambda member: member.id)))
 
     def remove_if(self, choose: Callable[[Session], Choice]) -> str:
         """As MembershipChanges does it: lock, read anew, guard, remove by id."""

@@ -15,7 +15,7 @@ def member(id: int, *, learner: bool = False, started: bool = True) -> ListedMem
 
 
 def listing(*members: ListedMember) -> MemberList:
-    return MemberList(1, members[0].id if members else 0, members)
+    return MemberList(1, members)
 
 
 @st.composite

@@ -57,7 +57,7 @@ def _member(
 
 
 def _list(*members: ListedMember, cluster: int = 7) -> MemberList:
-    return MemberList(cluster, 1, members)
+    return MemberList(cluster, members)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class World:
         return Survey(contacts[0], tuple(contacts[1:]))
 
     def listing(self) -> MemberList:
-        return MemberList(1, 1, tuple(self.members))
+        return MemberList(1, tuple(self.members))
 
     @contextmanager
     def session(self) -> Iterator[Session]:

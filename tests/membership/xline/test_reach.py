@@ -77,7 +77,7 @@ def _list(**urls: str) -> MemberList:
         ListedMember(number, name.replace("_", "-"), (), (f"http://{address}:2379",), False)
         for number, (name, address) in enumerate(urls.items(), start=1)
     ]
-    return MemberList(1, 1, tuple(members))
+    return MemberList(1, tuple(members))
 
 
 def _looks_for(reach: Reach) -> dict[str, list[tuple[str, str]]]:
