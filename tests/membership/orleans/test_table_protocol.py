@@ -18,6 +18,7 @@ from tests.support.dotnet_provider import DotNetProvider, Watcher
 from tests.support.silo_tables import START, HurriedClock, entry, new_table, server_of_tables, version_object
 from tests.support.stepped import Hook, Killed, Step, Steps, kill_at
 from tests.support.turns import Turns, in_order, orders
+from tests.support.waiting import eventually
 
 OLD, NEW, OTHER = entry(1, name="old"), entry(1, name="new"), entry(2)
 
@@ -315,6 +316,39 @@ def test_what_cannot_be_known_is_not_guessed(client: Client, table: KubeMembersh
     assert update(table)
 
 
+def test_what_was_done_and_forgotten_is_not_guessed(client: Client, table: KubeMembershipTable) -> None:
+    data = table.read_all()
+
+    def lose_the_answer() -> None:
+        for number in range(REMEMBERED + 1):
+            assert update(table, f"x{number}")
+        raise ConnectionFailed("cut", sent=True)
+
+    writer = another(client, table, at(2, "after", lose_the_answer))
+    with pytest.raises(OutcomeUnknown):
+        writer.update_row(NEW, data.members[0][1], data.version.next())
+    assert table.read_all().version.version == data.version.version + 1 + REMEMBERED + 1
+
+
+def test_a_first_write_that_comes_late_is_recognized(
+    server: FakeAPIServer, client: Client, table: KubeMembershipTable
+) -> None:
+    """The server stood still before it; it takes effect just before it is repeated, which is a conflict then."""
+    data = table.read_all()
+    stalled = server.faults.add(verb="update", resource="clusterversions", stall=True, times=1)
+
+    def let_it_go() -> None:
+        server.faults.remove(stalled)
+        eventually(lambda: version_object(client, table).pending, timeout=60)
+
+    steps = Steps(at(4, "before", let_it_go))
+    writer = KubeMembershipTable(steps.client(client), "c1", table.namespace, timeout=1.5, clock=HurriedClock())
+    assert writer.update_row(NEW, data.members[0][1], data.version.next()) is True
+    verbs = [f"{step.verb} {step.resource}" for step in steps.made]
+    assert verbs[2:5] == ["update clusterversions", "get clusterversions", "update clusterversions"]
+    assert table.read_all().version.version == data.version.version + 1
+
+
 def test_a_refusal_is_known_though_the_first_answer_is_lost(client: Client, table: KubeMembershipTable) -> None:
     data = table.read_all()
     clock = HurriedClock()
@@ -328,6 +362,34 @@ def test_a_refusal_is_known_though_the_first_answer_is_lost(client: Client, tabl
     writer = KubeMembershipTable(steps.client(client), "c1", table.namespace, clock=clock)
     assert writer.update_row(NEW, data.members[0][1], data.version.next()) is False
     assert names(table) == ["theirs"]
+
+
+def test_a_writer_counts_its_row_itself_when_a_dotnet_silo_has_written_the_version(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    data = table.read_all()
+    dotnet = DotNetProvider(client, "c1", table.namespace)
+
+    def come_between() -> None:
+        assert dotnet.insert_row(entry(7), dotnet.read_all().version.next())
+
+    writer = another(client, table, at(3, "before", come_between))
+    found = data.get(OLD.silo_address)
+    assert found is not None
+    assert writer.update_row(NEW, found[1], data.version.next()) is True
+    assert version_object(client, table).version == data.version.version + 2
+
+
+def test_a_reader_begins_again_when_a_dotnet_silo_writes_meanwhile(client: Client, table: KubeMembershipTable) -> None:
+    before = table.read_all().version.version
+    dotnet = DotNetProvider(client, "c1", table.namespace)
+
+    def come_between() -> None:
+        assert dotnet.insert_row(entry(7), dotnet.read_all().version.next())
+
+    data = another(client, table, at(1, "before", come_between)).read_all()
+    assert data.version.version == before + 1
+    assert len(data.members) == 2
 
 
 def test_a_row_whose_version_a_dotnet_silo_dropped_is_counted(client: Client, table: KubeMembershipTable) -> None:
