@@ -37,7 +37,9 @@ from runtime.clock import BOOT, Clock
 from runtime.logging import get_logger
 
 _LONGEST_OUTAGE_WAIT: Final = 10.0  # seconds between tries to reach the table
-_GOSSIP_SPREAD: Final = 0.002  # seconds for each silo, over which all of them read after a change; a second at most
+# Seconds, for each silo and in all, over which silos read after a change: one after the other, and all that has come
+# meanwhile at once.
+_SPREAD, _LEAST_SPREAD, _LONGEST_SPREAD = 0.002, 0.1, 1.0
 _END: Final = 15.0  # seconds that threads are waited for
 _UNDO: Final = 10.0  # seconds to take back a joining that failed
 _SEEN_JOINING: Final = (SiloStatus.CREATED, SiloStatus.JOINING)
@@ -163,8 +165,10 @@ class SiloAgent:
         """Of this silo, as far as it knows: as it was in the table when it was read last."""
         if self._termination is not None:
             return SiloStatus.DEAD
-        own = self._peers.view.get(self.address) if self._row.written else None
-        return SiloStatus.CREATED if own is None else own.status
+        if not self._row.written:
+            return SiloStatus.CREATED
+        own = self._peers.view.get(self.address)
+        return SiloStatus.DEAD if own is None else own.status
 
     @property
     def termination(self) -> Termination | None:
@@ -215,10 +219,12 @@ class SiloAgent:
         with self._end:
             self._leaving = True
         self._interrupted.set()
-        with self._life:
-            if self._row.written and not self._stopping and self._termination is None:
-                self._say_goodbye(drain, timeout)
-        self.stop()
+        try:
+            with self._life:
+                if self._row.written and not self._stopping and self._termination is None:
+                    self._say_goodbye(drain, timeout)
+        finally:
+            self.stop()
         return self.status is SiloStatus.DEAD or not self._row.written
 
     def stop(self) -> None:
@@ -304,7 +310,7 @@ class SiloAgent:
     def _undo(self) -> None:
         with self._end:
             self._leaving = True
-        if self._row.written and self._termination is None:
+        if self._row.begun and self._termination is None:
             self._write_last(SiloStatus.DEAD, self._clock.monotonic() + _UNDO)
         self.stop()
 
@@ -343,7 +349,7 @@ class SiloAgent:
         self._observations.observe(members)
         had_row = self._row.written
         own = self._row.seen(data)
-        end = None if self._leaving else fate(self._own, data, written=had_row or own is not None)
+        end = fate(self._own, data, written=had_row or own is not None)
         if end is not None and had_row:
             members = [member for member in members if member.silo_address != self.address]
             members.append(replace(own or self._own, status=SiloStatus.DEAD))
@@ -406,7 +412,7 @@ class SiloAgent:
 
     def _refresh(self) -> float:
         if self._told:
-            spread = min(1.0, _GOSSIP_SPREAD * len(self._peers.view.members))
+            spread = min(max(_LEAST_SPREAD, _SPREAD * len(self._peers.view.members)), _LONGEST_SPREAD)
             self._clock.wait_event(self._halted, random.uniform(spread / 2, spread))  # noqa: S311
             self._told = False
         try:

@@ -16,6 +16,7 @@ from runtime.clock import Clock
 from runtime.logging import get_logger
 
 _LIFE: Final = list(SiloStatus)  # in the order in which a silo goes through them
+_LAST: Final = frozenset({SiloStatus.SHUTTING_DOWN, SiloStatus.STOPPING, SiloStatus.DEAD})
 _FIRST_WAIT: Final = 0.1  # seconds
 _LONGEST_RACE, _LONGEST_OUTAGE = 1.0, 5.0
 
@@ -36,7 +37,13 @@ class OwnRow:
         self._own = own
         self._access = access
         self._clock = clock
+        self._begun = False
         self._written = False
+
+    @property
+    def begun(self) -> bool:
+        """The row may be in the table: it was written, or nobody knows whether it was."""
+        return self._begun
 
     @property
     def written(self) -> bool:
@@ -58,7 +65,8 @@ class OwnRow:
         interrupted: threading.Event,
         allowed: Callable[[MembershipTableData], bool] = lambda _: True,
     ) -> bool:
-        """Write the status; done already if the row has it or a later one. A row that is gone is not made again.
+        """Write the status; done already if the row has it or a later one. A row that is gone is not made again, nor is
+        one made to say that the silo ends.
 
         What fails, and what others were faster with, is tried again.
 
@@ -98,7 +106,8 @@ class OwnRow:
         if interrupted.is_set():  # by what was read, perhaps
             return None
         row = self.seen(data)
-        if row is None and (self._written or data.get(self._own.silo_address) is not None):
+        there = data.get(self._own.silo_address) is not None  # perhaps that of another process
+        if row is None and (self._written or status in _LAST or there):
             return True
         if row is not None and _LIFE.index(row.status) >= _LIFE.index(status):
             return True
@@ -107,6 +116,7 @@ class OwnRow:
         before = row or self._own
         now = self._clock.now()
         entry = replace(before, status=status, i_am_alive_time=max(before.i_am_alive_time, now))
+        self._begun = True
         if not self._access.write(data, entry):
             return None
         _log.info("this silo has a new status", silo=str(entry.silo_address), status=status.value)

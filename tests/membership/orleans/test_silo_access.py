@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,18 +15,23 @@ from membership.orleans import (
     MembershipOptions,
     MembershipTableData,
     OutcomeUnknown,
+    SiloAddress,
     SiloStatus,
     TableBusy,
     TableVersion,
 )
 from membership.orleans.access import TableAccess
 from membership.orleans.health import Contacts, LocalHealth
+from membership.orleans.joining import Joining
 from membership.orleans.monitor import Suspicion
+from membership.orleans.ownrow import OwnRow
 from membership.orleans.staleness import Observations
 from membership.orleans.suspicions import Suspicions
+from membership.orleans.transport import ProbeResult
 from runtime import GVR
 from runtime.client import ClientError
 from runtime.testing import FakeAPIServer, FakeClock
+from tests.support.silo_agents import MemoryTransport, Network
 from tests.support.silo_tables import entry
 
 ME, TARGET, OTHER = entry(1), entry(2), entry(3)
@@ -43,6 +49,7 @@ class Between:
 
     def __init__(self, table: KubeMembershipTable) -> None:
         self.table = table
+        self.before_read: list[Callable[[], None]] = []
         self.before_write: list[Callable[[], None]] = []
         self.reads = 0
 
@@ -51,6 +58,8 @@ class Between:
 
     def read_all(self) -> MembershipTableData:
         self.reads += 1
+        if self.before_read:
+            self.before_read.pop(0)()
         return self.table.read_all()
 
     def insert_row(self, row: MembershipEntry, version: TableVersion) -> bool:
@@ -275,6 +284,19 @@ def test_who_hears_of_nobody_does_not_vote(scene: Scene) -> None:
     assert scene.votes() == 0
 
 
+def test_who_is_left_over_votes(scene: Scene) -> None:
+    """Nobody is heard of, but nobody else writes either."""
+    scene.contacts.forget_but(frozenset())
+    scene.observations.observe([ME, TARGET, OTHER])
+    for _ in range(91):
+        scene.clock.advance(1)
+        scene.health.tick()
+    scene.observations.observe([ME, TARGET, OTHER])
+    scene.suspicions.add(scene.suspicion())
+    scene.suspicions.step()
+    assert (scene.row().status, scene.votes()) == (SiloStatus.DEAD, 1)
+
+
 def test_who_does_not_take_part_does_not_vote(scene: Scene) -> None:
     data = scene.table.read_all()
     own = data.get(ME.silo_address)
@@ -300,3 +322,37 @@ def test_a_suspicion_of_who_is_gone_is_dropped(scene: Scene) -> None:
     scene.suspicions.add(gone)
     assert scene.suspicions.step() is None
     assert scene.written == []
+
+
+# -- joining
+
+
+class Probes(MemoryTransport):
+    """Everybody answers; who was asked is kept."""
+
+    def __init__(self) -> None:
+        super().__init__(ME.silo_address, Network())
+        self.asked: list[SiloAddress] = []
+
+    def probe(self, target: SiloAddress, timeout: float) -> ProbeResult:
+        self.asked.append(target)
+        return ProbeResult()
+
+
+def test_who_becomes_active_while_the_others_are_probed_is_probed_too(scene: Scene) -> None:
+    joining = entry(4, SiloStatus.JOINING)
+    late = entry(5)
+    row = OwnRow(joining, scene.access, scene.clock)
+    assert scene.access.write(scene.access.read(), joining)
+    transport = Probes()
+    attempt = Joining(
+        joining.silo_address, row, scene.access, transport, scene.options, scene.clock, 1000.0, threading.Event()
+    )
+
+    def another_joins() -> None:
+        assert scene.table.insert_row(late, scene.table.read_all().version.next())
+
+    scene.between.before_read = [lambda: None, another_joins]  # the second reading is the one before the writing
+    attempt.connect()
+    assert transport.asked == [silo.silo_address for silo in (ME, TARGET, OTHER, late)]
+    assert scene.row(joining).status is SiloStatus.ACTIVE

@@ -217,6 +217,41 @@ def test_an_agent_that_is_made_long_before_it_joins_is_well(scene: Cluster) -> N
     assert scene.network.faces[silo.address].health() == 0
 
 
+def test_a_first_row_whose_answer_never_comes_is_taken_back(scene: Cluster) -> None:
+    """It is in the table, and whoever wrote it cannot see that."""
+    silo = scene.silo(options=replace(scene.options, max_join_attempt_time=5.0))
+    lost = scene.server.faults.add(verb="create", resource="silos", drop="after", times=1)
+    scene.server.faults.add(lambda _: lost.hits > 0, group="orleans.dot.net", status=403)
+    joining = scene.begin(silo.agent.join)
+    scene.until(lambda: lost.hits, "the row is in the table")
+    scene.run(6)
+    assert silo.status is SiloStatus.CREATED
+    scene.server.faults.clear()
+    scene.until(lambda: not joining.is_alive(), "it gives up")
+    assert isinstance(joining.error, JoinFailed)
+    assert scene.row(silo).status is D
+
+
+def test_whoever_has_written_nothing_leaves_nothing(scene: Cluster) -> None:
+    silo = scene.silo()
+    silo.agent.start()
+    assert silo.agent.leave() is True
+    other = scene.silo()
+    assert other.agent.leave() is True
+    scene.join(scene.silo())
+    assert len(scene.read().members) == 1
+
+
+def test_a_flood_of_gossip_is_answered_by_few_readings(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    face = scene.network.faces[silo.address]
+    reads = scene.server.faults.add(verb="list", resource="silos", delay=0.0)
+    for _ in range(100):
+        face.on_gossip(SiloAddress("10.0.0.9", 1, 1), 10**9)
+        scene.step(0.01)
+    assert 5 <= reads.hits <= 40, "in a second"
+
+
 # -- leaving
 
 

@@ -257,6 +257,18 @@ def test_misses_before_this_process_stood_still_are_forgotten() -> None:
     assert [s.since for s in scene.suspicions] == [90], "nor does the probe with which it woke up count"
 
 
+def test_nor_do_they_count_when_it_had_woken_up_before_the_next_probe() -> None:
+    scene = Scene(helpers=())
+    scene.rounds(2)
+    scene.stand_still(60)
+    scene.health.tick()
+    scene.pass_time(1)
+    scene.rounds(2)
+    assert not scene.suspicions
+    scene.rounds(1)
+    assert [s.since for s in scene.suspicions] == [71]
+
+
 def test_a_short_stall_is_no_excuse() -> None:
     scene = Scene(helpers=())
     for _ in range(3):
