@@ -84,6 +84,8 @@ def test_an_earlier_start_is_declared_dead_first(scene: Cluster) -> None:
     row = scene.row(old)
     assert (row.status, [voter for voter, _ in row.suspect_times]) == (D, [new.address])
     assert new.status is A
+    with_both = [view for view in new.views if view.get(new.address) is not None]
+    assert {view.status_of(old.address) for view in with_both} == {D}, "nobody has seen both alive"
 
 
 def test_a_newer_start_ends_the_older_one(scene: Cluster) -> None:
