@@ -140,15 +140,20 @@ def installed(name: str) -> tuple[str, str]:
 
 def licence_of(found: PackageMetadata) -> str:
     """By the expression, else by the old field if that is a name, else by classifiers."""
-    said = found.get("License-Expression") or ""
+    said = _field(found, "License-Expression")
     if not said:
-        field = (found.get("License") or "").strip()
+        field = _field(found, "License")
         said = field if "\n" not in field and len(field) <= _LONGEST and field.upper() != "UNKNOWN" else ""
     if not said:
         classifiers = found.get_all("Classifier") or []
         names = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: ")]
         said = " OR ".join(_SPELLINGS.get(name, name) for name in names)
     return _SPELLINGS.get(said, said) or _SAID.get(found["Name"].lower(), "")
+
+
+def _field(found: PackageMetadata, name: str) -> str:
+    """Empty if it is not there."""
+    return str((found.get_all(name) or [""])[0]).strip()
 
 
 def permissive(licence: str) -> bool:
