@@ -143,11 +143,9 @@ def test_events_are_told_as_they_were_recorded(scene: Scene) -> None:
     assert (event.component, event.count) == ("shops", 1)
 
 
-def test_what_is_no_text_becomes_some(scene: Scene) -> None:
-    name = HOSTILE.replace("\udcff", "?")
-    hostile = scene.found(name)
-    assert hostile.error == f"ValueError: {name}"
-    assert json.loads(encode(scene.document(name)))["stuck"][0]["name"] == name
+def test_names_and_errors_are_told_as_they_are(scene: Scene) -> None:
+    assert scene.found(HOSTILE).error == f"ValueError: {HOSTILE}"
+    assert json.loads(encode(scene.document(HOSTILE)))["stuck"][0]["name"] == HOSTILE
 
 
 def test_a_document_is_made_once_for_all_who_ask_at_the_same_time(

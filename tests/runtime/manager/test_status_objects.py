@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import orjson
 import pytest
 
 from runtime.controller import Controller
@@ -104,6 +105,14 @@ def test_trouble_is_as_old_as_its_first_failure(controller: Controller, clock: F
     controller.queue.add_after(KEY, 60.0)
     status = only(look(controller, clock))
     assert (status.since, len(status.runs), status.runs[0].ago, status.runs[-1].ago) == (150.0, 10, 10.0, 100.0)
+
+
+def test_what_is_no_text_becomes_some(controller: Controller, clock: FakeClock) -> None:
+    assert controller.history is not None
+    controller.history.add(Request("default", "\udcff"), Run(0.0, 0.0, "error", "ValueError: \ud800", "id"))
+    (status,) = look(controller, clock).stuck
+    assert (status.name, status.error, status.runs[0].error) == ("?", "ValueError: ?", "ValueError: ?")
+    assert orjson.loads(orjson.dumps(status))["name"] == "?"
 
 
 def test_any_object_that_is_queued_is_found_by_its_key(controller: Controller, clock: FakeClock) -> None:

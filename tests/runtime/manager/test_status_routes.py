@@ -61,7 +61,7 @@ def shared() -> Iterator[FakeAPIServer]:
 def manager(shared: FakeAPIServer) -> Iterator[Manager]:
     manager = Manager(shared.client(), **ON)
     with running(manager):
-        eventually(lambda: manager.status_url)
+        assert manager.elected.wait(60)  # all its threads run
         yield manager
 
 
