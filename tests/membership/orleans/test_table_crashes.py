@@ -137,7 +137,9 @@ FAILURES: dict[str, Callable[[], ClientError]] = {
 }
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    "failure", [name if name == "reset" else pytest.param(name, marks=pytest.mark.slow) for name in FAILURES]
+)
 @pytest.mark.parametrize(("change", "number", "when"), PLACES)
 def test_one_failure_of_a_call_is_not_seen(
     client: Client, table: KubeMembershipTable, change: Change, number: int, when: When, failure: str

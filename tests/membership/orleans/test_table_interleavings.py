@@ -156,14 +156,14 @@ def check_many(client: Client, plans: Sequence[Plan], picks: Sequence[int], deat
     world.run(named)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PLANS, min_size=2, max_size=4), st.lists(st.integers(0, 11), max_size=60), DEATHS)
 def test_any_number_in_any_order(client: Client, plans: list[Plan], picks: list[int], deaths: Deaths) -> None:
     check_many(client, plans, picks, deaths)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PLANS, min_size=2, max_size=4), st.lists(st.integers(0, 11), max_size=60), DEATHS)
 def test_any_number_in_many_orders(client: Client, plans: list[Plan], picks: list[int], deaths: Deaths) -> None:
     check_many(client, plans, picks, deaths)

@@ -205,8 +205,8 @@ def test_a_table_that_is_deleted_meanwhile_stays_deleted(client: Client, kind: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["insert", "update"])
-def test_a_table_that_is_deleted_in_any_order(client: Client, kind: str) -> None:
-    for order in orders(5, 7):
+def test_a_table_that_is_deleted_in_many_orders(client: Client, kind: str) -> None:
+    for order in orders(5, 7)[::4]:
         delete_while_writing(client, kind, order)
 
 

@@ -161,11 +161,11 @@ def test_a_dotnet_silo_in_every_order(client: Client, pair: Pair) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_a_dotnet_silo_between_our_calls(client: Client, pair: Pair) -> None:
-    """All its calls between two of ours, and its first ones before those after which they are one call late."""
+    """All its calls between two of ours, or its last one a call later."""
     a, b = pair.calls
     for at in range(a + 1):
-        check_pair(client, pair, "A" * at + "B" * b + "A" * (a - at))
-        check_pair(client, pair, "A" * at + "B" * (b - 1) + "A" + "B" + "A" * max(a - at - 1, 0))
+        late = at % 2
+        check_pair(client, pair, "A" * at + "B" * (b - late) + "A" * late + "B" * late + "A" * (a - at - late))
 
 
 Operation = tuple[str, int]
@@ -259,7 +259,7 @@ CROWDS = (
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(*CROWDS)
 def test_a_crowd(
     client: Client, us: list[list[Operation]], them: list[list[Operation]], picks: list[int], deaths: Deaths
@@ -268,7 +268,7 @@ def test_a_crowd(
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(*CROWDS)
 def test_many_crowds(
     client: Client, us: list[list[Operation]], them: list[list[Operation]], picks: list[int], deaths: Deaths
