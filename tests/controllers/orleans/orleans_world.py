@@ -114,6 +114,11 @@ class World:
             self.clock.advance(PERIOD)
             self.look()
 
+    def passes(self, seconds: float) -> bool:
+        """Time goes by, and whatever waits for it goes on. In a loop: who is not waiting yet would wait from now on."""
+        self.clock.advance(seconds)
+        return True
+
     def look(self) -> None:
         """The operators look at what there is."""
         for operator in self.operators:

@@ -242,16 +242,10 @@ def test_failures_of_the_server_delay_it(world: World, verb: str, status: int) -
         verb=verb, group="orleans.dot.net", namespace=world.namespace, user_agent="operator*", times=3, status=status
     )
     world.clock.advance(60)
-    dead = eventually(lambda: advance(world) and world.status_of(1) == "Dead", timeout=PATIENCE)
+    dead = eventually(lambda: world.passes(1.0) and world.status_of(1) == "Dead", timeout=PATIENCE)
     assert dead
     assert fault.hits == 3
     eventually(lambda: world.version() == 8, "the version comes after the row", PATIENCE)
-
-
-def advance(world: World) -> bool:
-    """The queue's back-off goes by."""
-    world.clock.advance(1.0)
-    return True
 
 
 def test_two_operators_declare_a_silo_dead_once(world: World) -> None:
@@ -285,7 +279,7 @@ def test_without_the_resources_the_operator_works_and_finds_them_later(bare: Wor
     for name in ("clusterversions", "silos"):
         bare.server.apply_manifests(f"crds/{name}.yaml")
     bare.cluster(bare.entry(0))
-    eventually(lambda: advance(bare) and bare.status().get("silos", {}).get("active") == 1, timeout=PATIENCE)
+    eventually(lambda: bare.passes(1.0) and bare.status().get("silos", {}).get("active") == 1, timeout=PATIENCE)
 
 
 def test_without_permission_for_pods_it_does_what_needs_none(bare: World) -> None:
