@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ EVENTS: Final = GVR("", "v1", "events")
 ROOM: Final = 160 << 20  # bytes that a member takes at once
 PATIENCE: Final = 45.0  # seconds that a cluster may go without serving before it is said why
 _LINES = 5  # of each container's log
+_TAIL = 200  # of which stack traces are left out first
 _WIDTH = 400  # characters of a line that are shown: an agent's JSON has the message in front
 _WARNINGS = 6
 
@@ -65,7 +67,7 @@ class Diagnosis:
     def _log(self, pod: Unstructured, container: JSONMapping) -> Iterator[str]:
         # One that runs again has hardly logged why it ended before.
         previous = "running" in (container.get("state") or {}) and bool(container.get("restartCount"))
-        query = {"container": str(container["name"]), "tailLines": str(_LINES)}
+        query = {"container": str(container["name"]), "tailLines": str(_TAIL)}
         if previous:
             query["previous"] = "true"
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/log"
@@ -74,10 +76,10 @@ class Diagnosis:
         except ClientError as error:
             yield f"    its log cannot be read: {error}"
             return
-        lines = text.splitlines()
+        lines = without_stacks(text.splitlines())
         if not lines:
             yield "    it has logged nothing"
-        for line in lines:
+        for line in lines[-_LINES:]:
             yield f"    | {line if len(line) <= _WIDTH else line[:_WIDTH] + ' ...'}"
 
     def _warnings(self, namespace: str, cluster: str) -> Iterator[str]:
@@ -131,6 +133,13 @@ def short_of_room(root: Path, members: int = 1) -> list[str]:
     if free >= members * ROOM:
         return []
     return [f"the disk of {root} has {free >> 20} MiB left, and a member of etcd takes {ROOM >> 20} MiB to start"]
+
+
+def without_stacks(lines: list[str]) -> list[str]:
+    """A log up to where a Go program lists what its goroutines were at when it panicked: the reason stands before."""
+    ends = (number for number, line in enumerate(lines) if re.match(r"goroutine \d+ .*:$", line))
+    told = [line for line in lines[: next(ends, len(lines))] if line.strip()]
+    return told or lines
 
 
 def describe(container: JSONMapping) -> str:

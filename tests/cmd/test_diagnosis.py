@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cmd.diagnosis import PATIENCE, PODS, Diagnosis, Watchman, describe, short_of_room
+from cmd.diagnosis import PATIENCE, PODS, Diagnosis, Watchman, describe, short_of_room, without_stacks
 from membership.xline.model import member_selector
 from runtime.client import Client, Unstructured
 from runtime.testing import FakeAPIServer, FakeClock
@@ -81,6 +81,22 @@ def test_of_a_container_that_runs_again_the_end_of_its_former_run_is_shown(local
     )
     assert "container xline runs, and is not ready; started 2 times; ended last: exit status 1 at" in text
     assert "    | why it ended" in text
+
+
+def test_the_reason_of_a_panic_is_not_hidden_by_its_stacks() -> None:
+    stacks = [
+        "",
+        "goroutine 1 [running]:",
+        "main.main()",
+        "\tmain.go:32 +0x45",
+        "",
+        "goroutine 7 [chan receive, 2 minutes]:",
+        "x()",
+    ]
+    assert without_stacks(["no space left", "panic: nil", *stacks]) == ["no space left", "panic: nil"]
+    assert without_stacks(stacks[1:]) == stacks[1:]
+    assert without_stacks(["goroutines are fine", "b"]) == ["goroutines are fine", "b"]
+    assert without_stacks([]) == []
 
 
 def test_a_cluster_without_pods_and_a_server_that_is_gone(tmp_path: Path) -> None:
