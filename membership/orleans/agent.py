@@ -20,14 +20,13 @@ from membership.orleans.address import SiloAddress
 from membership.orleans.defunct import Cleaning
 from membership.orleans.entry import MembershipEntry, MembershipTableData
 from membership.orleans.fate import Termination, TerminationReason, fate, predecessors
-from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.joining import AddressInUse, JoinFailed, Joining
 from membership.orleans.loops import Loop, backoff
 from membership.orleans.monitor import Suspicion
 from membership.orleans.options import MembershipOptions
 from membership.orleans.ownrow import NotWritten, OwnRow
 from membership.orleans.peers import Peers
-from membership.orleans.staleness import Observations
+from membership.orleans.senses import Senses
 from membership.orleans.status import SiloStatus
 from membership.orleans.suspicions import Suspicions
 from membership.orleans.transport import Transport
@@ -85,57 +84,34 @@ class SiloAgent:
         self._transport = transport
         self._on_terminated = on_terminated
         now = self._clock.now()
-        self._own = MembershipEntry(
-            address,
-            SiloStatus.CREATED,
-            proxy_port=proxy_port,
-            host_name=host_name,
-            silo_name=silo_name,
-            start_time=now,
-            i_am_alive_time=now,
-        )
+        self._own = MembershipEntry(address, SiloStatus.CREATED, [], proxy_port, host_name, silo_name, now, now)
         self._feed = ViewFeed(on_view)
-        self._health = LocalHealth(self.options, self._clock)
-        self._contacts = Contacts(self._clock)
-        self._observations = Observations(self._clock)
+        self._senses = Senses(self.options, self._clock)
         self._access = TableAccess(
             table,
             self._clock,
             learned=self._learned,
             written=lambda entry, version: self._peers.gossip(entry, version),  # noqa: PLW0108  # made below
-            failed=self._observations.interrupted,
+            failed=self._senses.observations.interrupted,
         )
         self._row = OwnRow(self._own, self._access, self._clock)
         self._suspicions = Suspicions(
             address,
             self._access,
-            self.options,
-            self._health,
-            self._contacts,
-            self._observations,
-            self._clock,
+            self._senses,
             added=lambda: self._judging.wake(),  # noqa: PLW0108  # made below
         )
         self._peers = Peers(
             address,
             transport,
-            self.options,
-            self._health,
-            self._contacts,
-            self._clock,
-            is_stale=self._suspicions.is_stale,
+            self._senses,
             suspected=self._suspicions.add,
             behind=self._hurry,
         )
         self._cleaning_up = Cleaning(
             address, self.options, self._clock, view=lambda: self._peers.view, remove=self._remove_defunct
         )
-        self._ticking = Loop("silo-health", self._tick, self._clock)
-        self._refreshing = Loop("silo-refresh", self._refresh, self._clock, first=_sometime(self.options.table_refresh))
-        self._living = Loop("silo-alive", self._live, self._clock, first=_sometime(self.options.alive_period))
-        self._judging = Loop("silo-suspicions", self._suspicions.step, self._clock, first=None)
-        self._cleaning = Loop("silo-cleaning", self._cleaning_up.step, self._clock, first=None)
-        self._loops = [self._ticking, self._refreshing, self._living, self._judging, self._cleaning]
+        self._make_loops()
 
         self._failures = {"refresh": 0, "alive": 0}  # in a row
         self._told = False  # that the table has changed, and nobody has read it since
@@ -152,6 +128,14 @@ class SiloAgent:
         self._stopping = False
         self._ender: threading.Thread | None = None
         self._run_until: threading.Event | None = None
+
+    def _make_loops(self) -> None:
+        self._ticking = Loop("silo-health", self._tick, self._clock)
+        self._refreshing = Loop("silo-refresh", self._refresh, self._clock, first=_sometime(self.options.table_refresh))
+        self._living = Loop("silo-alive", self._live, self._clock, first=_sometime(self.options.alive_period))
+        self._judging = Loop("silo-suspicions", self._suspicions.step, self._clock, first=None)
+        self._cleaning = Loop("silo-cleaning", self._cleaning_up.step, self._clock, first=None)
+        self._loops = [self._ticking, self._refreshing, self._living, self._judging, self._cleaning]
 
     # -- what it is
 
@@ -188,7 +172,7 @@ class SiloAgent:
             self._transport.start(self._peers)
             self._started = True
             self._feed.start()
-            self._health.begin()
+            self._senses.health.begin()
             for loop in (self._ticking, self._judging, self._cleaning):
                 loop.start()
 
@@ -346,7 +330,7 @@ class SiloAgent:
     def _learned(self, data: MembershipTableData) -> None:
         """The rows have just been read or written. One thread at a time, in the order in which it happened."""
         members = [member for member, _ in data.members]
-        self._observations.observe(members)
+        self._senses.observations.observe(members)
         had_row = self._row.written
         own = self._row.seen(data)
         end = fate(self._own, data, written=had_row or own is not None)
@@ -396,14 +380,14 @@ class SiloAgent:
     # -- what it does all the time
 
     def _tick(self) -> float:
-        stall = self._health.tick()
+        stall = self._senses.health.tick()
         if stall:
             _log.warning("this process did not run for a while", seconds=round(stall, 1))
-        if self._health.is_long(stall):
+        if self._senses.health.is_long(stall):
             self._refreshing.wake()  # it may have been declared dead
         if stall >= self.options.alive_period:
-            self._observations.interrupted()  # nor did others, perhaps, on the same host
-        return self._health.interval
+            self._senses.observations.interrupted()  # nor did others, perhaps, on the same host
+        return self._senses.health.interval
 
     def _hurry(self) -> None:
         """The table has changed. Not all silos read it at the same moment."""
@@ -447,7 +431,7 @@ class SiloAgent:
             return
         now = self._clock.monotonic()
         for member in self._peers.view.members:
-            joining = max(self._observations.unchanged(member.silo_address, status) for status in _SEEN_JOINING)
+            joining = max(self._senses.observations.unchanged(member.silo_address, status) for status in _SEEN_JOINING)
             if joining > self.options.max_join_attempt_time:
                 self._suspicions.add(Suspicion(member.silo_address, None, now - self.options.detection_time, now))
 

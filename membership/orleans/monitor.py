@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from membership.orleans.address import SiloAddress
-from membership.orleans.health import Contacts, LocalHealth
-from membership.orleans.options import MembershipOptions
+from membership.orleans.senses import Senses
 from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
-from runtime.clock import Clock
 from runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -69,21 +67,18 @@ class SiloMonitor:
         target: SiloAddress,
         probing: Probing,
         surroundings: Surroundings,
-        options: MembershipOptions,
-        health: LocalHealth,
-        contacts: Contacts,
-        clock: Clock,
+        senses: Senses,
     ) -> None:
         self.target = target
         self.missed = 0
         self._probing = probing
         self._surroundings = surroundings
-        self._options = options
-        self._health = health
-        self._contacts = contacts
-        self._clock = clock
-        self._began: deque[float] = deque(maxlen=options.num_missed_probes)  # when the last missed ones did
-        self._ended = clock.monotonic()  # when the last round did
+        self._options = senses.options
+        self._health = senses.health
+        self._contacts = senses.contacts
+        self._clock = senses.clock
+        self._began: deque[float] = deque(maxlen=senses.options.num_missed_probes)  # when the last missed ones did
+        self._ended = senses.clock.monotonic()  # when the last round did
         self._view = -1
         self._recused: set[SiloAddress] = set()  # intermediaries who are doing badly, in this view
         self._last_asked: SiloAddress | None = None

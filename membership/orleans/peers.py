@@ -9,15 +9,13 @@ from typing import Final
 
 from membership.orleans.address import SiloAddress
 from membership.orleans.entry import MembershipEntry
-from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.loops import Loop
 from membership.orleans.monitor import SiloMonitor, Suspicion
-from membership.orleans.options import MembershipOptions
 from membership.orleans.ring import silos_to_probe
+from membership.orleans.senses import Senses
 from membership.orleans.status import SiloStatus
 from membership.orleans.transport import ProbeResult, Transport
 from membership.orleans.views import MembershipView
-from runtime.clock import Clock
 from runtime.logging import get_logger
 
 _HEARS: Final = frozenset({SiloStatus.JOINING, SiloStatus.ACTIVE, SiloStatus.SHUTTING_DOWN, SiloStatus.STOPPING})
@@ -29,7 +27,6 @@ class Peers:
     """Any thread. Implements :class:`.transport.ProbeFace` for the transport and :class:`.monitor.Surroundings` for the
     monitors, each of which has a thread.
 
-    :param is_stale: of a silo's row, see :mod:`.staleness`.
     :param suspected: called with suspicions; must not block.
     :param behind: called when the table is to be read, as others have seen a later version, perhaps; must not block.
     """
@@ -38,22 +35,16 @@ class Peers:
         self,
         me: SiloAddress,
         transport: Transport,
-        options: MembershipOptions,
-        health: LocalHealth,
-        contacts: Contacts,
-        clock: Clock,
+        senses: Senses,
         *,
-        is_stale: Callable[[MembershipEntry], bool],
         suspected: Callable[[Suspicion], None],
         behind: Callable[[], None],
     ) -> None:
         self._me = me
         self._transport = transport
-        self._options = options
-        self._health = health
-        self._contacts = contacts
-        self._clock = clock
-        self._is_stale = is_stale
+        self._senses = senses
+        self._options = senses.options
+        self._clock = senses.clock
         self._suspected = suspected
         self._behind = behind
         self._seen: tuple[int, MembershipView] = (0, MembershipView(0, ()))  # its number, and the view; replaced whole
@@ -78,8 +69,8 @@ class Peers:
     def update(self, view: MembershipView) -> None:
         """These are the silos now. Who is probed still keeps its misses."""
         self._seen = (self._seen[0] + 1, view)
-        self._contacts.forget_but(frozenset(member.silo_address for member in view.members))
-        targets = silos_to_probe(self._me, view.members, self._clock.now(), self._options, self._is_stale)
+        self._senses.contacts.forget_but(frozenset(member.silo_address for member in view.members))
+        targets = silos_to_probe(self._me, view.members, self._clock.now(), self._options, self._senses.is_stale)
         with self._lock:
             if not self._stopped:
                 self._probe(targets)
@@ -103,7 +94,7 @@ class Peers:
             for member in self.view.members
             if (member.status in _HEARS or member.silo_address == changed.silo_address)
             and not member.silo_address.same_endpoint(self._me)
-            and not self._is_stale(member)
+            and not self._senses.is_stale(member)
         ]
         self._transport.gossip(partners, version)
 
@@ -118,7 +109,7 @@ class Peers:
             loop.stop()
             self._ending.append(loop)
         for silo in sorted(targets - self._monitors.keys()):
-            monitor = SiloMonitor(silo, self._transport, self, self._options, self._health, self._contacts, self._clock)
+            monitor = SiloMonitor(silo, self._transport, self, self._senses)
             first = random.uniform(0, self._options.probe_timeout)  # noqa: S311  # not for secrets
             loop = Loop(f"silo-probe-{silo}", monitor.round, self._clock, first=first)
             loop.start()
@@ -134,7 +125,7 @@ class Peers:
             for member in view.active
             if member.silo_address not in (target, self._me)
             and member.silo_address not in self._foreign
-            and not self._is_stale(member)
+            and not self._senses.is_stale(member)
         ]
 
     def answered(self, silo: SiloAddress, result: ProbeResult) -> None:
@@ -167,7 +158,7 @@ class Peers:
 
     def health(self) -> int:
         """How badly this process is doing, 0 (well) to 8."""
-        return self._health.score()
+        return self._senses.health.score()
 
     def version(self) -> int:
         """The version of the table that was read last."""
@@ -175,13 +166,13 @@ class Peers:
 
     def on_probe(self, source: SiloAddress) -> None:
         """Another silo has probed this one."""
-        self._contacts.heard(source)
+        self._senses.contacts.heard(source)
         if self.view.status_of(source) is SiloStatus.NONE:  # it has joined, and this one was not told
             self._behind()
 
     def on_gossip(self, source: SiloAddress, version: int) -> None:
         """Another silo says that the table has this version."""
-        self._contacts.heard(source)
+        self._senses.contacts.heard(source)
         self._heard_of(version)
 
     def may_probe(self, target: SiloAddress) -> bool:

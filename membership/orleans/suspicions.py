@@ -8,16 +8,13 @@ from typing import Final
 
 from membership.orleans.access import TABLE_ERRORS, TableAccess
 from membership.orleans.address import SiloAddress
-from membership.orleans.entry import MembershipEntry, MembershipTableData
+from membership.orleans.entry import MembershipTableData
 from membership.orleans.errors import TableError
-from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.loops import backoff
 from membership.orleans.monitor import Suspicion
-from membership.orleans.options import MembershipOptions
-from membership.orleans.staleness import Observations
+from membership.orleans.senses import Senses
 from membership.orleans.status import SiloStatus
 from membership.orleans.votes import Verdict, decide, declared_dead
-from runtime.clock import Clock
 from runtime.logging import get_logger
 
 _ENTITLED: Final = frozenset({SiloStatus.JOINING, SiloStatus.ACTIVE})
@@ -38,21 +35,15 @@ class Suspicions:
         self,
         me: SiloAddress,
         access: TableAccess,
-        options: MembershipOptions,
-        health: LocalHealth,
-        contacts: Contacts,
-        observations: Observations,
-        clock: Clock,
+        senses: Senses,
         *,
         added: Callable[[], None],
     ) -> None:
         self._me = me
         self._access = access
-        self._options = options
-        self._health = health
-        self._contacts = contacts
-        self._observations = observations
-        self._clock = clock
+        self._senses = senses
+        self._options = senses.options
+        self._clock = senses.clock
         self._added = added
         self._lock = threading.Lock()  # guards what follows
         self._waiting: dict[SiloAddress, Suspicion] = {}
@@ -90,10 +81,6 @@ class Suspicions:
         self._races_lost += 1
         return backoff(self._races_lost, _FIRST_WAIT, _LONGEST_WAIT)
 
-    def is_stale(self, member: MembershipEntry) -> bool:
-        """It has stopped writing its alive time, as far as this process has seen."""
-        return self._observations.silent(member.silo_address) > self._options.allowed_silence
-
     def _done_with(self, suspicion: Suspicion) -> bool:
         """False: somebody else has written to the table meanwhile; try again."""
         silo = str(suspicion.target)
@@ -122,7 +109,7 @@ class Suspicions:
             return True
         voters = [self._me] if suspicion.intermediary is None else [self._me, suspicion.intermediary]
         members = [member for member, _ in data.members]
-        decision = decide(found[0], members, voters, self._clock.now(), self._options, self.is_stale)
+        decision = decide(found[0], members, voters, self._clock.now(), self._options, self._senses.is_stale)
         what = {"silo": str(suspicion.target), "votes": decision.votes, "needed": decision.needed}
         if decision.verdict is Verdict.NOTHING:
             return True
@@ -142,7 +129,7 @@ class Suspicions:
         own = data.get(self._me)
         if own is None or own[0].status not in _ENTITLED:
             return "this silo takes no part in the cluster itself"
-        if self._health.missed_much(suspicion.since):
+        if self._senses.health.missed_much(suspicion.since):
             return "this process stood still meanwhile"
         if self._access.trouble_since(suspicion.since):
             return "the table could not be reached meanwhile, so the network may be at fault"
@@ -151,9 +138,9 @@ class Suspicions:
             for member, _ in data.members
             if member.status is SiloStatus.ACTIVE
             and member.silo_address not in (self._me, suspicion.target)
-            and not self.is_stale(member)
+            and not self._senses.is_stale(member)
         )
-        if others and not self._contacts.any_since(suspicion.since, others):
+        if others and not self._senses.contacts.any_since(suspicion.since, others):
             return "no other silo was heard of meanwhile, so this one may be cut off"
         return ""
 

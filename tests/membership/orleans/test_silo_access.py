@@ -21,11 +21,10 @@ from membership.orleans import (
     TableVersion,
 )
 from membership.orleans.access import TableAccess
-from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.joining import Joining
 from membership.orleans.monitor import Suspicion
 from membership.orleans.ownrow import OwnRow
-from membership.orleans.staleness import Observations
+from membership.orleans.senses import Senses
 from membership.orleans.suspicions import Suspicions
 from membership.orleans.transport import ProbeResult
 from runtime import GVR
@@ -92,9 +91,9 @@ class Scene:
         self.learned: list[MembershipTableData] = []
         self.written: list[tuple[MembershipEntry, int]] = []
         self.outages = 0
-        self.health = LocalHealth(self.options, self.clock)
-        self.contacts = Contacts(self.clock)
-        self.observations = Observations(self.clock)
+        self.senses = Senses(self.options, self.clock)
+        self.health, self.contacts = self.senses.health, self.senses.contacts
+        self.observations = self.senses.observations
         self.access = TableAccess(
             self.between,
             self.clock,
@@ -106,11 +105,7 @@ class Scene:
         self.suspicions = Suspicions(
             ME.silo_address,
             self.access,
-            self.options,
-            self.health,
-            self.contacts,
-            self.observations,
-            self.clock,
+            self.senses,
             added=self.wake,
         )
         self.access.initialize()

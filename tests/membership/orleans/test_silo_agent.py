@@ -577,7 +577,7 @@ def test_a_clock_of_its_own(scene: Cluster) -> None:
     scene.join(first, second, third)
     scene.run(150)
     assert {silo.status for silo in (first, second, third)} == {A}
-    assert first.agent._suspicions.is_stale(scene.row(second)) is False
+    assert first.agent._senses.is_stale(scene.row(second)) is False
     third.agent.stop()
     scene.until(lambda: scene.row(third).status is D, "both votes are needed, and come")
     assert len(scene.row(third).suspect_times) == 2

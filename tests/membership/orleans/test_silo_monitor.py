@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from membership.orleans import MembershipOptions, SiloAddress
-from membership.orleans.health import Contacts, LocalHealth
 from membership.orleans.monitor import SiloMonitor, Suspicion
+from membership.orleans.senses import Senses
 from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
 from runtime.testing import FakeClock
 
@@ -28,8 +28,8 @@ class Scene:
     def __init__(self, options: MembershipOptions | None = None, helpers: tuple[SiloAddress, ...] = (HELPER,)) -> None:
         self.clock = FakeClock()
         self.options = options or MembershipOptions()
-        self.health = LocalHealth(self.options, self.clock)
-        self.contacts = Contacts(self.clock)
+        self.senses = Senses(self.options, self.clock)
+        self.health, self.contacts = self.senses.health, self.senses.contacts
         self.helpers = list(helpers)
         self.view = 1
         self.asked: list[tuple[SiloAddress | None, float]] = []  # through whom, and with which timeout
@@ -39,7 +39,7 @@ class Scene:
         self.target_lives = False
         self.helper_says: Callable[[SiloAddress], IndirectResult] = self.nobody_helps
         self.takes: Callable[[], None] = lambda: None  # what happens during a probe
-        self.monitor = SiloMonitor(TARGET, self, self, self.options, self.health, self.contacts, self.clock)
+        self.monitor = SiloMonitor(TARGET, self, self, self.senses)
 
     @staticmethod
     def nobody_helps(helper: SiloAddress) -> IndirectResult:
