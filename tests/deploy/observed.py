@@ -13,10 +13,11 @@ from controllers.xline import names as known
 from crds.xlinecluster import XLINECLUSTERS
 from membership.orleans import MembershipEntry, SiloAddress, SiloStatus
 from membership.orleans.rows import SILOS, VERSIONS, new_row, new_version
+from membership.xline.backup.take import Outcome
 from membership.xline.model import HEARTBEAT
 from runtime.testing import FakeAPIServer
 from runtime.types import JSONObject
-from tests.controllers.xline.test_xline_backups import RECORD, VOLUME, Outcome, backup, end, the_job
+from tests.controllers.xline.test_xline_backups import RECORD, VOLUME, backup, end, the_job
 from tests.controllers.xline.xline_world import CRDS, NAMESPACE, World
 from tests.deploy.deployed import account_kubeconfig, grant, scrape, start
 from tests.support.operators import Operator, Operators

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -30,7 +31,7 @@ from tests.deploy.deployed import (
     flags,
     scrape,
 )
-from tests.support.operators import CRDS, ROOT, Operators, create_cluster, eventually, wait_children
+from tests.support.operators import CRDS, ROOT, Operator, Operators, create_cluster, eventually, wait_children
 
 _T = TypeVar("_T", bound=Callable[..., None])
 
@@ -180,9 +181,7 @@ def test_what_is_applied_runs(server: FakeAPIServer, tmp_path: Path) -> None:
             wait_children(client)
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 path = made[probe]["httpGet"]["path"]
-                eventually(
-                    lambda path=path: operator.get("health_probe_bind_address", path)[0] == 200, probe, timeout=60
-                )
+                eventually(partial(is_well, operator, path), probe, timeout=60)
             reader = server.token("system:serviceaccount:monitoring:prometheus-k8s")
             assert scrape(str(operator.wait_line("serving", server="metrics_bind_address")["address"]), reader)
             assert operator.end() == 0
@@ -205,11 +204,15 @@ def test_the_namespaced_one_runs_without_any_cluster_role(server: FakeAPIServer,
             operator = operators.start(kubeconfig, *flags(made["args"], "default"))
             create_cluster(client)
             wait_children(client)
-            eventually(lambda: operator.get("health_probe_bind_address", "/readyz")[0] == 200, "ready", timeout=60)
+            eventually(partial(is_well, operator, "/readyz"), "ready", timeout=60)
             assert operator.end() == 0
         finally:
             operators.kill_all()
     assert refused(server, f"system:serviceaccount:default:{NAME}") == []
+
+
+def is_well(operator: Operator, path: str) -> bool:
+    return operator.get("health_probe_bind_address", path)[0] == 200
 
 
 def refused(server: FakeAPIServer, user: str) -> list[str]:

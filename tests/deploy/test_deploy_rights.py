@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -145,9 +146,7 @@ def backups(local: Local) -> None:
     eventually(lambda: f"Job {NAMESPACE}/{foreign} exists" in str(local.status()), "the other's Job told", SLOW)
     for trigger in ("one", "two"):
         local.edit(backup={"trigger": trigger})
-        eventually(
-            lambda trigger=trigger: (local.status().get("backup") or {}).get("trigger") == trigger, trigger, SLOW
-        )
+        eventually(partial(is_served, local, trigger), f"the backup {trigger}", SLOW)
     first = job_name(Names(NAMESPACE, "demo"), "one")
     eventually(lambda: local.get(known.JOBS, first) is None, "the first Job going", SLOW)
     # A schedule that changes, and goes.
@@ -156,6 +155,10 @@ def backups(local: Local) -> None:
     eventually(lambda: crons.get("demo-bak")["spec"]["schedule"] == "0 4 * * *", "the new schedule", SLOW)
     local.edit(backup={"schedule": None})
     eventually(lambda: local.get(known.CRONJOBS, "demo-bak") is None, "the CronJob going", SLOW)
+
+
+def is_served(local: Local, trigger: str) -> bool:
+    return (local.status().get("backup") or {}).get("trigger") == trigger
 
 
 def other_clusters(local: Local) -> None:

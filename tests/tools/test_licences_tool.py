@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.message import Message
+from importlib.metadata import PackageMetadata
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +17,7 @@ def said(**fields: str | list[str]) -> str:
     for name, values in fields.items():
         for value in [values] if isinstance(values, str) else values:
             message[name.replace("_", "-")] = value
-    return licences.licence_of(cast("licences.PackageMetadata", message))
+    return licences.licence_of(cast("PackageMetadata", message))
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_its_scripts_work_with_what_the_lock_names(image: Path, tmp_path: Path) 
     home = {"PATH": os.defpath, "HOME": str(tmp_path)}
     for script in SCRIPTS:
         done = subprocess.run(
-            [image.parent / script, "--help"], env=home, cwd=tmp_path, capture_output=True, text=True, timeout=60
+            [str(image.parent / script), "--help"], env=home, cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("usage:")
@@ -109,7 +109,7 @@ def test_check_has_the_rules_with_it(image: Path, tmp_path: Path) -> None:
     with FakeAPIServer() as server:
         server.apply_manifests(CRDS)
         command = [
-            image.parent / "xline-operator",
+            str(image.parent / "xline-operator"),
             "check",
             f"--kubeconfig={server.kubeconfig(tmp_path / 'kubeconfig')}",
         ]
@@ -168,7 +168,12 @@ def test_it_runs_on_a_root_that_is_read_only(image: Path, confined: list[str], t
         grant(server)
         kubeconfig = account_kubeconfig(server, tmp_path / "kubeconfig")
         command = [*confined, str(image.parent / "xline-operator"), f"--kubeconfig={kubeconfig}", *flags()]
-        environ = {"PATH": os.defpath, "HOME": "/", "TMPDIR": "/mnt", "PYTHONDONTWRITEBYTECODE": "1"}
+        environ = {
+            "PATH": f"{os.defpath}:/usr/sbin:/sbin",
+            "HOME": "/",
+            "TMPDIR": "/mnt",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         with log.open("w") as output:
             process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
         try:

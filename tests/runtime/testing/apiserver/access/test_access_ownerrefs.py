@@ -43,7 +43,7 @@ def grant(admin: Caller, *rules: dict[str, Any]) -> None:
 
 
 def owned(name: str, blocks: bool | None, kind: str = "ConfigMap", uid: str = "u") -> dict[str, Any]:
-    reference = {"apiVersion": "v1", "kind": kind, "name": "owner", "uid": uid}
+    reference: dict[str, Any] = {"apiVersion": "v1", "kind": kind, "name": "owner", "uid": uid}
     if blocks is not None:
         reference["blockOwnerDeletion"] = blocks
     return {"metadata": {"name": name, "ownerReferences": [reference]}}
