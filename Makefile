@@ -4,8 +4,8 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 JOBS   ?= auto
-# Slow tests that mostly wait for members of clusters; the others measure, and want the machine for themselves.
-CLUSTERS := tests/chaos tests/controllers tests/deploy tests/membership
+# Slow tests that mostly wait for other processes; the rest measure, and want the machine for themselves.
+WAITING := $(addprefix tests/,chaos cmd controllers deploy docs membership)
 ARGS   ?=
 IMAGE  ?= ghcr.io/xline-kv/xline-operator:v0.1.0
 
@@ -32,8 +32,8 @@ test: $(STAMP) ## all tests but the slow ones
 	@$(PY) -m pytest -q -n $(JOBS) -m "not slow" $(ARGS)
 
 test-slow: $(STAMP) ## the slow tests
-	@$(PY) -m pytest -q -n $(JOBS) -m slow $(CLUSTERS) $(ARGS)
-	@$(PY) -m pytest -q -m slow $(addprefix --ignore=,$(CLUSTERS)) $(ARGS)
+	@$(PY) -m pytest -q -n $(JOBS) -m slow $(WAITING) $(ARGS)
+	@$(PY) -m pytest -q -m slow $(addprefix --ignore=,$(WAITING)) $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, the import contract, generated files
 	@$(VENV)/bin/ruff check .
