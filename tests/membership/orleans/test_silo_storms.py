@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ import pytest
 
 from membership.orleans import MembershipOptions, SiloStatus, TerminationReason
 from runtime.testing import FakeAPIServer, FakeClock
-from tests.support.silo_agents import Cluster, Silo, cluster, eventually
+from tests.support.silo_agents import Call, Cluster, Silo, cluster, eventually
 
 A, D = SiloStatus.ACTIVE, SiloStatus.DEAD
 
@@ -264,3 +265,65 @@ def test_answers_that_are_lost_while_a_silo_dies(scene: Cluster, fault: Literal[
     scene.until(lambda: all(silo.sees(dead) is D for silo in living), "found out all the same", 200)
     scene.server.faults.clear()
     assert all_live(scene, living)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_after_whatever_happens_all_that_live_agree(scene: Cluster, seed: int) -> None:
+    """Silos come, leave and die, links break, the network and the table go away and come back; then there is peace."""
+    dice = random.Random(seed)
+    scene.joined(5)
+    calls: list[Call] = []
+    for _ in range(25):
+        misfortune(scene, dice, calls)
+        scene.run(dice.choice([1, 5, 20]))
+    scene.network.cut.clear()
+    scene.network.deaf.clear()
+    scene.network.down = False
+    scene.server.faults.clear()
+    scene.until(lambda: not any(call.is_alive() for call in calls), "whoever wanted to join or leave has", 700)
+    calls.append(scene.begin(scene.silo().agent.join))
+    scene.until(lambda: not calls[-1].is_alive(), "and one more joins", 700)
+    scene.until(lambda: agreed(scene), f"those that live agree, seed {seed}", 700)
+    for silo in scene.silos:
+        versions = [view.version for view in silo.views]
+        assert versions == sorted(set(versions))
+        judged = silo.agent.termination is not None
+        assert judged <= (silo.status is D)
+    lives = [silo for silo in scene.silos if silo.status is A and not silo.agent._stopping]
+    assert lives, "somebody is left"
+
+
+def misfortune(scene: Cluster, dice: random.Random, calls: list[Call]) -> None:
+    """One thing that may happen to a cluster."""
+    living = [silo for silo in scene.silos if silo.status is A and not silo.agent._stopping]
+    what = dice.choice(["join", "join", "die", "leave", "cut", "mend", "isolate", "network", "table", "lose", "peace"])
+    if what == "join" and len(living) < 8:
+        calls.append(scene.begin(scene.silo().agent.join))
+    elif what == "die" and len(living) > 2:
+        dice.choice(living).agent.stop()
+    elif what == "leave" and len(living) > 2:
+        calls.append(scene.begin(dice.choice(living).agent.leave))
+    elif what == "cut" and len(living) > 1:
+        scene.network.cut.add(frozenset(silo.address for silo in dice.sample(living, 2)))
+    elif what == "isolate" and living:
+        scene.network.isolate(dice.choice(living).address)
+    elif what == "network":
+        scene.network.down = not scene.network.down
+    elif what == "table":
+        scene.server.faults.add(group="orleans.dot.net", status=403, times=dice.randrange(1, 60))
+    elif what == "lose":
+        scene.server.faults.add(verb=["create", "update"], group="orleans.dot.net", drop="after", times=3)
+    elif what == "mend":
+        scene.network.cut.clear()
+        scene.network.deaf.clear()
+
+
+def agreed(scene: Cluster) -> bool:
+    """Each silo that lives sees exactly those that live as active, and so does the table."""
+    lives = {silo.address: silo for silo in scene.silos if silo.status is A and not silo.agent._stopping}
+    active = {member.silo_address for member, _ in scene.read().members if member.status is A}
+    views = [silo.agent.view for silo in lives.values()]
+    return active == lives.keys() and all(
+        view is not None and {member.silo_address for member in view.active} == active for view in views
+    )
