@@ -81,6 +81,7 @@ def test_a_version_object_that_took_the_name_of_another_cluster(world: World) ->
     assert told(world, "MissingVersion")
     assert told(world, "MisnamedVersion") == "clusterId is 'other': under the name shop no silo finds it"
     assert world.condition("Consistent")[0] == "False"
+    assert "observedVersion" not in world.status(), "it is another's"
 
 
 def test_rows_that_cannot_be_read_or_found(world: World) -> None:
