@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from membership.orleans import wire
@@ -25,6 +25,7 @@ ANSWERS = st.one_of(
 )
 
 
+@settings(max_examples=40)
 @given(REQUESTS, ANSWERS)
 def test_messages_come_back_as_they_were(request: wire.Request, answer: wire.Answer) -> None:
     assert wire.request(wire.frame(request)) == request
@@ -41,6 +42,7 @@ def test_fields_of_a_later_version_are_no_error() -> None:
     assert wire.answer(b"OSP1" + struct.pack(">I", len(body)) + body) == wire.Ack("c", "i", 0, 1)
 
 
+@settings(max_examples=40)
 @given(REQUESTS, st.integers(1, 60))
 def test_a_frame_says_how_much_is_missing(request: wire.Request, most: int) -> None:
     whole = wire.frame(request)
