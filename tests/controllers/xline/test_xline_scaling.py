@@ -210,6 +210,18 @@ def test_a_member_that_goes_stays_while_another_is_down() -> None:
     assert told(world)[0] == WAITING_FOR_HEALTH
 
 
+def test_nobody_else_goes_before_a_member_that_waits_to() -> None:
+    """Not even one that is not well, and that could go at once."""
+    plan = stepping("Remove", 3, [0, 1, 2])
+    scene = Scene(replicas=4, leads=0, backend=ADVANCED_STATEFULSET, plan=plan).down(1)
+    scene.replicas = 2
+    world = scene.world()
+    wait = scaling.departure(world)
+    assert wait is not None
+    assert (wait.reason, wait.blocks) == (WAITING_FOR_HEALTH, False)
+    assert scaling.next_action(world) is None
+
+
 def test_a_member_that_goes_stays_while_nobody_leads_who_could_tell_that_it_is_one() -> None:
     scene = Scene(replicas=3, plan=stepping("Remove", 2, [0, 1])).no_quorum()
     scene.replicas = 2

@@ -95,23 +95,28 @@ def test_first_members_that_come_late_are_added_anew(tmp_path: Path) -> None:
         assert len(world.listing().members) == 5
 
 
+def _instead(folder: Path, what: str) -> Path:
+    """A program for all members. The third runs ``what`` before the server."""
+    program = folder / "instead"
+    case = f"""case "$*" in *--name={name_of(2)}*) {what};; esac"""
+    program.write_text(f"""#!/bin/sh\n{case}\nexec {install(folder)} "$@"\n""")
+    program.chmod(0o755)
+    return program
+
+
 def test_a_server_that_begins_slowly_is_not_taken_for_one_whose_data_is_lost(tmp_path: Path) -> None:
     """The others make the cluster meanwhile, and its entry looks as if it had run."""
-    program, hold = tmp_path / "slow", tmp_path / "hold"
+    hold = tmp_path / "hold"
     hold.touch()
-    program.write_text(
-        f"""#!/bin/sh
-        case "$*" in *--name={name_of(2)}*) while [ -e {hold} ]; do sleep 0.1; done;; esac
-        exec {install(tmp_path)} "$@"
-        """
-    )
-    program.chmod(0o755)
+    program = _instead(tmp_path, f"while [ -e {hold} ]; do sleep 0.1; done")
     with agent_world(tmp_path, profile=XLINE, program=str(program)) as world:
         world.start(2)
         eventually(lambda: world.members[2].starts, "its start", WAIT)
+        world.kill(2)  # what it was allowed to is on the volume
         world.run(0, 1)
         world.bootstrapped()
         listed = {member.id for member in world.listing().members}
+        world.start(2)
         world.members[2].become(State.START_JOIN)
         hold.unlink()
         world.members[2].become(State.RUNNING)
@@ -119,17 +124,24 @@ def test_a_server_that_begins_slowly_is_not_taken_for_one_whose_data_is_lost(tmp
         assert not world.members[2].data.marks.entering
 
 
-def test_data_of_a_member_that_was_removed_before_it_told_who_it_is_is_set_aside(world: AgentWorld) -> None:
-    """Its agent was killed before its server answered; a server with such data ends again and again."""
-    world.boot()
-    old = world.remove(2)
-    world.kill(2)
-    marks = world.volume(2) / "agent" / "marks.json"
-    marks.write_text('{"entering": true}')
-    world.run(2)
-    assert len(world.members[2].data.aside()) == 1
-    assert old not in {member.id for member in world.listing().members}
-    assert world.voters() == _names(3)
+@pytest.mark.parametrize("marks", ['{"entering": true}', '{"removed_id": 7}'], ids=["begun", "given up"])
+def test_data_of_a_member_that_was_removed_before_it_told_who_it_is_is_set_aside(tmp_path: Path, marks: str) -> None:
+    """A server with such data ends again and again."""
+    ends = tmp_path / "ends"
+    program = _instead(tmp_path, f"if [ -e {ends} ]; then exit 1; fi")
+    with agent_world(tmp_path, profile=XLINE, program=str(program)) as world:
+        world.boot()
+        world.kill(2)
+        old = world.remove(2)
+        assert not list(world.volume(2).glob("removed-*"))
+        ends.touch()
+        (world.volume(2) / "agent" / "marks.json").write_text(marks)
+        world.start(2)
+        eventually(lambda: world.members[2].data.aside(), "its data set aside", WAIT)
+        ends.unlink()
+        world.members[2].become(State.RUNNING)
+        assert old not in {member.id for member in world.listing().members}
+        assert world.voters() == _names(3)
 
 
 def test_an_evicted_member_sets_its_data_aside_and_joins_anew(world: AgentWorld) -> None:
