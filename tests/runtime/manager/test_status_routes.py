@@ -125,6 +125,7 @@ def test_names_of_others_for_this_machine_are_refused(manager: Manager, path: st
         (":0", None, False),
         ("0.0.0.0:0", None, False),
         ("0.0.0.0:0", True, True),
+        (":0", True, True),
     ],
 )
 def test_the_page_is_for_this_machine_only_unless_asked_for(
@@ -137,7 +138,7 @@ def test_the_page_is_for_this_machine_only_unless_asked_for(
         assert [ask(manager, path).status for path in ("/", "/status/v1", *FILES)] == [200 if shown else 404] * 5
         assert ask(manager, "/metrics").status == 200
         assert (manager.status_url is not None) is shown
-        if address.startswith("0.0.0.0") and shown:
+        if shown and address in (":0", "0.0.0.0:0"):
             assert str(manager.status_url).startswith("http://localhost:")
             assert ask(manager, "/", Host="shop-operator.svc").status == 200  # a Service has a name
 
