@@ -295,6 +295,17 @@ def test_nothing_is_added_when_the_api_server_fails(lab: Lab, verb: str) -> None
     lab.again(_join, lambda: bool(lab.entries()))
 
 
+def test_a_member_that_is_given_up_is_remembered_for_what_its_server_may_still_leave_behind(lab: Lab) -> None:
+    lab.publish([0, 1, 2, 3])
+    lab.reset(listed=True)
+    (entry,) = lab.entries()
+    with lab.life() as changes:
+        eventually(lambda: _told(changes.give_up_lost_disk) == "", "its removal", 60.0)
+    assert lab.entries() == []
+    marks = DataDir(lab.folder / f"agent-{JOINING}" / "data", ETCD).marks
+    assert (marks.removed_id, marks.entering) == (entry.id, False)
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_an_addition_whose_answer_is_lost_is_not_repeated(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, ordered: bool
