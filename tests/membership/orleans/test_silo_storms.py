@@ -296,7 +296,7 @@ def test_after_whatever_happens_all_that_live_agree(scene: Cluster, seed: int) -
 
 def misfortune(scene: Cluster, dice: random.Random, calls: list[Call]) -> None:
     """One thing that may happen to a cluster."""
-    living = [silo for silo in scene.silos if silo.status is A and not silo.agent._stopping]
+    living = [silo for silo in scene.silos if silo.status is A and not (silo.agent._stopping or silo.agent._leaving)]
     what = dice.choice(["join", "join", "die", "leave", "cut", "mend", "isolate", "network", "table", "lose", "peace"])
     if what == "join" and len(living) < 8:
         calls.append(scene.begin(scene.silo().agent.join))
