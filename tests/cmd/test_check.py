@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cmd import check
+from cmd import check, findings
+from cmd.findings import examine
 from cmd.permissions import Permission, manifests, permissions
 from runtime.client import Client
 from runtime.testing import FakeAPIServer
@@ -217,20 +218,18 @@ def test_leases_are_asked_for_where_the_operator_has_its_own(place: Place, tmp_p
 @pytest.mark.parametrize(
     ("version", "level", "told"),
     [
-        ("v1.24.17", "FAIL", "need 1.25 or newer"),
-        ("v1.25.0+k3s1", "WARN", "spec.agent.mode: Supervisor"),
-        ("v1.28.3", "WARN", "spec.agent.mode: Supervisor"),
-        ("v1.29.0", "ok  ", "is Kubernetes 1.29"),
-        ("unknown", "WARN", "does not tell its version"),
+        ("v1.24.17", "problem", "need 1.25 or newer"),
+        ("v1.25.0+k3s1", "warning", "spec.agent.mode: Supervisor"),
+        ("v1.28.3", "warning", "spec.agent.mode: Supervisor"),
+        ("v1.29.0", "ok", "is Kubernetes 1.29"),
+        ("unknown", "warning", "does not tell its version"),
     ],
 )
 def test_versions(place: Place, monkeypatch: pytest.MonkeyPatch, version: str, level: str, told: str) -> None:
-    place.server.apply_manifests(CRDS)
     monkeypatch.setitem(VERSION, "gitVersion", version)  # of the server
-    out = place.check()[1]
-    (line,) = (each for each in out.splitlines() if "API server" in each)
-    assert line.startswith(f"{level}  API server")
-    assert told in out
+    found = next(examine(findings.Place(place.admin, (), "xline-system")))
+    assert (found.level, found.about) == (level, "API server")
+    assert told in f"{found.text} {found.fix}"
 
 
 def test_a_server_that_does_not_answer_or_know_us(place: Place, tmp_path: Path) -> None:

@@ -190,6 +190,7 @@ def test_what_is_applied_runs(server: FakeAPIServer, tmp_path: Path) -> None:
     assert refused(server, ACCOUNT) == []
 
 
+@pytest.mark.slow
 @kubectl_only
 def test_the_namespaced_one_runs_without_any_cluster_role(server: FakeAPIServer, tmp_path: Path) -> None:
     server.apply_manifests(CRDS)
