@@ -13,7 +13,7 @@ __all__ = ["TcpTransport"]
 
 
 class TcpTransport:
-    """Implements :class:`.transport.Transport`; :mod:`.wire` has the bytes.
+    """What a :class:`SiloAgent` needs of the network, over TCP. ``membership/orleans/wire.py`` describes the bytes.
 
     Nothing is encrypted and nobody proves who they are: let only the silos of the cluster reach the port.
 
