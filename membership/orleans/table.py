@@ -11,7 +11,7 @@ from crds.decoding import describe
 from membership.orleans import rows
 from membership.orleans.address import SiloAddress
 from membership.orleans.calls import Calls, Place
-from membership.orleans.commit import commit, count, settle
+from membership.orleans.commit import GRACE, commit, count, settle
 from membership.orleans.entry import MembershipEntry, MembershipTableData, TableVersion
 from membership.orleans.etags import Etags
 from membership.orleans.journal import (
@@ -100,6 +100,7 @@ class KubeMembershipTable:
         self._place = Place(client, namespace or client.namespace, cluster_id, clock or client.clock)
         self._timeout = timeout
         self._etags = Etags()
+        self._told: frozenset[tuple[str, str]] = frozenset()  # malformed rows, as they were read last
 
     def __repr__(self) -> str:
         return f"<{self._place}>"
@@ -206,8 +207,14 @@ class KubeMembershipTable:
                 members.append((_entry(row), row.etag))
             except rows.MalformedRow as error:
                 malformed.append((row.name, str(error)))
-                _log.warning("a row of the membership table cannot be read", table=str(self._place), error=str(error))
+        self._tell(malformed)
         return MembershipTableData(members, version, malformed)
+
+    def _tell(self, malformed: list[tuple[str, str]]) -> None:
+        """Once, not at each reading."""
+        told, self._told = self._told, frozenset(malformed)
+        for _, problem in sorted(self._told - told):
+            _log.warning("a row of the membership table cannot be read", table=str(self._place), error=problem)
 
     def read_row(self, address: SiloAddress) -> MembershipTableData:
         """The row of that silo, if there is one, and the version, as they were at one moment of the call.
@@ -369,7 +376,7 @@ class KubeMembershipTable:
 
     def _helping(self) -> Calls:
         """Calls for what others have left: our own operation is to have time left after it."""
-        return Calls(self._place, self._timeout / 3)
+        return Calls(self._place, max(self._timeout / 3, 2 * GRACE))
 
     def _row(self, calls: Calls, address: SiloAddress) -> Row | None:
         row = calls.row(row_name(address))
