@@ -52,7 +52,7 @@ class SiloAgent:
     As a context manager it joins and leaves. All methods may be called from any thread, the callbacks' included.
 
     :param table: the cluster's; the agent initializes it. Others may use the same object.
-    :param address: with a generation that no start of the silo has had: :func:`.address.allocate_generation`.
+    :param address: with a generation that no start of the silo has had: :func:`allocate_generation`.
     :param transport: not started; the agent starts and stops it.
     :param silo_name: what the silo is called; on Kubernetes the name of its Pod.
     :param host_name: of the machine, or the Pod, it runs on.
