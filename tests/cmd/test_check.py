@@ -121,6 +121,30 @@ def test_what_others_add_to_a_definition_is_no_difference(place: Place) -> None:
     assert place.check()[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("wanted", "live", "where"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, ""),
+        ({"a": {"b": 1}}, {"a": {}}, "x.a.b differs"),
+        ({"a": [1, 2]}, {"a": [1]}, "x.a differs"),
+        ({"a": [1]}, {"a": [1, 2]}, "x.a differs"),
+        ({"a": [{"b": 1}, {"b": 2}]}, {"a": [{"b": 1, "c": 0}, {"b": 3}]}, "x.a[1].b differs"),
+        ({"a": False}, {}, "x.a differs"),
+    ],
+)
+def test_the_first_difference_is_named(wanted: JSONObject, live: JSONObject, where: str) -> None:
+    assert findings._difference(wanted, live, "x") == where
+
+
+def test_what_an_old_server_drops_is_no_difference(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.server.apply_manifests(CRDS)
+    gone = [{"op": "remove", "path": "/spec/versions/0/selectableFields"}]
+    place.admin.resource(DEFINITIONS).patch("silos.orleans.dot.net", gone, type="json")
+    for version, level in (("v1.31.0", "FAIL"), ("v1.30.9", "ok  ")):
+        monkeypatch.setitem(VERSION, "gitVersion", version)
+        assert f"{level}  definitions   silos.orleans.dot.net" in place.check()[1]
+
+
 def test_a_definition_that_goes_or_is_not_established_is_told(place: Place) -> None:
     place.server.apply_manifests(CRDS)
     definitions = place.admin.resource(DEFINITIONS)

@@ -85,7 +85,7 @@ LINES = [
     ("xline-operator --log-level d", ["debug"]),
     ("xline-operator --log-level debug --leader-elect --lease-d", ["--lease-duration"]),
     ("xline-operator --namespace ", []),
-    ("xline-operator --namespace plan --cont", ["--context"]),  # a value that is called as a command
+    ("xline-operator --namespace plan --lease-d", ["--lease-duration"]),  # a value that is called as a command
     ("xline-operator --kubeconfig kube", ["kubeconfig"]),
     ("xline-operator check --lead", ["--leader-election-namespace"]),
     ("xline-operator check --leader-elect", ["--leader-election-namespace"]),

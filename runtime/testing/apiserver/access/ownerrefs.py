@@ -42,7 +42,7 @@ class OwnerReferences:
         :param old: None for a new one.
         :raises StatusError: 403.
         """
-        if (asked.resource, asked.subresource) == ("pods", "status") or _owners(obj) == _owners(old):
+        if _owners(obj) == _owners(old):
             return
         name = str(obj["metadata"].get("name") or "")
         if old is not None:

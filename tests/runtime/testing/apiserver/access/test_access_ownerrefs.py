@@ -9,8 +9,10 @@ import pytest
 
 from runtime.testing.apiserver import FakeAPIServer
 from tests.runtime.testing.apiserver.access.access_helpers import (
+    BINDINGS,
     CLUSTER_BINDINGS,
     CLUSTER_ROLES,
+    ROLES,
     Caller,
     binding,
     made,
@@ -72,6 +74,13 @@ def test_a_new_object(
     assert answer.status == status, answer
     if status == 403:
         assert "blockOwnerDeletion" in answer.body["message"]
+
+
+def test_a_role_in_a_namespace_says_nothing_of_owners_outside(admin: Caller, jane: Caller) -> None:
+    made(admin.post(ROLES, role("janes", WRITER, rule("update", "", "nodes/finalizers,configmaps/finalizers"))))
+    made(admin.post(BINDINGS, binding("janes", "janes", person("jane"))))
+    assert jane.post(MAPS, owned("a", True)).status == 201
+    assert jane.post(MAPS, owned("b", True, "Node")).status == 403
 
 
 def test_who_changes_owners_must_be_allowed_to_delete(admin: Caller, jane: Caller) -> None:
