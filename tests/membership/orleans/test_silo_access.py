@@ -158,6 +158,28 @@ def test_what_is_written_is_learned_before_it_is_told(scene: Scene) -> None:
     assert len(scene.learned) == 2
 
 
+def test_nobody_reads_before_what_was_read_is_known(scene: Scene) -> None:
+    """Or the older answer might be taken for the newer one."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    scene.between.before_read = [slow]
+    reads = scene.between.reads
+    readers = [threading.Thread(target=scene.access.read) for _ in range(2)]
+    readers[0].start()
+    assert begun.wait(60)
+    readers[1].start()
+    readers[1].join(0.1)
+    assert scene.between.reads == reads + 1
+    go_on.set()
+    for reader in readers:
+        reader.join(60)
+    assert len(scene.learned) == 2
+
+
 @pytest.mark.parametrize("error", [TableBusy("others"), OutcomeUnknown("others")])
 def test_that_others_are_faster_is_no_outage(scene: Scene, error: Exception) -> None:
     def fails() -> None:

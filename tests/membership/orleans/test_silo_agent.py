@@ -274,6 +274,16 @@ def test_leaving(scene: Cluster) -> None:
         second.agent.join()
 
 
+def test_who_was_declared_dead_stays_dead(scene: Cluster) -> None:
+    """It leaves before it has read of its death."""
+    (silo,) = scene.joined(1)
+    scene.write(replace(scene.row(silo), status=D))
+    version = scene.read().version
+    assert silo.agent.leave() is True
+    assert scene.read().version == version
+    assert (silo.status, silo.terminations) == (D, [])
+
+
 def test_who_cannot_finish_says_that_it_is_stopping(scene: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     (silo,) = scene.joined(1)
 
@@ -459,7 +469,8 @@ def test_a_row_that_is_gone(scene: Cluster) -> None:
     (silo,) = scene.joined(1)
     scene.table.delete_membership_table_entries(scene.name)
     scene.new_table().initialize_membership_table(True)
-    scene.until(lambda: silo.agent.terminated.is_set(), "it notices")
+    seconds = scene.until(lambda: silo.agent.terminated.is_set(), "it notices")
+    assert seconds <= 31, "when it writes its alive time, if not before"
     assert ended(silo) is TerminationReason.ROW_GONE
     assert scene.read().members == [], "and it does not come back"
 

@@ -293,6 +293,9 @@ def test_a_loop_that_is_woken_during_a_step_begins_another_one() -> None:
         loop.wake()
         go_on.release()
         assert begun.acquire(timeout=30), "woken during the step"
+        go_on.release()
+        clock.wait_for_waiters(1)
+        assert not begun.acquire(blocking=False), "two wakings during one step are one"
     finally:
         loop.stop()
         go_on.release(3)

@@ -195,6 +195,20 @@ def test_one_that_stood_still_ends_and_takes_nobody_along(scene: Cluster) -> Non
     assert nobody_is_suspected(scene, living)
 
 
+def test_who_stood_still_takes_nobody_for_silent(scene: Cluster) -> None:
+    """It has seen nobody write meanwhile; nor has it looked."""
+    own = scene.new_clock(FakeClock(scene.clock.now()))
+    frozen, other = scene.silo(clock=own), scene.silo()
+    scene.join(frozen, other)
+    scene.until(lambda: frozen.sees(other) is A, "it knows of the other one")
+    scene.standing.add(scene.clock)  # so that the other one does not write either
+    own.advance(300)
+    before = frozen.agent._peers._seen[0]
+    scene.until(lambda: frozen.agent._peers._seen[0] > before, "it has read the table", 100)
+    assert not frozen.agent._senses.is_stale(scene.row(other))
+    scene.standing.clear()
+
+
 @pytest.mark.slow
 def test_a_joining_silo_that_hangs_is_given_up(scene: Cluster) -> None:
     first, second, third = scene.joined(3)
