@@ -99,7 +99,7 @@ def test_its_scripts_work_with_what_the_lock_names(image: Path, tmp_path: Path) 
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("usage:")
-    check = [image, "-m", "xline_operator.controller", "check", "--help"]
+    check = [str(image), "-m", "xline_operator.controller", "check", "--help"]
     done = subprocess.run(check, env=home, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "xline-operator check --namespace team-a" in done.stdout
     assert not list(tmp_path.iterdir())
