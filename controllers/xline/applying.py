@@ -66,11 +66,7 @@ def workload_child(made: Child, world: World) -> Child:
     The claims' size stays what it is in a workload that exists: it cannot be applied, and grows in its own way.
     """
     backend = world.backend
-    common = {
-        field: value
-        for field, value in made.manifest["spec"].items()
-        if field not in ("replicas", "updateStrategy", "podManagementPolicy")
-    }
+    common = dict(made.manifest["spec"])
     size = _claim_size(world.workload)
     if size is not None:
         common["volumeClaimTemplates"] = [_with_size(claim, size) for claim in common["volumeClaimTemplates"]]

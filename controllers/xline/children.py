@@ -136,17 +136,14 @@ def disruption_budget(plan: Plan) -> JSONObject:
 
 
 def stateful_set(plan: Plan) -> JSONObject:
-    """The members. They start in parallel: none of them becomes ready before a majority runs."""
+    """The members, but for which of them run, and how they come and go: that is the workload's kind's to say."""
     return _object(
         plan,
         "apps/v1",
         "StatefulSet",
         plan.names.stateful_set,
         {
-            "replicas": plan.size,
             "serviceName": plan.names.headless,
-            "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "RollingUpdate"},
             "selector": {"matchLabels": plan.names.selector},
             "template": pod_template(plan),
             "volumeClaimTemplates": [claim_template(plan)],

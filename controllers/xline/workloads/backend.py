@@ -38,13 +38,13 @@ class Backend:
         return frozenset(ordinals if self.any_order else sorted(ordinals)[-1:])
 
     def spec(self, common: JSONMapping, ordinals: Collection[int]) -> JSONObject:
-        """The whole spec.
+        """The whole spec. Members start in parallel, as none becomes ready before a majority runs; and nobody but the
+        operator replaces their Pods.
 
         :param common: what is the same for both kinds: selector, template, claims, ...
         """
-        return {"podManagementPolicy": "Parallel", "updateStrategy": {"type": "OnDelete"}, **common} | self.shape(
-            ordinals
-        )
+        policies = {"podManagementPolicy": "Parallel", "updateStrategy": {"type": "OnDelete"}}
+        return {**common, **policies, **self.shape(ordinals)}
 
 
 @dataclass(frozen=True, slots=True)

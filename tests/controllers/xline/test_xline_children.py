@@ -88,9 +88,8 @@ def test_disruptions_are_counted_by_the_members_that_there_shall_be() -> None:
     assert made(plan(size=5, replicas=3))["PodDisruptionBudget demo-pdb"]["spec"]["maxUnavailable"] == 2
 
 
-def test_members_start_in_parallel_with_time_to_stop() -> None:
+def test_members_find_each_other_and_have_time_to_stop() -> None:
     spec = made(plan())["StatefulSet demo-sts"]["spec"]
-    assert spec["podManagementPolicy"] == "Parallel"
     assert spec["serviceName"] == "demo-svc"
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 60
 
