@@ -22,8 +22,8 @@ COMMANDS = {
 
 DESCRIPTION = """\
 Runs XlineClusters on Kubernetes: keeps the StatefulSet, Services and PodDisruptionBudget of each one as its
-spec asks, and reports what became of them in its status. Commands that do something else come first on the
-command line, and have a --help of their own:
+spec asks, and reports what became of them in its status. Looks after the membership tables of Orleans clusters.
+Commands that do something else come first on the command line, and have a --help of their own:
 
 """ + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
 

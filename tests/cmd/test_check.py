@@ -270,6 +270,15 @@ def test_a_server_that_does_not_answer_or_know_us(place: Place, tmp_path: Path) 
         assert "does not know who asks" in out
 
 
+@pytest.mark.slow
+def test_a_server_that_hangs_is_given_up(place: Place) -> None:
+    place.server.apply_manifests(CRDS)
+    place.server.faults.add(resource="selfsubjectaccessreviews", delay=30.0)
+    status, out = place.check("--timeout=3")
+    assert status == 1
+    assert "FAIL  rights        cannot be seen" in out
+
+
 def test_one_look_that_fails_does_not_hide_the_others(place: Place) -> None:
     place.server.apply_manifests(CRDS)
     place.server.faults.add(verb="list", resource="storageclasses", status=403)
