@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from controllers.orleans import Settings
 from controllers.orleans.settings import OPERATOR
 from membership.orleans import SiloStatus
@@ -76,6 +78,7 @@ def test_while_the_api_server_is_away_nobody_dies(world: World) -> None:
     assert world.writes().count("update silos") == 0
 
 
+@pytest.mark.slow
 def test_in_a_small_cluster_the_silent_one_dies_after_long(world: World) -> None:
     world.cluster(world.entry(0), world.entry(1))
     world.start()
@@ -97,6 +100,8 @@ def test_rows_of_the_dead_are_removed_after_seven_days(world: World) -> None:
         lambda: ("SilosRemoved", "removed the rows of dead silos: web-1 (10.0.0.1:11111@1)") in world.events(),
         timeout=60,
     )
+    eventually(lambda: world.passes(3.0) and world.status().get("silos", {}).get("total") == 1, timeout=60)
+    world.look()
     world.clock.advance(DAY + 3600)
     eventually(lambda: world.passes(30.0) and not world.silos.list(), "it comes back by itself", timeout=60)
 
