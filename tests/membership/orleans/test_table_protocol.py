@@ -461,6 +461,22 @@ def test_rows_that_cannot_be_read_are_told_apart(client: Client, table: KubeMemb
     assert len(table.read_all().malformed) == 4
 
 
+def test_the_log_says_once_what_cannot_be_read_and_why_nothing_is_inserted(
+    client: Client, table: KubeMembershipTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    silos = client.resource(rows.SILOS, table.namespace)
+    silos.create(rows.new_row(entry(2), "c1") | {"status": "Undead"})
+    silos.create(rows.new_row(entry(3), "c2"))
+    for _ in range(3):
+        table.read_all()
+    assert table.insert_row(entry(3), table.read_all().version.next()) is False
+    bad, taken = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "cannot be read" in bad
+    assert "10.0.0.2-11111-102: status: 'Undead'" in bad
+    assert "another cluster's has its name" in taken
+    assert "10.0.0.3-11111-103" in taken
+
+
 def test_a_row_of_a_silo_that_died_is_not_removed_before_its_death_is_told(
     client: Client, table: KubeMembershipTable
 ) -> None:
