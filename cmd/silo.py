@@ -141,6 +141,14 @@ def _add_table_flags(parser: argparse.ArgumentParser, environ: Mapping[str, str]
         default=environ.get("POD_NAMESPACE"),
         help="that the table is in (default: that of the kubeconfig, or of this Pod)",
     )
+    group.add_argument(
+        "--leave-timeout",
+        metavar="SECONDS",
+        type=seconds,
+        default=20.0,
+        help="for telling the table at the end that this silo leaves; a Pod has 30 s to end, unless its spec says "
+        "otherwise (default: %(default)g)",
+    )
     group.add_argument("--kubeconfig", metavar="FILE", help="kubeconfig file to use")
     group.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
 
@@ -203,6 +211,7 @@ def settings_from(parser: argparse.ArgumentParser, values: argparse.Namespace) -
         host_name=host,
         listen=listen,
         foreign=values.foreign_silos,
+        leave_timeout=values.leave_timeout,
         as_json=values.json,
         kubeconfig=values.kubeconfig,
         context=values.context,

@@ -49,6 +49,7 @@ class SiloSettings:
 
     :ivar namespace: ``None``: that of the kubeconfig, or of this Pod.
     :ivar listen: host and port; ``None``: those of ``address``.
+    :ivar leave_timeout: seconds.
     """
 
     cluster_id: str
@@ -60,6 +61,7 @@ class SiloSettings:
     host_name: str
     listen: tuple[str, int] | None
     foreign: ForeignSilos
+    leave_timeout: float
     as_json: bool
     kubeconfig: str | None
     context: str | None
@@ -85,9 +87,11 @@ class Silo:
 
     def run(self, stop: threading.Event) -> int:
         """Be a member until ``stop`` is set, or the cluster has it that this silo is none any more."""
-        from membership.orleans.table import KubeMembershipTable
+        from membership.orleans.table import DEFAULT_TIMEOUT, KubeMembershipTable
 
-        table = KubeMembershipTable(self._client, self._settings.cluster_id, self._namespace)
+        # Leaving does not interrupt an operation, and waits for up to three.
+        timeout = min(DEFAULT_TIMEOUT, max(self._settings.leave_timeout / 4, 1.0))
+        table = KubeMembershipTable(self._client, self._settings.cluster_id, self._namespace, timeout=timeout)
         try:
             if not self._wait_for_table(table, stop):
                 return LEFT
@@ -114,11 +118,12 @@ class Silo:
             on_view=printer.show,
         )
         try:
-            termination = agent.run(stop)
+            termination = agent.run(stop, leave_timeout=settings.leave_timeout)
         except OSError as error:
             raise CannotStart(f"{self._where()}: {error.strerror or error}; --listen says where to listen") from error
         if termination is None:
-            return FAILED if printer.failed else LEFT
+            told = agent.status in (SiloStatus.DEAD, SiloStatus.CREATED)
+            return LEFT if told and not printer.failed else FAILED
         _log.error("this silo has ended", why=termination.message)
         return {
             TerminationReason.DECLARED_DEAD: DECLARED_DEAD,

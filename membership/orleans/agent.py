@@ -226,10 +226,12 @@ class SiloAgent:
         if ender is not None and ender is not threading.current_thread():
             ender.join(_END)
 
-    def run(self, stop: threading.Event) -> Termination | None:
-        """Join, take part until ``stop`` is set, and leave. Blocks.
+    def run(self, stop: threading.Event, *, leave_timeout: float = 60.0) -> Termination | None:
+        """Join, take part until ``stop`` is set, and leave. Blocks. :attr:`status` says afterwards whether the table
+        was told.
 
         :param stop: set by the agent itself when the silo ends.
+        :param leave_timeout: as of :meth:`leave`.
         :returns: ``None``: it has left because ``stop`` was set; otherwise why it has ended.
         :raises OSError: the transport cannot listen.
         """
@@ -239,7 +241,7 @@ class SiloAgent:
         try:
             self.join()
             stop.wait()
-            self.leave()
+            self.leave(timeout=leave_timeout)
         except JoinFailed as error:
             if not stop.is_set():
                 return self._termination or Termination(TerminationReason.JOIN_FAILED, str(error))

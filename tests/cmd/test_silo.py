@@ -53,6 +53,7 @@ def test_everything_has_its_place() -> None:
     here = settings(
         *("--cluster-id=c", "--address=fd00::5", "--port=2000", "--generation=7", "--proxy-port=30000"),
         *("--silo-name=s", "--host-name=h", "--listen=[::]:2001", "--namespace=ns", "--foreign-silos=failed", "--json"),
+        "--leave-timeout=5",
         *("--probe-timeout=2s", "--num-missed-probes=4", "--num-probed-silos=5", "--num-votes=3"),
         *("--vote-expiration=1m", "--alive-period=10", "--num-missed-alives=2", "--table-refresh=20"),
         *("--max-join-attempt-time=2m", "--defunct-expiration=48h", "--no-use-gossip", "--no-liveness"),
@@ -61,7 +62,7 @@ def test_everything_has_its_place() -> None:
     assert here.address == SiloAddress("fd00::5", 2000, 7)
     assert here.listen == ("::", 2001)
     assert (here.silo_name, here.host_name, here.namespace, here.proxy_port) == ("s", "h", "ns", 30000)
-    assert (here.foreign, here.as_json) == ("failed", True)
+    assert (here.foreign, here.as_json, here.leave_timeout) == ("failed", True, 5.0)
     assert here.options == MembershipOptions(
         probe_timeout=2.0,
         num_missed_probes=4,
@@ -250,6 +251,22 @@ def test_it_joins_prints_and_leaves(run: Callable[..., Run], client: Client, cap
     assert started.out.getvalue().endswith(f"1 Dead: {here.address}\n")
     versions = [int(line.split()[1]) for line in started.out.getvalue().splitlines()]
     assert versions == sorted(set(versions))
+
+
+def test_a_table_that_cannot_be_told(
+    run: Callable[..., Run], server: FakeAPIServer, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = one("untold", "--leave-timeout=0.5")
+    started = run(here)
+    started.sees(here.address, SiloStatus.ACTIVE)
+    away = server.faults.add(resource="clusterversions", name="untold", status=503)
+    try:
+        started.stop.set()
+        assert started.ended() == silo_run.FAILED
+    finally:
+        server.faults.remove(away)
+    assert "the others are not told that this silo ends" in caplog.text
+    assert status_in_table(client, here) is SiloStatus.ACTIVE
 
 
 def test_declared_dead(run: Callable[..., Run], client: Client, caplog: pytest.LogCaptureFixture) -> None:
