@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -53,7 +53,7 @@ class KubeMembershipTable:
 
     1. Reads the version object and the row, and compares both etags.
     2. Writes the change into the version object, if that is as it was read. Of several writers one succeeds, the others
-       return False. *From here on the change takes place.* A reader of ours waits for :data:`~.commit.GRACE` seconds
+       return False. *From here on the change takes place.* A reader of ours waits for ``GRACE`` seconds
        and then does the rest; if it may not write, it still shows the table as before the change. A .NET silo sees the
        table as it was.
     3. Writes the row, if that is as it was read but for its sign of life. A .NET silo sees the new row with the old
@@ -338,7 +338,7 @@ class KubeMembershipTable:
         if fields is None:
             return False
         before = None if row is None else before_of(row)
-        return commit(calls, version, row, Pending(uuid.uuid4().hex, name, wanted.version, before, fields))
+        return commit(calls, version, row, Pending(secrets.token_hex(8), name, wanted.version, before, fields))
 
     def update_i_am_alive(self, entry: MembershipEntry) -> None:
         """Set ``iAmAliveTime`` of the row to that of the entry, of which nothing else counts. The version stays.

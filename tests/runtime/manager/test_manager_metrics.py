@@ -199,7 +199,8 @@ def test_what_prometheus_asks_for_is_well_formed_too(scraped: dict[str, str], se
 
 
 def test_the_docs_list_exactly_what_is_published(seen: Scrape) -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, ]*)\| ", DOCS.read_text(), re.MULTILINE)
+    # Those of the operators are in the same page, and tested with them.
+    rows = re.findall(r"^\| `(?!orleans_)(\w+)` \| (\w+) \| ([\w, ]*)\| ", DOCS.read_text(), re.MULTILINE)
     documented = {name: (kind, frozenset(filter(None, re.split(r"[, ]+", labels)))) for name, kind, labels in rows}
     assert len(documented) == len(rows), "each metric once"
     published = {
