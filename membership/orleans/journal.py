@@ -35,8 +35,9 @@ PENDING = f"{PREFIX}pending"
 OUTCOMES = f"{PREFIX}outcomes"
 CHANGE = f"{PREFIX}change"
 
-REMEMBERED = 16
-"""Outcomes that are kept. A writer needs its own until it has looked: so many others would have to come between."""
+REMEMBERED = 64
+"""Outcomes that are kept, 60 bytes each. A writer needs its own until it has looked: so many others would have to come
+between. (16 did, when twenty wrote as fast as they could and one of them was told to wait for a second.)"""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -80,10 +81,10 @@ class Pending(msgspec.Struct, frozen=True):
     after: dict[str, Any]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a change.
 
-    :ivar row: uid of the row that was written; ``""`` if none was.
+    :ivar row: uid of the row that was inserted, if one was.
     """
 
     id: str
@@ -207,7 +208,8 @@ class VersionRow:
 
         :param row: uid of the row that was written; None if the change does not take place.
         """
-        outcome = Outcome(pending.id, pending.version, row is not None, row or "")
+        inserted = row if row is not None and pending.before is None else ""
+        outcome = Outcome(pending.id, pending.version, row is not None, inserted)
         return self._decided(outcome, self.version if row is None else pending.version)
 
     def counting(self, change: Change, row: str) -> JSONObject:

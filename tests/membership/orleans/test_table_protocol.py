@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from membership.orleans import KubeMembershipTable, MalformedRow, OutcomeUnknown, SiloStatus, rows
+from membership.orleans import KubeMembershipTable, MalformedRow, OutcomeUnknown, SiloStatus, journal, rows
 from membership.orleans.commit import GRACE
-from membership.orleans.journal import OUTCOMES, PENDING, REMEMBERED
+from membership.orleans.journal import OUTCOMES, PENDING
 from membership.orleans.names import row_name
 from runtime.client import Client, ConnectionFailed, Forbidden, Invalid, NotFound
 from runtime.testing import FakeAPIServer
@@ -280,6 +280,15 @@ def test_a_reader_leaves_the_writer_its_time(client: Client, table: KubeMembersh
 # ---- forgotten
 
 
+REMEMBERED = 5
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "REMEMBERED", REMEMBERED)
+
+
+@pytest.mark.usefixtures("forgetful")
 def test_a_writer_that_was_away_for_many_changes_still_knows(client: Client, table: KubeMembershipTable) -> None:
     assert table.insert_row(OTHER, table.read_all().version.next())
     data = table.read_all()
@@ -316,6 +325,7 @@ def test_what_cannot_be_known_is_not_guessed(client: Client, table: KubeMembersh
     assert update(table)
 
 
+@pytest.mark.usefixtures("forgetful")
 def test_what_was_done_and_forgotten_is_not_guessed(client: Client, table: KubeMembershipTable) -> None:
     data = table.read_all()
 
