@@ -358,14 +358,14 @@ class SiloAgent:
                 return
             self._termination = end
             _log.error("this silo ends", silo=str(self.address), reason=end.reason.value, why=end.message)
+            self._halt()
+            self.terminated.set()
+            if self._run_until is not None:
+                self._run_until.set()
             if self._joined:
-                self._ender = threading.Thread(target=self._ended, args=(end,), name="silo-terminated", daemon=True)
-        self._halt()
-        self.terminated.set()
-        if self._run_until is not None:
-            self._run_until.set()
-        if self._ender is not None:
-            self._ender.start()
+                ender = threading.Thread(target=self._ended, args=(end,), name="silo-terminated", daemon=True)
+                ender.start()
+                self._ender = ender  # only now: whoever finds it waits for it
 
     def _ended(self, end: Termination) -> None:
         if self._on_terminated is not None:

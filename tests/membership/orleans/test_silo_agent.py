@@ -84,6 +84,7 @@ def test_an_earlier_start_is_declared_dead_first(scene: Cluster) -> None:
     row = scene.row(old)
     assert (row.status, [voter for voter, _ in row.suspect_times]) == (D, [new.address])
     assert new.status is A
+    eventually(lambda: new.views and new.views[-1].status_of(new.address) is A, "told", SLOW)
     with_both = [view for view in new.views if view.get(new.address) is not None]
     assert {view.status_of(old.address) for view in with_both} == {D}, "nobody has seen both alive"
 
@@ -371,6 +372,18 @@ def test_run_until_stopped(scene: Cluster) -> None:
     running.join(SLOW)
     assert ends == [None]
     assert scene.row(silo).status is D
+
+
+def test_run_leaves_in_the_time_it_is_given(scene: Cluster) -> None:
+    silo = scene.silo()
+    stop = threading.Event()
+    ends: list[object] = []
+    running = scene.begin(lambda: ends.append(silo.agent.run(stop, leave_timeout=5.0)))
+    eventually(lambda: silo.status is A, "it joins", SLOW)
+    scene.server.faults.add(resource="clusterversions", status=403)
+    stop.set()
+    scene.until(lambda: not running.is_alive(), "it ends", 8)
+    assert (ends, silo.status) == ([None], A)
 
 
 def test_run_stopped_while_it_joins(scene: Cluster) -> None:
