@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from membership.orleans.entry import MembershipEntry
 from membership.orleans.status import SiloStatus
+from membership.orleans.times import MIN_TIME
 
 
 class Sign(NamedTuple):
@@ -46,8 +47,10 @@ UNSEEN = Quiet(0.0, 0.0)
 
 
 def sign_of(entry: MembershipEntry) -> Sign:
-    """The sign of life in a row."""
-    return Sign(entry.last_alive, entry.status)
+    """The sign of life in a row: its start until there is another. Not the later of the two, which would stand still
+    after a clock was set back."""
+    given = entry.i_am_alive_time != MIN_TIME
+    return Sign(entry.i_am_alive_time if given else entry.start_time, entry.status)
 
 
 @dataclass(slots=True)

@@ -34,7 +34,8 @@ class Observations:
             self._alive, self._status, self._last = {}, {}, now
             for member in members:
                 silo = member.silo_address
-                time, state = member.last_alive, member.status
+                # Not the later of it and the start: that would stand still after a clock was set back.
+                time, state = member.i_am_alive_time, member.status
                 seen, what = alive.get(silo), status.get(silo)
                 self._alive[silo] = seen if seen is not None and seen[0] == time else (time, now)
                 self._status[silo] = what if what is not None and what[0] is state else (state, now)

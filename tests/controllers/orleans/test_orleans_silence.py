@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from controllers.orleans.silence import UNSEEN, Quiet, Sign, Silence
+from controllers.orleans.silence import UNSEEN, Quiet, Sign, Silence, sign_of
 from membership.orleans.status import SiloStatus
-from tests.controllers.orleans.orleans_rows import NOW
+from membership.orleans.times import MIN_TIME
+from tests.controllers.orleans.orleans_rows import NOW, ago, entry
 
 STEP = 60.0
 
@@ -46,6 +47,16 @@ def test_a_change_of_the_status_is_a_sign() -> None:
     silence = Silence(STEP)
     looks(silence, *({"a": sign(beat), "b": sign(0, SiloStatus.JOINING)} for beat in range(5)))
     assert silence.look({"a": sign(6), "b": sign(0)}, 150.0)["b"][:2] == UNSEEN[:2]
+
+
+def test_a_clock_that_is_set_back_silences_nobody() -> None:
+    """It was an hour ahead when the silo was started: each alive time is before that, and another one."""
+    beats = [entry(1, alive=age, start_time=NOW) for age in (3600.0, 3570.0, 3540.0)]
+    assert len({sign_of(beat) for beat in beats}) == 3
+
+
+def test_the_start_is_the_first_sign() -> None:
+    assert sign_of(entry(1, i_am_alive_time=MIN_TIME)).alive == ago(3600.0)
 
 
 def test_however_often_one_looks_the_time_is_the_same() -> None:

@@ -126,6 +126,17 @@ def test_what_an_alive_time_says_does_not_matter() -> None:
         clock.advance(60)
 
 
+def test_a_clock_that_is_set_back_makes_nobody_silent() -> None:
+    """It was an hour ahead when the silo was started. It writes its alive time as ever."""
+    clock = FakeClock()
+    seen = Observations(clock)
+    for step in range(5):
+        moved = timedelta(seconds=30 * step)
+        seen.observe([replace(silo(1), start_time=START, i_am_alive_time=START - timedelta(hours=1) + moved)])
+        assert seen.silent(silo(1).silo_address) == 0
+        clock.advance(60)
+
+
 def test_an_outage_proves_nothing() -> None:
     clock = FakeClock()
     seen = Observations(clock)
