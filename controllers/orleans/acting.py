@@ -1,9 +1,9 @@
 """Declaring silos dead, and removing rows: through the table, on what it holds now.
 
 What a look has found comes from caches, which may be old: the process may have slept, or the API server been away. So
-before anything is written, the rows are read anew and judged again; and each write asks for the very row that was
-judged. Killed between any two calls, or answered by nobody, a change is either in the table as a whole or not at all,
-and the next look finds which.
+before anything is written, the rows are read anew and judged again; each row once more just before its turn; and each
+write asks for the row that was read then, but for a sign of life that comes in this moment. Killed between any two
+calls, or answered by nobody, a change is either in the table as a whole or not at all, and the next look finds which.
 """
 
 from __future__ import annotations
@@ -34,17 +34,13 @@ def declare_dead(
         dead just now, with True. Where others have written each time, nothing: it is to be tried again.
     :raises ClientError: and ``TableError``: what became of the one at hand is not known.
     """
-    whole = table.read_all()
-    upheld = {verdict.member.name: verdict for verdict in judge(whole) if verdict.dead}
-    data: MembershipTableData | None = whole
+    upheld = {verdict.member.name: verdict for verdict in judge(table.read_all()) if verdict.dead}
     for verdict in doomed:
         fresh = upheld.get(verdict.member.name)
         if fresh is None:
             yield verdict, False
-            continue
-        if _declare(table, fresh, data, now):
+        elif _declare(table, fresh, now):
             yield fresh, True
-        data = None  # the version has grown, or others have written
 
 
 def remove(table: KubeMembershipTable, rows: Sequence[Row]) -> Iterator[Row]:
@@ -58,18 +54,16 @@ def remove(table: KubeMembershipTable, rows: Sequence[Row]) -> Iterator[Row]:
             yield row
 
 
-def _declare(
-    table: KubeMembershipTable, verdict: Verdict, data: MembershipTableData | None, now: Callable[[], datetime]
-) -> bool:
+def _declare(table: KubeMembershipTable, verdict: Verdict, now: Callable[[], datetime]) -> bool:
     """False: it was no longer the row that was judged, or others have written each time."""
     judged = verdict.member.entry
     for _ in range(_TRIES):
-        data = data or table.read_row(judged.silo_address)
+        # However long the judgement took, for each of many: a sign of life may have come since.
+        data = table.read_row(judged.silo_address)
         found = data.get(judged.silo_address)
         if found is None or sign_of(found[0]) != sign_of(judged):
             return False
         entry, etag = found
         if table.update_row(declared_dead(entry, OPERATOR, now()), etag, data.version.next()):
             return True
-        data = None
     return False

@@ -23,9 +23,8 @@ from controllers.orleans.silence import sign_of
 from controllers.orleans.status import ALL_SILENT, build_status, listed
 from controllers.orleans.verdicts import Member, Verdict, all_silent, called, decide
 from membership.orleans.entry import MembershipEntry, MembershipTableData
-from membership.orleans.errors import TableError
 from membership.orleans.names import row_name
-from membership.orleans.rows import VERSIONS
+from membership.orleans.rows import VERSIONS, MalformedRow
 from membership.orleans.status import SiloStatus
 from membership.orleans.table import KubeMembershipTable
 from runtime.client import ClientError, Forbidden, NotFound, Unstructured
@@ -38,6 +37,7 @@ _OVERDUE: Final = 30.0  # ... unless it has waited for so long
 _STUCK: Final = 10.0  # seconds after which a change is taken for abandoned by its writer
 _HOPELESS: Final = 60.0  # seconds after which a change that we cannot finish is told of
 _AGAIN: Final = 2.0  # seconds until what was in the way of a write is tried again
+_REFUSED: Final = 30.0  # ... if it does not go away by itself
 _BATCH: Final = 50  # silos declared dead, and rows removed, in one look: other clusters have their turn
 _FAR: Final = 3600.0  # seconds; the longest time without a look where there are rows
 
@@ -69,6 +69,22 @@ class _Look:
     monotonic: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of a look.
+
+    :ivar left: verdicts that are still to be carried out, or to wait.
+    :ivar standing: what stands in the way.
+    :ivar again: seconds until what is left is tried again.
+    :ivar failure: raised at the end: what is seen is told all the same.
+    """
+
+    left: Sequence[Verdict]
+    standing: Sequence[Told] = ()
+    again: float = _AGAIN
+    failure: ClientError | None = None
+
+
 class OrleansReconciler:
     """Reconciles Orleans clusters, by the names of their version objects. Any number of workers may share it.
 
@@ -96,35 +112,26 @@ class OrleansReconciler:
             self._memory.forget(request)
             return None
         look = self._look(cluster, ctx)
-        left, standing = look.verdicts, []
-        failure: Exception | None = None
-        if self._settings.dry_run:
-            standing = list(_would(look))
-        elif cluster.table_version is not None:
-            try:
-                left = self._act(look, ctx)
-            except Forbidden as error:
-                standing.append(Told("Warning", FORBIDDEN, str(error)))
-            except (ClientError, TableError) as error:
-                failure = error  # tell what is seen all the same
-            if look.pending_for >= _HOPELESS:
-                standing.append(_UNFINISHED)
+        done = self._do(look, ctx)
+        standing, failure = list(done.standing), done.failure
         silent = all_silent(look.members, look.now, self._settings)
         standing += [Told("Warning", problem.reason, problem.message) for problem in cluster.problems]
-        standing += [Told("Warning", verdict.reason, _sentence(verdict)) for verdict in left if not verdict.dead]
+        standing += [Told("Warning", verdict.reason, _sentence(verdict)) for verdict in done.left if not verdict.dead]
         if silent:
             standing.append(Told("Warning", *ALL_SILENT))
         waits = None
         try:
-            waits = self._store(look, left, silent, ctx)
+            waits = self._store(look, done.left, silent, ctx)
         except Forbidden as error:
             standing.append(Told("Warning", FORBIDDEN, str(error)))
+        except ClientError as error:
+            failure = failure or error
         for told in look.recall.news(standing):
             ctx.log.warning(told.message, reason=told.reason)
             ctx.recorder.event(cluster.place, told.type, told.reason, told.message)
         if failure is not None:
             raise failure
-        return self._next(look, left, waits)
+        return self._next(look, done, waits)
 
     # -- seeing
 
@@ -154,6 +161,23 @@ class OrleansReconciler:
         return evidence(entry, pods, recall.pods.get(name), hosted)
 
     # -- doing
+
+    def _do(self, look: _Look, ctx: ReconcileContext) -> _Done:
+        """Bring the table in order, as far as that is allowed and possible."""
+        if self._settings.dry_run:
+            return _Done(look.verdicts, list(_would(look)))
+        if look.cluster.table_version is None:
+            return _Done(look.verdicts)
+        unfinished = [_UNFINISHED] if look.pending_for >= _HOPELESS else []
+        try:
+            return _Done(self._act(look, ctx), unfinished)
+        except Forbidden as error:
+            return _Done(look.verdicts, [Told("Warning", FORBIDDEN, str(error)), *unfinished], _REFUSED)
+        except MalformedRow as error:  # told as a problem of the cluster, once the caches show it
+            ctx.log.debug("the table cannot be changed", error=str(error))
+            return _Done(look.verdicts, unfinished, _REFUSED)
+        except ClientError as error:
+            return _Done(look.verdicts, unfinished, failure=error)
 
     def _act(self, look: _Look, ctx: ReconcileContext) -> Sequence[Verdict]:
         """Bring the table in order. The verdicts that are still to be carried out, or to wait."""
@@ -251,7 +275,7 @@ class OrleansReconciler:
                 "to any cluster until it is replaced by ours and this operator restarted"
             )
 
-    def _next(self, look: _Look, left: Sequence[Verdict], waits: float | None) -> Result | None:
+    def _next(self, look: _Look, done: _Done, waits: float | None) -> Result | None:
         """When to look again without being woken."""
         times = []
         if waits is not None:
@@ -261,8 +285,8 @@ class OrleansReconciler:
         if any(row.entry.status is not SiloStatus.DEAD for row in look.cluster.rows):
             times.append(self._settings.protocol.alive_period)
         acts = not self._settings.dry_run and look.cluster.table_version is not None
-        if acts and (any(verdict.dead for verdict in left) or look.removal.names):
-            times.append(_AGAIN)
+        if acts and (any(verdict.dead for verdict in done.left) or look.removal.names):
+            times.append(done.again)
         if look.removal.next is not None:
             times.append(min(_FAR, (look.removal.next - look.now).total_seconds() + 1))
         return Result(requeue_after=max(0.1, min(times))) if times else None

@@ -96,7 +96,8 @@ def _by_pod(member: Member, scene: _Scene) -> Verdict | None:
 class _Scene:
     """What is the same for all silos of a look.
 
-    :ivar moment: the time by the silos: the latest of them has just written its own. Ours may be fast.
+    :ivar now: the time, by us or by the silos: the later one. Votes do not last longer because our clock is slow.
+    :ivar moment: the earlier one. Nobody is late because our clock is fast.
     :ivar needed: votes that declare a silo dead.
     :ivar active: the latest active start of each endpoint.
     :ivar options: of the protocol, as this cluster keeps it.
@@ -113,7 +114,8 @@ class _Scene:
     @classmethod
     def of(cls, members: Iterable[Member], now: datetime, settings: Settings) -> _Scene:
         living = [member for member in members if member.entry.status is not SiloStatus.DEAD]
-        moment = min([now, max((member.entry.last_alive for member in living), default=now)])
+        latest = max((member.entry.last_alive for member in living), default=now)
+        moment = min(now, latest)
         active: dict[tuple[str, int], SiloAddress] = {}
         for member in living:
             address = member.entry.silo_address
@@ -121,10 +123,16 @@ class _Scene:
             if member.entry.status is SiloStatus.ACTIVE:
                 active[endpoint] = max(address, active.get(endpoint, address))
         options = _options(living, settings)
+        # One whose clock is slow, or whose silence we have not watched, may vote.
+        silent = {
+            member.entry.silo_address
+            for member in living
+            if member.quiet.missed >= options.allowed_silence and stale_by_clock(member.entry, moment, options)
+        }
         needed = votes_required(
-            (member.entry for member in living), options, lambda entry: stale_by_clock(entry, moment, options)
+            (member.entry for member in living), options, lambda entry: entry.silo_address in silent
         )
-        return cls(living, now, moment, needed, active, settings, options)
+        return cls(living, max(now, latest), moment, needed, active, settings, options)
 
 
 def _options(living: Iterable[Member], settings: Settings) -> MembershipOptions:

@@ -13,6 +13,7 @@ import yaml
 from controllers.orleans import Settings
 from controllers.orleans.pods import PODS
 from membership.orleans import SiloStatus
+from membership.orleans.journal import PENDING
 from membership.orleans.rows import new_row, new_version
 from membership.orleans.table import KubeMembershipTable
 from runtime.client import Unstructured
@@ -163,6 +164,37 @@ def test_not_in_a_dry_run(world: World) -> None:
     world.tick([0])
     assert world.version() == 7
     assert told(world, "WouldFinishChange")
+
+
+def test_an_announcement_that_cannot_be_read_is_told_of(world: World) -> None:
+    """Nobody can change the table, and there is something to change: a silo is dead, and a row is old."""
+    old = world.entry(3, status=SiloStatus.DEAD, start_time=world.now(9e6), i_am_alive_time=world.now(9e6))
+    world.cluster(world.entry(0), world.entry(1), old)
+    world.versions.patch("shop", {"metadata": {"annotations": {PENDING: "nonsense"}}}, type="merge")
+    world.start_pod(1)
+    operator = world.start()
+    world.tick()
+    world.pods.delete("web-1", grace_period_seconds=0)
+    world.tick(times=3)
+    assert world.condition("Consistent") == ("False", "MalformedChange")
+    assert PENDING in told(world, "MalformedChange")
+    assert (world.status_of(1), world.version(), len(world.silos.list())) == ("Active", 7, 3)
+    assert int(operator.controller.stats.outcomes["error"].value) == 0
+    world.versions.patch("shop", {"metadata": {"annotations": {PENDING: None}}}, type="merge")
+    world.tick(times=2)
+    assert (world.status_of(1), world.version(), len(world.silos.list())) == ("Dead", 8, 2)
+
+
+def test_what_is_seen_is_told_though_the_status_cannot_be_written(world: World) -> None:
+    world.cluster(world.entry(0))
+    world.server.faults.add(
+        verb="patch", resource="clusterversions", namespace=world.namespace, user_agent="op*", status=422
+    )
+    world.start()
+    world.tick([0])
+    world.silos.create(new_row(world.entry(1), "shop") | {"status": "Asleep"})
+    world.tick([0])
+    assert told(world, "MalformedRow")
 
 
 def events(world: World, reason: str) -> list[Unstructured]:

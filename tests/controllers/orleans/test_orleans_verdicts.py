@@ -136,6 +136,20 @@ def test_votes_are_not_enough_while_it_gives_signs() -> None:
     assert verdict(member(voted(entry(1, alive=89.0), 100), LONG), *living(3)) is None
 
 
+@pytest.mark.parametrize("behind", [0.0, 500.0])
+def test_votes_do_not_last_longer_because_our_clock_is_slow(behind: float) -> None:
+    silent = member(voted(entry(1, alive=3600), 100, age=500.0), LONG)
+    others = [member(entry(100 + number, alive=0.0)) for number in range(3)]
+    assert [said(found) for found in decide([silent, *others], ago(behind), SETTINGS)] == [(False, SILENT)]
+
+
+def test_silos_whose_clocks_are_slow_may_vote() -> None:
+    """By our clock and by that of one silo the others are late; but they were seen to write."""
+    slow = [member(entry(100 + number, alive=3600), Quiet(10.0, 10.0)) for number in range(4)]
+    found = verdict(member(entry(1, alive=3600), LONG), member(entry(90, alive=0.0)), *slow)
+    assert said(found) == (False, SILENT)
+
+
 def test_as_many_votes_are_needed_as_the_silos_need() -> None:
     settings = Settings(protocol=MembershipOptions(num_votes=3))
     silent = entry(1, alive=3600)
