@@ -150,7 +150,7 @@ class _Change:
             try:
                 match state_of(row, pending):
                     case RowState.READY:
-                        row = self._put = self._write_row(version, row)
+                        row = self._put = self._write_row(row)
                         if row is None:
                             return False
                         continue
@@ -168,7 +168,7 @@ class _Change:
             row = calls.row(pending.row)
             version = calls.version()
 
-    def _write_row(self, version: VersionRow, row: Row | None) -> Row | None:
+    def _write_row(self, row: Row | None) -> Row | None:
         """:returns: None if it can never be written so, and the change was given up, which was another's."""
         body = written(row, self._pending, self._table)
         try:
@@ -178,23 +178,26 @@ class _Change:
             hopeless = isinstance(error, Invalid) or (self._mine and _refused(error))
             if self._in_doubt or not hopeless:
                 raise
-            self._give_up(version)
+            self._give_up()
             if self._mine:
                 raise
             return None
 
-    def _give_up(self, version: VersionRow) -> None:
+    def _give_up(self) -> None:
         """The row can never be written so: without this the table could not be changed any more."""
-        now: VersionRow | None = version
-        while now is not None and now.is_pending(self._pending.id):
+        calls, pending = self._calls, self._pending
+        while True:
+            row = calls.row(pending.row)
+            now = calls.version()
+            if now is None or not now.is_pending(pending.id) or state_of(row, pending) is RowState.WRITTEN:
+                return  # another was let: then the change takes place
             try:
-                self._calls.put_version(now.deciding(self._pending, None))
+                calls.put_version(now.deciding(pending, None))
                 return
             except (Conflict, NotFound):
-                self._calls.step_aside()
+                calls.step_aside()
             except ClientError as error:
-                self._calls.patience(error)
-            now = self._calls.version()
+                calls.patience(error)
 
     def _done_by_others(self, version: VersionRow) -> bool:
         outcome = version.outcome_of(self._pending.id)

@@ -225,6 +225,7 @@ class VersionRow:
             and change.table == self.uid
             and change.version >= self.version
             and not self.is_pending(change.id)
+            and (self.outcomes is None or not self.outcomes.unbroken(change.version))
             and self.outcome_of(change.id) is None
         )
 

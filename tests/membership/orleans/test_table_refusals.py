@@ -1,0 +1,78 @@
+"""A server that lets a change begin and then refuses its row: others are not misled by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from membership.orleans import KubeMembershipTable, journal
+from runtime.client import Client, Forbidden
+from runtime.client.errors import Answer
+from runtime.testing import FakeAPIServer
+from tests.support.silo_tables import HurriedClock, entry, new_table, server_of_tables, version_object
+from tests.support.stepped import Killed, Step, Steps
+
+OLD, NEW, OTHER = entry(1, name="old"), entry(1, name="new"), entry(2)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeAPIServer]:
+    with server_of_tables() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: FakeAPIServer) -> Iterator[Client]:
+    with server.client() as client:
+        yield client
+    server.faults.clear()
+
+
+def test_a_row_is_not_counted_again_when_its_outcome_has_made_room_for_refused_ones(
+    server: FakeAPIServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "REMEMBERED", 3)
+    table = new_table(client, OLD)
+    before = table.read_all()
+    server.faults.add(verb="create", resource="silos", status=403)
+    for _ in range(4):
+        with pytest.raises(Forbidden):
+            table.insert_row(OTHER, table.read_all().version.next())
+    after = table.read_all()
+    assert (after.members, after.version.version) == (before.members, before.version.version)
+
+
+@pytest.mark.parametrize("helper_dies", [False, True])
+@pytest.mark.parametrize("insert", [True, False], ids=["insert", "update"])
+def test_who_is_refused_does_not_give_up_what_another_has_written_in_its_place(
+    client: Client, insert: bool, helper_dies: bool
+) -> None:
+    """It stood still before its write of the row, so that another began to finish the change."""
+    table = new_table(client, OLD)
+    before = table.read_all()
+
+    def refuse(step: Step) -> None:
+        if (step.number, step.when) != (3, "before"):
+            return
+        writes = Steps(kill_after_the_row if helper_dies else lambda step: None)
+        helper = KubeMembershipTable(writes.client(client), "c1", table.namespace, clock=HurriedClock())
+        if helper_dies:
+            with pytest.raises(Killed):
+                helper.read_all()
+        else:
+            helper.read_all()
+        raise Forbidden("write", Answer(403, "Forbidden", "not you"))
+
+    def kill_after_the_row(step: Step) -> None:
+        if (step.verb, step.resource, step.when) == ("create" if insert else "update", "silos", "after"):
+            raise Killed
+
+    writer = KubeMembershipTable(Steps(refuse).client(client), "c1", table.namespace, clock=HurriedClock())
+    etag, version = before.members[0][1], before.version.next()
+    with pytest.raises(Forbidden):
+        writer.insert_row(OTHER, version) if insert else writer.update_row(NEW, etag, version)
+    after = table.read_all()
+    assert sorted(member.silo_name for member, _ in after.members) == (["old", "silo-2"] if insert else ["new"])
+    assert after.version.version == before.version.version + 1
+    assert version_object(client, table).pending is None
