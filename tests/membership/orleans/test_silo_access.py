@@ -207,6 +207,17 @@ def test_a_table_that_refuses_is_an_outage(scene: Scene) -> None:
     assert not scene.access.trouble_since(now)
 
 
+def test_old_rows_that_cannot_be_removed_are_no_outage(scene: Scene) -> None:
+    """Or a silo without the right to delete would suspect nobody any more."""
+    data = scene.access.read()
+    assert scene.access.write(data, entry(4, SiloStatus.DEAD))
+    refused = scene.server.faults.add(verb="delete", resource="silos", status=403)
+    with pytest.raises(ClientError):
+        scene.access.clean(scene.clock.now() + timedelta(days=1))
+    assert refused.hits
+    assert (scene.outages, scene.access.trouble_since(0)) == (0, False)
+
+
 # -- suspicions
 
 
