@@ -146,13 +146,11 @@ class SiloAgent:
 
     @property
     def status(self) -> SiloStatus:
-        """Of this silo, as far as it knows: as it was in the table when it was read last."""
+        """Of this silo, as far as it knows: as it was in the table when its row could be read last."""
         if self._termination is not None:
             return SiloStatus.DEAD
-        if not self._row.written:
-            return SiloStatus.CREATED
-        own = self._peers.view.get(self.address)
-        return SiloStatus.DEAD if own is None else own.status
+        own = self._peers.view.get(self.address) if self._row.written else None
+        return self._row.status if own is None else own.status
 
     @property
     def termination(self) -> Termination | None:

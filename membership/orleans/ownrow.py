@@ -38,7 +38,7 @@ class OwnRow:
         self._access = access
         self._clock = clock
         self._begun = False
-        self._written = False
+        self._status: SiloStatus | None = None  # when it was read last
 
     @property
     def begun(self) -> bool:
@@ -48,14 +48,19 @@ class OwnRow:
     @property
     def written(self) -> bool:
         """The row has been in the table."""
-        return self._written
+        return self._status is not None
+
+    @property
+    def status(self) -> SiloStatus:
+        """As it was when the row could be read last."""
+        return SiloStatus.CREATED if self._status is None else self._status
 
     def seen(self, data: MembershipTableData) -> MembershipEntry | None:
         """The row as it is in the table, unless it is of another process."""
         found = data.get(self._own.silo_address)
         if found is None or not same_start(found[0], self._own):
             return None
-        self._written = True
+        self._status = found[0].status
         return found[0]
 
     def become(
@@ -107,7 +112,7 @@ class OwnRow:
             return None
         row = self.seen(data)
         there = data.get(self._own.silo_address) is not None  # perhaps that of another process
-        if row is None and (self._written or status in _LAST or there):
+        if row is None and (self.written or status in _LAST or there):
             return True
         if row is not None and _LIFE.index(row.status) >= _LIFE.index(status):
             return True

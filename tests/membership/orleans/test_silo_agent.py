@@ -488,6 +488,19 @@ def test_a_row_that_is_gone(scene: Cluster) -> None:
     assert scene.read().members == [], "and it does not come back"
 
 
+def test_a_row_that_cannot_be_read_is_no_end(scene: Cluster) -> None:
+    """Somebody has edited it, and can mend it."""
+    from membership.orleans.names import row_name
+    from membership.orleans.rows import SILOS
+
+    (silo,) = scene.joined(1)
+    rows = scene.client.resource(SILOS, scene.namespace)
+    rows.update({**rows.get(row_name(silo.address)).to_dict(), "suspectingTimes": ["yesterday"]})
+    scene.run(70)
+    assert (silo.status, silo.agent.termination) == (A, None)
+    assert silo.agent.leave() is False, "nobody could be told"
+
+
 def test_a_row_that_was_taken_over(scene: Cluster) -> None:
     (silo,) = scene.joined(1)
     scene.write(replace(scene.row(silo), start_time=scene.clock.now() + timedelta(seconds=1)))
