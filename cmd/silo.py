@@ -199,6 +199,7 @@ def settings_from(parser: argparse.ArgumentParser, values: argparse.Namespace) -
         options = MembershipOptions(**{name: getattr(values, name) for name in (*_NUMBERS, *_SWITCHES)})
         address = _address(values)
         listen = None if values.listen is None else _endpoint(values.listen)
+        _check_cluster(values.cluster_id)
     except ValueError as error:
         parser.error(str(error))
     return SiloSettings(
@@ -231,6 +232,16 @@ def _address(values: argparse.Namespace) -> SiloAddress:
     if address.ip.is_unspecified:
         raise ValueError(f"--address {values.address}: nobody can reach that; it may be the host of --listen")
     return address
+
+
+def _check_cluster(cluster_id: str) -> None:
+    """:raises ValueError: silos cannot tell each other of such a cluster."""
+    from membership.orleans.wire import check_cluster
+
+    try:
+        check_cluster(cluster_id)
+    except ValueError as error:
+        raise ValueError(f"--cluster-id: {error}") from None
 
 
 def _endpoint(text: str) -> tuple[str, int]:

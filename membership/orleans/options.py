@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Final
+
+_LONGEST: Final = 36525 * 86400.0  # seconds; there are moments so long before now, and waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class MembershipOptions:
     :param max_defunct_entries: of dead silos that are kept; ``None``: any number.
     :param use_gossip: tell the others when the table was changed.
     :param indirect_probes: have another silo try before one is suspected.
-    :param liveness: ``False``: nobody is suspected or declared dead, only logged; for looking for faults.
+    :param liveness: ``False``: nobody is suspected or declared dead, only logged; for looking for faults. Earlier
+        starts of the own silo are declared dead all the same.
     :param extend_timeouts: wait longer for answers while this process itself is doing badly.
     :raises ValueError: one of them is not possible; the message names it.
     """
@@ -64,6 +68,8 @@ class MembershipOptions:
             above = item.name.startswith(("num_", "max_defunct"))
             if not math.isfinite(value) or value < least or (not above and value <= 0):
                 raise ValueError(f"{item.name} {value!r}: must be {'at least ' + str(least) if above else 'above 0'}")
+            if not above and value > _LONGEST:
+                raise ValueError(f"{item.name} {value!r}: must be at most {_LONGEST:g}, a hundred years")
         if self.max_probe_timeout is not None and self.max_probe_timeout < self.probe_timeout:
             raise ValueError(
                 f"max_probe_timeout {self.max_probe_timeout!r}: must not be below probe_timeout {self.probe_timeout!r}"
