@@ -13,6 +13,7 @@ _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
 # What Kubernetes sets in every Pod for a Service of its namespace, e.g. one named xline-operator-metrics.
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")  # what NAME_PORT is then: no port that somebody has set
 
 
 # Modules that are programs, and what they are called where the wheel is installed (pyproject.toml).
@@ -58,7 +59,7 @@ def defaults_from_environment(
             continue
         variable = prefix + action.dest.upper()
         text = environ.get(variable)
-        if text is None:
+        if text is None or (variable.endswith("_PORT") and _SERVICE_URL.match(text)):
             continue
         try:
             action.default = _from_text(action, text)

@@ -93,6 +93,21 @@ def test_a_pod_says_who_it_is() -> None:
     assert (here.address.address, here.address.port, here.namespace) == ("10.9.9.9", 5, "mine")
 
 
+def test_the_variables_of_a_service_of_that_name_are_no_flags() -> None:
+    """Kubernetes sets them in every Pod of the namespace: here for orleans-silo and orleans-silo-proxy."""
+    links = {
+        "ORLEANS_SILO_PORT": "tcp://10.96.0.7:11111",
+        "ORLEANS_SILO_PORT_11111_TCP_PORT": "11111",
+        "ORLEANS_SILO_SERVICE_PORT": "11111",
+        "ORLEANS_SILO_PROXY_PORT": "tcp://[fd00::7]:30000",
+        "ORLEANS_SILO_PROXY_SERVICE_HOST": "fd00::7",
+    }
+    here = settings(*NEEDED, "--generation=1", environ=links)
+    assert here == settings(*NEEDED, "--generation=1")
+    with pytest.raises(SystemExit):
+        settings(*NEEDED, environ={"ORLEANS_SILO_PORT": "http"})
+
+
 @pytest.mark.parametrize(
     ("argv", "why"),
     [
