@@ -10,7 +10,7 @@ status as None, the lists of suspicions as empty. Only the address must be there
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -77,8 +77,9 @@ def gateway_of(row: JSONMapping) -> SiloAddress | None:
 def new_row(entry: MembershipEntry, cluster_id: str) -> JSONObject:
     """The object of a row that does not exist yet.
 
-    :raises ValueError: a time has no timezone.
+    :raises ValueError: the entry cannot be written: a time has no timezone, or a field is of another type.
     """
+    fields = _fields(entry)
     metadata = {"name": row_name(entry.silo_address)}
     head = {
         "apiVersion": SILOS.api_version,
@@ -86,14 +87,14 @@ def new_row(entry: MembershipEntry, cluster_id: str) -> JSONObject:
         "metadata": metadata,
         "clusterId": cluster_id,
     }
-    return head | _fields(entry)
+    return head | fields
 
 
 def merged(row: JSONMapping, entry: MembershipEntry) -> JSONObject:
     """The object ``row`` with the values of ``entry``: what the entry does not know, and the text of what it does not
     change, is kept. ``row`` itself is left alone (but shares with the answer what is nested).
 
-    :raises ValueError: a time has no timezone.
+    :raises ValueError: as for :func:`new_row`.
     """
     changed = _fields(entry)
     for field, same in _SAME.items():
@@ -149,6 +150,7 @@ def version_of(obj: JSONMapping) -> TableVersion:
 def _fields(entry: MembershipEntry) -> JSONObject:
     address = entry.silo_address
     try:
+        _check(entry)
         return {
             "address": address.address,
             "port": address.port,
@@ -164,6 +166,39 @@ def _fields(entry: MembershipEntry) -> JSONObject:
         }
     except ValueError as error:
         raise ValueError(f"entry of silo {address}: {error}") from None
+
+
+_TYPES: dict[str, type] = {
+    "silo_address": SiloAddress,
+    "status": SiloStatus,
+    "suspect_times": Sequence,
+    "proxy_port": int,
+    "host_name": str,
+    "silo_name": str,
+    "start_time": datetime,
+    "i_am_alive_time": datetime,
+}
+
+
+def _check(entry: MembershipEntry) -> None:
+    """What no reader, ours or .NET's, could read must not get into the table: one such row stops every .NET silo."""
+    for field, kind in _TYPES.items():
+        value = getattr(entry, field)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{field} {value!r} is no {kind.__name__}")
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise ValueError(f"{field} {value!r} has no timezone")
+    if entry.proxy_port not in _INT32:
+        raise ValueError(f"proxy_port {entry.proxy_port} is no 32-bit integer")
+    for vote in entry.suspect_times:
+        if not _is_vote(vote):
+            raise ValueError(f"suspect_times {vote!r} is no pair of a SiloAddress and a datetime")
+
+
+def _is_vote(vote: object) -> bool:
+    if not isinstance(vote, Sequence) or len(vote) != 2:
+        return False
+    return isinstance(vote[0], SiloAddress) and isinstance(vote[1], datetime)
 
 
 # Whether a field of the object has the entry's value already.

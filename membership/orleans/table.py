@@ -119,7 +119,7 @@ class KubeMembershipTable:
 
     # ---- the table as a whole
 
-    def initialize_membership_table(self, try_init_table_version: bool) -> None:
+    def initialize_membership_table(self, try_init_table_version: bool = True) -> None:
         """Create the version row, with version 0, unless it is there.
 
         :param try_init_table_version: False: do nothing; another silo does it.
@@ -286,7 +286,7 @@ class KubeMembershipTable:
         :returns: False if the table has changed since, or has a row of that silo: read, and decide again. Also, and
             with a warning in the log, if another cluster of the namespace has a row of that silo: objects of the same
             name cannot be told apart.
-        :raises ValueError: the entry cannot be written: a time has no timezone.
+        :raises ValueError: the entry cannot be written: a time has no timezone, or a field is of another type.
         :raises ClientError: the server failed or refuses. The change took place or it did not, or it was begun: then
             others finish it.
         :raises OutcomeUnknown: see there.

@@ -76,6 +76,11 @@ def test_signature(function: Callable[..., Any], promised: str) -> None:
     assert all(p.default is not inspect.Parameter.empty for n, p in parameters.items() if n not in names)
 
 
+def test_a_table_makes_its_version_row_unless_told_otherwise() -> None:
+    parameters = inspect.signature(KubeMembershipTable.initialize_membership_table).parameters
+    assert parameters["try_init_table_version"].default is True
+
+
 def test_the_states_are_orleans_own() -> None:
     assert {status.name: status.value for status in SiloStatus} == {
         "NONE": "None",

@@ -211,10 +211,41 @@ def test_statuses_are_read_in_any_case() -> None:
 
 def test_a_time_without_timezone_is_refused_by_the_silos_name() -> None:
     entry = replace(entry_of(load("silo-active.json")), start_time=datetime(2026, 1, 1))
-    with pytest.raises(ValueError, match=r"10\.244\.1\.17:11111@131723046: .*no timezone"):
+    with pytest.raises(ValueError, match=r"10\.244\.1\.17:11111@131723046: start_time .* has no timezone"):
         new_row(entry, "orders")
     with pytest.raises(ValueError, match="no timezone"):
         merged(load("silo-active.json"), entry)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("status", "Active", "status 'Active' is no SiloStatus"),
+        ("proxy_port", "30000", "proxy_port '30000' is no int"),
+        ("proxy_port", True, "proxy_port True is no int"),
+        ("proxy_port", 2**31, "proxy_port 2147483648 is no 32-bit integer"),
+        ("host_name", None, "host_name None is no str"),
+        ("silo_name", 3, "silo_name 3 is no str"),
+        ("start_time", "2026-01-01", "start_time '2026-01-01' is no datetime"),
+        ("suspect_times", None, "suspect_times None is no Sequence"),
+        (
+            "suspect_times",
+            [("10.0.0.9:1@1", at("2026-01-01"))],
+            "suspect_times .* is no pair of a SiloAddress and a da",
+        ),
+        ("suspect_times", [(SiloAddress("10.0.0.9", 1, 1),)], "suspect_times .* is no pair"),
+        ("suspect_times", [7], "suspect_times 7 is no pair"),
+    ],
+)
+def test_what_nobody_could_read_is_not_written(field: str, value: Any, told: str) -> None:
+    """One row that cannot be read stops every .NET silo of the cluster."""
+    row = load("silo-active.json")
+    entry = replace(entry_of(row), **{field: value})
+    told = rf"^entry of silo 10\.244\.1\.17:11111@131723046: {told}"
+    with pytest.raises(ValueError, match=told):
+        new_row(entry, "orders")
+    with pytest.raises(ValueError, match=told):
+        merged(row, entry)
 
 
 def test_the_same_but_for_its_life() -> None:
