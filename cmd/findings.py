@@ -34,8 +34,12 @@ _MONITORS: Final = GVR("monitoring.coreos.com", "v1", "servicemonitors")
 _INSTALL_CRDS: Final = f"{program('crds')} apply"
 _GRANT: Final = "grant it: deploy/base/rbac.yaml has all rules; whoever applies it needs them himself"
 
-# What is lost without a right that the operator can do without.
+_NO_ORLEANS: Final = "Orleans clusters are not looked after"
+# What is lost without a right, or a definition, that the operator can do without.
 _WITHOUT: Final = {
+    "silos.orleans.dot.net": _NO_ORLEANS,
+    "clusterversions.orleans.dot.net": _NO_ORLEANS,
+    "clusterversions.orleans.dot.net/status": "Orleans clusters get no status",
     "nodes": "spec.replaceDeadMembers is refused",
     "tokenreviews.authentication.k8s.io": "nobody can read the metrics with --metrics-secure",
     "subjectaccessreviews.authorization.k8s.io": "nobody can read the metrics with --metrics-secure",
@@ -131,17 +135,27 @@ def _definitions(place: Place) -> Iterator[Finding]:
         try:
             live = place.client.resource(DEFINITIONS).get(resource.name)
         except NotFound:
-            yield Finding("problem", "definitions", f"{resource.name} is not installed", _INSTALL_CRDS)
+            yield _not_installed(resource)
         except Forbidden:
             yield _served(place, resource)
         else:
             yield _judged(place, resource, live)
 
 
+def _not_installed(resource: CustomResource) -> Finding:
+    lost = f": {_WITHOUT[resource.name]}" if resource.name in _WITHOUT else ""
+    return Finding(_level(resource), "definitions", f"{resource.name} is not installed{lost}", _INSTALL_CRDS)
+
+
+def _level(resource: CustomResource) -> Level:
+    """Of what is wrong with its definition. Those of the .NET provider do for Orleans clusters, too."""
+    return "warning" if resource.name in _WITHOUT else "problem"
+
+
 def _served(place: Place, resource: CustomResource) -> Finding:
     """All that can be told by who may not read definitions."""
     if not place.client.discovery.has(resource.gvr):
-        return Finding("problem", "definitions", f"{resource.name} is not installed", _INSTALL_CRDS)
+        return _not_installed(resource)
     return Finding(
         "note", "definitions", f"{resource.name} is served; whether as this release has it, this account may not see"
     )
@@ -151,22 +165,21 @@ def _judged(place: Place, resource: CustomResource, live: Unstructured) -> Findi
     states = conditions(live.to_dict())
     accepted, message = states.get("NamesAccepted", ("", ""))
     if live.deletion_timestamp is not None:
-        return Finding(
-            "problem", "definitions", f"{resource.name} is being deleted", f"when it has gone: {_INSTALL_CRDS}"
-        )
+        fix = f"when it has gone: {_INSTALL_CRDS}"
+        return Finding(_level(resource), "definitions", f"{resource.name} is being deleted", fix)
     if accepted == "False":
         fix = "delete the definition that has them"
-        return Finding("problem", "definitions", f"{resource.name}: its names are taken: {message}", fix)
+        return Finding(_level(resource), "definitions", f"{resource.name}: its names are taken: {message}", fix)
     wanted = resource.manifest()["spec"]
     if place.version < _SELECTABLE:
         wanted["versions"] = [{k: v for k, v in each.items() if k != "selectableFields"} for each in wanted["versions"]]
     difference = _difference(wanted, live["spec"], "spec")
     if difference:
         text = f"{resource.name} is not as this release has it: {difference}"
-        return Finding("problem", "definitions", text, _INSTALL_CRDS)
+        return Finding(_level(resource), "definitions", text, _INSTALL_CRDS)
     if states.get("Established", ("", ""))[0] != "True":
         fix = f"kubectl describe crd {resource.name} tells why"
-        return Finding("problem", "definitions", f"{resource.name} is not established", fix)
+        return Finding(_level(resource), "definitions", f"{resource.name} is not established", fix)
     return Finding("ok", "definitions", f"{resource.name} is as this release has it")
 
 

@@ -82,8 +82,21 @@ def test_what_is_not_there_is_told_with_what_to_do(place: Place) -> None:
         f"FAIL  definitions   {XLINECLUSTERS} is not installed\n                    -> python -m cmd.crds apply\n"
         in out
     )
+    lost = "is not installed: Orleans clusters are not looked after"
+    assert f"WARN  definitions   silos.orleans.dot.net {lost}" in out
+    assert f"WARN  definitions   clusterversions.orleans.dot.net {lost}" in out
     assert "WARN  storage       no StorageClass is the default (there is none at all)" in out
-    assert out.endswith("3 problems, 1 warning\n")
+    assert out.endswith("1 problem, 3 warnings\n")
+
+
+def test_the_definitions_of_the_dotnet_provider_will_do(place: Place) -> None:
+    place.server.apply_manifests(CRDS)
+    gone = [{"op": "remove", "path": "/spec/versions/0/subresources"}]
+    place.admin.resource(DEFINITIONS).patch("clusterversions.orleans.dot.net", gone, type="json")
+    status, out = place.check()
+    assert status == 0, out
+    text = "clusterversions.orleans.dot.net is not as this release has it: spec.versions[0].subresources differs"
+    assert f"WARN  definitions   {text}" in out
 
 
 @pytest.mark.parametrize(
@@ -140,7 +153,7 @@ def test_what_an_old_server_drops_is_no_difference(place: Place, monkeypatch: py
     place.server.apply_manifests(CRDS)
     gone = [{"op": "remove", "path": "/spec/versions/0/selectableFields"}]
     place.admin.resource(DEFINITIONS).patch("silos.orleans.dot.net", gone, type="json")
-    for version, level in (("v1.31.0", "FAIL"), ("v1.30.9", "ok  ")):
+    for version, level in (("v1.31.0", "WARN"), ("v1.30.9", "ok  ")):
         monkeypatch.setitem(VERSION, "gitVersion", version)
         assert f"{level}  definitions   silos.orleans.dot.net" in place.check()[1]
 
