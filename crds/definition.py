@@ -54,6 +54,8 @@ class Scale:
 class CustomResource:
     """One resource in one version: the one that is served and stored.
 
+    :param keeps_unknown: fields of the object that the type does not have are stored, not dropped: for what others
+        write, too, who may know more.
     :param rules: CEL rules about the object as a whole, its name included, each with its message.
     :param selectable_fields: JSON paths (``.clusterId``) by which field selectors may choose. Kubernetes knows them
         from 1.30 on and has them on from 1.31 on; before, the server answers 400 to such a selector.
@@ -70,6 +72,7 @@ class CustomResource:
     columns: tuple[Column, ...]
     status: bool = False
     scale: Scale | None = None
+    keeps_unknown: bool = False
     rules: tuple[tuple[str, str], ...] = ()
     selectable_fields: tuple[str, ...] = ()
 
@@ -120,6 +123,8 @@ class CustomResource:
         if subresources:
             served["subresources"] = subresources
         schema = structural_schema(self.type)
+        if self.keeps_unknown:
+            schema |= {"x-kubernetes-preserve-unknown-fields": True}
         if self.rules:
             schema |= rules(*self.rules)
         served["schema"] = {"openAPIV3Schema": schema}

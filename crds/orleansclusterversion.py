@@ -92,6 +92,7 @@ RESOURCE = CustomResource(
         AGE,
     ),
     status=True,
+    keeps_unknown=True,
     selectable_fields=(".clusterId",),
 )
 

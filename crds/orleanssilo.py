@@ -2,7 +2,8 @@
 
 Names, field names and types are those of the .NET provider's own definition, byte for byte: both sides write the
 same objects. Hence no ``spec``, no status subresource (``status`` is a plain field), and no validation beyond
-the types: what a .NET silo may write must never be refused.
+the types: what a .NET silo may write must never be refused. Nor must it be dropped: a later .NET provider may write
+fields that this one does not have.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ RESOURCE = CustomResource(
         Column("Host", "string", ".hostname", "The host it runs on.", priority=1),
         AGE,
     ),
+    keeps_unknown=True,
     selectable_fields=(".clusterId", ".status"),
 )
 

@@ -66,40 +66,33 @@ def test_addresses_that_are_no_names(client: Client, address: str) -> None:
     assert table.delete_row(silo.silo_address, etag)
 
 
-def test_what_others_have_added_stays() -> None:
+def test_what_others_have_added_stays(client: Client) -> None:
     """Labels and annotations, and fields that a later version may have, on rows and on the version object."""
-    with FakeAPIServer() as server, server.client() as client:
-        for name in ("clusterversions", "silos"):
-            crd = yaml.safe_load(Path(f"crds/{name}.yaml").read_text())
-            for version in crd["spec"]["versions"]:
-                version["schema"]["openAPIV3Schema"]["x-kubernetes-preserve-unknown-fields"] = True
-                version.pop("selectableFields", None)
-            client.resource(CRDS).create(crd)
-        table = KubeMembershipTable(client, "c1", "default")
-        silos, versions = client.resource(rows.SILOS, "default"), client.resource(rows.VERSIONS, "default")
+    table = new_table(client)
+    silos = client.resource(rows.SILOS, table.namespace)
+    versions = client.resource(rows.VERSIONS, table.namespace)
 
-        table.initialize_membership_table(try_init_table_version=True)
-        assert table.insert_row(entry(1), table.read_all().version.next())
-        extra = {"metadata": {"labels": {"l": "1"}, "annotations": {"a": "2"}, "finalizers": ["x.example.com/f"]}}
-        name = row_name(entry(1).silo_address)
-        silos.patch(name, {**extra, "faultZone": 3, "startTime": "2026-01-31T12:00:00.1234567+00:00"})
-        versions.patch("c1", {**extra, "note": {"by": "us"}})
+    assert table.insert_row(entry(1), table.read_all().version.next())
+    extra = {"metadata": {"labels": {"l": "1"}, "annotations": {"a": "2"}, "finalizers": ["x.example.com/f"]}}
+    name = row_name(entry(1).silo_address)
+    silos.patch(name, {**extra, "faultZone": 3, "startTime": "2026-01-31T12:00:00.1234567+00:00"})
+    versions.patch("c1", {**extra, "note": {"by": "us"}})
 
-        data = table.read_all()
-        member, etag = data.members[0]
-        assert table.update_row(replace(member, proxy_port=1), etag, data.version.next())
-        table.update_i_am_alive(replace(member, i_am_alive_time=START + timedelta(hours=1)))
-        row, version = silos.get(name).to_dict(), versions.get("c1").to_dict()
-        assert (row["faultZone"], row["startTime"]) == (3, "2026-01-31T12:00:00.1234567+00:00")
-        assert version["note"] == {"by": "us"}
-        for body in (row, version):
-            metadata = body["metadata"]
-            assert (metadata["labels"], metadata["annotations"]["a"]) == ({"l": "1"}, "2")
-            assert metadata["finalizers"] == ["x.example.com/f"]
+    data = table.read_all()
+    member, etag = data.members[0]
+    assert table.update_row(replace(member, proxy_port=1), etag, data.version.next())
+    table.update_i_am_alive(replace(member, i_am_alive_time=START + timedelta(hours=1)))
+    row, version = silos.get(name).to_dict(), versions.get("c1").to_dict()
+    assert (row["faultZone"], row["startTime"]) == (3, "2026-01-31T12:00:00.1234567+00:00")
+    assert version["note"] == {"by": "us"}
+    for body in (row, version):
+        metadata = body["metadata"]
+        assert (metadata["labels"], metadata["annotations"]["a"]) == ({"l": "1"}, "2")
+        assert metadata["finalizers"] == ["x.example.com/f"]
 
-        table.delete_membership_table_entries("c1")
-        assert silos.get(name).deletion_timestamp is not None
-        assert versions.get("c1").deletion_timestamp is not None
+    table.delete_membership_table_entries("c1")
+    assert silos.get(name).deletion_timestamp is not None
+    assert versions.get("c1").deletion_timestamp is not None
 
 
 def test_a_server_that_does_not_select_by_cluster() -> None:
