@@ -283,15 +283,22 @@ class Agent:
     def _bootstrap(self, look: Look) -> str:
         # What a backup has put there is no data to us if the engine is Xline, and is what the cluster starts with.
         restored = look.plan is not None and look.plan.from_backup
-        why = self._proofs.has_run() or self._on_empty_disk(keep=restored)
+        why = self._on_empty_disk(self._proofs.has_run, keep=restored)
         if not why:
             self._data.mark(entering=True)
             self._server.allow(Start("bootstrap", self._identity.initial))
         return why
 
-    def _on_empty_disk(self, *, keep: bool = False) -> str:
-        """A server may begin here, on nothing but what to ``keep``; or why not."""
-        why = self._proofs.replaced()
+    def _on_empty_disk(self, proof: Callable[[], str] = lambda: "", *, keep: bool = False) -> str:
+        """A server may begin here, on nothing but what to ``keep``; or why not.
+
+        What was allowed before is taken back if that is not proven any more: it may begin much later than it was.
+        """
+        try:
+            why = proof() or self._proofs.replaced()
+        except Exception:
+            self._server.forbid()
+            raise
         if why:
             self._server.forbid()
         elif not keep and not self._server.allowed:  # one that is allowed may have made something by now

@@ -337,6 +337,32 @@ def test_a_pod_that_was_replaced_does_not_start_what_the_other_has_added(single:
     assert member.starts == []
 
 
+def test_a_server_that_has_not_begun_yet_may_not_once_nobody_says_whose_place_it_takes(tmp_path: Path) -> None:
+    """Its Pod may be given up while it cannot hear that, and another begin in its place: one member, and two votes."""
+    program = tmp_path / "never"
+    program.write_text(f"""#!/bin/sh
+        case "$*" in *--name={name_of(1)}*) exec sleep 600;; esac
+        exec {etcd_binary() or "etcd"} "$@"
+        """)
+    program.chmod(0o755)
+    with agent_world(tmp_path, size=1, program=str(program)) as world:
+        world.boot()
+        world.publish(ordinals=[0, 1])
+        _add(world, 1)
+        member = world.start_as(1, world.pod_uid(1), started=False)
+        member.data.mark(entering=True)
+        member.begin()
+        eventually(lambda: member.server.running, "its server", WAIT)
+        world.server.go_down()
+        try:
+            eventually(lambda: not member.server.allowed, "the end of what it was allowed", WAIT)
+            assert member.state == State.START_JOIN
+        finally:
+            world.server.come_up()
+        eventually(lambda: member.server.allowed, "another permission", WAIT)
+        member.started_as("join")
+
+
 def test_a_server_of_another_cluster_at_an_address_of_ours_disturbs_nobody(single: AgentWorld, tmp_path: Path) -> None:
     """It leads there, in a higher term."""
     single.boot()
