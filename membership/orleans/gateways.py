@@ -9,6 +9,7 @@ from typing import NamedTuple
 from membership.orleans import rows
 from membership.orleans.calls import Calls, Place
 from membership.orleans.journal import Row
+from membership.orleans.told import Told
 from runtime.client import Client, ClientError
 from runtime.clock import Clock
 from runtime.informer import SharedIndexInformer, SharedInformerFactory
@@ -79,6 +80,7 @@ class KubeGatewayListProvider:
             )
             informer = self._own.informer(rows.SILOS)
         self._informer = informer
+        self._told = Told()  # of malformed rows
         self._lock = threading.Lock()  # guards the two below
         self._last: _List | None = None
         self._closed = False
@@ -91,7 +93,7 @@ class KubeGatewayListProvider:
     def get_gateways(self) -> list[str]:
         """Each as ``gwy.tcp://IP:PORT/GENERATION``, sorted; an IPv6 address in brackets. Empty if there are none.
 
-        A row that does not tell whether and where it is a gateway is told of in a warning, and left out.
+        A row that does not tell whether and where it is a gateway is told of in a warning, once, and left out.
 
         :raises ClientError: there is no list that is fresh enough; see ``max_staleness``.
         """
@@ -154,15 +156,17 @@ class KubeGatewayListProvider:
         return list(last.gateways)
 
     def _gateways(self, found: Iterable[Row]) -> list[str]:
-        uris = []
+        uris, problems = [], []
         for row in found:
             if row.cluster_id != self._place.cluster_id:
                 continue
             try:
                 gateway = rows.gateway_of(row.body)
             except rows.MalformedRow as error:
-                _log.warning("a row is left out of the gateways", error=str(error))
+                problems.append(str(error))
                 continue
             if gateway is not None:
                 uris.append(gateway.gateway_uri())
+        for problem in self._told.news(problems):
+            _log.warning("a row is left out of the gateways", table=str(self._place), error=problem)
         return sorted(uris)

@@ -27,6 +27,7 @@ from membership.orleans.journal import (
 )
 from membership.orleans.names import row_name
 from membership.orleans.status import SiloStatus
+from membership.orleans.told import Told
 from runtime.client import AlreadyExists, Client, ClientError, Conflict, NotFound
 from runtime.client.errors import Answer, Target
 from runtime.clock import Clock
@@ -99,12 +100,12 @@ class KubeMembershipTable:
         timeout: float = DEFAULT_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
-        if timeout <= 0:
+        if not timeout > 0:
             raise ValueError(f"timeout must be above 0 seconds, not {timeout!r}")
         self._place = Place(client, namespace or client.namespace, cluster_id, clock or client.clock)
         self._timeout = timeout
         self._etags = Etags()
-        self._told: frozenset[tuple[str, str]] = frozenset()  # malformed rows, as they were read last
+        self._told = Told()  # of malformed rows
 
     def __repr__(self) -> str:
         return f"<{self._place}>"
@@ -211,14 +212,9 @@ class KubeMembershipTable:
                 members.append((_entry(row), row.etag))
             except rows.MalformedRow as error:
                 malformed.append((row.name, str(error)))
-        self._tell(malformed)
-        return MembershipTableData(members, version, malformed)
-
-    def _tell(self, malformed: list[tuple[str, str]]) -> None:
-        """Once, not at each reading."""
-        told, self._told = self._told, frozenset(malformed)
-        for _, problem in sorted(self._told - told):
+        for problem in self._told.news([problem for _, problem in malformed]):
             _log.warning("a row of the membership table cannot be read", table=str(self._place), error=problem)
+        return MembershipTableData(members, version, malformed)
 
     def read_row(self, address: SiloAddress) -> MembershipTableData:
         """The row of that silo, if there is one, and the version, as they were at one moment of the call.

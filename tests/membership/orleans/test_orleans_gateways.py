@@ -19,6 +19,7 @@ from runtime.client import ApiError, Client, ConnectionFailed, Forbidden
 from runtime.informer import SharedInformerFactory
 from runtime.testing import FakeAPIServer, FakeClock
 from runtime.types import GVR
+from tests.support.silo_tables import HurriedClock
 from tests.support.waiting import eventually
 
 NAMESPACES = GVR("", "v1", "namespaces")
@@ -128,6 +129,7 @@ def test_a_row_that_cannot_be_read_is_told_of_and_left_out(
         silos.create({**new_row(silo(number), "orders"), **fault})
     with KubeGatewayListProvider(client, "orders", namespace) as provider:
         assert provider.get_gateways() == uris(1, 4, 5)
+        assert provider.get_gateways() == uris(1, 4, 5), "and not told again"
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 2
     for number, word in (
@@ -179,15 +181,20 @@ def test_a_server_that_has_gone(namespace: str) -> None:
     with FakeAPIServer() as gone, gone.client() as client:
         gone.apply_manifests(Path(crds.__file__).parent)
         put(client, "default", silo(1))
-        fresh = KubeGatewayListProvider(client, "orders", "default", timeout=0.5)
-        stale = KubeGatewayListProvider(client, "orders", "default", timeout=0.5, max_staleness=0.0)
+
+        def provider(max_staleness: float = 60.0) -> KubeGatewayListProvider:
+            return KubeGatewayListProvider(
+                client, "orders", "default", timeout=30.0, max_staleness=max_staleness, clock=HurriedClock()
+            )
+
+        fresh, stale = provider(), provider(max_staleness=0.0)
         assert fresh.get_gateways() == stale.get_gateways() == uris(1)
         gone.stop()
         assert fresh.get_gateways() == uris(1)
         with pytest.raises(ConnectionFailed):
             stale.get_gateways()
         with pytest.raises(ConnectionFailed):
-            KubeGatewayListProvider(client, "orders", "default", timeout=0.5).get_gateways()
+            provider().get_gateways()
 
 
 def test_who_may_not_read_is_told_at_once(server: FakeAPIServer, client: Client, namespace: str) -> None:

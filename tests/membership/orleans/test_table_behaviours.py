@@ -303,14 +303,13 @@ def test_all_under_faults(faulty: FakeAPIServer, name: str, fault: str) -> None:
 def test_a_server_that_never_answers_is_given_up(faulty: FakeAPIServer) -> None:
     with faulty.client() as client:
         namespace = namespace_on(client)
-        table = KubeMembershipTable(client, "c1", namespace, timeout=0.3)
-        initialized(client, namespace)
+        table = initialized(client, namespace)
         version = table.read_all().version.next()
         faulty.faults.add(group="orleans.dot.net", namespace=namespace, verb=["create", "update"], stall=True)
         with pytest.raises(ClientError):
-            table.insert_row(entry(1), version)
+            KubeMembershipTable(client, "c1", namespace, timeout=0.3).insert_row(entry(1), version)
         faulty.faults.clear()
-        data = initialized(client, namespace).read_all()
+        data = table.read_all()
         assert data.version.version == len(data.members)
 
 

@@ -352,7 +352,7 @@ def test_a_first_write_that_comes_late_is_recognized(
         eventually(lambda: version_object(client, table).pending, timeout=60)
 
     steps = Steps(at(4, "before", let_it_go))
-    writer = KubeMembershipTable(steps.client(client), "c1", table.namespace, timeout=1.5, clock=HurriedClock())
+    writer = KubeMembershipTable(steps.client(client), "c1", table.namespace, timeout=6.0, clock=HurriedClock())
     assert writer.update_row(NEW, data.members[0][1], data.version.next()) is True
     verbs = [f"{step.verb} {step.resource}" for step in steps.made]
     assert verbs[2:5] == ["update clusterversions", "get clusterversions", "update clusterversions"]
