@@ -23,6 +23,23 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _FIELD = re.compile(r"\{\{ (\w+) \}\}")
 _CRDS: Final = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 _DISTRIBUTION: Final = "xline-operator"
+# Folders of a project, and packages that it imports or that come with this library.
+_TAKEN: Final = {"controllers", "crds", "deploy", "membership", "pytest", "runtime", "tests", "xline_operator", "yaml"}
+# What the templates of a controller call something else.
+_VARIABLES: Final = {
+    "applied",
+    "asked",
+    "conditions",
+    "ctx",
+    "desired",
+    "json",
+    "key",
+    "name",
+    "request",
+    "status",
+    "value",
+}
+_CONSTANTS: Final = {"CONFIGMAPS", "GVR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +89,10 @@ def _package(name: str) -> str:
             f"NAME {name!r} is no name for a Deployment: lower-case letters, digits and '-', a letter first, 63 at most"
         )
     package = name.replace("-", "_")
-    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in ("runtime", "tests"):
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
         raise ScaffoldError(f"NAME {name!r} is taken by Python or by this library; try {name + '-controller'!r}")
+    if yaml.safe_load(name) != name:
+        raise ScaffoldError(f"NAME {name!r} is no text in YAML; try {name + '-controller'!r}")
     return package
 
 
@@ -106,9 +125,11 @@ def _tried(definition: Definition, sample: JSONObject, crd: Path) -> str:
 
 def _fields(name: str, package: str, definition: Definition, crd_file: str) -> dict[str, str]:
     gvr = definition.gvr
-    constant = re.sub(r"\W", "_", gvr.resource).upper()
+    constant = _identifier(gvr.resource.upper(), _CONSTANTS)
+    variable = _identifier(definition.singular, _VARIABLES)
     return {
         "constant": constant,
+        "variable": variable,
         "name": name,
         "package": package,
         "kind": definition.kind,
@@ -119,17 +140,21 @@ def _fields(name: str, package: str, definition: Definition, crd_file: str) -> d
         "crd_file": crd_file,
         "crd_name": f"{gvr.resource}.{gvr.group}",
         "library": _library(),
-        "namespace_of_children": f"{definition.singular}.namespace" if definition.namespaced else '"default"',
+        "namespace_of_children": f"{variable}.namespace" if definition.namespaced else '"default"',
         "status_import": "from runtime.controller import ReconcileContext, set_condition"
         if definition.conditions
         else "from runtime.controller import ReconcileContext",
-        "write_status": _WRITE_CONDITIONS.format(singular=definition.singular, constant=constant)
-        if definition.conditions
-        else "",
+        "write_status": _WRITE_CONDITIONS.format(variable=variable, constant=constant) if definition.conditions else "",
         "status_rule": _STATUS_RULE.format(gvr=gvr) if definition.status else "",
         "sample_test_status": _TEST_CONDITIONS if definition.conditions else "",
         "namespace_of_sample": '"default"' if definition.namespaced else "None",
     }
+
+
+def _identifier(text: str, taken: set[str]) -> str:
+    """A DNS label as a name in Python."""
+    name = text.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) or name in taken else name
 
 
 def _library() -> str:
@@ -140,9 +165,9 @@ def _library() -> str:
 
 
 _WRITE_CONDITIONS: Final = """
-    status = {singular}.get("status") or {{}}
+    status = {variable}.get("status") or {{}}
     conditions = set_condition(status.get("conditions"), "Ready", "True", "Applied", now=ctx.clock.now())
-    ctx.patch_status({constant}, {singular}, status | {{"conditions": conditions}})"""
+    ctx.patch_status({constant}, {variable}, status | {{"conditions": conditions}})"""
 
 _STATUS_RULE: Final = """
   - apiGroups: ["{gvr.group}"]

@@ -83,7 +83,10 @@ def _a_string(schema: JSONObject) -> object:
     shortest, longest = schema.get("minLength") or 0, schema.get("maxLength")
     text = _TEXTS.get(schema.get("format", ""), "example")
     if "pattern" in schema:
-        pattern = re.compile(schema["pattern"])
+        try:
+            pattern = re.compile(schema["pattern"])
+        except re.error:  # RE2 has classes, such as \p{L}, that Python has not
+            return text
         fits = [each for each in _CANDIDATES if pattern.search(each) and len(each) >= shortest]
         return fits[0] if fits else text
     return text.ljust(shortest, "x")[:longest]

@@ -112,6 +112,32 @@ def test_its_tests_fail_when_the_controller_does_nothing(tmp_path: Path) -> None
     assert "4 failed" in done.stdout, done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "plural", "singular", "variable"),
+    [
+        ("Lambda", "lambdas", "lambda", "lambda_"),
+        ("BigBell", "big-bells", "big-bell", "big_bell"),
+        ("JSON", "gvr", "json", "json_"),
+    ],
+)
+def test_what_is_called_like_something_of_python_or_the_template(
+    tmp_path: Path, bells: Path, kind: str, plural: str, singular: str, variable: str
+) -> None:
+    text = CLUSTER_SCOPED.replace("bells", plural).replace("singular: bell", f"singular: {singular}")
+    bells.write_text(text.replace("BellList", f"{kind}List").replace("kind: Bell", f"kind: {kind}"))
+    project = write("new-one", bells, tmp_path / "new")
+    controller = (project.folder / "new_one" / "controller.py").read_text()
+    assert f"        {variable} = ctx.lister(" in controller
+    done = _its_own_tests(project.folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_pattern_that_python_cannot_read(tmp_path: Path, bells: Path) -> None:
+    bells.write_text(CLUSTER_SCOPED.replace("^[a-z]+$", r"^\p{L}+$"))
+    assert write("bells", bells, tmp_path / "new").refused == ""
+
+
 @contextmanager
 def _process(folder: Path, package: str, kubeconfig: Path) -> Iterator[subprocess.Popen[bytes]]:
     off = ["--metrics-bind-address", "0", "--health-probe-bind-address", "0"]
@@ -198,6 +224,8 @@ def test_a_sample_that_only_its_author_can_complete_is_told(
         ("x" * 64, "63 at most"),
         ("json", "json-controller"),
         ("9a", "NAME"),
+        ("crds", "crds-controller"),
+        ("on", "no text in YAML"),
     ],
 )
 def test_a_wrong_name_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
