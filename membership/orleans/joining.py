@@ -84,6 +84,8 @@ class Joining:
         """
         self._repeat(self._access.initialize)
         while not self._become(SiloStatus.JOINING, lambda data: not predecessors(self._me, _members(data))):
+            if self._clock.monotonic() > self._deadline:
+                raise JoinFailed(f"{self._me} cannot join: an earlier start of it could not be declared dead")
             self._pause(_PREDECESSORS)
 
     def connect(self) -> None:
@@ -160,8 +162,6 @@ class Joining:
         """:raises JoinFailed: interrupted meanwhile."""
         if self._clock.wait_event(self._interrupted, seconds):
             raise JoinFailed(f"{self._me} was not to join any more")
-        if self._clock.monotonic() > self._deadline:
-            raise JoinFailed(f"{self._me} could not join in time")
 
 
 def _members(data: MembershipTableData) -> list[MembershipEntry]:

@@ -59,6 +59,8 @@ class Suspicions:
     def add_predecessor(self, silo: SiloAddress) -> None:
         """An earlier start of this silo, which is to be declared dead without a vote. Never blocks."""
         with self._lock:
+            if silo in self._predecessors:  # as each reading of the table finds it, those of the tries included
+                return
             self._predecessors.add(silo)
         self._added()
 
@@ -69,15 +71,15 @@ class Suspicions:
         """
         with self._lock:
             waiting, self._waiting = list(self._waiting.values()), {}
-            predecessors, self._predecessors = sorted(self._predecessors), set()
-        for silo in predecessors:
-            self._declare_dead(silo)
+            predecessors = sorted(self._predecessors)
+        dead = {silo for silo in predecessors if self._declared_dead(silo)}
         lost = [suspicion for suspicion in waiting if not self._done_with(suspicion)]
-        if not lost:
+        with self._lock:
+            self._predecessors -= dead
+            self._waiting = {suspicion.target: suspicion for suspicion in lost} | self._waiting
+        if not lost and len(dead) == len(predecessors):
             self._races_lost = 0
             return None
-        with self._lock:
-            self._waiting = {suspicion.target: suspicion for suspicion in lost} | self._waiting
         self._races_lost += 1
         return backoff(self._races_lost, _FIRST_WAIT, _LONGEST_WAIT)
 
@@ -144,17 +146,20 @@ class Suspicions:
             return "no other silo was heard of meanwhile, so this one may be cut off"
         return ""
 
-    def _declare_dead(self, silo: SiloAddress) -> None:
+    def _declared_dead(self, silo: SiloAddress) -> bool:
+        """False: try again."""
         try:
             with self._access.turn():
                 data = self._access.read()
                 found, own = data.get(silo), data.get(self._me)
                 if found is None or found[0].status is SiloStatus.DEAD:
-                    return
+                    return True
                 if own is not None and own[0].status not in _ENTITLED:
-                    return
-                if self._access.write(data, declared_dead(found[0], self._me, self._clock.now())):
-                    _log.warning("an earlier start of this silo was declared dead", silo=str(silo))
-                # Otherwise the next reading finds it again.
+                    return True
+                if not self._access.write(data, declared_dead(found[0], self._me, self._clock.now())):
+                    return False
+                _log.warning("an earlier start of this silo was declared dead", silo=str(silo))
+                return True
         except TABLE_ERRORS as error:
             _log.warning("an earlier start of this silo could not be declared dead", silo=str(silo), error=str(error))
+            return False

@@ -140,6 +140,30 @@ def test_who_does_not_reach_all_does_not_join(scene: Cluster) -> None:
     assert (first.status, second.status, third.terminations) == (A, A, [])
 
 
+def test_who_wakes_too_late_still_tells_whom_it_did_not_reach(scene: Cluster) -> None:
+    (first,) = scene.joined(1)
+    second = scene.silo(options=replace(scene.options, max_join_attempt_time=30.0))
+    scene.network.cut.add(frozenset({first.address, second.address}))
+    joining = scene.begin(second.agent.join)
+    scene.until(lambda: second.status is SiloStatus.JOINING, "it is joining")
+    scene.step(40)
+    scene.until(lambda: not joining.is_alive(), "it gives up")
+    assert isinstance(joining.error, NotReachable)
+
+
+def test_an_earlier_start_that_cannot_be_declared_dead_is_told_of(scene: Cluster) -> None:
+    old = scene.silo(0, generation=1)
+    scene.join(old)
+    old.agent.stop()
+    new = scene.silo(0, generation=2, options=replace(scene.options, max_join_attempt_time=5.0))
+    tries = scene.server.faults.add(verb="update", resource="clusterversions", status=403)
+    with pytest.raises(JoinFailed, match="an earlier start of it could not be declared dead"):
+        scene.join(new)
+    assert 3 <= tries.hits <= 20, "again and again, but not all the time"
+    scene.server.faults.clear()
+    assert scene.row(old).status is A
+
+
 def test_it_joins_when_the_network_is_mended(scene: Cluster) -> None:
     first, second = scene.joined(2)
     third = scene.silo()
