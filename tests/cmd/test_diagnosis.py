@@ -53,7 +53,8 @@ def test_a_member_that_does_not_start_is_shown_with_what_it_said(local: LocalClu
 
     def seen() -> str:
         text = "\n".join(diagnosis.lines("default", "demo"))
-        return text if "CrashLoopBackOff" in text and "CreateContainerError" in text else ""
+        last = ("CrashLoopBackOff", "CreateContainerError", "no space left on device")  # a log may come after a status
+        return text if all(each in text for each in last) else ""
 
     text = eventually(seen, "both failures", 60.0)
     lines = text.splitlines()

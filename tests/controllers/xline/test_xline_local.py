@@ -37,6 +37,7 @@ def test_data_outlives_a_statefulset_deleted_by_mistake_and_goes_with_the_cluste
     wait_for(lambda: local.claims() == [], SLOW, "the volumes going")
 
 
+@pytest.mark.slow
 def test_data_is_there_when_the_cluster_is_created_again(local: Local) -> None:
     """Nobody asked for anything: a mistaken `kubectl delete` loses nothing."""
     local.create()

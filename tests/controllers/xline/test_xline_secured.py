@@ -112,6 +112,7 @@ def secured(local: Local, tmp_path: Path) -> Secured:
     return Secured(local, folder)
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_missing_is_told_and_clients_need_a_certificate(local: Local, secured: Secured) -> None:
     local.create(replicas=1, tls={"server": {"secretName": "certs"}})
     local.start_operator()

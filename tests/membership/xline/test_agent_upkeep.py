@@ -35,6 +35,7 @@ def _maintain(world: AgentWorld, **settings: object) -> None:
     world.clusters.patch("demo", {"spec": {"maintenance": settings}}, type="merge")
 
 
+@pytest.mark.slow
 def test_a_member_that_is_gone_is_removed_once_the_plan_does_not_have_it(world: AgentWorld) -> None:
     world.boot()
     leader = world.leader()
