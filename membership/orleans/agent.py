@@ -59,7 +59,8 @@ class SiloAgent:
     :param proxy_port: for clients; 0: the silo is no gateway.
     :param clock: :data:`runtime.clock.BOOT` by default: time in which the machine slept counts.
     :param on_view: called with each new view of the cluster, in the order of versions, by one thread ("silo-views").
-        It may take its time: the protocol does not wait for it. What it raises is logged.
+        It may take its time: the protocol does not wait for it. One that is more than 100 views behind misses the
+        oldest. What it raises is logged.
     :param on_terminated: called once, by a thread of its own, when the silo has ended without having been asked to,
         after :meth:`join`. The others take it for dead already: stop serving at once, and end the process.
     """
