@@ -39,6 +39,7 @@ class Reader:
             "PYTEST_ADDOPTS": "-p runtime.testing.pytest_plugin -p no:cacheprovider",
             "PYTHON": sys.executable,
             "PORT": str(free_port()),
+            "METRICS": f"127.0.0.1:{free_port()}",
         }
 
     def saves(self, block: Block) -> None:

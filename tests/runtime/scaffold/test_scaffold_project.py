@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,19 @@ def test_what_is_called_like_something_of_python_or_the_template(
 def test_a_pattern_that_python_cannot_read(tmp_path: Path, bells: Path) -> None:
     bells.write_text(CLUSTER_SCOPED.replace("^[a-z]+$", r"^\p{L}+$"))
     assert write("bells", bells, tmp_path / "new").refused == ""
+
+
+def test_make_run_ends_if_its_server_cannot_start(tmp_path: Path) -> None:
+    project = write("foos", FOO_CRD, tmp_path / "new")
+    (project.folder / ".kubeconfig").write_text("of an earlier one")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = ["make", "run", f"PYTHON={sys.executable}", f"PORT={port}", "METRICS=127.0.0.1:0"]
+        done = subprocess.run(
+            command, cwd=project.folder, env=_environment(), capture_output=True, text=True, timeout=100, check=False
+        )
+    assert done.returncode != 0
+    assert f"{port}" in done.stderr
 
 
 @contextmanager
