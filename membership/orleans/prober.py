@@ -125,9 +125,9 @@ class Prober:
     def _ask(self, target: SiloAddress, request: wire.Request, timeout: float) -> wire.Answer:
         """:raises ProbeFailed: no answer of ``target`` in time."""
         deadline = time.monotonic() + timeout
-        question = wire.frame(request)
         started = False
         try:
+            question = wire.frame(request)
             with self._connected(target, deadline) as sock:
                 started = True
                 sock.sendall(question)

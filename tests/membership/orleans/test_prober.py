@@ -94,6 +94,17 @@ def test_a_cluster_id_that_fits_no_message() -> None:
             Prober(silo(), cluster)
 
 
+def test_a_silo_address_that_fits_no_message(make: Callable[..., End]) -> None:
+    """Somebody has made such a row. It has failed as one that is not there, and gossip for others goes on."""
+    one, two = make(), make()
+    endless = SiloAddress("fe80::1%" + "x" * 5000, 1, 1)
+    with pytest.raises(ProbeFailed, match="a message of"):
+        one.prober.probe(endless, ENOUGH)
+    for version in range(1, 10):
+        one.prober.gossip([endless, two.address], version)
+        eventually(lambda: (one.address, version) in two.face.heard, "gossip", ENOUGH)  # noqa: B023
+
+
 def _says(data: bytes) -> Callable[[socket.socket], None]:
     def serve(sock: socket.socket) -> None:
         sock.sendall(data)
