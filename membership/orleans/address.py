@@ -91,12 +91,12 @@ class SiloAddress:
     def consistent_hash(self, seed: int | None = None) -> int:
         """The signed 32-bit hash by which Orleans places silos on its ring (GetConsistentHashCode): the same number
         in every process and language. ``seed`` gives further, independent ones."""
-        # xxHash32 of 16 bytes of address (IPv4: 4 and zeros), port, generation, seed; all little-endian.
+        # xxHash32 of 16 bytes of address (IPv4: 4 and zeros), port, generation, seed; all little-endian. .NET writes
+        # the digest with its highest byte first, and Orleans reads these bytes with the lowest one first.
         place = self.ip.packed.ljust(16, b"\0") + struct.pack("<ii", self.port, self.generation)
         if seed is not None:
             place += struct.pack("<i", seed)
-        number = xxhash32(place)
-        return number - 2**32 if number >= 2**31 else number
+        return int.from_bytes(xxhash32(place).to_bytes(4, "big"), "little", signed=True)
 
     def _order(self) -> tuple[int, int, int, bytes, str]:
         ip = self.ip
