@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from .silo_run import EXIT_CODES, Silo, SiloSettings
 ENV_PREFIX = "ORLEANS_SILO_"
 USER_AGENT = "orleans-silo"  # in the API server's audit log
 DEFAULT_PORT: Final = 11111  # of silos, by Orleans' own default
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 _DESCRIPTION = """\
 Joins an Orleans cluster by its membership table on Kubernetes, prints each view of the cluster as a line on standard
@@ -200,6 +202,10 @@ def settings_from(parser: argparse.ArgumentParser, values: argparse.Namespace) -
         address = _address(values)
         listen = None if values.listen is None else _endpoint(values.listen)
         _check_cluster(values.cluster_id)
+        if values.namespace and not _NAMESPACE.fullmatch(values.namespace):
+            raise ValueError(f"--namespace {values.namespace!r}: is no name of a namespace")
+        for name in ("silo_name", "host_name"):
+            _check_text(_flag(name), getattr(values, name) or host)
     except ValueError as error:
         parser.error(str(error))
     return SiloSettings(
@@ -242,6 +248,14 @@ def _check_cluster(cluster_id: str) -> None:
         check_cluster(cluster_id)
     except ValueError as error:
         raise ValueError(f"--cluster-id: {error}") from None
+
+
+def _check_text(flag: str, text: str) -> None:
+    """:raises ValueError: no API server takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{flag} {text!r}: is not UTF-8") from None
 
 
 def _endpoint(text: str) -> tuple[str, int]:

@@ -125,6 +125,8 @@ def test_the_variables_of_a_service_of_that_name_are_no_flags() -> None:
         ([*NEEDED, "--cluster-id=" + "c" * 2000], "--cluster-id: a cluster id of 2002 bytes"),
         ([*NEEDED, "--cluster-id=\udc80"], "--cluster-id: "),
         ([*NEEDED, "--num-votes=11"], "num_votes 11: must be at most num_probed_silos 10"),
+        ([*NEEDED, "--namespace=a/b"], "--namespace 'a/b': is no name of a namespace"),
+        ([*NEEDED, "--silo-name=\udc80"], "--silo-name '\\udc80': is not UTF-8"),
         ([*NEEDED, "--foreign-silos=dead"], "argument --foreign-silos"),
     ],
 )
