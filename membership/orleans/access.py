@@ -37,7 +37,7 @@ class Table(Protocol):
 
     def update_i_am_alive(self, entry: MembershipEntry) -> None: ...
 
-    def cleanup_defunct_silo_entries(self, before: datetime) -> None: ...
+    def cleanup_defunct_silo_entries(self, before: datetime, *, only_dead: bool = False) -> None: ...
 
 
 class TableAccess:
@@ -112,8 +112,9 @@ class TableAccess:
             self._table.update_i_am_alive(entry)
 
     def clean(self, before: datetime) -> None:
-        """That it fails tells nothing of the table: who has not the right to delete rows may still judge others."""
-        self._table.cleanup_defunct_silo_entries(before)
+        """Remove dead silos. That it fails tells nothing of the table: who has not the right to delete rows may still
+        judge others."""
+        self._table.cleanup_defunct_silo_entries(before, only_dead=True)
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[None]:

@@ -163,12 +163,14 @@ class KubeMembershipTable:
                 if _delete(calls, partial(calls.delete_row, row)):
                     calls.renew()
 
-    def cleanup_defunct_silo_entries(self, before: datetime) -> None:
-        """Delete the rows of silos that are dead and gave their last sign of life before then. The version stays.
+    def cleanup_defunct_silo_entries(self, before: datetime, *, only_dead: bool = False) -> None:
+        """Delete the rows of silos that are not active and gave their last sign of life before then. The version stays.
 
-        What cannot be read is left alone.
+        A silo that has said nothing for a week while it was joining or stopping is as defunct as a dead one: so do
+        Orleans' own tables. (The .NET provider on Kubernetes removes the dead only.) What cannot be read is left alone.
 
         :param before: with a timezone.
+        :param only_dead: leave all others alone: for a date that is not long ago.
         """
         if before.tzinfo is None:
             raise ValueError(f"{before!r} has no timezone")
@@ -178,7 +180,8 @@ class KubeMembershipTable:
                 entry = rows.entry_of(row.body)
             except rows.MalformedRow:
                 return False
-            return entry.status is SiloStatus.DEAD and entry.last_alive < before
+            gone = entry.status is SiloStatus.DEAD or (not only_dead and entry.status is not SiloStatus.ACTIVE)
+            return gone and entry.last_alive < before
 
         calls = self._calls()
         for row in [row for row in calls.rows() if defunct(row)]:

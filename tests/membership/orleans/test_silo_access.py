@@ -72,8 +72,8 @@ class Between:
     def update_i_am_alive(self, row: MembershipEntry) -> None:
         self.table.update_i_am_alive(row)
 
-    def cleanup_defunct_silo_entries(self, before: datetime) -> None:
-        self.table.cleanup_defunct_silo_entries(before)
+    def cleanup_defunct_silo_entries(self, before: datetime, *, only_dead: bool = False) -> None:
+        self.table.cleanup_defunct_silo_entries(before, only_dead=only_dead)
 
 
 class Scene:

@@ -201,7 +201,18 @@ def cleanup(client: Client, namespace: str) -> None:
     data = table.read_all()
     assert sorted(member.silo_address.generation for member, _ in data.members) == [102, 103, 104]
     assert data.version == version
-    member, etag = found(data, entry(2).silo_address)
+    for number, status in enumerate(SiloStatus, start=5):
+        row = replace(entry(number, status), start_time=old, i_am_alive_time=old)
+        assert table.insert_row(row, table.read_all().version.next())
+    table.cleanup_defunct_silo_entries(NOW - timedelta(days=7), only_dead=True)
+    assert len(table.read_all().members) == 3 + len(SiloStatus) - 1
+    table.cleanup_defunct_silo_entries(NOW - timedelta(days=7))
+    active = [
+        member.silo_address.generation for member, _ in table.read_all().members if member.status is SiloStatus.ACTIVE
+    ]
+    assert sorted(member.silo_address.generation for member, _ in table.read_all().members) == [102, 103, *active]
+    assert len(active) == 2, "no silo that is active is removed, however long it has been silent"
+    member, etag = found(table.read_all(), entry(2).silo_address)
     assert table.delete_row(member.silo_address, "17") is False
     assert table.delete_row(member.silo_address, etag) is True
     assert table.delete_row(member.silo_address, etag) is False
