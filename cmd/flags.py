@@ -11,6 +11,7 @@ from pathlib import Path
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+_LONGEST = 36525 * 86400.0  # seconds; nobody can wait longer, nor tell when it is over
 # What Kubernetes sets in every Pod for a Service of its namespace, e.g. one named xline-operator-metrics.
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")  # what NAME_PORT is then: no port that somebody has set
@@ -105,7 +106,11 @@ def seconds(text: str) -> float:
     """Seconds as a number, or with Go's units as other controllers' flags take them: ``15``, ``15s``, ``1m30s``."""
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
+        found = float(text)
+    elif re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
+        found = sum(float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text))
+    else:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 15, 15s or 1m30s")
-    return sum(float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text))
+    if found > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a hundred years")
+    return found

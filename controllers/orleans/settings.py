@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from membership.orleans.address import SiloAddress
-from membership.orleans.options import MembershipOptions
+from membership.orleans.options import LONGEST, MembershipOptions
 
 OPERATOR: Final = SiloAddress("0.0.0.0", 0, 0)
 """The voter that stands for the operator among the suspecting silos of a row: Orleans' own address of no silo."""
@@ -40,8 +40,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("silent_alone", "defunct_after"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} {value!r}: must be above 0")
+            if value is not None and not 0 < value <= LONGEST:
+                raise ValueError(f"{name} {value!r}: must be above 0 and at most {LONGEST:g}, a hundred years")
         if self.max_defunct is not None and self.max_defunct < 0:
             raise ValueError(f"max_defunct {self.max_defunct!r}: must not be below 0")
 

@@ -34,8 +34,8 @@ class Quiet(NamedTuple):
 
     :ivar seen: seconds that we have watched it.
     :ivar missed: the part of them in which other silos of the cluster have given signs.
-    :ivar period: seconds between the last two signs of the slowest of the cluster's silos, by its own clock; 0: no two
-        were seen of any.
+    :ivar period: seconds between two signs of the slowest of the cluster's silos, by its own clock; 0: no two were
+        seen of any.
     """
 
     seen: float
@@ -44,6 +44,8 @@ class Quiet(NamedTuple):
 
 
 UNSEEN = Quiet(0.0, 0.0)
+
+_LONGEST = 86400.0  # seconds from one sign to the next; beyond that a clock has jumped
 
 
 def sign_of(entry: MembershipEntry) -> Sign:
@@ -59,7 +61,12 @@ class _Silo:
     changed: float  # when we first saw this sign
     seen: float = 0.0
     missed: float = 0.0
-    interval: float = 0.0  # seconds from the sign before to this one
+    intervals: tuple[float, ...] = ()  # seconds from one sign to the next, the last two
+
+    @property
+    def interval(self) -> float:
+        """The shorter one: the other may be that in which the API server was away."""
+        return min(self.intervals, default=0.0)
 
 
 class Silence:
@@ -115,4 +122,5 @@ class Silence:
         if known.sign == sign:
             return known
         interval = (sign.alive - known.sign.alive).total_seconds()
-        return _Silo(sign, now, interval=interval if interval > 0 else known.interval)
+        told = 0 < interval <= _LONGEST and sign.status is known.sign.status
+        return _Silo(sign, now, intervals=(*known.intervals[-1:], interval) if told else known.intervals)

@@ -96,8 +96,8 @@ def _by_pod(member: Member, scene: _Scene) -> Verdict | None:
 class _Scene:
     """What is the same for all silos of a look.
 
-    :ivar now: the time, by us or by the silos: the later one. Votes do not last longer because our clock is slow.
-    :ivar moment: the earlier one. Nobody is late because our clock is fast.
+    :ivar now: the time by us, or by most of the silos if that is later: ours may be slow, and votes do not last longer.
+    :ivar moment: the time by the silos: the latest of them has just written its own. Ours may be fast.
     :ivar needed: votes that declare a silo dead.
     :ivar active: the latest active start of each endpoint.
     :ivar options: of the protocol, as this cluster keeps it.
@@ -114,8 +114,8 @@ class _Scene:
     @classmethod
     def of(cls, members: Iterable[Member], now: datetime, settings: Settings) -> _Scene:
         living = [member for member in members if member.entry.status is not SiloStatus.DEAD]
-        latest = max((member.entry.last_alive for member in living), default=now)
-        moment = min(now, latest)
+        times = sorted(member.entry.last_alive for member in living) or [now]
+        moment = min(now, times[-1])
         active: dict[tuple[str, int], SiloAddress] = {}
         for member in living:
             address = member.entry.silo_address
@@ -132,7 +132,7 @@ class _Scene:
         needed = votes_required(
             (member.entry for member in living), options, lambda entry: entry.silo_address in silent
         )
-        return cls(living, max(now, latest), moment, needed, active, settings, options)
+        return cls(living, max(now, times[(len(times) - 1) // 2]), moment, needed, active, settings, options)
 
 
 def _options(living: Iterable[Member], settings: Settings) -> MembershipOptions:

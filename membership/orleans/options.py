@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Final
 
-_LONGEST: Final = 36525 * 86400.0  # seconds; there are moments so long before now, and waits
+LONGEST: Final = 36525 * 86400.0
+"""Seconds, a hundred years: there are moments so long before now, and waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ class MembershipOptions:
             above = item.name.startswith(("num_", "max_defunct"))
             if not math.isfinite(value) or value < least or (not above and value <= 0):
                 raise ValueError(f"{item.name} {value!r}: must be {'at least ' + str(least) if above else 'above 0'}")
-            if not above and value > _LONGEST:
-                raise ValueError(f"{item.name} {value!r}: must be at most {_LONGEST:g}, a hundred years")
+            if not above and value > LONGEST:
+                raise ValueError(f"{item.name} {value!r}: must be at most {LONGEST:g}, a hundred years")
         if self.max_probe_timeout is not None and self.max_probe_timeout < self.probe_timeout:
             raise ValueError(
                 f"max_probe_timeout {self.max_probe_timeout!r}: must not be below probe_timeout {self.probe_timeout!r}"

@@ -120,6 +120,7 @@ def test_the_flag_wins_over_the_variable() -> None:
     ("argv", "environ", "told"),
     [
         (["--workers", "0"], {}, "--workers: '0' is not a whole number of at least 1"),
+        (["--orleans-defunct-after", "99999999h"], {}, "'99999999h' is more than a hundred years"),
         (["--lease-duration", "soon"], {}, "'soon' is not a time such as 15, 15s or 1m30s"),
         (["--standalone-port", "70000"], {}, "'70000' is not a port"),
         (["--log-level", "loud"], {}, "'loud'"),

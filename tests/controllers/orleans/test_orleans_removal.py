@@ -11,12 +11,25 @@ from hypothesis import strategies as st
 from controllers.orleans.removal import last_written, removal
 from controllers.orleans.settings import Settings
 from membership.orleans.entry import MembershipEntry
+from membership.orleans.options import MembershipOptions
 from membership.orleans.status import SiloStatus
 from membership.orleans.times import MAX_TIME
 from tests.controllers.orleans.orleans_rows import NOW, ago, entry, silo
 
 HOUR, DAY = 3600.0, 86400.0
 SETTINGS = Settings()
+
+
+@pytest.mark.parametrize("name", ["silent_alone", "defunct_after"])
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e10, float("inf"), float("nan")])
+def test_times_that_can_be_neither_waited_for_nor_told_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} .*a hundred years"):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_protocol_has_them_neither() -> None:
+    with pytest.raises(ValueError, match=r"defunct_expiration 10000000000.0: must be at most .* a hundred years"):
+        MembershipOptions(defunct_expiration=1e10)
 
 
 def dead(number: int, alive: float, votes: tuple[float, ...] = ()) -> MembershipEntry:

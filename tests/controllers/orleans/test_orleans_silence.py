@@ -8,7 +8,7 @@ import pytest
 
 from controllers.orleans.silence import UNSEEN, Quiet, Sign, Silence, sign_of
 from membership.orleans.status import SiloStatus
-from membership.orleans.times import MIN_TIME
+from membership.orleans.times import MAX_TIME, MIN_TIME
 from tests.controllers.orleans.orleans_rows import NOW, ago, entry
 
 STEP = 60.0
@@ -126,3 +126,26 @@ def test_a_clock_that_was_put_back_tells_no_period() -> None:
     silence.look({"a": sign(0)}, 0.0)
     silence.look({"a": sign(1)}, 30.0)
     assert silence.look({"a": sign(-100)}, 60.0)["a"].period == 30.0
+
+
+def test_the_time_in_which_the_api_server_was_away_is_no_period() -> None:
+    silence = Silence(STEP)
+    for at, beat in ((0.0, 0), (30.0, 1), (3630.0, 121)):
+        found = silence.look({"a": sign(beat), "b": sign(beat)}, at)
+    assert found["a"].period == 30.0
+    assert silence.look({"a": sign(122), "b": sign(121)}, 3660.0)["b"].period == 30.0, "it has died since"
+
+
+def test_that_a_silo_has_become_active_is_no_period() -> None:
+    """One that writes every five minutes, and has just joined."""
+    silence = Silence(STEP)
+    silence.look({"a": sign(0, SiloStatus.JOINING)}, 0.0)
+    silence.look({"a": sign(1)}, 30.0)
+    assert silence.look({"a": sign(11)}, 330.0)["a"].period == 300.0
+
+
+def test_a_clock_that_jumps_tells_no_period() -> None:
+    silence = Silence(STEP)
+    silence.look({"a": sign(0)}, 0.0)
+    never = Sign(MAX_TIME, SiloStatus.ACTIVE)
+    assert silence.look({"a": never}, 30.0)["a"].period == 0.0

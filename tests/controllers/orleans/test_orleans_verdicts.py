@@ -143,6 +143,14 @@ def test_votes_do_not_last_longer_because_our_clock_is_slow(behind: float) -> No
     assert [said(found) for found in decide([silent, *others], ago(behind), SETTINGS)] == [(False, SILENT)]
 
 
+def test_votes_do_not_end_early_because_the_clock_of_one_silo_is_ahead() -> None:
+    ahead = member(entry(100, alive=-3600))
+    assert said(verdict(member(voted(entry(1, alive=3600), 101), LONG), ahead, *living(2)[1:], member(entry(102)))) == (
+        True,
+        VOTED,
+    )
+
+
 def test_silos_whose_clocks_are_slow_may_vote() -> None:
     """By our clock and by that of one silo the others are late; but they were seen to write."""
     slow = [member(entry(100 + number, alive=3600), Quiet(10.0, 10.0)) for number in range(4)]
