@@ -76,6 +76,7 @@ class SiloMonitor:
         self._options = senses.options
         self._health = senses.health
         self._contacts = senses.contacts
+        self._reached = senses.reached
         self._clock = senses.clock
         self._began: deque[float] = deque(maxlen=senses.options.num_missed_probes)  # when the last missed ones did
         self._ended = senses.clock.monotonic()  # when the last round did
@@ -115,6 +116,7 @@ class SiloMonitor:
             return
         self.missed = 0
         self._contacts.heard(self.target)
+        self._reached.heard(self.target)
         self._surroundings.answered(self.target, result)
 
     def _probe_through(self, helper: SiloAddress, began: float, target_timeout: float, timeout: float) -> None:
@@ -129,6 +131,7 @@ class SiloMonitor:
         if result.succeeded:
             _log.info("another silo reaches it, this one does not", silo=str(self.target), via=str(helper))
             self.missed = 0
+            self._reached.heard(self.target)
         elif result.health > 0:
             _log.info("an intermediary is doing badly itself", silo=str(self.target), via=str(helper))
             self._recused.add(helper)

@@ -69,7 +69,9 @@ class Peers:
     def update(self, view: MembershipView) -> None:
         """These are the silos now. Who is probed still keeps its misses."""
         self._seen = (self._seen[0] + 1, view)
-        self._senses.contacts.forget_but(frozenset(member.silo_address for member in view.members))
+        known = frozenset(member.silo_address for member in view.members)
+        self._senses.contacts.forget_but(known)
+        self._senses.reached.forget_but(known)
         targets = silos_to_probe(self._me, view.members, self._clock.now(), self._options, self._senses.is_stale)
         with self._lock:
             if not self._stopped:

@@ -12,7 +12,8 @@ from runtime.clock import Clock
 class Senses:
     """Any thread.
 
-    :ivar health: of this process. :ivar contacts: with other silos. :ivar observations: of the table.
+    :ivar health: of this process. :ivar contacts: with other silos. :ivar reached: which silos were, by probes from here
+        or on behalf of this one. :ivar observations: of the table.
     """
 
     def __init__(self, options: MembershipOptions, clock: Clock) -> None:
@@ -20,6 +21,7 @@ class Senses:
         self.clock = clock
         self.health = LocalHealth(options, clock)
         self.contacts = Contacts(clock)
+        self.reached = Contacts(clock)
         self.observations = Observations(clock)
 
     def is_stale(self, member: MembershipEntry) -> bool:

@@ -131,6 +131,8 @@ class Suspicions:
         own = data.get(self._me)
         if own is None or own[0].status not in _ENTITLED:
             return "this silo takes no part in the cluster itself"
+        if self._senses.reached.any_since(suspicion.at, frozenset({suspicion.target})):
+            return "it has been reached since"
         if self._senses.health.missed_much(suspicion.since):
             return "this process stood still meanwhile"
         if self._access.trouble_since(suspicion.since):

@@ -304,6 +304,22 @@ def test_who_could_not_reach_the_table_does_not_vote(scene: Scene) -> None:
     assert scene.votes() == 0
 
 
+def test_who_has_been_reached_since_is_not_voted_dead(scene: Scene) -> None:
+    """Others wrote first, and before it is tried again the silo is back."""
+
+    def others_write_and_it_answers() -> None:
+        assert scene.table.insert_row(entry(8), scene.table.read_all().version.next())
+        scene.clock.advance(1)
+        scene.senses.reached.heard(TARGET.silo_address)
+
+    scene.senses.reached.heard(TARGET.silo_address)  # before, which tells nothing
+    scene.between.before_write = [others_write_and_it_answers]
+    scene.suspicions.add(scene.suspicion())
+    assert scene.suspicions.step() is not None
+    assert scene.suspicions.step() is None
+    assert scene.votes() == 0
+
+
 def test_who_hears_of_nobody_does_not_vote(scene: Scene) -> None:
     scene.contacts.forget_but(frozenset())
     scene.contacts.heard(TARGET.silo_address)

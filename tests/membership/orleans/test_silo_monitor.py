@@ -105,6 +105,7 @@ def test_a_silo_that_answers() -> None:
     assert scene.asked == [(None, 5)] * 3
     assert scene.answers == [ProbeResult(0, 7)] * 3
     assert scene.contacts.any_since(9.9, frozenset({TARGET}))
+    assert scene.senses.reached.any_since(9.9, frozenset({TARGET}))
     assert not scene.suspicions
 
 
@@ -149,6 +150,7 @@ def test_an_answer_by_another_silo_ends_the_count() -> None:
     scene.helper_says = lambda _: IndirectResult(True)
     scene.rounds(6)
     assert [through for through, _ in scene.asked] == [None, None, HELPER] * 2
+    assert scene.senses.reached.any_since(0, frozenset({TARGET}))
     assert not scene.suspicions
 
 
