@@ -12,8 +12,8 @@ from runtime.clock import Clock
 class Senses:
     """Any thread.
 
-    :ivar health: of this process. :ivar contacts: with other silos. :ivar reached: which silos were, by probes from here
-        or on behalf of this one. :ivar observations: of the table.
+    :ivar health: of this process. :ivar contacts: with other silos. :ivar reached: silos that were, by probes of this
+        one or on its behalf. :ivar observations: of the table.
     """
 
     def __init__(self, options: MembershipOptions, clock: Clock) -> None:
