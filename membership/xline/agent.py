@@ -331,7 +331,8 @@ class Agent:
         """The server may run on the data there is, and on nothing else."""
         own = look.own
         if own is not None:
-            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id, entering=False)
+            ran = True if own.has_leader else None
+            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id, entering=False, ran=ran)
         self._server.allow(Start("restart", ((self._identity.pod, self._identity.peer_url),)))
         return ""
 
@@ -381,6 +382,7 @@ class Agent:
         if not self._server.stop(_STOP_SERVER):
             return "the server has to end before its data is set aside"
         member = look.ids.member if look.ids is not None else 0
+        self._data.mark(ran=True)
         aside = self._data.move_aside(member)
         if aside is not None:
             self._story.tell("DataSetAside", f"data of the removed member {member:x} is kept at {aside}", warn=True)

@@ -239,9 +239,20 @@ class MembershipChanges:
                     why = self.hand_over(session.survey, min(deadline, self._clock.monotonic() + _HANDOVER))
                     return why or "leadership has just moved"
                 return self._remove(session, entries[0], "the plan does not have it any more") or "it was just removed"
-        if ids is not None:
-            self._data.mark(removed_id=ids.member)
+            if ids is not None:
+                self._data.mark(removed_id=ids.member)
+            self._settle(session)
         return ""
+
+    @staticmethod
+    def _settle(session: Session) -> None:
+        """Have the removal stand on the disk of a member that is left alone.
+
+        etcd writes down that an entry is agreed upon when it writes the next one. Killed before that it takes us for a
+        member still, whose vote it needs, and would wait for it for ever. Asking for alarms makes an entry.
+        """
+        if sum(member.voter for member in session.listing.members) == 1:
+            session.via.client.alarms(timeout=CHANGE_TIMEOUT)
 
     # ---- cleaning up
 

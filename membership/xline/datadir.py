@@ -57,6 +57,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :ivar entering: its member is about to be added from here, or its server was allowed to begin here, and has not
         answered since. So what is listed of it is of no other volume, which this one was put in the place of; and what
         data there is, is of what was listed.
+    :ivar ran: the cluster has had a leader, whatever has become of the data since: nobody may make it anew from here.
     """
 
     member_id: int = 0
@@ -64,6 +65,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     removed_id: int = 0
     recovery_id: str = ""
     entering: bool = False
+    ran: bool = False
 
 
 class DataDir:
@@ -178,6 +180,7 @@ class DataDir:
         removed_id: int | None = None,
         recovery_id: str | None = None,
         entering: bool | None = None,
+        ran: bool | None = None,
     ) -> Marks:
         """Remember what is given, on the disk when this returns, and keep the rest.
 
@@ -191,6 +194,7 @@ class DataDir:
                 removed_id=old.removed_id if removed_id is None else removed_id,
                 recovery_id=old.recovery_id if recovery_id is None else recovery_id,
                 entering=old.entering if entering is None else entering,
+                ran=old.ran if ran is None else ran,
             )
             if new != old:
                 self.write_copy(_MARKS, msgspec.json.encode(new))

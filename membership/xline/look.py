@@ -111,7 +111,7 @@ class Looker:
             data=_data(has_data, ids, marks),
             listed=Listed.FOREIGN if foreign else self._listed(listing, me, has_data, ids, plan, marks),
             wanted=_wanted(plan, self._identity),
-            bootstrapped=_bootstrapped(plan),
+            bootstrapped=_bootstrapped(plan, marks),
             initial=plan is not None and _is_initial(plan, self._identity),
             unrestored=plan is not None and plan.from_backup and not self._is_restored(),
             history=any(has_history(c.status, len(self._identity.initial)) for c in survey.others),
@@ -305,7 +305,11 @@ def _wanted(plan: PublishedPlan | None, identity: Identity) -> Wanted:
     return Wanted.YES if wants else Wanted.NO
 
 
-def _bootstrapped(plan: PublishedPlan | None) -> Bootstrapped:
+def _bootstrapped(plan: PublishedPlan | None, marks: Marks) -> Bootstrapped:
+    """The operator does not know it of a cluster that was deleted, and made again on its retained volumes. Members that
+    had left may be the majority of its volumes, and would make an empty cluster of its name and id."""
+    if marks.ran:
+        return Bootstrapped.YES
     if plan is None:
         return Bootstrapped.UNKNOWN
     if plan.bootstrapped:

@@ -363,6 +363,65 @@ def test_a_server_that_has_not_begun_yet_may_not_once_nobody_says_whose_place_it
         member.started_as("join")
 
 
+@pytest.mark.slow
+def test_one_that_is_left_alone_needs_nobody_after_a_power_cut(tmp_path: Path) -> None:
+    with agent_world(tmp_path, size=2) as world:
+        world.boot()
+        world.publish(ordinals=[0])
+        world.delete_pod(1)
+        assert world.members[1].agent.drain(30.0) == (True, "left")
+        world.kill(0)
+        world.kill(1)
+        world.forget_pod(1)
+        world.run(0)
+        assert world.voters() == _names(1)
+
+
+@pytest.mark.slow
+def test_those_who_had_left_do_not_make_an_empty_cluster_of_the_same_name(world: AgentWorld) -> None:
+    """Deleted, and made again on its retained volumes: of the three that it begins with only one is a member still, and
+    that one comes late."""
+    world.boot()
+    for ordinal in (2, 1):
+        world.publish(ordinals=range(ordinal))
+        world.delete_pod(ordinal)
+        assert world.members[ordinal].agent.drain(30.0) == (True, "left")
+    kept = world.listing().members
+    for ordinal in range(3):
+        world.kill(ordinal)
+        world.delete_pod(ordinal)
+        world.forget_pod(ordinal)
+    marks = world.volume(2) / "agent" / "marks.json"
+    marks.write_text(marks.read_text().replace('"ran":true', '"ran":false'))  # by an earlier version
+    world.publish(bootstrap={"completed": False}, ordinals=range(3))
+    world.start(1, 2)
+    for ordinal in (1, 2):
+        member = world.members[ordinal]
+        eventually(member.data.aside, "its data set aside", WAIT)
+        member.become(State.WAIT_PEERS)
+        assert not member.server.allowed
+    world.run(0)
+    for ordinal in (1, 2):
+        world.members[ordinal].become(State.RUNNING)
+        world.members[ordinal].started_as("join", "restart")
+    assert kept[0] in world.listing().members
+    assert world.voters() == _names(3)
+
+
+def test_a_volume_of_a_cluster_that_has_run_is_no_place_to_make_it_anew(single: AgentWorld) -> None:
+    """Its data is gone, and what the agent remembers is not; nor does anybody else know that it has run."""
+    single.run(0)
+    single.kill(0)
+    shutil.rmtree(single.volume(0) / "data")
+    single.delete_pod(0)
+    single.forget_pod(0)
+    single.start(0)
+    member = single.members[0]
+    member.become(State.WAIT_PEERS)
+    assert not member.server.allowed
+    assert member.starts == []
+
+
 def test_a_server_of_another_cluster_at_an_address_of_ours_disturbs_nobody(single: AgentWorld, tmp_path: Path) -> None:
     """It leads there, in a higher term."""
     single.boot()

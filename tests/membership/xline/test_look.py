@@ -78,12 +78,14 @@ def test_wanted_is_who_a_plan_of_now_has(plan: PublishedPlan | None, ordinal: in
 
 
 def test_a_copy_can_only_say_that_the_cluster_has_run() -> None:
-    assert _bootstrapped(PLAN) is Bootstrapped.NO
-    assert _bootstrapped(replace(PLAN, bootstrapped=True)) is Bootstrapped.YES
-    assert _bootstrapped(replace(PLAN, bootstrapped=True, stale=True)) is Bootstrapped.YES
-    assert _bootstrapped(replace(PLAN, stale=True)) is Bootstrapped.UNKNOWN
-    assert _bootstrapped(replace(PLAN, deleting=True)) is Bootstrapped.UNKNOWN
-    assert _bootstrapped(None) is Bootstrapped.UNKNOWN
+    unmarked = Marks()
+    assert _bootstrapped(PLAN, unmarked) is Bootstrapped.NO
+    assert _bootstrapped(replace(PLAN, bootstrapped=True), unmarked) is Bootstrapped.YES
+    assert _bootstrapped(replace(PLAN, bootstrapped=True, stale=True), unmarked) is Bootstrapped.YES
+    assert _bootstrapped(replace(PLAN, stale=True), unmarked) is Bootstrapped.UNKNOWN
+    assert _bootstrapped(replace(PLAN, deleting=True), unmarked) is Bootstrapped.UNKNOWN
+    assert _bootstrapped(None, unmarked) is Bootstrapped.UNKNOWN
+    assert _bootstrapped(PLAN, Marks(ran=True)) is Bootstrapped.YES
 
 
 def test_first_members_are_those_of_plan_and_flags_alike() -> None:
