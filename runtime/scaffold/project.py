@@ -91,7 +91,7 @@ def _package(name: str) -> str:
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
         raise ScaffoldError(f"NAME {name!r} is taken by Python or by this library; try {name + '-controller'!r}")
-    if yaml.safe_load(name) != name:
+    if yaml.safe_load(name) != name or name in ("y", "n"):  # which are true and false to kubectl
         raise ScaffoldError(f"NAME {name!r} is no text in YAML; try {name + '-controller'!r}")
     return package
 

@@ -240,6 +240,7 @@ def test_a_sample_that_only_its_author_can_complete_is_told(
         ("9a", "NAME"),
         ("crds", "crds-controller"),
         ("on", "no text in YAML"),
+        ("y", "no text in YAML"),
     ],
 )
 def test_a_wrong_name_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
