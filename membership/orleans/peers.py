@@ -114,7 +114,11 @@ class Peers:
             monitor = SiloMonitor(silo, self._transport, self, self._senses)
             first = random.uniform(0, self._options.probe_timeout)  # noqa: S311  # not for secrets
             loop = Loop(f"silo-probe-{silo}", monitor.round, self._clock, first=first)
-            loop.start()
+            try:
+                loop.start()
+            except RuntimeError as error:  # no more threads; the next reading of the table comes here again
+                _log.warning("no thread to probe a silo in", silo=str(silo), error=str(error))
+                break
             self._monitors[silo] = loop
 
     # -- what monitors need

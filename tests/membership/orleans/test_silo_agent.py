@@ -617,6 +617,23 @@ def test_entries_of_the_dead_are_removed_by_one(scene: Cluster) -> None:
     assert {first.status, second.status} == {A}
 
 
+def test_without_threads_for_probes_the_rest_goes_on(
+    scene: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def no_more(thread: threading.Thread) -> None:
+        if thread.name.startswith("silo-probe-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    first, second = scene.joined(2)
+    assert "no thread to probe a silo in" in caplog.text
+    monkeypatch.undo()
+    scene.until(lambda: first.agent._peers.probed == {second.address}, "probed after the next reading", 70)
+
+
 def test_foreign_silos_are_told_of_once(scene: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """They answer probes, in a way; but they take no errands."""
     (silo,) = scene.joined(1)
