@@ -140,8 +140,8 @@ class Peers:
             with self._lock:
                 self._foreign |= {silo}
             _log.warning(
-                "a silo does not speak the protocol of these agents, so it cannot probe them; one of .NET declares them "
-                "dead unless its liveness is off, and no other one can start while they are active",
+                "a silo does not speak the protocol of these agents, so it cannot probe them; one of .NET declares "
+                "them dead unless its liveness is off, and no other one can start while they are active",
                 silo=str(silo),
             )
         self._heard_of(result.version)
