@@ -442,6 +442,8 @@ def test_a_server_of_another_cluster_at_an_address_of_ours_disturbs_nobody(singl
         assert ours is not None
         assert theirs is not None
         assert theirs.term > ours.term
+        # What was written before its server answered may name the other: nobody of ours could be told from it then.
+        eventually(lambda: beat_of_pod(single, 0).get("state") == "Running", "its heartbeat", WAIT)
         assert beat_of_pod(single, 0).get("reachable", []) == []
 
 
