@@ -83,7 +83,7 @@ def _of_pod(pod: Unstructured, silos: Cache) -> Iterable[Request]:
 
 
 def _pod_names(silo: Unstructured) -> list[str]:
-    names = {silo.get("siloName"), silo.get("hostname")}
+    names = (silo.get("siloName"), silo.get("hostname"))
     return [f"{silo.namespace}/{name}" for name in names if name and isinstance(name, str)]
 
 

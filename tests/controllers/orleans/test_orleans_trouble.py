@@ -343,6 +343,29 @@ def test_with_the_definitions_of_the_dotnet_provider_it_writes_no_status(bare: W
     assert bare.status() == {}
 
 
+def test_a_row_of_any_shape_is_told_of(bare: World, tmp_path: Path) -> None:
+    """Definitions without a schema let everything through; an index that failed on it would hide the row."""
+    for name in ("clusterversions", "silos"):
+        definition = yaml.safe_load(Path(f"crds/{name}.yaml").read_text())
+        for version in definition["spec"]["versions"]:
+            version["schema"] = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+            version.pop("selectableFields", None)
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(definition))
+    bare.server.apply_manifests(str(tmp_path))
+    bare.cluster(bare.entry(0))
+    shapes = ({"siloName": ["a"]}, {"hostname": {"a": 1}}, {"address": 7}, {"suspectingSilos": "x"}, {"startTime": {}})
+    for number, shape in enumerate(shapes, start=1):
+        bare.silos.create(new_row(bare.entry(number), "shop") | shape)
+    operator = bare.start()
+    bare.tick([0], times=2)
+    assert bare.condition("Consistent") == ("False", "MalformedRow")
+    (message,) = (each["message"] for each in bare.status()["conditions"] if each["type"] == "Consistent")
+    assert [
+        f"silo 10.0.0.{number}-11111-1: {next(iter(shape))}" in message for number, shape in enumerate(shapes, 1)
+    ] == [True] * len(shapes)
+    assert int(operator.controller.stats.outcomes["error"].value) == 0
+
+
 @pytest.mark.parametrize("verb", ["patch", "update"])
 def test_without_permission_to_write_it_tells_so_and_goes_on(world: World, verb: str) -> None:
     world.cluster(world.entry(0), world.entry(1))
