@@ -65,7 +65,7 @@ def configuration(here: Observed, folder: Path) -> Path:
         "static_configs": [{"targets": [here.address], "labels": {"namespace": "xline-system", "pod": "p"}}],
     }
     config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
         "rule_files": ["alerts.yaml"],
         "scrape_configs": [scrape],
     }
@@ -88,7 +88,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             def scraped() -> bool:
                 assert process.poll() is None, (folder / "log").read_text()
                 with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                    return len(server.query(f'count_over_time(up{{job="{JOB}"}}[1h]) > 4')) == 1
+                    return len(server.query(f'sum_over_time(up{{job="{JOB}"}}[1h]) > 4')) == 1
                 return False
 
             eventually(scraped, "some scrapes", PATIENCE)
@@ -99,8 +99,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def test_it_scrapes_the_operator(prometheus: Prometheus) -> None:
-    (target,) = prometheus.get("targets")["activeTargets"]
-    assert (target["health"], target["lastError"]) == ("up", "")
+    def health() -> tuple[str, str]:
+        (target,) = prometheus.get("targets")["activeTargets"]
+        return target["health"], target["lastError"]
+
+    eventually(lambda: health() == ("up", ""), "a scrape in time", PATIENCE)
     (found,) = prometheus.query("xline_cluster_replicas_wanted")
     assert found["metric"]["namespace"] == "default", "the namespace of the cluster, not of the operator"
 
