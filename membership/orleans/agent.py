@@ -195,7 +195,8 @@ class SiloAgent:
         """Tell the cluster that this silo ends, and end: shutting down, then dead. One that is joining gives up.
 
         :param drain: called between the two, to finish or hand over what the silo does; others send nothing new
-            meanwhile. If it raises, that is logged, and the silo says that it is stopping before it is dead.
+            meanwhile. If it raises, that is logged, and the silo says that it is stopping before it is dead. Of its
+            death meanwhile, by others or a newer start, only ``on_view`` tells: stop draining then.
         :param timeout: seconds for what is written to the table, all in all; the time of ``drain`` does not count.
         :returns: the table says that the silo is dead. If not, the others will find out.
         """
