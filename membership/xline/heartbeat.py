@@ -199,7 +199,7 @@ class HeartbeatWriter:
             assert self._wanted is not None
             beat, role = self._wanted
             self._sequence += 1
-            self._ran = self._ran or bool(beat.leader_id)
+            self._ran = self._ran or beat.ran or bool(beat.leader_id)
             beat = msgspec.structs.replace(beat, sequence=self._sequence, incarnation=self.incarnation, ran=self._ran)
             self._shown = None  # if the answer is lost
         patch: JSONObject = {

@@ -127,7 +127,8 @@ class Heartbeat(Record, frozen=True, kw_only=True):
     :ivar detail: why it is in that state, for people; empty if all is well.
     :ivar reachable: names of the members whose server answered this agent.
     :ivar recovered: id of the last recovery from a lost majority that the member's data is of.
-    :ivar ran: whether the member has followed a leader since its Pod was made, whatever has become of its data since.
+    :ivar ran: whether the member has followed a leader, on its volume or since its Pod was made, whatever has become of
+        its data since.
     """
 
     sequence: int

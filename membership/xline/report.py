@@ -38,6 +38,7 @@ def beat_of(identity: Identity, look: Look, state: State, detail: str) -> Heartb
         errors=own.errors if own is not None else (),
         reachable=tuple(sorted(contact.name for contact in look.survey.others)),
         recovered=look.marks.recovery_id,
+        ran=look.marks.ran,
     )
 
 

@@ -408,6 +408,30 @@ def test_those_who_had_left_do_not_make_an_empty_cluster_of_the_same_name(world:
     assert world.voters() == _names(3)
 
 
+@pytest.mark.slow
+def test_a_disk_that_was_lost_while_the_cluster_was_deleted_is_given_up(world: AgentWorld) -> None:
+    """It voted. One of the others is there, but cannot answer alone, and would elect the empty server, or be elected by
+    it, without what only the third has."""
+    world.boot()
+    old = {member.name: member.id for member in world.listing().members}
+    for ordinal in range(3):
+        world.kill(ordinal)
+        world.delete_pod(ordinal)
+        world.forget_pod(ordinal)
+    shutil.rmtree(world.volume(2))
+    world.publish(bootstrap={"completed": False})
+    world.start(1)
+    eventually(lambda: beat_of_pod(world, 1).get("ran"), "its heartbeat", WAIT)
+    world.start(2)
+    member = world.members[2]
+    eventually(lambda: "has followed a leader" in str(member.agent.status()["detail"]), "a refusal", WAIT)
+    assert not member.server.allowed
+    world.run(0)
+    member.become(State.RUNNING)
+    member.started_as("join", "restart")
+    assert {m.id for m in world.listing().members} & set(old.values()) == {old[name_of(0)], old[name_of(1)]}
+
+
 def test_a_volume_of_a_cluster_that_has_run_is_no_place_to_make_it_anew(single: AgentWorld) -> None:
     """Its data is gone, and what the agent remembers is not; nor does anybody else know that it has run."""
     single.run(0)
