@@ -66,7 +66,8 @@ def finish(calls: Calls, version: VersionRow, pending: Pending) -> None:
 
 
 def count(calls: Calls, change: Change, row: str) -> bool:
-    """Give a version to a change whose row was written, and which was dropped from the version object meanwhile.
+    """Give a version to a change whose row was written, and which was dropped from the version object, or given up,
+    meanwhile.
 
     :param row: uid of the row.
     :returns: False if the table has been deleted.
@@ -75,7 +76,8 @@ def count(calls: Calls, change: Change, row: str) -> bool:
         version = calls.version()
         if version is None or version.uid != change.table:
             return False
-        if version.outcome_of(change.id) is not None:
+        outcome = version.outcome_of(change.id)
+        if outcome is not None and not outcome.refused:
             return True
         if version.pending is not None:
             settle(calls, version)
@@ -192,7 +194,7 @@ class _Change:
             if now is None or not now.is_pending(pending.id) or state_of(row, pending) is RowState.WRITTEN:
                 return  # another was let: then the change takes place
             try:
-                calls.put_version(now.deciding(pending, None))
+                calls.put_version(now.deciding(pending, None, refused=self._mine))
                 return
             except (Conflict, NotFound):
                 calls.step_aside()
@@ -203,6 +205,8 @@ class _Change:
         outcome = version.outcome_of(self._pending.id)
         if outcome is None:
             return self._without_trace(version)
+        if outcome.refused and self._put is not None:
+            return count(self._calls, self._named, self._put.uid)
         if self._pending.before is None and self._put is not None and outcome.row != self._put.uid:
             # Others had done with it, and the row was deleted, before we wrote it.
             self._delete(self._put.uid)

@@ -85,12 +85,15 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a change.
 
     :ivar row: uid of the row that was inserted, if one was.
+    :ivar refused: its writer gave it up, and said so by an error: who had begun to write the row in its place may yet
+        do so, and then it takes place after all.
     """
 
     id: str
     version: int
     applied: bool
     row: str = ""
+    refused: bool = False
 
 
 class Outcomes(msgspec.Struct, frozen=True):
@@ -106,7 +109,8 @@ class Outcomes(msgspec.Struct, frozen=True):
     decided: tuple[Outcome, ...] = ()
 
     def of(self, change_id: str) -> Outcome | None:
-        return next((outcome for outcome in self.decided if outcome.id == change_id), None)
+        """The last one, if there are several."""
+        return next((outcome for outcome in reversed(self.decided) if outcome.id == change_id), None)
 
     def unbroken(self, version: int) -> bool:
         """Whether nobody has dropped the annotation since a change that leads to this version was begun."""
@@ -203,13 +207,14 @@ class VersionRow:
         outcomes = self.outcomes or Outcomes(since=self.version)
         return self._written(self.version, {PENDING: _text(pending), OUTCOMES: _text(outcomes)})
 
-    def deciding(self, pending: Pending, row: str | None) -> JSONObject:
+    def deciding(self, pending: Pending, row: str | None, *, refused: bool = False) -> JSONObject:
         """The object with its pending change done.
 
         :param row: uid of the row that was written; None if the change does not take place.
+        :param refused: see :class:`Outcome`.
         """
         inserted = row if row is not None and pending.before is None else ""
-        outcome = Outcome(pending.id, pending.version, row is not None, inserted)
+        outcome = Outcome(pending.id, pending.version, row is not None, inserted, refused)
         return self._decided(outcome, self.version if row is None else pending.version)
 
     def counting(self, change: Change, row: str) -> JSONObject:
@@ -218,16 +223,16 @@ class VersionRow:
 
     def missing(self, row: Row) -> bool:
         """Whether the row was written by a change that has no version yet: a silo that keeps no journal wrote the
-        version object between, and the writer of the row has not come to see it, or has died."""
+        version object between, or the writer of the change gave it up, and who wrote the row has not come to see it,
+        or has died."""
         change = row.change
-        return (
-            change is not None
-            and change.table == self.uid
-            and change.version >= self.version
-            and not self.is_pending(change.id)
-            and (self.outcomes is None or not self.outcomes.unbroken(change.version))
-            and self.outcome_of(change.id) is None
-        )
+        if change is None or change.table != self.uid or self.is_pending(change.id):
+            return False
+        outcome = self.outcome_of(change.id)
+        if outcome is not None:
+            return outcome.refused
+        unbroken = self.outcomes is not None and self.outcomes.unbroken(change.version)
+        return change.version >= self.version and not unbroken
 
     def _decided(self, outcome: Outcome, version: int) -> JSONObject:
         outcomes = self.outcomes or Outcomes(since=self.version)

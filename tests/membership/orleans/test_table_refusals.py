@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -76,3 +78,47 @@ def test_who_is_refused_does_not_give_up_what_another_has_written_in_its_place(
     assert sorted(member.silo_name for member, _ in after.members) == (["old", "silo-2"] if insert else ["new"])
     assert after.version.version == before.version.version + 1
     assert version_object(client, table).pending is None
+
+
+@pytest.mark.parametrize("helper_dies", [False, True])
+@pytest.mark.parametrize("insert", [True, False], ids=["insert", "update"])
+def test_what_is_given_up_and_written_by_another_after_all_gets_its_version(
+    client: Client, insert: bool, helper_dies: bool
+) -> None:
+    """The other was about to write the row when its writer, which was refused, looked at it and gave up."""
+    table = new_table(client, OLD)
+    before = table.read_all()
+    about_to_write, given_up = threading.Event(), threading.Event()
+    verb = "create" if insert else "update"
+
+    def help_late(step: Step) -> None:
+        if (step.verb, step.resource, step.when) == (verb, "silos", "before"):
+            about_to_write.set()
+            assert given_up.wait(60)
+        elif helper_dies and (step.verb, step.resource, step.when) == (verb, "silos", "after"):
+            raise Killed
+
+    def help_it() -> None:
+        helper = KubeMembershipTable(Steps(help_late).client(client), "c1", table.namespace, clock=HurriedClock())
+        with contextlib.suppress(Killed):
+            helper.read_all()
+
+    other = threading.Thread(target=help_it, name="helper")
+
+    def refuse(step: Step) -> None:
+        if (step.verb, step.resource) == (verb, "silos"):
+            other.start()
+            assert about_to_write.wait(60)
+            raise Forbidden("write", Answer(403, "Forbidden", "not you"))
+
+    writer = KubeMembershipTable(Steps(refuse).client(client), "c1", table.namespace, clock=HurriedClock())
+    etag, version = before.members[0][1], before.version.next()
+    with pytest.raises(Forbidden):
+        writer.insert_row(OTHER, version) if insert else writer.update_row(NEW, etag, version)
+    assert version_object(client, table).pending is None
+    given_up.set()
+    other.join(60)
+    after = table.read_all()
+    assert sorted(member.silo_name for member, _ in after.members) == (["old", "silo-2"] if insert else ["new"])
+    assert after.version.version == before.version.version + 1
+    assert table.read_all() == after, "counted once"
