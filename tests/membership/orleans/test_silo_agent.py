@@ -155,6 +155,27 @@ def test_who_shuts_down_judges_nobody_but_lives(scene: Cluster) -> None:
     assert scene.row(second).status is D
 
 
+def test_who_is_declared_dead_while_it_drains_sees_it_in_its_views(scene: Cluster) -> None:
+    (silo,) = scene.joined(1)
+    draining, go_on = threading.Event(), threading.Event()
+
+    def drain() -> None:
+        draining.set()
+        assert go_on.wait(SLOW)
+
+    leaving = scene.begin(lambda: silo.agent.leave(drain), timed=False)
+    try:
+        assert draining.wait(SLOW)
+        scene.write(replace(scene.row(silo), status=D))
+        silo.agent.refresh()
+        eventually(lambda: silo.views[-1].status_of(silo.address) is D, "told", SLOW)
+    finally:
+        go_on.set()
+    leaving.join(SLOW)
+    assert leaving.error is None
+    assert silo.terminations == [], "it was leaving anyway"
+
+
 def farewell(scene: Cluster, first: Silo, second: Silo, third: Silo) -> None:
     """The third one dies while the second one is leaving."""
     before = second.transport.probes.total()
