@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from membership.orleans import KubeMembershipTable, MembershipTableData, SiloAddress
-from runtime.client import Client, NotFound
+from runtime.client import Client, Forbidden, NotFound
+from runtime.client.errors import Answer
 from runtime.testing import FakeAPIServer
 from tests.support.silo_tables import START, HurriedClock, entry, new_table, server_of_tables, version_object
+from tests.support.stepped import Step, Steps
 from tests.support.table_history import TableHistory, Write, mark_of
 from tests.support.turns import Choose, Deaths, Turns, dying, in_order, orders
 
@@ -45,10 +47,14 @@ class Plan:
 
 
 class World:
-    """A table with the rows 1 and 2, and actors who make their calls in turns."""
+    """A table with the rows 1 and 2, and actors who make their calls in turns.
 
-    def __init__(self, client: Client, choose: Choose) -> None:
+    :param refused: moments (:attr:`Turns.now`) at which the server refuses to write a row.
+    """
+
+    def __init__(self, client: Client, choose: Choose, refused: frozenset[int] = frozenset()) -> None:
         self.client = client
+        self.refused = refused
         self.table = new_table(client, entry(1, name="1:a"), entry(2, name="2:b"))
         self.history = TableHistory({entry(1).silo_address: "1:a", entry(2).silo_address: "2:b"})
         self.turns = Turns(choose)
@@ -72,6 +78,7 @@ class World:
 
     def _actor(self, name: str, plan: Plan) -> Callable[[Client], None]:
         def act(client: Client) -> None:
+            client = Steps(self._refuse).client(client)
             table = KubeMembershipTable(client, "c1", self.table.namespace, timeout=1000.0, clock=self.clock)
             for number, (kind, row) in enumerate(plan.operations):
                 if kind == "read":
@@ -85,6 +92,11 @@ class World:
 
         return act
 
+    def _refuse(self, step: Step) -> None:
+        write = (step.resource, step.when) == ("silos", "before") and step.verb in ("create", "update")
+        if write and self.turns.now in self.refused:
+            raise Forbidden(step.verb, Answer(403, "Forbidden", "not now"))
+
     def _read(self, table: KubeMembershipTable) -> MembershipTableData:
         called = self.turns.tick()
         data = table.read_all()
@@ -95,7 +107,7 @@ class World:
     def _live(self, table: KubeMembershipTable, row: int, time: datetime) -> None:
         try:
             table.update_i_am_alive(replace(entry(row), i_am_alive_time=time))
-        except NotFound:
+        except (NotFound, Forbidden):
             return
         self.alive[entry(row).silo_address] = time
 
@@ -110,6 +122,8 @@ class World:
                 result = table.insert_row(entry(row, name=mark), version)
             else:
                 result = table.update_row(replace(found[0], silo_name=mark), found[1], version)
+        except Forbidden:
+            pass  # given up, or left to others
         finally:
             self.history.wrote(Write(mark, address, called, self.turns.tick(), result))
 
@@ -146,8 +160,14 @@ PLANS = st.builds(
 DEATHS = st.dictionaries(st.integers(0, 60), st.sampled_from(["before", "after"]), max_size=2)
 
 
-def check_many(client: Client, plans: Sequence[Plan], picks: Sequence[int], deaths: Deaths) -> None:
-    world = World(client, dying(picks, deaths))
+def check_many(
+    client: Client,
+    plans: Sequence[Plan],
+    picks: Sequence[int],
+    deaths: Deaths,
+    refused: frozenset[int] = frozenset(),
+) -> None:
+    world = World(client, dying(picks, deaths), refused)
     # Signs of life of a row come from one silo.
     named = {}
     for number, plan in enumerate(plans):
@@ -167,3 +187,17 @@ def test_any_number_in_any_order(client: Client, plans: list[Plan], picks: list[
 @given(st.lists(PLANS, min_size=2, max_size=4), st.lists(st.integers(0, 11), max_size=60), DEATHS)
 def test_any_number_in_many_orders(client: Client, plans: list[Plan], picks: list[int], deaths: Deaths) -> None:
     check_many(client, plans, picks, deaths)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(PLANS, min_size=2, max_size=4),
+    st.lists(st.integers(0, 11), max_size=60),
+    DEATHS,
+    st.frozensets(st.integers(0, 120), max_size=60),
+)
+def test_any_number_of_whom_some_are_refused(
+    client: Client, plans: list[Plan], picks: list[int], deaths: Deaths, refused: frozenset[int]
+) -> None:
+    check_many(client, plans, picks, deaths, refused)
