@@ -60,6 +60,7 @@ class KubeMembershipTable:
     3. Writes the row, if that is as it was read but for its sign of life. A .NET silo sees the new row with the old
        version; silos ignore what comes with a version they know, and those that did not know it yet see the row early.
        (The other order, that of the .NET provider, makes them miss the row instead, until the version grows again.)
+       If the server refuses the row (rights, quota, admission), the change is taken back, and the error raised.
     4. Writes version + 1 into the version object, and what became of the change in place of the change.
 
     All writes name the resourceVersion they were decided on, so each takes effect once whoever makes it. A call without
