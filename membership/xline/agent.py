@@ -28,7 +28,7 @@ from membership.xline.options import AgentOptions
 from membership.xline.planreader import PlanReader
 from membership.xline.proofs import Proofs
 from membership.xline.reach import Reach
-from membership.xline.report import beat_of, is_ready, role_of_member
+from membership.xline.report import beat_of, is_ready, role_of_member, shown_status
 from membership.xline.startfile import CannotStart
 from membership.xline.states import Data, State, decide
 from membership.xline.story import Story
@@ -497,18 +497,4 @@ class Agent:
     def status(self) -> JSONMapping:
         with self._condition:
             seen = self._seen
-        shown: dict[str, object] = {"state": str(seen.state), "detail": seen.detail, "ready": seen.ready.ok}
-        look = seen.look
-        if look is not None:
-            beat = beat_of(self._identity, look, seen.state, seen.detail)
-            shown |= {"facts": str(look.facts), "member": {n: getattr(beat, n) for n in beat.__struct_fields__}}
-            shown["plan"] = (
-                None
-                if look.plan is None
-                else {
-                    "ordinals": sorted(look.plan.ordinals or ()),
-                    "stale": look.plan.stale,
-                    "paused": look.plan.paused,
-                }
-            )
-        return shown
+        return shown_status(self._identity, seen.look, seen.state, seen.detail, ready=seen.ready.ok)

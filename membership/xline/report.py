@@ -1,4 +1,4 @@
-"""What an agent tells of its member: the heartbeat, the role, and whether clients should come."""
+"""What an agent tells of its member: the heartbeat, the role, its status, and whether clients should come."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from membership.xline.http import Answer
 from membership.xline.look import Look
 from membership.xline.model import Heartbeat, Identity, Role
 from membership.xline.states import State
+from runtime.types import JSONMapping
 
 LAG = 5000  # entries behind the leader: so many etcd keeps for those who are slow, before it sends them everything
 
@@ -40,6 +41,20 @@ def beat_of(identity: Identity, look: Look, state: State, detail: str) -> Heartb
         recovered=look.marks.recovery_id,
         ran=look.marks.ran,
     )
+
+
+def shown_status(identity: Identity, look: Look | None, state: State, detail: str, *, ready: bool) -> JSONMapping:
+    """What ``/status`` answers.
+
+    :param look: None: nothing was looked at yet.
+    """
+    shown: dict[str, object] = {"state": str(state), "detail": detail, "ready": ready}
+    if look is None:
+        return shown
+    beat, plan = beat_of(identity, look, state, detail), look.plan
+    shown |= {"facts": str(look.facts), "member": {name: getattr(beat, name) for name in beat.__struct_fields__}}
+    told = plan and {"ordinals": sorted(plan.ordinals or ()), "stale": plan.stale, "paused": plan.paused}
+    return shown | {"plan": told}
 
 
 def role_of_member(look: Look) -> Role | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import crds
 from crds.xlinecluster import XLINECLUSTERS
@@ -18,7 +20,7 @@ from membership.xline.errors import EngineError
 from membership.xline.gate import serves
 from membership.xline.heartbeat import HeartbeatWriter
 from membership.xline.metrics import AgentMetrics
-from membership.xline.model import Identity, Start, member_selector
+from membership.xline.model import HEARTBEAT, Identity, Start, member_selector
 from membership.xline.options import AccessFiles, AgentOptions
 from membership.xline.planreader import PlanReader
 from membership.xline.states import State
@@ -342,6 +344,12 @@ class AgentWorld:
     def close(self) -> None:
         for ordinal in list(self.members):
             self.kill(ordinal)
+
+
+def beat_of_pod(world: AgentWorld, ordinal: int) -> dict[str, object]:
+    """The heartbeat as it stands on its Pod."""
+    text = world.pods.get(name_of(ordinal)).annotations.get(HEARTBEAT, "{}")
+    return cast("dict[str, object]", json.loads(text))
 
 
 @contextmanager
