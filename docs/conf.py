@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pydoc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sphinx import addnodes
+from sphinx.util.nodes import make_refnode
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -26,26 +28,40 @@ myst_heading_anchors = 4
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-# A link that a docstring asks for must lead somewhere.
+# What a docstring refers to must be there.
 nitpicky = True
 suppress_warnings = ["ref.python"]  # of two homes of one name either will do
 
 
-def _types_need_no_page(
+def _find(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, text: nodes.TextElement
 ) -> nodes.TextElement | None:
-    """The types in signatures and field lists are links where they have a page, and text where they have none."""
-    del app, env
+    """A link that Sphinx does not find by itself; plain text for what has no page; None for what is not there."""
+    if node.get("refdomain") != "py" or _is_a_type(node, text):
+        return text if node.get("refdomain") == "py" else None
+    target = str(node["reftarget"])
+    for name, found in env.domains.python_domain.objects.items():
+        if name.endswith(f".{target}"):
+            return make_refnode(app.builder, node["refdoc"], found.docname, found.node_id, text)
+    above = [part for part in (node.get("py:module"), node.get("py:class")) if part]
+    places = [".".join([*above[:count], target]) for count in range(len(above) + 1)]
+    return text if any(_exists(place) for place in places) else None
+
+
+def _is_a_type(node: addnodes.pending_xref, text: nodes.TextElement) -> bool:
+    """Whether it is of a signature or a field list: types are links where they have a page."""
     above = node.parent
-    while above is not None:
-        if isinstance(above, addnodes.desc_signature):
-            return text
+    while above is not None and not isinstance(above, addnodes.desc_signature):
         above = above.parent
-    return text if node.get("reftarget", "").split(".")[0] in _ELSEWHERE or "refspecific" not in node else None
+    return above is not None or isinstance(text, addnodes.literal_strong | addnodes.literal_emphasis)
 
 
-_ELSEWHERE = {*sys.stdlib_module_names, *dir(__builtins__), "msgspec", "urllib3", "pytest"}
+def _exists(name: str) -> bool:
+    try:
+        return pydoc.locate(name) is not None
+    except pydoc.ErrorDuringImport:
+        return False
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("missing-reference", _types_need_no_page)
+    app.connect("missing-reference", _find)

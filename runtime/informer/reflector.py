@@ -75,7 +75,7 @@ class Reflector:
     :param page_size: objects per page. None takes 500 where the server would answer from etcd anyway, and lets the
         watch cache answer in one piece else (R9).
     :param idle_timeout: seconds of silence after which a watch's connection is taken for dead, as long as the server
-        sends bookmarks; see :class:`Silence`. None: never.
+        sends bookmarks; see ``Silence``. None: never.
     :param gate: where to wait for one's turn to list; None: nowhere.
     :param watch_timeout: seconds after which the server is asked to end a watch: a random time between this and twice
         this (R15). client-go ignores less than 300; here what is given counts.

@@ -43,7 +43,7 @@ class SyncState:
     :ivar relists: complete lists after the first one.
     :ivar watch_restarts: watches opened after the first one.
     :ivar error_events: ERROR events the server sent, by HTTP status code (R17).
-    :ivar relist_reasons: how often the reflector listed again, by :data:`RelistReason`.
+    :ivar relist_reasons: how often the reflector listed again, by ``RelistReason``.
     :ivar quarantined: objects that are not in the cache, or only in an older version, because the transform, an
         index function or the key failed on them: key -> error. They are tried again.
     :ivar skipped_events: watch events that were no object (R20).

@@ -1,6 +1,6 @@
 """The library's numbers, and the Prometheus endpoint they are read at.
 
-Components count in plain integers (:mod:`runtime.metrics.values`); a :class:`Registry` asks them for their
+Components count in plain integers (:mod:`runtime.metrics.values`); a ``Registry`` asks them for their
 numbers when it is scraped. prometheus_client is imported at the first scrape, or by whoever brings a registry
 of their own.
 

@@ -32,7 +32,7 @@ class RequestStats:
         self._refused = 0
 
     def count(self, code: str, method: str) -> None:
-        """One request was sent; repeats count each. ``code`` is the status, or :data:`NO_RESPONSE`."""
+        """One request was sent; repeats count each. ``code`` is the status, or ``NO_RESPONSE``."""
         with self._lock:
             self._counts[code, method] = self._counts.get((code, method), 0) + 1
 

@@ -79,7 +79,7 @@ class FakeControllerSource:
     (:meth:`stall`), errors within a watch (:meth:`send_error`) or instead of an answer (:meth:`fail`), and versions
     from the future (:meth:`restore`). No bookmark comes by itself but the one that ends initial events.
 
-    All methods may be called from any thread, and from :attr:`on_request`.
+    All methods may be called from any thread, and from ``on_request``.
 
     :param objects: the first content; namespace and name suffice, a uid is made up.
     :param kind, api_version: of all objects.

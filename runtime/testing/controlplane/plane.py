@@ -52,7 +52,7 @@ class ControlPlane:
     No controllers run, as with envtest: nothing is garbage collected, deleted namespaces stay Terminating, no service
     account is made. The processes end with this one, whatever ends it. Once stopped it cannot be started again.
 
-    :param assets: the folder of the programs; default: as :func:`find_binaries` finds them.
+    :param assets: the folder of the programs; default: as ``find_binaries`` finds them.
     :param token_auth_file: who may ask besides the administrator, as for a FakeAPIServer.
     :param authorization_mode: as kube-apiserver takes it.
     :param flags: of kube-apiserver, without the two dashes, besides ours or in place of them; None takes one away.

@@ -181,7 +181,8 @@ def test_a_damaged_backup_starts_nothing_until_it_is_put_right(local: Local) -> 
     create_copy(local, source, replicas=1)
     eventually(lambda: copy_status(local).get("phase") == "Failed", "the failure", SLOW)
     assert "SHA-256" in copy_status(local)["message"]
-    assert ("RestoreFailed", copy_status(local)["message"]) in events_of(local, "copy")
+    told = ("RestoreFailed", copy_status(local)["message"])
+    eventually(lambda: told in events_of(local, "copy"), "the event, which comes after the status", SLOW)
     assert not [name for name in local.pods() if name.startswith("copy-sts")]
 
     file.write_bytes(good)
