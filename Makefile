@@ -4,8 +4,9 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 JOBS   ?= auto
-# Slow tests that mostly wait for other processes; the rest measure, and want the machine for themselves.
-WAITING := $(addprefix tests/,chaos cmd controllers deploy docs membership)
+# Slow tests that wait for other processes, or only count; the rest measure, and want the machine for themselves.
+WAITING := $(addprefix tests/,chaos cmd controllers deploy docs membership tools runtime/scaffold \
+             runtime/informer/test_informer_model_scripted.py)
 ARGS   ?=
 IMAGE  ?= ghcr.io/xline-kv/xline-operator:v0.1.0
 
