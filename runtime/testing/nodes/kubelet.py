@@ -33,6 +33,7 @@ from runtime.types import GVR
 _SYNC_TIMEOUT = 60.0  # seconds for the caches to fill
 _STATUS_DRAIN = 2.0
 _AFTER_FAILURE = 5.0  # seconds until another worker takes a Pod over whose worker had a bug
+_UNSCHEDULABLE = 1.0  # seconds until a Pod that could not be bound is looked at again
 _HEARTBEAT = 10.0  # seconds between looks whether the API still has our Node
 _STOP_MARGIN = 5.0  # real seconds beyond the grace period until a stop does without the supervisor's help
 _NAMESPACES = GVR("", "v1", "namespaces")
@@ -312,6 +313,11 @@ class LocalNode:
             worker.start()
 
     def _bind(self, pod: Unstructured) -> None:
+        lacking = self._lacking_claim(pod)
+        if lacking:
+            self._unschedulable(pod, lacking)
+            self._pod_loop.add_after(pod.key, _UNSCHEDULABLE)
+            return
         binding = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -323,6 +329,29 @@ class LocalNode:
             pods.create(binding, name=pod.name, subresource="binding")
             message = f"Successfully assigned {pod.namespace}/{pod.name} to {self.name}"
             self._host.recorder.event(pod, "Normal", "Scheduled", message)
+
+    def _lacking_claim(self, pod: Unstructured) -> str:
+        """Why the Pod cannot be bound yet. Not by the cache: one that is bound to a claim on its way out keeps it."""
+        claims = self._client.resource(CLAIMS, pod.namespace)
+        for volume in pod["spec"].get("volumes") or ():
+            if name := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+                try:
+                    going = claims.get(name).deletion_timestamp is not None
+                except NotFound:
+                    return f'persistentvolumeclaim "{name}" not found'
+                if going:
+                    return f'persistentvolumeclaim "{name}" is being deleted'
+        return ""
+
+    def _unschedulable(self, pod: Unstructured, message: str) -> None:
+        conditions = (pod.get("status") or {}).get("conditions") or ()
+        if any(told["type"] == "PodScheduled" and told.get("message") == message for told in conditions):
+            return
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        body = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
+        with suppress(NotFound):
+            self._client.resource(PODS, pod.namespace).patch(pod.name, body, type="strategic", subresource="status")
+            self._host.recorder.event(pod, "Warning", "FailedScheduling", message)
 
     def _worker_ended(self, worker: PodWorker) -> None:
         key = f"{worker.namespace}/{worker.name}"

@@ -1,4 +1,7 @@
-"""Claims that a Pod still uses are kept: the finalizer which the API server gives them goes when no Pod does."""
+"""Claims that a Pod still uses are kept: the finalizer which the API server gives them goes when no Pod does.
+
+A Pod uses its claims once it is bound to a node; none is bound while a claim of it is on its way out.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,20 @@ def reconcile(request: Request, ctx: ReconcileContext) -> None:
         return
     if claim.deletion_timestamp is None or FINALIZER not in claim.finalizers:
         return
-    pods = ctx.lister(PODS).namespace(request.namespace).list()
-    if any(request in _claims_of(pod) and not has_ended(pod) for pod in pods):
-        return  # comes back when one of them changes
+    if _is_used(request, ctx.lister(PODS).namespace(request.namespace).list()):
+        return  # comes back when one of the Pods changes
+    if _is_used(request, ctx.client.resource(PODS, namespace=request.namespace).list()):
+        return  # the cache had yet to hear of one
     rest = [finalizer for finalizer in claim.finalizers if finalizer != FINALIZER]
     body = {"metadata": {"resourceVersion": claim.resource_version, "finalizers": rest or None}}
     try:
         ctx.client.resource(CLAIMS, namespace=request.namespace).patch(request.name, body, type="merge")
     except NotFound:
         return
+
+
+def _is_used(claim: Request, pods: Iterable[Unstructured]) -> bool:
+    return any(pod["spec"].get("nodeName") and claim in _claims_of(pod) and not has_ended(pod) for pod in pods)
 
 
 def _claims_of(pod: Unstructured) -> Iterable[Request]:

@@ -86,6 +86,7 @@ class StatefulSetSync:
         self.workload = workload
         self.now = ctx.clock.now()
         self.pods = self._controlled_pods()
+        self.unbound = False  # a Pod waits for a node: its claims may go under it
         self.pod_api = ctx.client.resource(PODS, namespace=workload.namespace)
 
     def run(self) -> Result | None:
@@ -99,6 +100,8 @@ class StatefulSetSync:
             self._roll(revisions)
         except _Blocked as blocked:
             result = Result(requeue_after=blocked.seconds) if blocked.seconds else None
+        if result is None and self.unbound:
+            result = Result(requeue_after=_GLANCE)
         self._write_status(revisions)
         used = {p.revision_of(pod) for pod in self.pods.values()} | {revisions.current, revisions.update}
         forget_old_revisions(self.ctx.client, workload, history, frozenset(used))
@@ -131,6 +134,9 @@ class StatefulSetSync:
                 self._create(ordinal, revisions)
             elif p.has_ended(pod) and pod.deletion_timestamp is None:
                 self._delete(ordinal, "RecreatingFailedPod")
+            elif not pod["spec"].get("nodeName") and pod.deletion_timestamp is None:
+                self.unbound = True
+                self._ensure_claims(ordinal)
             if self.workload.ordered:
                 self._wait_available(ordinal)
             elif allowed is not None and self._availability(ordinal) != 0:

@@ -214,6 +214,25 @@ def test_claims_are_bound_kept_and_removed(cluster: Cluster) -> None:
     wait_for(lambda: not folder.exists())
 
 
+def test_a_pod_is_not_bound_while_its_claim_is_on_its_way_out(cluster: Cluster) -> None:
+    """Once bound it would keep the claim, and would not start with it either."""
+    cluster.create(CLAIMS, {**claim("data"), "metadata": {"name": "data", "finalizers": ["example.com/held"]}})
+    claims = cluster.client.resource(CLAIMS, "default")
+    claims.delete("data")
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    cluster.create_pod(make_pod(sh(FOREVER), volumes=volumes))
+
+    def why() -> list[str]:
+        conditions = cluster.status("p").get("conditions") or ()
+        return [c.get("message", "") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"]
+
+    wait_for(lambda: why() == ['persistentvolumeclaim "data" is being deleted'])
+    claims.patch("data", {"metadata": {"finalizers": None}}, type="merge")
+    wait_for(lambda: why() == ['persistentvolumeclaim "data" not found'])
+    cluster.create(CLAIMS, claim("data"))
+    cluster.wait_ready("p")
+
+
 def test_a_pod_that_is_replaced_waits_for_its_predecessor(cluster: Cluster) -> None:
     slow = "trap 'sleep 0.5; echo gone; exit 0' TERM; echo up; while :; do sleep 0.02; done"
     first = cluster.create_pod(make_pod(sh(slow)))

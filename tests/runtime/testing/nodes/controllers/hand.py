@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from runtime.client import Client, NotFound, Unstructured
+from runtime.client import Client, Conflict, NotFound, Unstructured
 from runtime.informer import ResourceEventHandler, SharedInformerFactory
 from runtime.types import GVR, JSONObject
 from tests.support.waiting import eventually as eventually
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class HandKubelet:
-    """Declares Pods Ready, and gone when deleted, as a node would that runs them at once.
+    """Binds Pods, declares them Ready, and gone when deleted, as a node would that runs them at once.
 
-    ``hold(name)`` makes it look away from a Pod of that name until ``release(name)``.
+    ``hold(name)`` makes it neither bind nor start a Pod of that name until ``release(name)``.
     """
 
     def __init__(self, client: Client) -> None:
@@ -50,18 +50,29 @@ class HandKubelet:
         self._look(pod)
 
     def _look(self, pod: Unstructured) -> None:
-        if pod.name in self._held:
-            return
         api = self._client.resource(PODS, namespace=pod.namespace)
         try:
             if pod.deletion_timestamp is not None:
                 api.delete(pod.name, grace_period_seconds=0, preconditions={"uid": pod.uid})
-            elif (pod.get("status") or {}).get("phase", "Pending") == "Pending":
+            elif pod.name not in self._held and (pod.get("status") or {}).get("phase", "Pending") == "Pending":
+                if not pod["spec"].get("nodeName"):
+                    bind(self._client, pod)
                 ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
                 status = {"phase": "Running", "podIP": "127.0.0.9", "conditions": [ready]}
                 api.patch(pod.name, {"status": status}, type="merge", subresource="status")
-        except NotFound:
-            return
+        except (NotFound, Conflict):
+            return  # gone, or bound by an earlier look of ours: the watch brings it again
+
+
+def bind(client: Client, pod: Unstructured) -> None:
+    """Assign the Pod to a node.
+
+    :raises Conflict: it is bound already.
+    """
+    target = {"apiVersion": "v1", "kind": "Node", "name": "by-hand"}
+    metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
+    client.resource(PODS, namespace=pod.namespace).create(body, name=pod.name, subresource="binding")
 
 
 def statefulset(name: str = "web", replicas: int = 3, **spec: object) -> JSONObject:

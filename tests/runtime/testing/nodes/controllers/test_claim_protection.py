@@ -6,7 +6,7 @@ import pytest
 
 from runtime.client import Client
 from runtime.types import GVR, JSONObject
-from tests.runtime.testing.nodes.controllers.hand import PODS, HandKubelet, eventually
+from tests.runtime.testing.nodes.controllers.hand import PODS, HandKubelet, eventually, statefulset
 
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 
@@ -58,3 +58,30 @@ def test_a_pod_that_has_ended_uses_nothing(client: Client, kubelet: HandKubelet)
     claims.delete("data")
     eventually(lambda: not claims.list().items)
     assert pods.get("user").deletion_timestamp is None
+
+
+def test_a_pod_that_no_node_has_taken_uses_nothing(client: Client, kubelet: HandKubelet) -> None:
+    """It waits for the claim to go, and would otherwise keep it."""
+    claims, pods = client.resource(CLAIMS, namespace="default"), client.resource(PODS, namespace="default")
+    claims.create(claim())
+    kubelet.hold("user")
+    pods.create(pod())
+    claims.delete("data")
+    eventually(lambda: not claims.list().items)
+    assert pods.get("user").uid
+
+
+def test_a_pod_that_waits_for_a_node_gets_the_claims_it_has_lost(client: Client, kubelet: HandKubelet) -> None:
+    """Its StatefulSet made it before it could see that the claim was on its way out."""
+    claims = client.resource(CLAIMS, namespace="default")
+    sets = client.resource(GVR("apps", "v1", "statefulsets"), namespace="default")
+    kubelet.hold("web-0")
+    template = {"metadata": {"name": "data"}, "spec": claim()["spec"]}
+    sets.create(statefulset(replicas=1, volumeClaimTemplates=[template]))
+    eventually(lambda: kubelet.order == ["web-0"])
+    before = claims.get("data-web-0").uid
+    claims.delete("data-web-0")
+    eventually(lambda: [c.uid for c in claims.list()] not in ([], [before]))
+    assert kubelet.order == ["web-0"]
+    kubelet.release("web-0")
+    eventually(lambda: (sets.get("web").get("status") or {}).get("readyReplicas") == 1)
