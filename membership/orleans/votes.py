@@ -39,14 +39,14 @@ class Decision:
 def fresh_votes(entry: MembershipEntry, now: datetime, expiration: float) -> list[Vote]:
     """The votes against a silo that have not expired, one per voter: its latest.
 
-    Their age is measured from the latest vote, if that is later than ``now``: all readers count the same, whatever
-    their clocks say.
+    Their age is measured from the latest of them, if that is later than ``now``: all readers count the same, though
+    their clocks differ by a little. A vote that is as far ahead of ``now`` as would make it expire the other way is of
+    a clock that is wrong: it does not count, and the others do not expire by it. (A .NET silo counts it, and no other
+    then: for as long as that clock is ahead, the silo is not declared dead.)
 
     :param expiration: seconds.
     """
-    latest = _latest(entry.suspect_times)
-    end = max([now, *latest.values()])
-    return [(voter, time) for voter, time in latest.items() if end - time < timedelta(seconds=expiration)]
+    return _within(_credible(_latest(entry.suspect_times), now, expiration), now, expiration)
 
 
 def votes_required(
@@ -78,30 +78,34 @@ def decide(
     A vote that is there already and has more than half of its time left is not written anew: each writing is a new
     version of the table, that all silos read.
 
-    A row that is not dead is never left with ``num_votes`` votes that count: a .NET silo that finds one ends itself.
+    A row that is not dead is never left with ``num_votes`` votes that count, be it by clocks that we take for wrong: a
+    .NET silo that finds one ends itself.
     """
-    needed = votes_required(members, options, is_stale)
-    before = fresh_votes(entry, now, options.vote_expiration)
+    needed, expiration = votes_required(members, options, is_stale), options.vote_expiration
+    before = fresh_votes(entry, now, expiration)
     if entry.status is SiloStatus.DEAD:
         return Decision(Verdict.NOTHING, entry, len(before), needed)
     voted = entry
     for voter in voters:
-        voted = with_vote(voted, voter, now, options.num_votes)
-    votes = fresh_votes(voted, now, options.vote_expiration)
-    if len(votes) >= needed:
-        return Decision(Verdict.DEAD, replace(voted, status=SiloStatus.DEAD), len(votes), needed)
-    young = {voter for voter, _ in fresh_votes(entry, now, options.vote_expiration / 2)}
+        voted = with_vote(voted, voter, now, options)
+    votes = len(fresh_votes(voted, now, expiration))
+    by_dotnet = len(_within(_latest(voted.suspect_times), now, expiration))
+    if votes >= needed or by_dotnet >= options.num_votes:
+        return Decision(Verdict.DEAD, replace(voted, status=SiloStatus.DEAD), max(votes, by_dotnet), needed)
+    young = {voter for voter, _ in _within(dict(before), now, expiration / 2)}
     if young.issuperset(voters):
         return Decision(Verdict.NOTHING, entry, len(before), needed)
-    return Decision(Verdict.VOTE, voted, len(votes), needed)
+    return Decision(Verdict.VOTE, voted, votes, needed)
 
 
-def with_vote(entry: MembershipEntry, voter: SiloAddress, now: datetime, most: int) -> MembershipEntry:
+def with_vote(entry: MembershipEntry, voter: SiloAddress, now: datetime, options: MembershipOptions) -> MembershipEntry:
     """A copy in which ``voter`` suspects the silo since ``now``. Its earlier vote is replaced; so is the oldest one of
-    others when there are ``most`` already, unless that is later than ``now``."""
+    others when there are ``num_votes`` already, unless that is later than ``now``. One that is too far ahead to count
+    takes nobody's place."""
     votes = _latest(entry.suspect_times)
-    if voter not in votes and len(votes) >= most:
-        oldest = min(votes, key=lambda other: votes[other])
+    credible = _credible(votes, now, options.vote_expiration)
+    if voter not in credible and len(credible) >= options.num_votes:
+        oldest = min(credible, key=lambda other: votes[other])
         if votes[oldest] <= now:
             del votes[oldest]
     votes[voter] = _kept(now)
@@ -121,6 +125,17 @@ def _latest(votes: Iterable[Vote]) -> dict[SiloAddress, datetime]:
     for voter, time in votes:
         latest[voter] = max(time, latest.get(voter, time))
     return latest
+
+
+def _credible(votes: dict[SiloAddress, datetime], now: datetime, expiration: float) -> dict[SiloAddress, datetime]:
+    """Without those of clocks that are wrong."""
+    return {voter: time for voter, time in votes.items() if time - now < timedelta(seconds=expiration)}
+
+
+def _within(votes: dict[SiloAddress, datetime], now: datetime, expiration: float) -> list[Vote]:
+    """Those that are younger, as of now or of the latest: Orleans' rule."""
+    end = max([now, *votes.values()])
+    return [(voter, time) for voter, time in votes.items() if end - time < timedelta(seconds=expiration)]
 
 
 def _kept(time: datetime) -> datetime:

@@ -151,6 +151,14 @@ def test_votes_do_not_end_early_because_the_clock_of_one_silo_is_ahead() -> None
     )
 
 
+def test_a_vote_of_a_clock_that_is_far_ahead_declares_nobody_dead() -> None:
+    """It would for as long as that clock is ahead, whoever has voted, and gone, since."""
+    suspected = voted(entry(1, alive=3600), 9, age=-30 * 86400.0)
+    assert said(verdict(member(suspected, LONG), *living(4))) == (False, SILENT)
+    both = replace(suspected, suspect_times=[*suspected.suspect_times, (silo(101), ago(10))])
+    assert said(verdict(member(both, LONG), *living(4))) == (True, VOTED), "nor does it keep others from it"
+
+
 def test_silos_whose_clocks_are_slow_may_vote() -> None:
     """By our clock and by that of one silo the others are late; but they were seen to write."""
     slow = [member(entry(100 + number, alive=3600), Quiet(10.0, 10.0)) for number in range(4)]

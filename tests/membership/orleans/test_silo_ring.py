@@ -69,6 +69,7 @@ def test_a_joining_silo_probes_only_those_that_look_dead() -> None:
     members[0] = replace(members[0], status=SiloStatus.JOINING)
     members[1] = replace(members[1], suspect_times=[(silo(5), NOW)])
     members[2] = replace(members[2], suspect_times=[(silo(5), NOW - timedelta(seconds=121))])
+    members[4] = replace(members[4], suspect_times=[(silo(5), NOW + timedelta(days=9))])  # by a clock that is wrong
     assert probed(silo(0), members, frozenset({silo(3)})) == {1, 3}
 
 

@@ -49,10 +49,53 @@ def test_votes_expire() -> None:
 
 
 def test_all_clocks_count_the_same_votes() -> None:
-    """One that is behind counts from the latest vote, as the others do."""
+    """One that is a little behind counts from the latest vote, as the others do."""
     entry = suspected((0, 0), (1, 100), (2, 130))
-    for clock in (ago(3600), ago(60), NOW):
+    for clock in (ago(119), ago(60), NOW):
         assert [voter for voter, _ in fresh_votes(entry, clock, 120)] == SILOS[:2]
+
+
+YEAR = 365 * 86400.0
+
+
+@pytest.mark.parametrize("ahead", [120, 3600, 9 * YEAR])
+def test_a_vote_of_a_clock_that_is_far_ahead_counts_for_nothing_and_ends_no_other(ahead: float) -> None:
+    entry = suspected((0, -ahead), (1, 0), (2, 119))
+    assert [voter for voter, _ in fresh_votes(entry, NOW, 120)] == SILOS[1:3]
+    assert fresh_votes(suspected((0, -ahead)), NOW, 120) == [], "it would never expire"
+
+
+def test_no_vote_counts_for_longer_than_twice_its_time() -> None:
+    """Whatever the clock that wrote it, and however late: it is seen for what it says."""
+    entry = suspected((0, -3600))
+    counts = [at for at in range(7200) if fresh_votes(entry, NOW + timedelta(seconds=at), 120)]
+    assert (counts[0], counts[-1], len(counts)) == (3481, 3719, 239)
+
+
+def test_silos_are_declared_dead_though_one_with_a_clock_that_is_ahead_has_voted() -> None:
+    """And is gone: nobody takes its vote back. It takes nobody's place among the votes either."""
+    first = decide(suspected((5, -YEAR)), active(4), [SILOS[0]], NOW, OPTIONS, nobody)
+    assert (first.verdict, first.votes) == (Verdict.VOTE, 1)
+    assert first.entry == suspected((5, -YEAR), (0, 0))
+    second = decide(first.entry, active(4), [SILOS[1]], NOW + timedelta(seconds=5), OPTIONS, nobody)
+    assert (second.verdict, second.votes) == (Verdict.DEAD, 2)
+
+
+def test_one_vote_and_an_old_one_of_a_clock_that_is_ahead_are_no_two() -> None:
+    decision = decide(suspected((5, -YEAR)), active(4), [SILOS[0]], NOW, OPTIONS, nobody)
+    assert decision.verdict is Verdict.VOTE
+
+
+def test_a_silo_with_a_clock_that_is_behind_leaves_the_votes_of_others_alone() -> None:
+    decision = decide(suspected((1, -600)), active(4), [SILOS[0]], NOW, OPTIONS, nobody)
+    assert (decision.verdict, decision.entry) == (Verdict.VOTE, suspected((1, -600), (0, 0)))
+    assert [voter for voter, _ in fresh_votes(decision.entry, NOW + timedelta(seconds=600), 120)] == [SILOS[1]]
+
+
+def test_a_row_that_would_end_a_dotnet_silo_is_declared_dead() -> None:
+    """Votes enough, and not dead: of silos that need more of them, with other clocks."""
+    decision = decide(suspected((1, -3600), (2, -3590)), active(4), [SILOS[0]], NOW, OPTIONS, nobody)
+    assert (decision.verdict, decision.votes) == (Verdict.DEAD, 2)
 
 
 def test_a_voter_counts_once() -> None:
@@ -108,7 +151,7 @@ def test_an_expired_vote_makes_room() -> None:
 
 
 def test_a_vote_of_the_future_is_not_replaced() -> None:
-    entry = with_vote(suspected((1, -50), (2, -10)), SILOS[0], NOW, 2)
+    entry = with_vote(suspected((1, -50), (2, -10)), SILOS[0], NOW, OPTIONS)
     assert entry == suspected((1, -50), (2, -10), (0, 0))
 
 
@@ -128,7 +171,7 @@ def test_the_entry_asked_about_is_not_changed() -> None:
 def test_votes_are_as_exact_as_the_table_keeps_them() -> None:
     late = NOW + timedelta(microseconds=1999)
     kept = [(SILOS[0], NOW + timedelta(milliseconds=1))]
-    assert with_vote(suspected(), SILOS[0], late, 2).suspect_times == kept
+    assert with_vote(suspected(), SILOS[0], late, OPTIONS).suspect_times == kept
     assert declared_dead(suspected(), SILOS[0], late).suspect_times == kept
 
 
@@ -171,11 +214,16 @@ def test_a_decision_against_the_model(
         lambda row: SILOS.index(row.silo_address) in stale,
     )
 
-    # The model: a sheet with one line per voter, of so many lines; ages in seconds, negative: ahead of our clock.
+    # The model: a sheet with one line per voter, of so many lines; ages in seconds, negative: ahead of our clock. Those
+    # that are too far ahead stand on another one.
     sheet: dict[int, int] = {}
     for who, age in votes:
         sheet[who] = min(age, sheet.get(who, age))
+    wrong = {who: age for who, age in sheet.items() if age <= -expiration}
+    for who in wrong:
+        del sheet[who]
     for who in suspects:
+        wrong.pop(who, None)
         if who not in sheet and len(sheet) >= most:
             oldest = max(sheet, key=lambda other: sheet[other])
             if sheet[oldest] >= 0:
@@ -183,17 +231,20 @@ def test_a_decision_against_the_model(
         sheet[who] = 0
     youngest = min(0, *sheet.values())
     counted = {who for who, age in sheet.items() if age - youngest < expiration}
+    sheet |= wrong
+    latest = min(0, *sheet.values())
+    by_dotnet = sum(age - latest < expiration for age in sheet.values())
     voters = sum(who not in stale for who in range(count))
     needed = max(1, min(most, -(-voters // 2)))
 
     assert decision.needed == needed
-    if len(counted) >= needed:
+    if len(counted) >= needed or by_dotnet >= most:
         assert decision.verdict is Verdict.DEAD
     else:
         assert decision.verdict in (Verdict.VOTE, Verdict.NOTHING)
     if decision.verdict is Verdict.NOTHING:
         assert decision.entry == entry
-        assert {SILOS[who] for who in suspects} <= {voter for voter, _ in fresh_votes(entry, NOW, expiration / 2)}
+        assert {SILOS[who] for who in suspects} <= {voter for voter, _ in fresh_votes(entry, NOW, expiration)}
     else:
         assert dict(decision.entry.suspect_times) == {SILOS[who]: ago(age) for who, age in sheet.items()}
         assert len(decision.entry.suspect_times) == len(sheet)
@@ -204,10 +255,22 @@ def test_a_decision_against_the_model(
         assert sum(age - min(0, *ages) < expiration for age in ages) < most
 
 
-@given(votes=votes, clocks=st.tuples(st.integers(0, 1000), st.integers(0, 1000)))
-def test_no_clock_that_is_behind_the_latest_vote_counts_otherwise(
+@given(
+    votes=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 600)), max_size=6),
+    clocks=st.tuples(st.integers(0, 119), st.integers(0, 119)),
+)
+def test_no_clock_that_is_a_little_behind_the_latest_vote_counts_otherwise(
     votes: list[tuple[int, int]], clocks: tuple[int, int]
 ) -> None:
     entry = suspected(*votes, (0, 0))
     counts = [fresh_votes(entry, ago(clock), 120) for clock in clocks]
     assert counts[0] == counts[1]
+
+
+@given(votes=votes, wrong=st.lists(st.integers(120, 10**9), max_size=3))
+def test_no_clock_that_is_far_ahead_changes_what_others_count(votes: list[tuple[int, int]], wrong: list[int]) -> None:
+    others = [SiloAddress("10.0.0.2", 1 + number, 1) for number in range(len(wrong))]
+    entry = suspected(*votes)
+    more = [(silo, NOW + timedelta(seconds=ahead)) for silo, ahead in zip(others, wrong, strict=True)]
+    disturbed = replace(entry, suspect_times=more + entry.suspect_times)
+    assert fresh_votes(disturbed, NOW, 120) == fresh_votes(entry, NOW, 120)
