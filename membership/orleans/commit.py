@@ -97,6 +97,7 @@ class _Change:
     :ivar _mine: we have begun it, and answer for what became of it.
     :ivar _put: the row as we have written it, if the server said so.
     :ivar _in_doubt: a write of the row has had no answer, and may yet take effect.
+    :ivar _first: what we have written was written before anybody else could begin to.
     """
 
     def __init__(self, calls: Calls, pending: Pending, table: str, mine: bool) -> None:
@@ -106,6 +107,7 @@ class _Change:
         self._mine = mine
         self._put: Row | None = None
         self._in_doubt = False
+        self._first = False
         self._began = calls.clock.monotonic()
 
     # ---- beginning
@@ -174,7 +176,9 @@ class _Change:
         """:returns: None if it can never be written so, and the change was given up, which was another's."""
         body = written(row, self._pending, self._table)
         try:
-            return self._calls.create_row(body) if row is None else self._calls.put_row(body)
+            done = self._calls.create_row(body) if row is None else self._calls.put_row(body)
+            self._first = self._alone()
+            return done
         except ClientError as error:
             self._in_doubt |= error.ambiguous
             hopeless = isinstance(error, Invalid) or (self._mine and _refused(error))
@@ -219,18 +223,30 @@ class _Change:
         uid = row.uid if row is not None and mine else self._put.uid if self._put is not None else None
         unbroken = version.outcomes is not None and version.outcomes.unbroken(self._pending.version)
         if uid is not None:
+            if not unbroken:
+                return count(self._calls, self._named, uid) or self._table_is_gone()
             # Whoever keeps a journal removes a change only when he counts it: then only its outcome is forgotten.
-            return unbroken or count(self._calls, self._named, uid) or self._table_is_gone()
+            if not self._may_be_late():
+                return True
+            self._delete(uid)
         known = version.outcomes is not None and version.outcomes.complete(self._pending.version)
         if known or not self._mine:
             return False
-        alone = self._calls.clock.monotonic() - self._began < GRACE and not self._in_doubt
-        if alone and not unbroken:
+        if self._alone() and not unbroken:
             return False
         raise OutcomeUnknown(
             f"{self._calls.place}: change of row {self._pending.row} to version {self._pending.version}: "
             "others wrote the version object meanwhile, and nothing tells any more whether it took place"
         )
+
+    def _may_be_late(self) -> bool:
+        """Whether the row that is there was inserted by us, perhaps after others had inserted and deleted it."""
+        ours = self._put is not None or self._in_doubt
+        return self._pending.before is None and ours and not self._first
+
+    def _alone(self) -> bool:
+        """Whether nobody else can have begun to write the row of our change, nor can we without knowing."""
+        return self._mine and not self._in_doubt and self._calls.clock.monotonic() - self._began < GRACE
 
     def _table_is_gone(self) -> bool:
         """Whoever deleted the table has deleted its rows, but perhaps before ours was inserted."""

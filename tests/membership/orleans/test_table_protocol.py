@@ -138,16 +138,54 @@ def test_a_version_object_that_cannot_grow_is_refused_before_anything_is_begun(
 
 def test_a_late_insert_does_not_bring_back_a_deleted_row(client: Client, table: KubeMembershipTable) -> None:
     version = table.read_all().version.next()
-
-    def finish_and_delete() -> None:
-        found = table.read_all().get(OTHER.silo_address)
-        assert found is not None
-        assert table.delete_row(OTHER.silo_address, found[1])
-
-    writer = another(client, table, at(3, "before", finish_and_delete))
+    writer = another(client, table, at(3, "before", lambda: finished_and_deleted(table)))
     assert writer.insert_row(OTHER, version) is True, "it was in the table"
     assert names(table) == ["old"]
     assert table.read_all().version.version == version.version
+
+
+def late_insert(client: Client, table: KubeMembershipTable, meanwhile: Callable[[], object]) -> bool:
+    """What becomes of an insert that stands still before it writes its row, for longer than others wait."""
+    clock = HurriedClock()
+
+    def stand_still() -> None:
+        meanwhile()
+        clock.sleep(GRACE)
+
+    steps = Steps(at(3, "before", stand_still))
+    writer = KubeMembershipTable(steps.client(client), "c1", table.namespace, clock=clock)
+    return writer.insert_row(OTHER, table.read_all().version.next())
+
+
+def finished_and_deleted(table: KubeMembershipTable) -> None:
+    found = table.read_all().get(OTHER.silo_address)
+    assert found is not None
+    assert table.delete_row(OTHER.silo_address, found[1])
+
+
+def test_a_late_insert_whose_table_was_deleted_takes_its_row_back(client: Client, table: KubeMembershipTable) -> None:
+    def meanwhile() -> None:
+        finished_and_deleted(table)
+        table.delete_membership_table_entries("c1")
+
+    assert late_insert(client, table, meanwhile) is False
+    assert names(table) == []
+
+
+def test_a_late_insert_that_a_dotnet_silo_has_made_unknown_has_its_version(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    """Nothing tells that others had done with it: it takes place now, wholly."""
+    dotnet = DotNetProvider(client, "c1", table.namespace)
+
+    def meanwhile() -> None:
+        finished_and_deleted(table)
+        assert dotnet.insert_row(entry(7), dotnet.read_all().version.next())
+
+    before = table.read_all().version.version
+    assert late_insert(client, table, meanwhile) is True
+    assert names(table) == ["old", "silo-2", "silo-7"]
+    assert table.read_all().version.version == before + 3, "the insert by others, the .NET silo's, and this one"
 
 
 def test_a_late_sign_of_life_does_not_bring_back_a_deleted_row(client: Client, table: KubeMembershipTable) -> None:
@@ -231,14 +269,9 @@ def test_a_change_that_is_overtaken_by_one_to_the_same_row_is_not_made_twice(
     """A helper that stood still before its write finds the row as the change wanted it, and then as it was before."""
     half_done(client, table, calls=3)
 
-    def finish_and_delete() -> None:
-        found = table.read_all().get(OTHER.silo_address)
-        assert found is not None
-        assert table.delete_row(OTHER.silo_address, found[1])
-
     def at_the_insert(step: Step) -> None:
         if (step.verb, step.when) == ("create", "before"):
-            finish_and_delete()
+            finished_and_deleted(table)
 
     assert [member.silo_name for member, _ in another(client, table, at_the_insert).read_all().members] == ["old"]
     assert names(table) == ["old"]
@@ -306,6 +339,70 @@ def test_a_writer_that_was_away_for_many_changes_still_knows(client: Client, tab
     assert len((version_object(client, table).outcomes or pytest.fail("no outcomes")).decided) == REMEMBERED
 
 
+@pytest.mark.usefixtures("forgetful")
+def test_a_late_insert_that_was_forgotten_is_taken_back_and_not_called_done(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    """Whether the row was counted or had been deleted before, nobody knows any more."""
+
+    def meanwhile() -> None:
+        finished_and_deleted(table)
+        many_changes(table)
+
+    with pytest.raises(OutcomeUnknown):
+        late_insert(client, table, meanwhile)
+    assert names(table) == [f"x{REMEMBERED}"]
+    assert table.insert_row(OTHER, table.read_all().version.next())
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_helper_whose_late_insert_was_forgotten_takes_it_back(client: Client, table: KubeMembershipTable) -> None:
+    half_done(client, table)
+
+    def at_the_insert(step: Step) -> None:
+        if (step.verb, step.when) == ("create", "before"):
+            finished_and_deleted(table)
+            many_changes(table)
+
+    another(client, table, at_the_insert).read_all()
+    assert names(table) == [f"x{REMEMBERED}"]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_late_insert_leaves_alone_what_has_been_changed_since(client: Client, table: KubeMembershipTable) -> None:
+    """It was this row that counted, for its silo has gone on from it."""
+    clock = HurriedClock()
+
+    def go_on() -> None:
+        assert update(table, "on", 2)
+        many_changes(table)
+
+    def hook(step: Step) -> None:
+        if (step.number, step.when) == (3, "before"):
+            clock.sleep(GRACE)
+        at(3, "after", go_on)(step)
+
+    writer = KubeMembershipTable(Steps(hook).client(client), "c1", table.namespace, clock=clock)
+    with pytest.raises(OutcomeUnknown):
+        writer.insert_row(OTHER, table.read_all().version.next())
+    assert names(table) == ["on", f"x{REMEMBERED}"]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_an_insert_that_nobody_can_have_preceded_is_done_though_forgotten(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    writer = another(client, table, at(3, "after", lambda: many_changes(table)))
+    assert writer.insert_row(OTHER, table.read_all().version.next()) is True
+    assert names(table) == ["silo-2", f"x{REMEMBERED}"]
+
+
+def many_changes(table: KubeMembershipTable) -> None:
+    """So many that the outcomes of those before are forgotten."""
+    for number in range(REMEMBERED + 1):
+        assert update(table, f"x{number}")
+
+
 def test_what_cannot_be_known_is_not_guessed(client: Client, table: KubeMembershipTable) -> None:
     data = table.read_all()
     dotnet = DotNetProvider(client, "c1", table.namespace)
@@ -330,8 +427,7 @@ def test_what_was_done_and_forgotten_is_not_guessed(client: Client, table: KubeM
     data = table.read_all()
 
     def lose_the_answer() -> None:
-        for number in range(REMEMBERED + 1):
-            assert update(table, f"x{number}")
+        many_changes(table)
         raise ConnectionFailed("cut", sent=True)
 
     writer = another(client, table, at(2, "after", lose_the_answer))
