@@ -50,7 +50,7 @@ def add_orleans_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=positive,
         default=25,
-        help="rows of dead silos that are kept besides those of the last hour (default: %(default)s)",
+        help="rows of dead silos that are kept besides those seen dead for less than an hour (default: %(default)s)",
     )
 
 

@@ -17,7 +17,7 @@ from controllers.orleans.memory import Memory, Recall, Told
 from controllers.orleans.metrics import Tally
 from controllers.orleans.pods import NOTHING, ByName, Evidence, Trace, binding_of, evidence
 from controllers.orleans.podview import PodView, at_server
-from controllers.orleans.removal import Removal, removal
+from controllers.orleans.removal import Found, Removal, removal
 from controllers.orleans.settings import Settings
 from controllers.orleans.silence import sign_of
 from controllers.orleans.status import ALL_SILENT, build_status, listed
@@ -150,7 +150,8 @@ class OrleansReconciler:
                 bound[row.name] = binding
         recall.pods = bound
         verdicts = decide(members, now, self._settings)
-        gone = removal(((row.name, row.entry) for row in cluster.rows), now, self._settings)
+        found_rows = [Found(row.name, row.entry, recall.silence.stood(row.name, monotonic)) for row in cluster.rows]
+        gone = removal(found_rows, now, self._settings)
         pending_for = recall.pending.look(cluster.pending, monotonic) if cluster.pending else 0.0
         return _Look(cluster, recall, hosted, members, verdicts, gone, pending_for, now, monotonic)
 

@@ -25,8 +25,8 @@ class Settings:
     :ivar silent_alone: seconds of silence after which the operator's vote is cast although no silo suspects the silent
         one; where the protocol asks for one vote only.
     :ivar defunct_after: seconds after which the row of a dead silo is removed; None: never.
-    :ivar max_defunct: rows of dead silos that are kept, the latest; None: all. None is removed for that which has died
-        within the last hour.
+    :ivar max_defunct: rows of dead silos that are kept, the latest; None: all. None is removed for that which was not
+        seen dead for an hour.
     """
 
     protocol: MembershipOptions = field(default_factory=MembershipOptions)

@@ -115,6 +115,11 @@ class Silence:
             return UNSEEN
         return Quiet(known.seen, known.missed, self._period)
 
+    def stood(self, name: str, now: float) -> float:
+        """Seconds since the last look, or one before, first found the sign that the row bears; watched or not."""
+        known = self._silos.get(name)
+        return 0.0 if known is None else now - known.changed
+
     def _next(self, name: str, sign: Sign, now: float) -> _Silo:
         known = self._silos.get(name)
         if known is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controllers.orleans import Settings
@@ -104,6 +106,19 @@ def test_rows_of_the_dead_are_removed_after_seven_days(world: World) -> None:
     world.look()
     world.clock.advance(DAY + 3600)
     eventually(lambda: world.passes(30.0) and not world.silos.list(), "it comes back by itself", timeout=60)
+
+
+def test_a_clock_that_is_fast_removes_no_row_of_those_who_have_just_died(world: World) -> None:
+    """By it they have been dead for two days. All silos are to see that they are."""
+    long_ago = world.now(2 * DAY)
+    dead = [world.entry(number, status=SiloStatus.DEAD, i_am_alive_time=long_ago) for number in range(3)]
+    world.cluster(*(replace(entry, start_time=long_ago) for entry in dead))
+    operator = world.start(Settings(max_defunct=1))
+    eventually(lambda: operator.looks, timeout=60)
+    world.clock.advance(3540.0)
+    world.look()
+    assert len(world.silos.list()) == 3
+    eventually(lambda: world.passes(30.0) and len(world.silos.list()) == 1, "it comes back by itself", timeout=60)
 
 
 def test_a_cluster_that_is_well_costs_no_request(world: World) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.orleans.removal import last_written, removal
+from controllers.orleans.removal import Found, last_written, removal
 from controllers.orleans.settings import Settings
 from membership.orleans.entry import MembershipEntry
 from membership.orleans.options import MembershipOptions
@@ -42,9 +42,8 @@ def dead(number: int, alive: float, votes: tuple[float, ...] = ()) -> Membership
     )
 
 
-def names(*entries: MembershipEntry, settings: Settings = SETTINGS) -> tuple[str, ...]:
-    rows = [(f"row-{at}", found) for at, found in enumerate(entries)]
-    return removal(rows, NOW, settings).names
+def names(*entries: MembershipEntry, settings: Settings = SETTINGS, stood: float = HOUR) -> tuple[str, ...]:
+    return removal([Found(f"row-{at}", found, stood) for at, found in enumerate(entries)], NOW, settings).names
 
 
 def test_dead_rows_go_after_seven_days() -> None:
@@ -72,8 +71,12 @@ def test_of_more_than_25_the_oldest_go() -> None:
     assert names(*rows, settings=Settings(max_defunct=None)) == ()
 
 
-def test_within_an_hour_nothing_goes_for_being_too_many() -> None:
-    assert names(*(dead(number, HOUR - 1) for number in range(100))) == ()
+@pytest.mark.parametrize("age", [0.0, HOUR, 6 * DAY])
+def test_what_was_seen_dead_for_less_than_an_hour_does_not_go_for_being_too_many(age: float) -> None:
+    """However old it looks by our clock, which may be fast; or however young."""
+    rows = [dead(number, age) for number in range(26)]
+    assert names(*rows, stood=HOUR - 1) == ()
+    assert len(names(*rows, stood=HOUR)) == 1
 
 
 def test_the_living_do_not_count_among_the_25() -> None:
@@ -82,39 +85,42 @@ def test_the_living_do_not_count_among_the_25() -> None:
 
 
 def test_the_next_removal_is_known() -> None:
-    found = removal([("a", dead(1, 7 * DAY - 60)), ("b", dead(2, 1 * DAY))], NOW, SETTINGS)
-    assert found == ((), NOW + timedelta(seconds=60))
-    assert removal([("a", entry(1))], NOW, SETTINGS) == ((), None)
+    rows = [Found("a", dead(1, 7 * DAY - 60), 0.0), Found("b", dead(2, 1 * DAY), 0.0)]
+    assert removal(rows, NOW, SETTINGS) == ((), NOW + timedelta(seconds=60))
+    assert removal(rows, NOW, Settings(max_defunct=1, defunct_after=None)) == ((), NOW + timedelta(hours=1))
+    assert removal([Found("a", entry(1), HOUR)], NOW, SETTINGS) == ((), None)
 
 
 def test_a_time_without_end_is_never_over() -> None:
-    found = removal([("a", entry(1, status=SiloStatus.DEAD, i_am_alive_time=MAX_TIME))], NOW, SETTINGS)
+    found = removal([Found("a", entry(1, status=SiloStatus.DEAD, i_am_alive_time=MAX_TIME), HOUR)], NOW, SETTINGS)
     assert found == ((), MAX_TIME)
 
 
-ages = st.floats(0, 20 * DAY)
-graves = st.lists(st.tuples(ages, st.lists(ages, max_size=2)), max_size=60)
+ages = st.integers(0, int(20 * DAY))
+graves = st.lists(st.tuples(ages, st.lists(ages, max_size=2), st.integers(0, int(2 * HOUR))), max_size=60)
 
 
-@given(graves, st.integers(0, 40), st.one_of(st.none(), st.floats(HOUR, 10 * DAY)))
+@given(graves, st.integers(0, 40), st.one_of(st.none(), st.integers(int(HOUR), int(10 * DAY))))
 def test_what_stays_is_young_and_not_too_many(
-    found: list[tuple[float, list[float]]], most: int, expiration: float | None
+    found: list[tuple[int, list[int], int]], most: int, expiration: int | None
 ) -> None:
     settings = Settings(max_defunct=most, defunct_after=expiration)
-    rows = [(f"row-{at}", dead(at, alive, tuple(votes))) for at, (alive, votes) in enumerate(found)]
+    rows = [Found(f"row-{at}", dead(at, alive, tuple(votes)), stood) for at, (alive, votes, stood) in enumerate(found)]
     result = removal(rows, NOW, settings)
-    written = {name: last_written(row) for name, row in rows}
-    stays = [name for name, _ in rows if name not in result.names]
+    goes = [row for row in rows if row.name in result.names]
+    stays = [row for row in rows if row.name not in result.names]
 
-    def age(moment: datetime) -> float:
-        return (NOW - moment).total_seconds()
+    def expired(row: Found) -> bool:
+        return expiration is not None and (NOW - last_written(row.entry)).total_seconds() >= expiration
 
-    assert sum(age(written[name]) > HOUR for name in stays) <= most
-    assert all(expiration is None or age(written[name]) <= expiration for name in stays)
-    assert all(age(written[name]) > HOUR for name in result.names)
-    if stays and result.names:  # the oldest go first
-        assert max(written[name] for name in result.names) <= min(
-            (written[name] for name in stays if age(written[name]) > HOUR), default=NOW
-        )
+    def later(row: Found) -> int:
+        return sum((last_written(one.entry), one.name) > (last_written(row.entry), row.name) for one in rows)
+
+    assert all(later(row) < most or row.stood < HOUR for row in stays)
+    assert not any(expired(row) for row in stays)
+    assert all(expired(row) or (later(row) >= most and row.stood >= HOUR) for row in goes)
+    assert [row.name for row in sorted(goes, key=later, reverse=True)] == list(result.names), "the oldest first"
     if result.next is not None:  # and when it has come, there is something to do
-        assert removal(rows, result.next + timedelta(seconds=1), settings).names
+        passed = (result.next - NOW).total_seconds() + 1
+        aged = [row._replace(stood=row.stood + passed) for row in stays]
+        assert removal(aged, NOW + timedelta(seconds=passed), settings).names
