@@ -175,9 +175,9 @@ def _add_protocol_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--foreign-silos",
         choices=("alive", "failed"),
-        default="alive",
-        help="what silos are that listen but do not speak the probes of these agents, as .NET silos (default: "
-        "%(default)s)",
+        default="failed",
+        help="what silos are that listen but do not speak the probes of these agents, as .NET silos, or a proxy "
+        "before a silo that is dead (default: %(default)s)",
     )
 
 

@@ -51,11 +51,11 @@ class Prober:
 
     :param own: who asks.
     :param foreign: what it means when a silo closes the connection or answers in another protocol, and has never
-        spoken this one: that it is alive (it is .NET's, and nothing else can be found out), or a failure.
+        spoken this one: a failure, or that it is alive (it is .NET's, and nothing else can be found out).
     :raises ValueError: the cluster id is too long for a message.
     """
 
-    def __init__(self, own: SiloAddress, cluster_id: str, *, foreign: ForeignSilos = "alive") -> None:
+    def __init__(self, own: SiloAddress, cluster_id: str, *, foreign: ForeignSilos = "failed") -> None:
         wire.check_cluster(cluster_id)
         self._own = str(own)
         self._cluster = cluster_id

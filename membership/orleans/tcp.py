@@ -19,8 +19,10 @@ class TcpTransport:
 
     :param own: the silo; its endpoint is where others look for it.
     :param listen: host and port to listen on, where they are others than the silo's: behind a proxy, or ``0.0.0.0``.
-    :param foreign: whether silos that do not speak this protocol, as .NET silos, count as ``"alive"`` when they close
-        the connection, or as ``"failed"``. One that has ever spoken it to us has failed then.
+    :param foreign: whether silos that do not speak this protocol, as .NET silos, count as ``"failed"`` when they close
+        the connection, or as ``"alive"``. One that has ever spoken it to us has failed then. With ``"failed"`` a silo
+        does not join a cluster with such silos; with ``"alive"`` it cannot tell them from a proxy, of a service mesh
+        say, that accepts connections for a silo that is dead, and closes them.
     :raises ValueError: the cluster id is longer than 1 KiB.
     """
 
@@ -30,7 +32,7 @@ class TcpTransport:
         cluster_id: str,
         *,
         listen: tuple[str, int] | None = None,
-        foreign: ForeignSilos = "alive",
+        foreign: ForeignSilos = "failed",
     ) -> None:
         self._own = own
         self._cluster_id = cluster_id

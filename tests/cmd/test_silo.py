@@ -46,13 +46,19 @@ def test_the_defaults_are_those_of_orleans() -> None:
     assert here.address.generation > 0
     assert here.options == MembershipOptions()
     assert here.silo_name == here.host_name == socket.gethostname()
-    assert (here.namespace, here.listen, here.proxy_port, here.foreign, here.as_json) == (None, None, 0, "alive", False)
+    assert (here.namespace, here.listen, here.proxy_port, here.foreign, here.as_json) == (
+        None,
+        None,
+        0,
+        "failed",
+        False,
+    )
 
 
 def test_everything_has_its_place() -> None:
     here = settings(
         *("--cluster-id=c", "--address=fd00::5", "--port=2000", "--generation=7", "--proxy-port=30000"),
-        *("--silo-name=s", "--host-name=h", "--listen=[::]:2001", "--namespace=ns", "--foreign-silos=failed", "--json"),
+        *("--silo-name=s", "--host-name=h", "--listen=[::]:2001", "--namespace=ns", "--foreign-silos=alive", "--json"),
         "--leave-timeout=5",
         *("--probe-timeout=2s", "--num-missed-probes=4", "--num-probed-silos=5", "--num-votes=3"),
         *("--vote-expiration=1m", "--alive-period=10", "--num-missed-alives=2", "--table-refresh=20"),
@@ -62,7 +68,7 @@ def test_everything_has_its_place() -> None:
     assert here.address == SiloAddress("fd00::5", 2000, 7)
     assert here.listen == ("::", 2001)
     assert (here.silo_name, here.host_name, here.namespace, here.proxy_port) == ("s", "h", "ns", 30000)
-    assert (here.foreign, here.as_json, here.leave_timeout) == ("failed", True, 5.0)
+    assert (here.foreign, here.as_json, here.leave_timeout) == ("alive", True, 5.0)
     assert here.options == MembershipOptions(
         probe_timeout=2.0,
         num_missed_probes=4,

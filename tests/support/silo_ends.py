@@ -43,12 +43,12 @@ class Face:
 
 
 class End:
-    """One silo: both sides of the protocol."""
+    """One silo: both sides of the protocol. It takes those that do not speak it, and never have, for alive."""
 
     def __init__(self, address: SiloAddress, cluster: str = CLUSTER) -> None:
         self.address = address
         self.face = Face()
-        self.prober = Prober(address, cluster)
+        self.prober = Prober(address, cluster, foreign="alive")
         self.server = ProbeServer(address, cluster, self.face, self.prober)
 
     def stop(self) -> None:

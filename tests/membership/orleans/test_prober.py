@@ -149,13 +149,16 @@ def test_a_trickle_does_not_extend_the_deadline(make: Callable[..., End]) -> Non
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\0\2\2F", b"OSP1\0\0\0\2{}"])
-def test_a_foreign_silo_is_alive_unless_told_otherwise(make: Callable[..., End], data: bytes) -> None:
+def test_a_foreign_silo_has_failed_unless_told_otherwise(make: Callable[..., End], data: bytes) -> None:
+    lenient = make()
+    strict = Prober(silo(), CLUSTER)
     with listening(_says(data)) as target:
-        assert make().prober.probe(target, ENOUGH) == ProbeResult(health=0, version=0, foreign=True)
-        strict = Prober(silo(), CLUSTER, foreign="failed")
+        assert lenient.prober.probe(target, ENOUGH) == ProbeResult(health=0, version=0, foreign=True)
         with pytest.raises(Foreign, match="ended, or does not speak the agents' protocol"):
             strict.probe(target, ENOUGH)
-        strict.close()
+        lenient.face.known = {target}
+        assert not strict.probe_indirectly(lenient.address, target, ENOUGH, ENOUGH).succeeded, "whoever asks decides"
+    strict.close()
 
 
 def test_a_silo_that_has_spoken_the_protocol_is_not_foreign_later(make: Callable[..., End]) -> None:

@@ -1,4 +1,4 @@
-"""A Python agent in a table with silos that do not speak its protocol: it harms nobody who lives."""
+"""A Python agent in a table with silos that do not speak its protocol: it stays away, or harms nobody who lives."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from membership.orleans import (
     KubeMembershipTable,
     MembershipEntry,
     MembershipOptions,
+    NotReachable,
     SiloAddress,
     SiloAgent,
     SiloStatus,
@@ -73,7 +74,7 @@ def test_a_dotnet_silo_is_left_alone_while_it_lives_and_declared_dead_after(
         with listening(dotnet.serve) as address:
             _active(table, address)
             me = silo()
-            agent = SiloAgent(table, me, TcpTransport(me, CLUSTER), options)
+            agent = SiloAgent(table, me, TcpTransport(me, CLUSTER, foreign="alive"), options)
             agent.join()
             try:
                 eventually(lambda: dotnet.probes > 2 * options.num_missed_probes, "many probes", SLOW)
@@ -87,3 +88,20 @@ def test_a_dotnet_silo_is_left_alone_while_it_lives_and_declared_dead_after(
             eventually(lambda: _status(table, address) is SiloStatus.DEAD, "dead", SLOW)
         finally:
             assert agent.leave()
+
+
+def test_unless_told_to_it_does_not_join_them(server: FakeAPIServer, caplog: pytest.LogCaptureFixture) -> None:
+    """As a silo that is active .NET silos would count on it, until they found out."""
+    options = MembershipOptions(probe_timeout=0.1, max_join_attempt_time=0.5)
+    with server.client() as client, listening(DotNet().serve) as address:
+        table = KubeMembershipTable(client, "strangers")
+        table.initialize_membership_table(True)
+        _active(table, address)
+        me = silo()
+        with pytest.raises(NotReachable, match=f"{address} did not answer"):
+            SiloAgent(table, me, TcpTransport(me, "strangers"), options).join()
+        assert {entry.silo_address: entry.status for entry, _ in table.read_all().members} == {
+            address: SiloStatus.ACTIVE,
+            me: SiloStatus.DEAD,
+        }
+        assert "ended, or does not speak the agents' protocol" in caplog.text
