@@ -66,6 +66,7 @@ class LocalCluster:
                 links=self._with_links,
             )
             self.server.set_log_provider(self.node.log_provider)
+            self.server.set_pod_locator(self.node.pod_locator)
             self.node.start()
             stack.callback(self.node.stop)
             if self._with_links:

@@ -36,6 +36,17 @@ class LogProvider(Protocol):
     ) -> Iterator[bytes]: ...
 
 
+class PodLocator(Protocol):
+    """Where the ports of a Pod are reached; the kubelet's part. Must not block, and is called from many threads.
+
+    Returns the address. Raises :class:`LookupError` with a message when no such Pod runs.
+
+    :param uid: of the Pod, for there may be another one of this name by now.
+    """
+
+    def __call__(self, namespace: str, pod: str, uid: str) -> str: ...
+
+
 @dataclass
 class Context:
     """:param bookmark_interval: seconds between the bookmarks of a watch.
@@ -50,6 +61,7 @@ class Context:
     future_version_wait: float = 3.0
     stopping: threading.Event = field(default_factory=threading.Event)
     log_provider: LogProvider | None = None
+    pod_locator: PodLocator | None = None
     _said: tuple[float, str] = (float("nan"), "")  # the last timestamp, and its second
     on_terminating: Callable[[], None] = lambda: None  # a namespace has begun to terminate
 

@@ -52,12 +52,16 @@ class StatusError(Exception):
 
 
 class PlainError(Exception):
-    """A refusal that the real server answers as plain text: a path of no known API group."""
+    """A refusal that the real server answers as plain text: a path of no known API group, or a kubelet's word.
 
-    def __init__(self, code: int, text: str) -> None:
+    :param headers: further response headers.
+    """
+
+    def __init__(self, code: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
+        self.headers = dict(headers or {})
 
 
 def quote(value: object) -> str:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
@@ -22,7 +22,7 @@ from runtime.testing.apiserver.documents import serve_document
 from runtime.testing.apiserver.faults import Asked
 from runtime.testing.apiserver.faults.control import Control, is_control
 from runtime.testing.apiserver.faults.injector import Injector
-from runtime.testing.apiserver.http import Cut, Request, Response, Stream
+from runtime.testing.apiserver.http import Cut, Request, Response
 from runtime.testing.apiserver.options import boolean
 from runtime.testing.apiserver.present import accept
 from runtime.testing.apiserver.routing import Target, parse
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("runtime.testing.apiserver")
 _ORJSON_TOO_DEEP = "Recursion limit reached"
+_T = TypeVar("_T")
 
 _OPENID: Mapping[str, tuple[Callable[[ServiceAccountTokens], JSONObject], str]] = {
     "/.well-known/openid-configuration": (ServiceAccountTokens.configuration, "application/json"),
@@ -168,12 +169,15 @@ class Handler:
         file, clock = self._audit_file, self._context.clock
         if file is None:
             return
-        if response is None or response.stream is None:
+        if response is None or (response.stream is None and response.tunnel is None):
             refused = response is not None and response.status >= 400
             file.completed(entry, clock.now(), response.body if response and refused else b"")
             return
         file.started(entry, clock.now())
-        response.stream = _then(response.stream, lambda: file.completed(entry, clock.now()))
+        if response.stream is not None:
+            response.stream = _then(response.stream, lambda: file.completed(entry, clock.now()))
+        if response.tunnel is not None:
+            response.tunnel = _then(response.tunnel, lambda: file.completed(entry, clock.now()))
 
 
 def _too_deep(error: Exception) -> bool:
@@ -234,10 +238,10 @@ def _entry(call: _Call, code: int, fault: str) -> AuditEntry:
     )
 
 
-def _then(stream: Callable[[Stream], None], last: Callable[[], None]) -> Callable[[Stream], None]:
-    def run(out: Stream) -> None:
+def _then(work: Callable[[_T], None], last: Callable[[], None]) -> Callable[[_T], None]:
+    def run(connection: _T) -> None:
         try:
-            stream(out)
+            work(connection)
         finally:
             last()
 
@@ -264,7 +268,7 @@ def _asked(call: _Call) -> Asked:
 def refusal(error: errors.StatusError | errors.PlainError) -> Response:
     """The answer of an error."""
     if isinstance(error, errors.PlainError):
-        return Response(error.code, error.text.encode(), "text/plain; charset=utf-8")
+        return Response(error.code, error.text.encode(), "text/plain; charset=utf-8", error.headers)
     headers = dict(error.headers)
     retry_after = (error.details or {}).get("retryAfterSeconds")
     if retry_after:

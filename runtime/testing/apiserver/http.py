@@ -82,6 +82,8 @@ class Response:
 
     :param stream: called with a function that sends bytes at once and raises :class:`Disconnected`; when it returns
         the stream ends properly. It runs in the connection's thread.
+    :param tunnel: of a 101: called with the connection once that has been sent; when it returns the connection is
+        closed. It runs in the connection's thread.
     """
 
     status: int
@@ -90,6 +92,21 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     stream: Callable[[Stream], None] | None = None
+    tunnel: Callable[[Tunnel], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A connection that has been upgraded, and speaks another protocol from here on.
+
+    :param socket: TLS as before, if any; closed by whoever accepted it.
+    :param received: what came behind the request.
+    :param hold: blocks while the server stands still.
+    """
+
+    socket: socket.socket
+    received: bytes
+    hold: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -177,6 +194,11 @@ class Connection:
         keep_alive = request.keep_alive if request else False
         if response.stream is not None and request is not None:
             return self._write_stream(request, response, keep_alive)
+        if response.tunnel is not None:
+            received, self._buffer = self._buffer, b""
+            self._send(_head(response, response.headers, True, ""))
+            response.tunnel(Tunnel(self._socket, received))
+            return False
         head, body = self._whole(request, response, keep_alive=keep_alive)
         self._send(head if request and request.method == "HEAD" else head + body)
         return keep_alive
@@ -385,7 +407,7 @@ def _head(response: Response, headers: Mapping[str, str], keep_alive: bool, fram
     ]
     if response.status == HTTPStatus.NOT_MODIFIED:
         framing = ""  # what a cache has is not overwritten by what an answer without a body says of it
-    else:
+    elif response.status != HTTPStatus.SWITCHING_PROTOCOLS:
         lines.append(f"Content-Type: {response.content_type}\r\n")
     if "Date" not in headers:
         lines.append(f"Date: {_date(int(time.time()))}\r\n")

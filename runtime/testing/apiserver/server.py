@@ -13,7 +13,7 @@ from runtime.testing.apiserver.access.gate import AccessOptions, Gate
 from runtime.testing.apiserver.access.serviceaccounts import DEFAULT_ISSUER
 from runtime.testing.apiserver.access.users import ADMIN, MASTERS, User
 from runtime.testing.apiserver.audit import Audit
-from runtime.testing.apiserver.context import Context, LogProvider
+from runtime.testing.apiserver.context import Context, LogProvider, PodLocator
 from runtime.testing.apiserver.faults import Faults
 from runtime.testing.apiserver.faults.control import Control
 from runtime.testing.apiserver.faults.freeze import Freeze
@@ -374,6 +374,10 @@ class FakeAPIServer:
     def set_log_provider(self, provider: LogProvider | None) -> None:
         """Where ``pods/log`` comes from; without one every log is empty."""
         self._context.log_provider = provider
+
+    def set_pod_locator(self, locator: PodLocator | None) -> None:
+        """Where ``pods/portforward`` leads; without one it is refused."""
+        self._context.pod_locator = locator
 
     def create(self, obj: JSONObject, *, namespace: str = "default") -> JSONObject:
         """Create one object as a POST of it would, defaults, validation and events included, but without HTTP: to fill

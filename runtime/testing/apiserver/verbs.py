@@ -12,7 +12,7 @@ from runtime.testing.apiserver.access.gate import Gate
 from runtime.testing.apiserver.access.users import User
 from runtime.testing.apiserver.apply import apply_body, server_side_apply
 from runtime.testing.apiserver.codec import check_size, check_type, decode_object
-from runtime.testing.apiserver.connect import CONNECTIONS, connect
+from runtime.testing.apiserver.connect import CONNECTIONS, INTERACTIVE, connect
 from runtime.testing.apiserver.context import Context
 from runtime.testing.apiserver.delete_options import delete_options
 from runtime.testing.apiserver.deletes import Deleted, Deleter, returns_object, warnings_of
@@ -101,7 +101,9 @@ class Verbs:
         if target.subresource == "eviction" and request.method == "POST":
             return evict_subresource(self._context, self._writer, self._evictor, target, request)
         if target.subresource in CONNECTIONS:
-            return connect(self._context, target)
+            if target.subresource in INTERACTIVE:  # a WebSocket begins with a GET, and is no reading
+                self._gate.admission(user, request).may_create()
+            return connect(self._context, target, request)
         raise errors.method_not_allowed(target.kind, verb)
 
     def _create(self, request: Request, target: Target, user: User) -> Response:

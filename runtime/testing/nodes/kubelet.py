@@ -384,9 +384,12 @@ class LocalNode:
 
     def pids(self, namespace: str, pod: str) -> dict[str, int]:
         """The processes of a Pod that run now, by container; empty if it does not run here."""
-        with self._lock:
-            worker = self._workers.get(f"{namespace}/{pod}")
+        worker = self._worker(namespace, pod)
         return worker.pids if worker is not None else {}
+
+    def _worker(self, namespace: str, pod: str) -> PodWorker | None:
+        with self._lock:
+            return self._workers.get(f"{namespace}/{pod}")
 
     def _make_links(self) -> Links:
         return Links(
@@ -409,6 +412,17 @@ class LocalNode:
             raise RuntimeError("this LocalNode has no links to cut: make it with links=True")
         return self._links
 
+    def pod_locator(self, namespace: str, pod: str, uid: str) -> str:
+        """For ``FakeAPIServer.set_pod_locator``: the address that the Pod's programs listen on. No cut of
+        :attr:`links` is in the way, as none is in the way of probes.
+
+        :raises LookupError: there is no such Pod on this node.
+        """
+        worker = self._worker(namespace, pod)
+        if worker is None or worker.uid != uid:
+            raise LookupError(f'pod "{pod}" does not run on node {self.name}')
+        return self._network.bound(worker.address)
+
     def log_provider(
         self,
         namespace: str,
@@ -426,8 +440,7 @@ class LocalNode:
 
         :raises LookupError: there is no such Pod on this node, container or log.
         """
-        with self._lock:
-            worker = self._workers.get(f"{namespace}/{pod}")
+        worker = self._worker(namespace, pod)
         if worker is None:
             raise NoLogs(f'pod "{pod}" does not run on node {self.name}')
         name = container or worker.default_container

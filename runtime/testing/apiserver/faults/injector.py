@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -129,7 +130,12 @@ class Injector:
 
     def _over_streams(self, what: Response | Cut, asked: Asked, struck: Fault | None) -> Response | Cut:
         """Have a streamed answer be struck on its way, too."""
-        if isinstance(what, Cut) or what.stream is None:
+        if isinstance(what, Cut):
+            return what
+        if what.tunnel is not None:
+            through = what.tunnel
+            what.tunnel = lambda tunnel: through(replace(tunnel, hold=self._freeze.wait))
+        if what.stream is None:
             return what
         source, truncated = what.stream, struck if struck is not None and struck.rule.effect.truncate else None
 
