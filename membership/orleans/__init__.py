@@ -5,8 +5,9 @@ The names below are resolved on first use.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from runtime.lazy import exports
 
 if TYPE_CHECKING:
     from membership.orleans.address import SiloAddress, allocate_generation
@@ -71,15 +72,4 @@ __all__ = [
     "allocate_generation",
 ]
 
-
-def __getattr__(name: str) -> object:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(__name__, _HOME)

@@ -6,8 +6,9 @@ pay for controllers.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from runtime.lazy import exports
 
 if TYPE_CHECKING:
     from runtime.manager.cache import Cache
@@ -22,15 +23,4 @@ _HOME = {
     "Manager": "runtime.manager.manager",
 }
 
-
-def __getattr__(name: str) -> object:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(__name__, _HOME)

@@ -8,8 +8,9 @@ process can be started from this package without loading it.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from runtime.lazy import exports
 
 if TYPE_CHECKING:
     from runtime.testing.nodes.backoff import RestartPolicy
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from runtime.testing.nodes.process import NodeInUse
 
 _HOME = {
-    "Image": "images",
-    "ImageMap": "images",
-    "LocalNode": "kubelet",
-    "MissingBinary": "images",
-    "NodeInUse": "process",
-    "NodeUnsupported": "network",
-    "RestartPolicy": "backoff",
-    "find_etcd": "images",
-    "find_etcdctl": "images",
-    "find_xline": "images",
+    "Image": ".images",
+    "ImageMap": ".images",
+    "LocalNode": ".kubelet",
+    "MissingBinary": ".images",
+    "NodeInUse": ".process",
+    "NodeUnsupported": ".network",
+    "RestartPolicy": ".backoff",
+    "find_etcd": ".images",
+    "find_etcdctl": ".images",
+    "find_xline": ".images",
 }
 
 __all__ = [
@@ -44,11 +45,4 @@ __all__ = [
     "find_xline",
 ]
 
-
-def __getattr__(name: str) -> object:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = exports(__name__, _HOME)
