@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from bench import peers
 from bench.meter import Meter
 from bench.objects import Kind
 
@@ -48,22 +48,16 @@ class Relisting(Protocol):
 
 
 @dataclass(frozen=True)
-class Peer:
+class Peer(peers.Peer[Adapter]):
     """A client to measure.
 
     :ivar relists: it is :class:`Relisting`.
     :ivar coalesces: it may merge notifications, so their number tells nothing; the cache does.
     """
 
-    title: str
-    module: str
+    adapter: str = "Client"
     relists: bool = True
     coalesces: bool = False
-
-    def load(self) -> type[Adapter]:
-        module: Any = importlib.import_module(self.module)
-        adapter: type[Adapter] = module.Client
-        return adapter
 
 
 PEERS = {

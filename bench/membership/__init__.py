@@ -5,10 +5,9 @@ All read rows into the same entries with the same code, so what differs is the c
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from bench.peers import Peer
 from membership.orleans import MembershipEntry, SiloAddress
 
 
@@ -27,19 +26,8 @@ class Adapter(Protocol):
     def gateways(self) -> list[str]: ...
 
 
-@dataclass(frozen=True)
-class Peer:
-    title: str
-    module: str
-
-    def load(self) -> type[Adapter]:
-        module: Any = importlib.import_module(self.module)
-        adapter: type[Adapter] = module.Table
-        return adapter
-
-
-PEERS = {
-    "ours": Peer("membership.orleans", "bench.membership.ours"),
-    "cached": Peer("membership.orleans, gateways from a cache", "bench.membership.cached"),
-    "official": Peer("official client, the .NET provider's calls", "bench.membership.official"),
+PEERS: dict[str, Peer[Adapter]] = {
+    "ours": Peer("membership.orleans", "bench.membership.ours", "Table"),
+    "cached": Peer("membership.orleans, gateways from a cache", "bench.membership.cached", "Table"),
+    "official": Peer("official client, the .NET provider's calls", "bench.membership.official", "Table"),
 }

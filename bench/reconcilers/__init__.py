@@ -6,10 +6,10 @@ status subresource.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+from bench.peers import Peer
 
 
 class Adapter(Protocol):
@@ -24,21 +24,8 @@ class Adapter(Protocol):
         """Those of the Widgets in its cache."""
 
 
-@dataclass(frozen=True)
-class Peer:
-    """:ivar workers: how many reconcile at the same time."""
-
-    title: str
-    module: str
-
-    def load(self) -> type[Adapter]:
-        module: Any = importlib.import_module(self.module)
-        adapter: type[Adapter] = module.Operator
-        return adapter
-
-
-PEERS = {
-    "ours": Peer("runtime.manager", "bench.reconcilers.ours"),
-    "official": Peer("kubernetes.informer (official) and queue.Queue", "bench.reconcilers.official"),
-    "kopf": Peer("kopf, on.event with patch.status", "bench.reconcilers.kopf_event"),
+PEERS: dict[str, Peer[Adapter]] = {
+    "ours": Peer("runtime.manager", "bench.reconcilers.ours", "Operator"),
+    "official": Peer("kubernetes.informer (official) and queue.Queue", "bench.reconcilers.official", "Operator"),
+    "kopf": Peer("kopf, on.event with patch.status", "bench.reconcilers.kopf_event", "Operator"),
 }
