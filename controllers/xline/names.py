@@ -39,6 +39,9 @@ INITIAL_MEMBERS = "xline.io.datenlord.com/initial-members"
 TOKEN = "xline.io.datenlord.com/cluster-token"  # noqa: S105 - no secret: it tells clusters of one name apart
 RUN_AS = "xline.io.datenlord.com/run-as"
 
+# On the claims alone, once a leader was seen: that their cluster has run, and the engine's id of it if that is known.
+HAS_RUN = "xline.io.datenlord.com/has-run"
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -46,6 +49,11 @@ class Names:
 
     namespace: str
     cluster: str
+
+    @property
+    def request(self) -> Request:
+        """By which the cluster is reconciled."""
+        return Request(self.namespace, self.cluster)
 
     @property
     def headless(self) -> str:

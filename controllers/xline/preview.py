@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
-from controllers.xline import backups, restores, volumes
+from controllers.xline import backups, hasrun, restores, volumes
 from controllers.xline.applying import wanted_children
-from controllers.xline.bootstrap import FormerData, VolumesLeaving, proposed
+from controllers.xline.bootstrap import proposed
 from controllers.xline.certificates import certificates, foretold
 from controllers.xline.children import STATEFULSET_STAGE, Child, Plan
 from controllers.xline.decide import decide
+from controllers.xline.former import FormerData, VolumesLeaving
 from controllers.xline.gathering import gather
 from controllers.xline.inplace import TEMPLATE
 from controllers.xline.leadership import heir
@@ -113,6 +114,7 @@ def _look(
         yield Step("do", restores.foretold(plan))
         return
     world, unasked = survey(gathered.seen, plan, ask, ctx)
+    yield from _marks(world)
     written = [] if cluster.spec.paused else [*_certificates(plan), *wanted_children(world, plan)]
     stops = (unusable(gathered, world) or foretold(plan, ctx)) if written else None
     if stops is not None:
@@ -181,6 +183,13 @@ def _retention(world: World, ctx: ReconcileContext) -> Iterator[Step]:
     if claims:
         goes = world.cluster.spec.storage.retention_policy.when_deleted == "Delete"
         yield Step("do", f"{'delete' if goes else 'keep'} {', '.join(claims)} when the XlineCluster is deleted")
+
+
+def _marks(world: World) -> Iterator[Step]:
+    claims = [member.claim for member in world.members.values() if member.claim is not None]
+    names = sorted(claim.name for claim in hasrun.unmarked(world, claims))
+    if names:
+        yield Step("do", f"mark {', '.join(names)} as volumes of a cluster that has run")
 
 
 def _backups(world: World, plan: Plan, ctx: ReconcileContext) -> Iterator[Step]:

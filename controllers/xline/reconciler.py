@@ -12,20 +12,14 @@ from typing import Final
 import msgspec
 import orjson
 
-from controllers.xline import backups, restores, volumes
+from controllers.xline import backups, hasrun, restores, volumes
 from controllers.xline.applying import LeftOver, apply_children
-from controllers.xline.bootstrap import (
-    FormerData,
-    Gone,
-    OutdatedDefinition,
-    VolumesLeaving,
-    first_bootstrap,
-    frozen,
-)
+from controllers.xline.bootstrap import Gone, OutdatedDefinition, first_bootstrap, frozen
 from controllers.xline.certificates import apply_certificates
 from controllers.xline.children import Plan, children
 from controllers.xline.decide import Decision, decide
 from controllers.xline.events import between
+from controllers.xline.former import FormerData, VolumesLeaving
 from controllers.xline.gathering import Gathered, gather
 from controllers.xline.members import Observe, observe
 from controllers.xline.planning import Outdated
@@ -53,6 +47,7 @@ from runtime.types import JSONObject, Request, Result
 _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: leaders change without a Pod changing
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
+_UNMARKED: Final = 1.0  # ... whose clients wait for its volumes to be marked
 _WRITTEN: Final = 0.05  # ... that has just been written down what it goes on with
 _OUTDATED: Final = 1.0  # ... that was written to while it was looked at; the cache wakes us before that
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
@@ -127,6 +122,7 @@ class XlineReconciler:
         if not cluster.spec.paused and restores.pending(cluster, bootstrap, seen.workload):
             return _restore(obj, cluster, plan, ctx)
         world, problem = survey(seen, plan, self._ask, ctx)
+        noted, unmarked = hasrun.mark(world, ctx)
         if not cluster.spec.paused:
             # Without its Secrets nobody can ask the members; what they are made from can be written all the same.
             world, unmade = self._bring_about(gathered, world, plan, ctx)
@@ -135,9 +131,9 @@ class XlineReconciler:
         decision = Decision()
         if problem is None:
             decision, problem = _act(world, ctx)
-        problem = problem or refusal(gathered, world)
+        problem = problem or refusal(gathered, world) or unmarked
         unsaved = backups.apply_backups(world, plan, ctx) if problem is None or not problem.stops else None
-        status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision)
+        status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision, noted=noted)
         status = backups.told(world, status, unsaved, ctx)
         _store(obj, old, status, ctx, problem.reason if problem is not None else "")
         return Result(requeue_after=_next_look(status, world, decision))
@@ -238,6 +234,8 @@ def _next_look(status: XlineClusterStatus, world: World, decision: Decision) -> 
     progressing, available = find(status.conditions, PROGRESSING), find(status.conditions, AVAILABLE)
     if world.engine.leader is None and world.endpoints:
         return _ELECTING
+    if world.engine.leader is not None and (status.bootstrap is None or not status.bootstrap.completed):
+        return _UNMARKED
     if progressing is None or available is None or (progressing.status, available.status) != ("False", "True"):
         return _CHANGING
     return _SETTLED

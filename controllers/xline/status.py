@@ -29,6 +29,7 @@ PAUSED = "Paused"
 REJECTED = "Rejected"
 SECRET_MISSING = "SecretMissing"  # noqa: S105 - no secret
 VOLUMES_LOST = "VolumesLost"
+VOLUMES_NOT_MARKED = "VolumesNotMarked"
 WAITING_FOR_DELETION = "WaitingForDeletion"
 WORKLOAD_CHANGED = "WorkloadChanged"
 WORKLOAD_UNAVAILABLE = "WorkloadUnavailable"
@@ -68,14 +69,19 @@ def build_status(
     spec_hash: str,
     problem: Problem | None = None,
     decision: Decision = _NOTHING,
+    *,
+    noted: bool = True,
 ) -> XlineClusterStatus:
     """The status to store. What others have written into it for good (bootstrap, plan, ...) stays.
 
     :param old: the status as it was: conditions keep their time while they keep their value.
     :param problem: what could not be done, if anything.
     :param decision: what is being done.
+    :param noted: False: that the cluster has run must stand on its volumes before it stands here.
     """
-    bootstrap = _bootstrapped(world)
+    bootstrap = bootstrapped(world)
+    if not noted:
+        bootstrap = msgspec.structs.replace(bootstrap, completed=world.bootstrap.completed)
     verdicts = [
         _available(bootstrap, world),
         _progressing(bootstrap, world, problem, decision),
@@ -161,8 +167,9 @@ def _size(world: World) -> int:
     return len(world.ordinals)
 
 
-def _bootstrapped(world: World) -> Bootstrap:
-    """Completed once, completed for ever: an outage later does not undo it."""
+def bootstrapped(world: World) -> Bootstrap:
+    """The bootstrap with what this look has seen. Completed once, completed for ever: an outage later does not undo
+    it."""
     bootstrap = world.bootstrap
     cluster_id = f"{world.engine.cluster_id:x}" if world.engine.cluster_id else ""
     done = bootstrap.completed or bool(world.engine.leader) or ready(world) >= _size(world)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 from controllers.xline import names as known
 from crds.xlinecluster import XLINECLUSTERS
@@ -56,6 +57,10 @@ class Local(World):
         found = self.get(known.PODS, f"demo-sts-{ordinal}")
         assert found is not None
         return found
+
+    def volume(self, ordinal: int) -> Path:
+        """The folder that is the member's volume."""
+        return self.node.root / "pvc" / NAMESPACE / f"data-demo-sts-{ordinal}"
 
     def uids(self) -> dict[str, str]:
         return {pod.name: pod.uid for pod in self.client.resource(known.PODS, namespace=NAMESPACE).list()}
