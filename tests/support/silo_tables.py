@@ -6,7 +6,10 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from membership.orleans import KubeMembershipTable, MembershipEntry, SiloAddress, SiloStatus, rows
 from membership.orleans.journal import VersionRow, version_row
@@ -14,6 +17,7 @@ from runtime import GVR
 from runtime.client import Client
 from runtime.clock import SystemClock
 from runtime.testing import FakeAPIServer
+from tests.support.stepped import Hook, Killed, Steps, kill_at
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -29,6 +33,10 @@ def entry(number: int = 1, status: SiloStatus = SiloStatus.ACTIVE, name: str = "
         start_time=START,
         i_am_alive_time=START + timedelta(seconds=number),
     )
+
+
+OLD, NEW, OTHER = entry(1, name="old"), entry(1, name="new"), entry(2)
+"""A row, as it is and as it shall be, and one that is not there yet."""
 
 
 class HurriedClock(SystemClock):
@@ -72,3 +80,39 @@ def version_object(client: Client, table: KubeMembershipTable) -> VersionRow:
     """What is in the version object now."""
     obj = client.resource(rows.VERSIONS, table.namespace).get(table.cluster_id)
     return version_row(obj.to_dict(), table.cluster_id)
+
+
+def stepped(
+    client: Client, table: KubeMembershipTable, hook: Hook = lambda step: None, clock: HurriedClock | None = None
+) -> tuple[KubeMembershipTable, Steps]:
+    """The table of another writer, whose calls the hook sees."""
+    steps = Steps(hook)
+    other = KubeMembershipTable(steps.client(client), table.cluster_id, table.namespace, clock=clock or HurriedClock())
+    return other, steps
+
+
+def another(
+    client: Client, table: KubeMembershipTable, hook: Hook, clock: HurriedClock | None = None
+) -> KubeMembershipTable:
+    """:func:`stepped`, the table alone."""
+    return stepped(client, table, hook, clock)[0]
+
+
+def half_done(client: Client, table: KubeMembershipTable, calls: int = 3) -> None:
+    """A writer of :data:`OTHER` dies after so many of its five calls."""
+    version = table.read_all().version.next()
+    with pytest.raises(Killed):
+        another(client, table, kill_at(calls - 1, "after")).insert_row(OTHER, version)
+
+
+def rename(table: KubeMembershipTable, name: str = "new", number: int = 1) -> bool:
+    """Change the row of the silo of that number."""
+    data = table.read_all()
+    found = data.get(entry(number).silo_address)
+    assert found is not None
+    return table.update_row(replace(found[0], silo_name=name), found[1], data.version.next())
+
+
+def names(table: KubeMembershipTable) -> list[str]:
+    """Of the silos whose rows are there."""
+    return sorted(member.silo_name for member, _ in table.read_all().members)

@@ -109,3 +109,13 @@ def fail_at(number: int, when: When, error: Exception) -> Hook:
             raise error
 
     return hook
+
+
+def at(number: int, when: When, act: Callable[[], object]) -> Hook:
+    """Something happens before or after the call of this number."""
+
+    def hook(step: Step) -> None:
+        if (step.number, step.when) == (number, when):
+            act()
+
+    return hook

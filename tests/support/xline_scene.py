@@ -11,10 +11,10 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import crds
 from crds.xlinecluster import XLINECLUSTERS
@@ -41,7 +41,11 @@ SERVER, AGENT = "xline", "agent"
 SLOW = 120.0  # seconds: many processes on a machine that has other things to do
 
 
-Judged: TypeAlias = "Callable[[Scene], contextlib.AbstractContextManager[Recorder]]"
+class Judged(Protocol):
+    """Clients at work while something happens to a stage."""
+
+    def __call__(self, scene: Scene, note: str = "") -> contextlib.AbstractContextManager[Recorder]:
+        """:param note: what the test itself takes away, if that is part of how long clients are without service."""
 
 
 class Scene:

@@ -45,7 +45,7 @@ def judged(request: pytest.FixtureRequest) -> Judged:
     """Clients at work while something happens; afterwards the cluster must answer, and is judged by what they saw."""
 
     @contextmanager
-    def judge(scene: Scene) -> Iterator[Recorder]:
+    def judge(scene: Scene, note: str = "") -> Iterator[Recorder]:
         with scene.recorder() as recorder:
             recorder.wait_progress()
             yield recorder
@@ -64,7 +64,7 @@ def judged(request: pytest.FixtureRequest) -> Judged:
         if known_bug:
             pytest.xfail(f"a bug of {known_bug}, which was killed: its members hold different data")
         assert scene.killed_a_server or eventually(lambda: same_data(scene.member_addresses()), timeout=SLOW)
-        unavailability.keep(request.node.user_properties, verdict)
+        unavailability.keep(request.node.user_properties, verdict, note)
 
     return judge
 

@@ -42,9 +42,9 @@ RUNNING = {
     State.RUNNING: ALL,
     State.RESTART: ALL,
     State.SERVER_CRASH: ("server", "agent", "both"),  # another agent does not know of the crashes before it
-    State.PARTITIONED: ALL,
     State.FAILED: ALL,
 }
+ALONE = {State.PARTITIONED: ALL}
 JOINING = {
     State.WAIT_PEERS: AGENT_ONLY,
     State.LOST_DISK: AGENT_ONLY,
@@ -58,7 +58,7 @@ JOINING = {
 ENDING = {State.NOT_WANTED: AGENT_ONLY, State.DRAINING: ALL, State.DELETING: ALL}
 LEAVING = {State.LEAVING: ALL}
 RECOVERING = {State.RECOVER: ALL}
-CHAPTERS = (STARTING, RUNNING, JOINING, ENDING, LEAVING, RECOVERING)
+CHAPTERS = (STARTING, RUNNING, ALONE, JOINING, ENDING, LEAVING, RECOVERING)
 
 # States without a server: its start file is not there, or nobody has let its container start yet.
 NO_SERVER = {
@@ -102,9 +102,6 @@ def starts_and_runs(scene: Scene, judged: Judged) -> None:
     with judged(scene):
         kills.repeat(lambda turn: agent_killed(scene, turn % 3), State.INIT, State.RUNNING, after=whole)
         kills.repeat(lambda turn: crash(kills, turn % 3), State.RESTART, State.SERVER_CRASH, after=whole)
-        while kills.left(State.PARTITIONED):
-            partition(kills)
-            whole()
         while kills.left(State.FAILED):
             break_disk(kills, scene.follower())
             whole()
@@ -130,6 +127,15 @@ def crash(kills: Kills, ordinal: int) -> list[int]:
             eventually(lambda: scene.agent_state(ordinal) in wanted, timeout=1.0)
             break
     return [ordinal]
+
+
+def is_alone(scene: Scene, judged: Judged) -> None:
+    kills = Kills(scene, ALONE)
+    scene.start_three()
+    with judged(scene, "the test stops two of three servers until the third's agent has said so"):
+        while kills.pending:
+            partition(kills)
+            kills.settle(0, 1, 2)
 
 
 def partition(kills: Kills) -> None:
@@ -336,7 +342,7 @@ Play: TypeAlias = Callable[[Scene, Judged], None]
 
 # Side by side, each on a stage of its own: much of the time is spent waiting for locks and graces to run out.
 SIDE_BY_SIDE: dict[str, list[list[Play]]] = {
-    "in the cluster": [[starts_and_runs], [joins]],
+    "in the cluster": [[starts_and_runs], [joins], [is_alone]],
     "on the way out": [
         [partial(leaves, kinds=LEAVING[State.LEAVING][:1])],
         [partial(leaves, kinds=LEAVING[State.LEAVING][1:])],
