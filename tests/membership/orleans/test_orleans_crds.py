@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import crds
 from membership.orleans.rows import SILOS, VERSIONS, entry_of, new_version
 from runtime.client import Client
-from runtime.testing import FakeAPIServer
 from runtime.types import GVR
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ROWS = sorted(path.name for path in FIXTURES.glob("*.json") if not path.name.startswith("version-"))
 NAMESPACES = GVR("", "v1", "namespaces")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer() as server:
-        server.apply_manifests(Path(crds.__file__).parent)
-        yield server
-
-
-@pytest.fixture
-def client(server: FakeAPIServer) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
 
 
 def load(name: str) -> dict[str, Any]:

@@ -26,20 +26,6 @@ NAMESPACES = GVR("", "v1", "namespaces")
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer() as server:
-        server.apply_manifests(Path(crds.__file__).parent)
-        yield server
-
-
-@pytest.fixture
-def client(server: FakeAPIServer) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-    server.faults.clear()
-
-
 @pytest.fixture
 def namespace(client: Client) -> str:
     """One that no other test uses."""

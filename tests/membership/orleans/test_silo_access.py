@@ -36,13 +36,6 @@ from tests.support.silo_tables import entry
 ME, TARGET, OTHER = entry(1), entry(2), entry(3)
 
 
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer() as server:
-        server.apply_manifests("crds/")
-        yield server
-
-
 class Between:
     """A real table, with what happens between a reading and the writing that follows it."""
 
@@ -140,10 +133,10 @@ _numbers = iter(range(10**6))
 
 
 @pytest.fixture
-def scene(shared_server: FakeAPIServer) -> Iterator[Scene]:
-    scene = Scene(shared_server, next(_numbers))
+def scene(server: FakeAPIServer) -> Iterator[Scene]:
+    scene = Scene(server, next(_numbers))
     yield scene
-    shared_server.faults.clear()
+    server.faults.clear()
     scene.client.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,24 +17,10 @@ from membership.orleans import (
     SiloStatus,
     TerminationReason,
 )
-from runtime.testing import FakeAPIServer, FakeClock
-from tests.support.silo_agents import SLOW, Cluster, Silo, cluster, eventually
+from runtime.testing import FakeClock
+from tests.support.silo_agents import SLOW, Cluster, Silo, eventually
 
 A, D = SiloStatus.ACTIVE, SiloStatus.DEAD
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer() as server:
-        server.apply_manifests("crds/")
-        yield server
-
-
-@pytest.fixture
-def scene(shared_server: FakeAPIServer) -> Iterator[Cluster]:
-    with cluster(shared_server) as scene:
-        yield scene
-    shared_server.faults.clear()
 
 
 def ended(silo: Silo) -> TerminationReason:

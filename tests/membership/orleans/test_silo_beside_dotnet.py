@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,13 +41,6 @@ class DotNet:
             sock.recv(length, socket.MSG_WAITALL)
             threading.Event().wait(SLOW)
         self.probes += 1
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer() as server:
-        server.apply_manifests(ROOT / "crds")
-        yield server
 
 
 def _active(table: KubeMembershipTable, address: SiloAddress) -> None:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from membership.orleans import AddressInUse, JoinFailed, NotReachable, SiloStatus
-from runtime.testing import FakeAPIServer
-from tests.support.silo_agents import SLOW, Cluster, cluster, eventually
+from tests.support.silo_agents import SLOW, Cluster, eventually
 
 A, D = SiloStatus.ACTIVE, SiloStatus.DEAD
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer() as server:
-        server.apply_manifests("crds/")
-        yield server
-
-
-@pytest.fixture
-def scene(shared_server: FakeAPIServer) -> Iterator[Cluster]:
-    with cluster(shared_server) as scene:
-        yield scene
-    shared_server.faults.clear()
 
 
 def test_silos_join_one_after_the_other(scene: Cluster) -> None:

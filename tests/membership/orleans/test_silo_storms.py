@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
@@ -11,24 +10,10 @@ from typing import Literal
 import pytest
 
 from membership.orleans import MembershipOptions, SiloStatus, TerminationReason
-from runtime.testing import FakeAPIServer, FakeClock
-from tests.support.silo_agents import Call, Cluster, Silo, cluster, eventually
+from runtime.testing import FakeClock
+from tests.support.silo_agents import Call, Cluster, Silo, eventually
 
 A, D = SiloStatus.ACTIVE, SiloStatus.DEAD
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[FakeAPIServer]:
-    with FakeAPIServer() as server:
-        server.apply_manifests("crds/")
-        yield server
-
-
-@pytest.fixture
-def scene(shared_server: FakeAPIServer) -> Iterator[Cluster]:
-    with cluster(shared_server) as scene:
-        yield scene
-    shared_server.faults.clear()
 
 
 def all_live(scene: Cluster, silos: list[Silo]) -> bool:

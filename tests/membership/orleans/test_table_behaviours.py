@@ -24,7 +24,7 @@ from membership.orleans import (
 from runtime import GVR
 from runtime.client import Client, ClientError, NotFound
 from runtime.testing import APIServer, FakeAPIServer
-from tests.support.silo_tables import HurriedClock, entry, server_of_tables
+from tests.support.silo_tables import HurriedClock, entry
 
 Behaviour = Callable[[Client, str], None]
 
@@ -248,12 +248,6 @@ def gateways(client: Client, namespace: str) -> None:
 
 
 # ---- where they are seen
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with server_of_tables() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,13 +11,11 @@ import pytest
 from membership.orleans import KubeMembershipTable, MembershipTableData, SiloStatus
 from runtime.client import Client, ClientError, Conflict, ConnectionFailed
 from runtime.client.errors import Answer, InternalError, RequestTimeout, TooManyRequests
-from runtime.testing import FakeAPIServer
-from tests.support.silo_tables import START, HurriedClock, entry, new_table, server_of_tables, version_object
-from tests.support.stepped import Hook, Killed, Steps, When, fail_at, kill_at
+from tests.support.silo_tables import NEW, OLD, OTHER, START, entry, new_table, stepped, version_object
+from tests.support.stepped import Killed, When, fail_at, kill_at
 
 Change = Callable[[KubeMembershipTable, MembershipTableData], bool]
 
-OLD, NEW, OTHER = entry(1, name="old"), entry(1, name="new"), entry(2)
 DEAD = entry(3, SiloStatus.DEAD)
 
 
@@ -49,32 +47,6 @@ PLACES = [
     for number in range(len(calls))
     for when in ("before", "after")
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with server_of_tables() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: FakeAPIServer) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def table(client: Client) -> KubeMembershipTable:
-    return new_table(client, OLD)
-
-
-def stepped(
-    client: Client, table: KubeMembershipTable, hook: Hook = lambda step: None
-) -> tuple[KubeMembershipTable, Steps]:
-    """The table of another writer, whose calls the hook sees."""
-    steps = Steps(hook)
-    other = KubeMembershipTable(steps.client(client), table.cluster_id, table.namespace, clock=HurriedClock())
-    return other, steps
 
 
 @pytest.mark.parametrize("change", CALLS)

@@ -3,7 +3,7 @@ change after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,25 +14,12 @@ from hypothesis import strategies as st
 from membership.orleans import KubeMembershipTable, MembershipTableData, SiloAddress
 from runtime.client import Client, Forbidden, NotFound
 from runtime.client.errors import Answer
-from runtime.testing import FakeAPIServer
-from tests.support.silo_tables import START, HurriedClock, entry, new_table, server_of_tables, version_object
+from tests.support.silo_tables import START, HurriedClock, entry, new_table, version_object
 from tests.support.stepped import Step, Steps
 from tests.support.table_history import TableHistory, Write, mark_of
 from tests.support.turns import Choose, Deaths, Turns, dying, in_order, orders
 
 ROWS = 3
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with server_of_tables() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: FakeAPIServer) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
 
 
 @dataclass(frozen=True)

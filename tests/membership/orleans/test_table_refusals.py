@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,30 +11,14 @@ from membership.orleans import KubeMembershipTable, journal
 from runtime.client import Client, Forbidden
 from runtime.client.errors import Answer
 from runtime.testing import FakeAPIServer
-from tests.support.silo_tables import HurriedClock, entry, new_table, server_of_tables, version_object
-from tests.support.stepped import Killed, Step, Steps
-
-OLD, NEW, OTHER = entry(1, name="old"), entry(1, name="new"), entry(2)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with server_of_tables() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: FakeAPIServer) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-    server.faults.clear()
+from tests.support.silo_tables import NEW, OTHER, another, names, version_object
+from tests.support.stepped import Killed, Step
 
 
 def test_a_row_is_not_counted_again_when_its_outcome_has_made_room_for_refused_ones(
-    server: FakeAPIServer, client: Client, monkeypatch: pytest.MonkeyPatch
+    server: FakeAPIServer, table: KubeMembershipTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "REMEMBERED", 3)
-    table = new_table(client, OLD)
     before = table.read_all()
     server.faults.add(verb="create", resource="silos", status=403)
     for _ in range(4):
@@ -48,17 +31,15 @@ def test_a_row_is_not_counted_again_when_its_outcome_has_made_room_for_refused_o
 @pytest.mark.parametrize("helper_dies", [False, True])
 @pytest.mark.parametrize("insert", [True, False], ids=["insert", "update"])
 def test_who_is_refused_does_not_give_up_what_another_has_written_in_its_place(
-    client: Client, insert: bool, helper_dies: bool
+    client: Client, table: KubeMembershipTable, insert: bool, helper_dies: bool
 ) -> None:
     """It stood still before its write of the row, so that another began to finish the change."""
-    table = new_table(client, OLD)
     before = table.read_all()
 
     def refuse(step: Step) -> None:
         if (step.number, step.when) != (3, "before"):
             return
-        writes = Steps(kill_after_the_row if helper_dies else lambda step: None)
-        helper = KubeMembershipTable(writes.client(client), "c1", table.namespace, clock=HurriedClock())
+        helper = another(client, table, kill_after_the_row if helper_dies else lambda step: None)
         if helper_dies:
             with pytest.raises(Killed):
                 helper.read_all()
@@ -70,12 +51,12 @@ def test_who_is_refused_does_not_give_up_what_another_has_written_in_its_place(
         if (step.verb, step.resource, step.when) == ("create" if insert else "update", "silos", "after"):
             raise Killed
 
-    writer = KubeMembershipTable(Steps(refuse).client(client), "c1", table.namespace, clock=HurriedClock())
+    writer = another(client, table, refuse)
     etag, version = before.members[0][1], before.version.next()
     with pytest.raises(Forbidden):
         writer.insert_row(OTHER, version) if insert else writer.update_row(NEW, etag, version)
     after = table.read_all()
-    assert sorted(member.silo_name for member, _ in after.members) == (["old", "silo-2"] if insert else ["new"])
+    assert names(table) == (["old", "silo-2"] if insert else ["new"])
     assert after.version.version == before.version.version + 1
     assert version_object(client, table).pending is None
 
@@ -83,10 +64,9 @@ def test_who_is_refused_does_not_give_up_what_another_has_written_in_its_place(
 @pytest.mark.parametrize("helper_dies", [False, True])
 @pytest.mark.parametrize("insert", [True, False], ids=["insert", "update"])
 def test_what_is_given_up_and_written_by_another_after_all_gets_its_version(
-    client: Client, insert: bool, helper_dies: bool
+    client: Client, table: KubeMembershipTable, insert: bool, helper_dies: bool
 ) -> None:
     """The other was about to write the row when its writer, which was refused, looked at it and gave up."""
-    table = new_table(client, OLD)
     before = table.read_all()
     about_to_write, given_up = threading.Event(), threading.Event()
     verb = "create" if insert else "update"
@@ -99,9 +79,8 @@ def test_what_is_given_up_and_written_by_another_after_all_gets_its_version(
             raise Killed
 
     def help_it() -> None:
-        helper = KubeMembershipTable(Steps(help_late).client(client), "c1", table.namespace, clock=HurriedClock())
         with contextlib.suppress(Killed):
-            helper.read_all()
+            another(client, table, help_late).read_all()
 
     other = threading.Thread(target=help_it, name="helper")
 
@@ -111,7 +90,7 @@ def test_what_is_given_up_and_written_by_another_after_all_gets_its_version(
             assert about_to_write.wait(60)
             raise Forbidden("write", Answer(403, "Forbidden", "not you"))
 
-    writer = KubeMembershipTable(Steps(refuse).client(client), "c1", table.namespace, clock=HurriedClock())
+    writer = another(client, table, refuse)
     etag, version = before.members[0][1], before.version.next()
     with pytest.raises(Forbidden):
         writer.insert_row(OTHER, version) if insert else writer.update_row(NEW, etag, version)
@@ -119,6 +98,6 @@ def test_what_is_given_up_and_written_by_another_after_all_gets_its_version(
     given_up.set()
     other.join(60)
     after = table.read_all()
-    assert sorted(member.silo_name for member, _ in after.members) == (["old", "silo-2"] if insert else ["new"])
+    assert names(table) == (["old", "silo-2"] if insert else ["new"])
     assert after.version.version == before.version.version + 1
     assert table.read_all() == after, "counted once"

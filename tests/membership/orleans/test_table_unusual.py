@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -18,22 +17,10 @@ from membership.orleans.names import row_name, version_name
 from runtime import GVR
 from runtime.client import Client
 from runtime.testing import FakeAPIServer
-from tests.support.silo_tables import START, entry, new_table, server_of_tables
+from tests.support.silo_tables import START, entry, new_table
 from tests.support.table_history import TableHistory, Write, mark_of
 
 CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with server_of_tables() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: FakeAPIServer) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
 
 
 @pytest.mark.parametrize("cluster_id", ["My Cluster", "ünïcode/../x", "x-1234", "a,b=c\\d", "long " * 100, "UPPER"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -13,22 +13,9 @@ from hypothesis import strategies as st
 from membership.orleans import KubeMembershipTable, MembershipTableData, OutcomeUnknown
 from membership.orleans.names import row_name
 from runtime.client import AlreadyExists, Client, Conflict, NotFound
-from runtime.testing import FakeAPIServer
 from tests.support.dotnet_provider import DotNetProvider, View, Watcher
-from tests.support.silo_tables import START, HurriedClock, entry, new_table, server_of_tables, version_object
+from tests.support.silo_tables import START, HurriedClock, entry, new_table, version_object
 from tests.support.turns import Choose, Deaths, Turn, Turns, dying, in_order, orders
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeAPIServer]:
-    with server_of_tables() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: FakeAPIServer) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
 
 
 class Mixed:
