@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from controllers.xline import names as known
 from controllers.xline.status import VOLUMES_NOT_MARKED, Problem, bootstrapped
 from controllers.xline.world import World
-from runtime.client import ClientError, Conflict, Forbidden, Invalid, NotFound, Unstructured
+from runtime.client import ClientError, Forbidden, Invalid, NotFound, Unstructured
 from runtime.controller import ReconcileContext
 
 
@@ -41,8 +41,8 @@ def _is_marked(mark: str | None, cluster_id: str) -> bool:
 def mark(world: World, ctx: ReconcileContext) -> tuple[bool, Problem | None]:
     """Mark the members' volumes if the cluster has run. Also while it is paused: nothing is changed by it.
 
-    :returns: whether the status may say, too, that the cluster has run; and what is in the way of a mark. What may pass
-        holds back a status that has not said it yet; what a person has to allow holds back nothing.
+    :returns: whether all was done that can be done, and the status may say it, too; and what is in the way of a mark.
+        What may pass holds back a status that has not said it yet; what a person has to allow holds back nothing.
     """
     if not bootstrapped(world).completed:
         return True, None
@@ -51,11 +51,8 @@ def mark(world: World, ctx: ReconcileContext) -> tuple[bool, Problem | None]:
         for claim in unmarked(world, _claims(world, ctx)):
             name = claim.name
             _mark(claim, bootstrapped(world).cluster_id, ctx)
-    except Conflict:
-        return world.bootstrap.completed, None  # another volume has its name by now
     except ClientError as error:
-        refused = isinstance(error, Forbidden | Invalid)
-        return world.bootstrap.completed or refused, _problem(name, error)
+        return isinstance(error, Forbidden | Invalid), _problem(name, error)
     return True, None
 
 
@@ -77,7 +74,11 @@ def _mark(claim: Unstructured, cluster_id: str, ctx: ReconcileContext) -> None:
     try:
         ctx.client.resource(known.CLAIMS, namespace=claim.namespace).patch(claim.name, patch, type="merge")
     except NotFound:
-        return  # it went meanwhile, and the mark with it
+        return  # it went meanwhile, and what it held
+    except Invalid as error:
+        if any(cause.field == "metadata.uid" for cause in error.causes):
+            return  # the same, and another one has its name, at which the next look looks
+        raise
     ctx.log.info("marked the volume: its cluster has run", claim=claim.name, cluster_id=cluster_id)
 
 

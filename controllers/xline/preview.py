@@ -92,7 +92,9 @@ def _steps(
                 yield Step("wait", "spec.paused: the cluster is not started until it is taken back")
                 return
             bootstrap = proposed(obj, cluster, ctx)
-            yield Step("do", f"write down that the cluster is made of {', '.join(bootstrap.members)}, once for ever")
+            empty = "; it has run, so who has an empty volume joins it anew" if bootstrap.completed else ""
+            members = ", ".join(bootstrap.members)
+            yield Step("do", f"write down that the cluster is made of {members}, once for ever{empty}")
         yield from _look(obj, cluster, bootstrap, settings, ask, ctx)
     except (SettingError, FormerData) as error:
         yield Step("problem", str(error))

@@ -47,7 +47,7 @@ from runtime.types import JSONObject, Request, Result
 _SETTLED: Final = 15.0  # seconds between two looks at a cluster that is well: leaders change without a Pod changing
 _CHANGING: Final = 5.0  # ... that is changing, or not well: its Pods report by themselves
 _ELECTING: Final = 1.0  # ... whose Pods run while nobody leads: an election takes about that long
-_UNMARKED: Final = 1.0  # ... whose clients wait for its volumes to be marked
+_UNMARKED: Final = 1.0  # ... whose volumes are not marked as of one that has run: clients may wait for it
 _WRITTEN: Final = 0.05  # ... that has just been written down what it goes on with
 _OUTDATED: Final = 1.0  # ... that was written to while it was looked at; the cache wakes us before that
 _LEFT_OVER: Final = 1.0  # ... while objects of a deleted cluster of the same name are still there
@@ -136,7 +136,7 @@ class XlineReconciler:
         status = build_status(world, old, _digest(obj.get("spec") or {}), problem, decision, noted=noted)
         status = backups.told(world, status, unsaved, ctx)
         _store(obj, old, status, ctx, problem.reason if problem is not None else "")
-        return Result(requeue_after=_next_look(status, world, decision))
+        return Result(requeue_after=_next_look(status, world, decision) if noted else _UNMARKED)
 
     @staticmethod
     def _bring_about(
@@ -234,8 +234,6 @@ def _next_look(status: XlineClusterStatus, world: World, decision: Decision) -> 
     progressing, available = find(status.conditions, PROGRESSING), find(status.conditions, AVAILABLE)
     if world.engine.leader is None and world.endpoints:
         return _ELECTING
-    if world.engine.leader is not None and (status.bootstrap is None or not status.bootstrap.completed):
-        return _UNMARKED
     if progressing is None or available is None or (progressing.status, available.status) != ("False", "True"):
         return _CHANGING
     return _SETTLED

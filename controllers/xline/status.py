@@ -77,7 +77,7 @@ def build_status(
     :param old: the status as it was: conditions keep their time while they keep their value.
     :param problem: what could not be done, if anything.
     :param decision: what is being done.
-    :param noted: False: that the cluster has run must stand on its volumes before it stands here.
+    :param noted: False: that the cluster has run is not told here if it was not before: its volumes must tell first.
     """
     bootstrap = bootstrapped(world)
     if not noted:

@@ -13,6 +13,7 @@ from controllers.xline import names as known
 from crds.xlinecluster import XLINECLUSTERS
 from tests.controllers.xline.xline_world import NAMESPACE, World
 from tests.controllers.xline.xline_world import world as new_world
+from tests.support.etcd_process import wait_for
 
 MANIFEST = """\
 apiVersion: xline.io.datenlord.com/v1alpha1
@@ -58,6 +59,20 @@ def test_what_keeps_a_new_cluster_from_starting(tmp_path: Path) -> None:
         assert "!     spec.replicas: 3 members are wanted, but a former cluster" in done.stdout
         done = plan(world, tmp_path, manifest=MANIFEST % (1, ", bootstrapArgs: {gc-interval: 20s}"))
         assert "spec.bootstrapArgs.gc-interval" in done.stdout
+
+
+def test_volumes_of_a_cluster_that_has_run(tmp_path: Path) -> None:
+    with new_world() as world:
+        world.bring_up()
+        world.stop_operators()
+        claims = world.client.resource(known.CLAIMS, namespace=NAMESPACE)
+        claims.patch("data-demo-sts-1", {"metadata": {"annotations": {known.HAS_RUN: None}}}, type="merge")
+        told = plan(world, tmp_path, "demo").stdout.splitlines()[1:]
+        assert told == ["  now   mark data-demo-sts-1 as volumes of a cluster that has run"]
+        world.client.resource(XLINECLUSTERS, namespace=NAMESPACE).delete("demo", propagation_policy="Orphan")
+        wait_for(lambda: world.get(XLINECLUSTERS, "demo") is None, what="the deletion")
+        done = plan(world, tmp_path, manifest=MANIFEST % (3, ""))
+        assert "once for ever; it has run, so who has an empty volume joins it anew" in done.stdout
 
 
 def test_certificates_of_cert_manager(tmp_path: Path) -> None:

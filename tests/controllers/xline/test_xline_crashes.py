@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from controllers.xline.inplace import TEMPLATE
-from controllers.xline.names import TOKEN
+from controllers.xline.names import CLAIMS, HAS_RUN, TOKEN
 from runtime.testing.apiserver.faults import Asked
 from runtime.types import JSONObject
-from tests.controllers.xline.xline_world import AGENT, COUNT, World
+from tests.controllers.xline.xline_world import AGENT, COUNT, NAMESPACE, World
 from tests.controllers.xline.xline_world import world as new_world
 from tests.support.etcd_process import wait_for
 
@@ -47,7 +47,9 @@ class Guillotine:
 def essence(world: World) -> dict[str, Any]:
     """What must be the same however often the operator died."""
     children = {name: _plain(child.to_dict()) for name, child in world.children().items()}
-    return {"children": children, "members": world.status()["bootstrap"]["members"]}
+    claims = world.client.resource(CLAIMS, namespace=NAMESPACE).list()
+    marked = [claim.name for claim in claims if HAS_RUN in claim.annotations]
+    return {"children": children, "members": world.status()["bootstrap"]["members"], "marked": marked}
 
 
 def _plain(obj: JSONObject) -> JSONObject:
@@ -98,13 +100,14 @@ def test_killed_between_any_two_writes_it_ends_the_same(drop: Literal["before", 
     with new_world() as world:
         world.bring_up()
         expected = essence(world)
+        assert len(expected["marked"]) == 3
     for at in itertools.count(1):
         with new_world() as world:
             reached = life(world, at, drop)
             assert essence(world) == expected, f"killed at write {at}"
         if not reached:
             break
-    assert at > COUNT + 3  # the bootstrap, the plan, two statuses: less would not be the story
+    assert at > COUNT + 6  # the bootstrap, the plan, two statuses, three volumes: less would not be the story
 
 
 @pytest.mark.parametrize(

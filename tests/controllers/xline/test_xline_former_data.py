@@ -157,6 +157,66 @@ def test_on_volumes_of_a_former_cluster_its_token_is_kept(world: World) -> None:
     assert "--token=demo-former" in world.agent_args()
 
 
+def test_on_volumes_of_a_cluster_that_has_run_nobody_begins_anew(world: World) -> None:
+    """One word is enough: the others may have been made since, or were being marked when it was deleted."""
+    world.make_claim(0)
+    world.make_claim(1, labels={}, annotations={known.HAS_RUN: ""})  # put there by somebody else
+    world.make_claim(2, annotations={known.HAS_RUN: "c0ffee"})
+    world.create()
+    world.start_operator()
+    assert "has run" in world.wait_event("DataFound")
+    wait_for(lambda: "bootstrap" in world.status(), what="the bootstrap")
+    found = world.status()["bootstrap"]
+    assert (found["completed"], found["clusterId"]) == (True, "c0ffee")
+    first = next(entry for entry in world.writes() if entry.verb in ("create", "patch"))
+    assert (first.resource, first.subresource) == ("xlineclusters", "status")
+    world.wait_children()
+
+
+def test_volumes_that_are_not_marked_may_be_of_a_cluster_that_never_ran(world: World) -> None:
+    for ordinal in range(3):
+        world.make_claim(ordinal)
+    world.create()
+    world.start_operator()
+    assert "has run" not in world.wait_event("DataFound")
+    world.wait_children()
+    assert not world.status()["bootstrap"].get("completed")
+
+
+def test_volumes_that_somebody_has_put_there_are_a_clusters_once_they_were_used(world: World) -> None:
+    world.make_claim(0, labels={})
+    world.make_claim(1, labels={}, annotations={known.HAS_RUN: "c0ffee"})
+    world.create(restoreFrom={"name": "latest", "destination": {"volume": {"claimName": "backups"}}})
+    world.start_operator()
+    message = world.wait_event("FormerData")
+    assert "spec.restoreFrom" in message
+    assert "data-demo-sts-1" in message
+    assert "data-demo-sts-0" not in message
+    assert world.children() == {}
+
+
+def test_that_it_has_run_survives_the_loss_of_the_status(world: World) -> None:
+    world.bring_up()
+    world.stop_operators()
+    world.run_pods({0: False, 1: False, 2: False})
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.patch("demo", {"status": None}, type="merge", subresource="status")
+    world.start_operator()
+    wait_for(lambda: "bootstrap" in world.status(), what="the bootstrap")
+    assert world.status()["bootstrap"]["completed"] is True
+
+
+def test_a_workload_of_another_engine_is_not_taken_over(world: World) -> None:
+    world.bring_up()
+    world.stop_operators()
+    clusters = world.client.resource(XLINECLUSTERS, namespace=NAMESPACE)
+    clusters.delete("demo", propagation_policy="Orphan")
+    wait_for(lambda: world.get(XLINECLUSTERS, "demo") is None, what="the deletion")
+    world.create(engine="xline")
+    world.start_operator()
+    assert "StatefulSet demo-sts runs etcd" in world.wait_event("FormerData")
+
+
 def test_volumes_of_an_advanced_set_with_gaps_are_gone_on_with_by_one(world: World) -> None:
     """The leader stays when a cluster shrinks, whatever its ordinal."""
     for ordinal in (0, 1, 4):
@@ -172,17 +232,19 @@ def test_volumes_of_an_advanced_set_with_gaps_are_gone_on_with_by_one(world: Wor
 
 
 @pytest.mark.parametrize(
-    ("tokens", "engine", "words"),
+    ("tokens", "ids", "engine", "words"),
     [
-        (["a", "a", "b"], "etcd", "different clusters"),
-        (["a", "a", "a"], "xline", "spec.engine"),
+        (["a", "a", "b"], ["1", "1", "1"], "etcd", "different clusters (a, b"),
+        (["a", "a", "a"], ["1", "", "2"], "etcd", "different clusters (1, 2"),
+        (["a", "a", "a"], ["1", "1", "1"], "xline", "spec.engine"),
     ],
 )
 def test_volumes_that_cannot_be_one_cluster_of_this_engine_are_not_started_upon(
-    world: World, tokens: list[str], engine: str, words: str
+    world: World, tokens: list[str], ids: list[str], engine: str, words: str
 ) -> None:
-    for ordinal, token in enumerate(tokens):
-        world.make_claim(ordinal, annotations={known.TOKEN: token, known.ENGINE: engine})
+    for ordinal, (token, mark) in enumerate(zip(tokens, ids, strict=True)):
+        annotations = {known.TOKEN: token, known.ENGINE: engine, known.HAS_RUN: mark}
+        world.make_claim(ordinal, annotations=annotations)
     world.create()
     world.start_operator()
     world.wait_condition("Progressing", "False", "FormerData")
