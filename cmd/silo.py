@@ -20,6 +20,7 @@ from .silo_run import EXIT_CODES, Silo, SiloSettings
 ENV_PREFIX = "ORLEANS_SILO_"
 USER_AGENT = "orleans-silo"  # in the API server's audit log
 DEFAULT_PORT: Final = 11111  # of silos, by Orleans' own default
+_FIELD: Final = re.compile(r"[a-z]+(?:_[a-z]+)+")  # as the message of MembershipOptions names them
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 _DESCRIPTION = """\
@@ -198,7 +199,7 @@ def settings_from(parser: argparse.ArgumentParser, values: argparse.Namespace) -
             parser.error(f"{_flag(name)} is missing (or the environment variable {ENV_PREFIX}{name.upper()})")
     host = values.host_name or socket.gethostname()
     try:
-        options = MembershipOptions(**{name: getattr(values, name) for name in (*_NUMBERS, *_SWITCHES)})
+        options = _options(values)
         address = _address(values)
         listen = None if values.listen is None else _endpoint(values.listen)
         _check_cluster(values.cluster_id)
@@ -227,14 +228,25 @@ def settings_from(parser: argparse.ArgumentParser, values: argparse.Namespace) -
     )
 
 
+def _options(values: argparse.Namespace) -> MembershipOptions:
+    """:raises ValueError: they are not possible; the message names the flags."""
+    try:
+        return MembershipOptions(**{name: getattr(values, name) for name in (*_NUMBERS, *_SWITCHES)})
+    except ValueError as error:
+        raise ValueError(_FIELD.sub(lambda found: _flag(found[0]), str(error))) from None
+
+
 def _address(values: argparse.Namespace) -> SiloAddress:
     """:raises ValueError: other silos cannot know this one by that."""
     if not values.port:
         raise ValueError("--port 0: other silos must know it")
+    flag, generation = "--address", allocate_generation()
     try:
-        address = SiloAddress(values.address, values.port, values.generation or allocate_generation())
+        address = SiloAddress(values.address, values.port, generation)
+        flag = "--generation"
+        address = SiloAddress(values.address, values.port, values.generation or generation)
     except ValueError as error:
-        raise ValueError(f"--address or --generation: {error}") from None
+        raise ValueError(f"{flag}: {error}") from None
     if address.ip.is_unspecified:
         raise ValueError(f"--address {values.address}: nobody can reach that; it may be the host of --listen")
     return address

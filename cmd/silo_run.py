@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TextIO
@@ -69,6 +70,9 @@ class SiloSettings:
     log_format: Literal["json", "console"]
 
 
+_HINTS: Final = {errno.EADDRINUSE: "another process listens there: end it, or take another --port"}
+
+
 class CannotStart(Exception):
     """Why there is no use in trying to join; the message says what to do about it."""
 
@@ -120,7 +124,8 @@ class Silo:
         try:
             termination = agent.run(stop, leave_timeout=settings.leave_timeout)
         except OSError as error:
-            raise CannotStart(f"{self._where()}: {error.strerror or error}; --listen says where to listen") from error
+            hint = _HINTS.get(error.errno or 0, "--listen says where to listen")
+            raise CannotStart(f"{self._where()}: {error.strerror or error}; {hint}") from error
         if termination is None:
             told = agent.status in (SiloStatus.DEAD, SiloStatus.CREATED)
             return LEFT if told and not printer.failed else FAILED
@@ -143,7 +148,7 @@ class Silo:
         """
         from membership.orleans.errors import TableError
         from membership.orleans.rows import MalformedRow
-        from runtime.client import ApiError, ClientError
+        from runtime.client import ApiError, ClientError, NotFound
 
         pause = _AGAIN
         while not stop.is_set():
@@ -153,6 +158,8 @@ class Silo:
                 return True
             except MalformedRow as error:
                 raise CannotStart(str(error)) from error
+            except NotFound as error:
+                raise CannotStart(f"{error}; make it, or give another with --namespace") from error
             except (ClientError, TableError) as error:
                 if isinstance(error, ApiError) and not error.retryable:
                     raise CannotStart(f"{error}; needed are {_RIGHTS} in namespace {self._namespace!r}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from controllers.orleans.pods import CLUSTER_LABEL, PODS, ByName, Pod, pod_of
 from runtime.client import Client, NotFound, Unstructured
 from runtime.controller import CacheNotReady
@@ -23,14 +25,7 @@ class PodView:
             pods = self._cache.lister.namespace(namespace)
         except (CacheNotReady, LookupError):
             return None
-
-        def named(name: str) -> Pod | None:
-            try:
-                return pod_of(pods.get(name))
-            except NotFound:
-                return None
-
-        return named
+        return _named(pods.get)
 
     def hosts(self, namespace: str, cluster_id: str) -> bool:
         """Whether Orleans.Hosting.Kubernetes has labelled a Pod there as one of this cluster's."""
@@ -45,11 +40,13 @@ def at_server(client: Client, namespace: str) -> ByName:
 
     The function raises ClientError if it cannot be known.
     """
-    pods = client.resource(PODS, namespace=namespace)
+    return _named(client.resource(PODS, namespace=namespace).get)
 
+
+def _named(get: Callable[[str], Unstructured]) -> ByName:
     def named(name: str) -> Pod | None:
         try:
-            return pod_of(pods.get(name))
+            return pod_of(get(name))
         except NotFound:
             return None
 

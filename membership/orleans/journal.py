@@ -136,8 +136,8 @@ class RowState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One object of a row, as read."""
+class Stored:
+    """An object, as read."""
 
     body: JSONObject
 
@@ -152,6 +152,11 @@ class Row:
     @property
     def etag(self) -> str:
         return _metadata(self.body, "resourceVersion")
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Stored):
+    """One object of a row, as read."""
 
     @property
     def cluster_id(self) -> str:
@@ -173,24 +178,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionRow:
+class VersionRow(Stored):
     """The version object, as read.
 
     :ivar outcomes: None if whoever wrote it last keeps no journal, or nobody has changed a row yet.
     """
 
-    body: JSONObject
     version: int
     pending: Pending | None
     outcomes: Outcomes | None
-
-    @property
-    def uid(self) -> str:
-        return _metadata(self.body, "uid")
-
-    @property
-    def etag(self) -> str:
-        return _metadata(self.body, "resourceVersion")
 
     @property
     def table_version(self) -> TableVersion:

@@ -119,18 +119,18 @@ def test_the_variables_of_a_service_of_that_name_are_no_flags() -> None:
     [
         (["--address=10.0.0.1"], "--cluster-id is missing"),
         (["--cluster-id=c"], "--address is missing (or the environment variable ORLEANS_SILO_ADDRESS)"),
-        ([*NEEDED, "--address=web-0"], "'web-0' is no IP address"),
+        ([*NEEDED, "--address=web-0"], "--address: 'web-0' is no IP address"),
         ([*NEEDED, "--address=0.0.0.0"], "--address 0.0.0.0: nobody can reach that"),
         ([*NEEDED, "--port=0"], "--port 0"),
         ([*NEEDED, "--port=70000"], "argument --port"),
         ([*NEEDED, "--generation=0"], "argument --generation"),
-        ([*NEEDED, "--generation=4294967296"], "--address or --generation: generation 4294967296"),
+        ([*NEEDED, "--generation=4294967296"], "--generation: generation 4294967296"),
         ([*NEEDED, "--listen=here"], "--listen 'here': must be HOST:PORT"),
-        ([*NEEDED, "--probe-timeout=0"], "probe_timeout 0.0: must be above 0"),
+        ([*NEEDED, "--probe-timeout=0"], "--probe-timeout 0.0: must be above 0"),
         ([*NEEDED, "--defunct-expiration=9999999h"], "--defunct-expiration: '9999999h' is more than a hundred years"),
         ([*NEEDED, "--cluster-id=" + "c" * 2000], "--cluster-id: a cluster id of 2002 bytes"),
         ([*NEEDED, "--cluster-id=\udc80"], "--cluster-id: "),
-        ([*NEEDED, "--num-votes=11"], "num_votes 11: must be at most num_probed_silos 10"),
+        ([*NEEDED, "--num-votes=11"], "--num-votes 11: must be at most --num-probed-silos 10"),
         ([*NEEDED, "--namespace=a/b"], "--namespace 'a/b': is no name of a namespace"),
         ([*NEEDED, "--silo-name=\udc80"], "--silo-name '\\udc80': is not UTF-8"),
         ([*NEEDED, "--foreign-silos=dead"], "argument --foreign-silos"),
@@ -360,7 +360,7 @@ def test_crds_that_are_missing(run: Callable[..., Run], caplog: pytest.LogCaptur
 
 def test_a_namespace_that_is_missing(run: Callable[..., Run], caplog: pytest.LogCaptureFixture) -> None:
     assert run(one("c", "--namespace=nowhere")).ended() == silo_run.FAILED
-    assert 'namespaces "nowhere" not found' in caplog.text
+    assert 'namespaces "nowhere" not found (404 NotFound); make it, or give another with --namespace' in caplog.text
 
 
 def test_rights_that_are_missing(run: Callable[..., Run], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -384,7 +384,7 @@ def test_an_address_that_is_taken(run: Callable[..., Run], caplog: pytest.LogCap
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = SiloAddress("127.0.0.1", other.getsockname()[1], 1)
         assert run(one("taken", address=address)).ended() == silo_run.FAILED
-    assert "Address already in use" in caplog.text
+    assert "Address already in use; another process listens there: end it, or take another --port" in caplog.text
 
 
 class _Gone(io.StringIO):
