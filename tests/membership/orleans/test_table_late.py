@@ -46,15 +46,23 @@ def many_changes(table: KubeMembershipTable, number: int = 1) -> None:
         assert rename(table, f"x{time}", number)
 
 
-def late_insert(client: Client, table: KubeMembershipTable, meanwhile: Callable[[], object]) -> bool:
-    """What becomes of an insert that stands still before it writes its row, for longer than others wait."""
+def late_insert(
+    client: Client, table: KubeMembershipTable, meanwhile: Callable[[], object], *, answered: bool = True
+) -> bool:
+    """What becomes of an insert that stands still before it writes its row, for longer than others wait.
+
+    :param answered: whether it hears that it has written it.
+    """
     clock = HurriedClock()
 
-    def stand_still() -> None:
-        meanwhile()
-        clock.sleep(GRACE)
+    def stand_still(step: Step) -> None:
+        if (step.number, step.when) == (3, "before"):
+            meanwhile()
+            clock.sleep(GRACE)
+        elif (step.number, step.when) == (3, "after") and not answered:
+            raise ConnectionFailed("cut", sent=True)
 
-    writer = another(client, table, at(3, "before", stand_still), clock)
+    writer = another(client, table, stand_still, clock)
     return writer.insert_row(OTHER, table.read_all().version.next())
 
 
@@ -240,8 +248,9 @@ def test_a_writer_that_was_away_for_many_changes_still_knows(client: Client, tab
 
 
 @pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("answered", [True, False])
 def test_a_late_insert_that_was_forgotten_is_taken_back_and_not_called_done(
-    client: Client, table: KubeMembershipTable
+    client: Client, table: KubeMembershipTable, answered: bool
 ) -> None:
     """Whether the row was counted or had been deleted before, nobody knows any more."""
 
@@ -250,9 +259,36 @@ def test_a_late_insert_that_was_forgotten_is_taken_back_and_not_called_done(
         many_changes(table)
 
     with pytest.raises(OutcomeUnknown):
-        late_insert(client, table, meanwhile)
+        late_insert(client, table, meanwhile, answered=answered)
     assert names(table) == [f"x{REMEMBERED}"]
     assert table.insert_row(OTHER, table.read_all().version.next())
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_late_insert_that_others_have_done_and_forgotten_is_done(client: Client, table: KubeMembershipTable) -> None:
+    def meanwhile() -> None:
+        assert names(table) == ["old", "silo-2"], "finished by who has read it"
+        many_changes(table)
+
+    assert late_insert(client, table, meanwhile) is True
+    assert names(table) == ["silo-2", f"x{REMEMBERED}"]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_late_update_that_was_forgotten_is_done(client: Client, table: KubeMembershipTable) -> None:
+    """It names the row that it was decided on: nobody else can have written it before."""
+    assert table.insert_row(OTHER, table.read_all().version.next())
+    data, clock = table.read_all(), HurriedClock()
+
+    def hook(step: Step) -> None:
+        if (step.number, step.when) == (3, "before"):
+            clock.sleep(GRACE)
+        at(3, "after", lambda: many_changes(table, 2))(step)
+
+    found = data.get(OLD.silo_address)
+    assert found is not None
+    assert another(client, table, hook, clock).update_row(NEW, found[1], data.version.next()) is True
+    assert names(table) == ["new", f"x{REMEMBERED}"]
 
 
 @pytest.mark.usefixtures("forgetful")
