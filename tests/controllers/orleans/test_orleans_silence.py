@@ -49,6 +49,16 @@ def test_a_change_of_the_status_is_a_sign() -> None:
     assert silence.look({"a": sign(6), "b": sign(0)}, 150.0)["b"][:2] == UNSEEN[:2]
 
 
+def test_how_long_a_row_is_as_it_is_counts_whoever_watches() -> None:
+    """That a silo is dead is so for ever, once it was seen."""
+    silence = Silence(STEP)
+    silence.look({"a": sign(0)}, 0.0)
+    silence.look({"a": sign(0, SiloStatus.DEAD)}, 10.0)
+    silence.look({"a": sign(0, SiloStatus.DEAD)}, 20.0, connected=False)
+    assert silence.stood("a", 3610.0) == 3600.0
+    assert silence.stood("b", 3610.0) == 0.0
+
+
 def test_a_clock_that_is_set_back_silences_nobody() -> None:
     """It was an hour ahead when the silo was started: each alive time is before that, and another one."""
     beats = [entry(1, alive=age, start_time=NOW) for age in (3600.0, 3570.0, 3540.0)]
