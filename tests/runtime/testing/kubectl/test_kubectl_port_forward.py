@@ -28,6 +28,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.kubectl,
     pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on this machine"),
 ]
 _PODS = GVR("", "v1", "pods")
@@ -173,7 +174,7 @@ def test_a_pod_that_does_not_run(server: FakeAPIServer, kubectl: Kubectl) -> Non
 def test_who_may(tmp_path: Path) -> None:
     binary = shutil.which("kubectl")
     assert binary is not None
-    with FakeAPIServer(authorization_mode="RBAC") as server:
+    with FakeAPIServer(authorization_mode="RBAC", tls=True) as server:  # kubectl shows no token without
         kubectl = Kubectl(binary, tmp_path, server)
         server.kubeconfig(tmp_path / "config", user="admin", groups=["system:masters"])
         asked = ("auth", "can-i", "create", "pods", "--subresource=portforward")
