@@ -69,7 +69,10 @@ def test_name(module: str, name: str) -> None:
 
 
 def test_the_parent_package_imports_none_of_its_children_but_that_which_imports_them_later() -> None:
-    code = "import runtime, sys; print([m for m in sys.modules if m.startswith('runtime.')])"
+    code = (
+        "import runtime, sys; print([m for m in sys.modules if m.startswith('runtime.')]); "
+        "assert 'Request' in dir(runtime), 'listed before it is used'"
+    )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "['runtime.lazy']"
