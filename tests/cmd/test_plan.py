@@ -61,6 +61,7 @@ def test_what_keeps_a_new_cluster_from_starting(tmp_path: Path) -> None:
         assert "spec.bootstrapArgs.gc-interval" in done.stdout
 
 
+@pytest.mark.slow
 def test_volumes_of_a_cluster_that_has_run(tmp_path: Path) -> None:
     with new_world() as world:
         world.bring_up()

@@ -49,6 +49,10 @@ CURL = "curl -s http://127.0.0.1:8080/status/v1 | jq '.stuck[] | {controller, na
 LIST = "python -m cmd.sidecar list --namespace default --cluster demo --volume /backups"
 DEPLOY, SUPPLY = "tests/deploy/test_deploy_manifests.py", "tests/tools/test_supply.py"
 ORLEANS = "tests/membership/orleans/test_orleans_docs.py"
+UNMARK = (
+    "kubectl annotate pvc -l app.kubernetes.io/instance=demo,app.kubernetes.io/name=xlinecluster "
+    "xline.io.datenlord.com/has-run-"
+)
 # What is too long, or too much of an installation, for here: where the same thing is run.
 PROVEN = {
     "kubectl get silos --field-selector clusterId=orders,status=Active": f"{ORLEANS}::test_what_kubectl_shows",
@@ -83,6 +87,7 @@ PROVEN = {
     'make run ARGS="--no-sample"': f"{STANDALONE}::test_kill_9_leaves_no_process_and_the_folder_can_be_used_again",
     'make run ARGS="--standalone-port 8001"': "tests/cmd/test_options.py::*",
     "python -m cmd.crds convert -f old.yaml > new.yaml": "tests/crds/test_crd_conversion.py::*",
+    UNMARK: "tests/controllers/xline/test_xline_kubectl.py::test_volumes_that_a_person_has_emptied_are_begun_anew_on",
     CURL: f"{MANAGER}/test_status_document.py::*",
     LIST: "tests/docs/test_docs_commands.py::test_the_backups_of_a_cluster_are_listed",
     "python -m cmd.controller --metrics-bind-address 127.0.0.1:8080": "tests/runtime/manager/test_status_routes.py::*",
