@@ -68,6 +68,9 @@ PROVEN = {
     "python -m cmd.controller check": "tests/cmd/test_check.py::test_a_cluster_that_has_everything",
     "kubectl apply -k deploy/overlays/default": f"{DEPLOY}::test_what_is_applied_runs",
     "kubectl apply -k deploy/overlays/monitored": f"{DEPLOY}::test_what_is_applied_runs",
+    "kubectl -n xline-system port-forward deployment/xline-operator 8080": (
+        "tests/deploy/test_deploy_port_forward.py::test_the_status_page_through_a_forwarded_port"
+    ),
     "source <(xline-operator completion bash)": "tests/cmd/test_completion.py::test_bash_completes",
     "make wheel": f"{SUPPLY}::test_a_wheel_is_the_same_wherever_and_whenever_it_is_built",
     "make sbom": f"{SUPPLY}::test_the_bill_of_materials_names_all_of_it",
@@ -94,8 +97,8 @@ PROVEN = {
 }
 # What .ci/run does as a whole.
 GATE = ("make check", "make test", "make test-slow")
-# What only a cluster can do, or a Docker daemon (test_supply.py installs and runs what the image has).
-CLUSTER = ("kubectl port-forward ", "make image")
+# What only a Docker daemon can do (test_supply.py installs and runs what the image has).
+CLUSTER = ("make image",)
 HERE = "kubectl --kubeconfig .run/kubeconfig "  # of the tests below
 
 
