@@ -20,6 +20,7 @@ from runtime.testing.apiserver.http import Tunnel
 
 _PIECE: Final = 64 * 1024
 _ENOUGH: Final = 256 * 1024  # bytes that wait for one end before those who send them are held up
+_FLOOD: Final = 4 * _ENOUGH  # as little of answers to a client who asks, and does not read
 _PARTING: Final = 1.0  # seconds for what is on its way when the connection ends
 _TROUBLE: Final = select.POLLHUP | select.POLLERR
 
@@ -201,16 +202,19 @@ class Relay:
             self._session.start(self)
             if self._tunnel.received:
                 self._session.receive(self._tunnel.received)
-            while not (self._done and not self._client.waiting):
-                self._turn()
+            while self._turn():
+                pass
             self._part()
         except (Over, OSError):
             pass
         finally:
             self._end()
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Whether there may be another."""
         self._flush()
+        if self._done and not self._client.waiting:
+            return False
         client, pods = self._wait(None)
         self._tunnel.hold()
         if self._stopping.is_set():
@@ -221,6 +225,7 @@ class Relay:
             pod = self._pods.get(key)
             if pod is not None and event:
                 self._from_pod(key, pod)
+        return True
 
     def _flush(self) -> None:
         self._client.flush()
@@ -231,8 +236,8 @@ class Relay:
 
     def _wait(self, timeout: float | None) -> tuple[int, dict[int, int]]:
         """What has happened to the client, and to the ends in the Pod."""
-        held_up = any(pod.full for pod in self._pods.values())
         client = self._client
+        held_up = len(client.waiting) >= _FLOOD or any(pod.full for pod in self._pods.values())
         fd = client.sock.fileno()
         poll = select.poll()
         # Its end is told of even if nothing else is asked for.

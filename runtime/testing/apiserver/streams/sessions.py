@@ -11,7 +11,7 @@ from runtime.testing.apiserver.streams.relay import Over, Relay
 
 MAX_CHANNEL_PORTS: Final = 127  # a byte numbers two channels for each
 _MAX_STREAMS: Final = 1000  # that are open at once
-_EARLY: Final = 256 * 1024  # bytes of a data stream whose error stream is yet to come
+_EARLY: Final = 64 * 1024  # bytes of a data stream whose error stream is yet to come
 _PAYLOAD: Final = 32 * 1024
 _PORT, _STREAM_TYPE, _REQUEST_ID = "port", "streamtype", "requestid"
 

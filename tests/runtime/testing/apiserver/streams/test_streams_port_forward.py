@@ -254,6 +254,26 @@ def test_what_was_sent_before_the_goodbye_arrives(shared: FakeAPIServer, tunnell
     assert b"".join(took) == LARGE[: 1 << 20]
 
 
+def filled(client: SpdyClient, frame: bytes) -> int:
+    """How much of the same frames the server takes before it reads no more; 100 MiB if it goes on."""
+    if client.web is not None:
+        frame = websocket.encode(websocket.BINARY, frame, b"\1\2\3\4")
+    frames = frame * (1 + (1 << 16) // len(frame))
+    client.connection.sock.settimeout(0.2)  # too short would only make this prove less
+    sent, most = 0, 100 << 20
+    with contextlib.suppress(TimeoutError):
+        while sent < most:
+            sent += client.connection.sock.send(frames[sent % len(frames) :])
+    return sent
+
+
+@pytest.mark.slow
+def test_a_client_that_asks_and_does_not_read_is_not_read_either(running: FakeAPIServer) -> None:
+    with SpdyClient(running, tunnelled=False) as client:
+        assert filled(client, spdy.ping(1)) < 100 << 20
+        running.stop()
+
+
 @both
 def test_a_program_that_does_not_read_holds_up_who_sends(running: FakeAPIServer, tunnelled: bool) -> None:
     """Little is kept on the way; and neither the end of the client nor that of the server waits for the program."""
@@ -262,15 +282,7 @@ def test_a_program_that_does_not_read_holds_up_who_sends(running: FakeAPIServer,
         stack.callback(release.set)
         client = stack.enter_context(SpdyClient(running, tunnelled=tunnelled))
         data, _ = client.open(stuck.port)
-        frame = spdy.data(data, bytes(1 << 20))
-        if tunnelled:
-            frame = websocket.encode(websocket.BINARY, frame, b"\1\2\3\4")
-        client.connection.sock.settimeout(0.2)  # too short would only make this prove less
-        sent, most = 0, 100 << 20
-        with contextlib.suppress(TimeoutError):
-            while sent < most:
-                sent += client.connection.sock.send(frame[sent % len(frame) :])
-        assert sent < most
+        assert filled(client, spdy.data(data, bytes(1 << 20))) < 100 << 20
         running.stop()
 
 
@@ -335,6 +347,15 @@ def test_channels_end_with_the_last_of_their_ports(shared: FakeAPIServer) -> Non
                 size += (len(part.data) - part.first) if part.opcode == websocket.BINARY else 0
         assert size == 2 * len(LARGE) + 4 * 2
         assert client.closed == (1000).to_bytes(2, "big")
+
+
+def test_channels_end_if_none_of_their_ports_answers(shared: FakeAPIServer) -> None:
+    port = refused_port()
+    with WebSocketClient(shared, port_forward_path(ports=[port]), CHANNELS) as client:
+        parts = []
+        while client.closed is None:
+            parts += client.receive()
+        assert parts[-2].data.startswith(b"\x01error forwarding port %d to pod p, uid " % port)
 
 
 @pytest.mark.parametrize(
