@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from membership.xline.changes import MembershipChanges, Reprieved, Unknown
+from membership.xline.changes import MembershipChanges, Reprieved, Settling, Unknown
 from membership.xline.clean import Cleaner
 from membership.xline.datadir import DataDir, DataDirInUse
 from membership.xline.engines import EngineProfile, profile_by_key
@@ -150,6 +150,7 @@ class Agent:
         self._beside = options.mode == "Sidecar"
         self._pod_due = float("-inf")
         self._void_since: float | None = None
+        self._settling = Settling()
         self._recovering = False  # the server that may run was started for a recovery
         self._waits = ""
         self._condition = threading.Condition()  # guards everything below
@@ -376,6 +377,8 @@ class Agent:
         if not own.is_leader:
             self._cleaner.reset()
             return upkeep
+        if look.survey.own is not None:
+            self._settling.cycle(listing, look.survey.own.client)
         return self._cleaner.cycle(look.survey, listing, plan) or upkeep
 
     def _evict(self, look: Look) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from membership.xline import guard
-from membership.xline.client import ListedMember, MemberList
+from membership.xline.client import EngineClient, ListedMember, MemberList
 from membership.xline.datadir import DataDir
 from membership.xline.engines import EngineProfile
 from membership.xline.errors import EngineError, NotFound, NotLeader, NotSupported, Refused, Unhealthy
@@ -241,18 +241,8 @@ class MembershipChanges:
                 return self._remove(session, entries[0], "the plan does not have it any more") or "it was just removed"
             if ids is not None:
                 self._data.mark(removed_id=ids.member)
-            self._settle(session)
+            settle(session.listing, session.via.client)
         return ""
-
-    @staticmethod
-    def _settle(session: Session) -> None:
-        """Have the removal stand on the disk of a member that is left alone.
-
-        etcd writes down that an entry is agreed upon when it writes the next one. Killed before that it takes us for a
-        member still, whose vote it needs, and would wait for it for ever. Asking for alarms makes an entry.
-        """
-        if sum(member.voter for member in session.listing.members) == 1:
-            session.via.client.alarms(timeout=CHANGE_TIMEOUT)
 
     # ---- cleaning up
 
@@ -328,3 +318,35 @@ class MembershipChanges:
 
 class Reprieved(Exception):
     """The plan has this member again: it stays."""
+
+
+def settle(listing: MemberList, client: EngineClient) -> None:
+    """Have the removal of the others stand on the disk of a member that is left alone; nothing for one that is not.
+
+    etcd writes down that an entry is agreed upon when it writes the next one. Killed before that it takes who has left
+    for a member still, whose vote it needs, and would wait for it for ever. Asking for alarms makes an entry.
+
+    :raises EngineError: it is not known whether it does.
+    """
+    if sum(member.voter for member in listing.members) == 1:
+        client.alarms(timeout=CHANGE_TIMEOUT)
+
+
+class Settling:
+    """The same by the member that is left, as often as its list has changed: who has left may have been killed before
+    it could see to that. Used in one thread."""
+
+    def __init__(self) -> None:
+        self._settled: MemberList | None = None
+
+    def cycle(self, listing: MemberList, client: EngineClient) -> None:
+        if listing == self._settled:
+            return
+        try:
+            settle(listing, client)
+        except NotSupported as error:
+            _log.debug("what was agreed upon may not be written down", error=str(error))
+        except EngineError as error:
+            _log.info("what was agreed upon may not be written down yet", error=str(error))
+            return
+        self._settled = listing

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from membership.xline.client import EngineClient
+from membership.xline.errors import Unhealthy
 from membership.xline.states import State
 from tests.membership.xline.agent_world import WAIT, AgentWorld, agent_world, beat_of_pod, name_of
 from tests.support.waiting import eventually
@@ -59,6 +62,34 @@ def test_one_that_is_left_alone_needs_nobody_after_a_power_cut(tmp_path: Path) -
         world.kill(0)
         world.kill(1)
         world.forget_pod(1)
+        world.run(0)
+        assert world.voters() == [name_of(0)]
+
+
+def _is_removed(client: EngineClient, member_id: int) -> bool:
+    """etcd refuses, without a trace, while the connections among its members are young."""
+    with suppress(Unhealthy):
+        client.member_remove(member_id)
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_nor_if_who_left_was_killed_before_it_could_see_to_that(tmp_path: Path) -> None:
+    with agent_world(tmp_path, size=2) as world:
+        world.boot()
+        ids = {member.name: member.id for member in world.listing().members}
+        if world.leader() != 0:
+            with EngineClient(f"{world.members[1].address}:2379") as client:
+                client.move_leader(ids[name_of(0)])
+        eventually(lambda: world.leader() == 0, "the leadership of the one that stays", WAIT)
+        world.publish(ordinals=[0])
+        with EngineClient(f"{world.members[0].address}:2379") as client:
+            before = client.status().raft_index
+            eventually(lambda: _is_removed(client, ids[name_of(1)]), "the removal", WAIT)
+            world.kill(1)
+            eventually(lambda: client.status().raft_index >= before + 2, "an entry after the removal", WAIT)
+        world.kill(0)
         world.run(0)
         assert world.voters() == [name_of(0)]
 
