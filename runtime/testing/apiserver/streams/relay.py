@@ -215,11 +215,11 @@ class Relay:
         self._flush()
         if self._done and not self._client.waiting:
             return False
-        client, pods = self._wait(None)
+        told, pods = self._wait(None)
         self._tunnel.hold()
         if self._stopping.is_set():
             raise Over
-        if client:
+        if told:
             self._from_client()
         for key, event in pods.items():
             pod = self._pods.get(key)
@@ -234,8 +234,11 @@ class Relay:
             if not pod.reads and not pod.writes:
                 self.drop(key)
 
-    def _wait(self, timeout: float | None) -> tuple[int, dict[int, int]]:
-        """What has happened to the client, and to the ends in the Pod."""
+    def _wait(self, timeout: float | None) -> tuple[bool, dict[int, int]]:
+        """Whether the client has said something that is to be read now, and what has happened to the ends in the Pod.
+
+        :raises Over: he is cut off.
+        """
         client = self._client
         held_up = len(client.waiting) >= _FLOOD or any(pod.full for pod in self._pods.values())
         fd = client.sock.fileno()
@@ -253,8 +256,8 @@ class Relay:
         told = events.pop(fd, 0)
         if held_up and told & _TROUBLE:
             raise Over
-        reads = not held_up and (decrypted or told & (select.POLLIN | _TROUBLE))
-        return int(reads), {keys[each]: event for each, event in events.items()}
+        reads = not held_up and (decrypted or bool(told & (select.POLLIN | _TROUBLE)))
+        return reads, {keys[each]: event for each, event in events.items()}
 
     def _from_client(self) -> None:
         data = self._client.receive()
@@ -310,7 +313,7 @@ class Relay:
 
 def _deliver(pod: _PodEnd, deadline: float) -> None:
     """The client may have gone before all that he sent could be passed on."""
-    if pod.writes and not pod.connecting and pod.waiting:
+    if pod.writes and pod.waiting:
         pod.sock.settimeout(max(0.0, deadline - time.monotonic()))
         pod.sock.sendall(pod.waiting)
 

@@ -163,6 +163,15 @@ def test_what_comes_before_the_error_stream_waits(shared: FakeAPIServer, tunnell
         client.wait(lambda: client.reset.get(alone) == spdy.CANCEL)
 
 
+def test_a_stream_may_end_as_it_begins(shared: FakeAPIServer) -> None:
+    with program(digest) as listening, SpdyClient(shared, tunnelled=False) as client:
+        headers = {"port": str(listening.port), "requestID": "1"}
+        error = client.stream({**headers, "streamType": "error"}, fin=True)
+        data = client.stream({**headers, "streamType": "data"}, fin=True)
+        client.wait(lambda: {data, error} <= client.ended)
+        assert client.data[data] == f"0 {hashlib.sha256().hexdigest()}".encode()
+
+
 def test_clients_of_long_ago_name_no_request(shared: FakeAPIServer) -> None:
     with program(echo) as listening, SpdyClient(shared, tunnelled=False) as client:
         error = client.stream({"port": str(listening.port), "streamType": "error"})
@@ -274,6 +283,7 @@ def test_a_client_that_asks_and_does_not_read_is_not_read_either(running: FakeAP
         running.stop()
 
 
+@pytest.mark.slow
 @both
 def test_a_program_that_does_not_read_holds_up_who_sends(running: FakeAPIServer, tunnelled: bool) -> None:
     """Little is kept on the way; and neither the end of the client nor that of the server waits for the program."""
@@ -283,6 +293,25 @@ def test_a_program_that_does_not_read_holds_up_who_sends(running: FakeAPIServer,
         client = stack.enter_context(SpdyClient(running, tunnelled=tunnelled))
         data, _ = client.open(stuck.port)
         assert filled(client, spdy.data(data, bytes(1 << 20))) < 100 << 20
+        assert running.connections == 1
+        running.close_connections()
+        eventually(lambda: running.connections == 0)
+
+
+@both
+def test_a_client_that_does_not_read_holds_up_the_program(running: FakeAPIServer, tunnelled: bool) -> None:
+    poured = [0]
+
+    def pour(sock: socket.socket) -> None:
+        sock.settimeout(0.2)  # too short would only make this prove less
+        with contextlib.suppress(TimeoutError):
+            while poured[0] < 100 << 20:
+                poured[0] += sock.send(LARGE)
+
+    with program(pour) as pouring, SpdyClient(running, tunnelled=tunnelled) as client:
+        client.open(pouring.port)
+        eventually(lambda: pouring.connections == 0, timeout=PATIENCE)
+        assert 0 < poured[0] < 100 << 20
         running.stop()
 
 
