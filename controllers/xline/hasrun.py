@@ -26,12 +26,7 @@ def unmarked(world: World, claims: Iterable[Unstructured]) -> list[Unstructured]
     bootstrap = bootstrapped(world)
     if not bootstrap.completed:
         return []
-    return [
-        claim
-        for claim in claims
-        if claim.deletion_timestamp is None
-        and not _is_marked(claim.annotations.get(known.HAS_RUN), bootstrap.cluster_id)
-    ]
+    return [claim for claim in claims if not _is_marked(claim.annotations.get(known.HAS_RUN), bootstrap.cluster_id)]
 
 
 def _is_marked(mark: str | None, cluster_id: str) -> bool:

@@ -119,6 +119,10 @@ def test_a_mark_of_before_the_id_was_known_gets_it(stage: Stage) -> None:
     scene.answers = {0, 1, 2}
     look(stage, scene)
     assert marks(stage) == ALL
+    refresh(stage, scene)
+    scene.down(0, 1, 2)
+    look(stage, scene)
+    assert marks(stage) == ALL, "and is not taken back by one who does not know it"
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -138,10 +142,11 @@ def test_what_may_pass_keeps_the_status_from_saying_it_first_but_not_from_going_
     assert marks(stage) == ALL
 
 
-def test_who_may_not_mark_is_told_so_and_goes_on(stage: Stage) -> None:
+@pytest.mark.parametrize("refusal", [403, 422])
+def test_who_may_not_mark_is_told_so_and_goes_on(stage: Stage, refusal: int) -> None:
     scene = first_seen(stage)
     fault = stage.server.faults.add(
-        verb="patch", resource="persistentvolumeclaims", status=403, message="the Role is an old one"
+        verb="patch", resource="persistentvolumeclaims", status=refusal, message="the Role is an old one"
     )
     done, told = look(stage, scene)
     assert done, "a cluster that serves its clients is worth more than one that could be made again in any case"
