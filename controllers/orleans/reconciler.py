@@ -150,8 +150,8 @@ class OrleansReconciler:
                 bound[row.name] = binding
         recall.pods = bound
         verdicts = decide(members, now, self._settings)
-        found_rows = [Found(row.name, row.entry, recall.silence.stood(row.name, monotonic)) for row in cluster.rows]
-        gone = removal(found_rows, now, self._settings)
+        standing = [Found(row.name, row.entry, recall.silence.stood(row.name, monotonic)) for row in cluster.rows]
+        gone = removal(standing, now, self._settings)
         pending_for = recall.pending.look(cluster.pending, monotonic) if cluster.pending else 0.0
         return _Look(cluster, recall, hosted, members, verdicts, gone, pending_for, now, monotonic)
 

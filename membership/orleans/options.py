@@ -25,7 +25,8 @@ class MembershipOptions:
     :param num_probed_silos: that each silo probes; besides those that somebody suspects or that write no alive time.
     :param num_votes: of different silos, not expired, that declare a silo dead. Fewer where fewer silos are active:
         half of them, rounded up.
-    :param vote_expiration: after which a vote counts no more.
+    :param vote_expiration: after which a vote counts no more. One that is as far ahead of the clock does not count
+        either.
     :param alive_period: between two writings of the alive time.
     :param num_missed_alives: missed writings after which a silo no longer counts as one of those who could vote.
     :param table_refresh: between two readings of the table when nobody says that it has changed.
