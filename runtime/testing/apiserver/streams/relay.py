@@ -18,7 +18,9 @@ from typing import Final, Protocol
 
 from runtime.testing.apiserver.http import Tunnel
 
-_PIECE: Final = 64 * 1024
+_PIECE: Final = (
+    64 * 1024
+)  # more than a record of TLS holds, so that nothing decrypted is left where nobody waits for it
 _ENOUGH: Final = 256 * 1024  # bytes that wait for one end before those who send them are held up
 _FLOOD: Final = 4 * _ENOUGH  # as little of answers to a client who asks, and does not read
 _PARTING: Final = 1.0  # seconds for what is on its way when the connection ends
@@ -251,12 +253,11 @@ class Relay:
             if interest:
                 poll.register(pod.sock.fileno(), interest)
                 keys[pod.sock.fileno()] = key
-        decrypted = not held_up and _pending(client.sock)
-        events = dict(poll.poll(0 if decrypted else None if timeout is None else timeout * 1000))
+        events = dict(poll.poll(None if timeout is None else timeout * 1000))
         told = events.pop(fd, 0)
         if held_up and told & _TROUBLE:
             raise Over
-        reads = not held_up and (decrypted or bool(told & (select.POLLIN | _TROUBLE)))
+        reads = not held_up and bool(told & (select.POLLIN | _TROUBLE))
         return reads, {keys[each]: event for each, event in events.items()}
 
     def _from_client(self) -> None:
@@ -271,7 +272,7 @@ class Relay:
             if pod.connecting:
                 pod.connected()
                 return
-            if not pod.reads or self._client.full:
+            if not pod.reads:
                 return
             data = pod.receive()
         except OSError as error:
@@ -329,9 +330,3 @@ def _wants_more(error: OSError) -> bool:
     import ssl
 
     return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
-
-
-def _pending(sock: socket.socket) -> bool:
-    """Whether bytes have been read from the network already, and wait to be taken."""
-    pending = getattr(sock, "pending", None)
-    return pending is not None and pending() > 0

@@ -190,8 +190,8 @@ class Reader:
             block = self._inflate.decompress(packed, MAX_CONTROL)
         except zlib.error as error:
             raise FrameError(f"headers that cannot be unpacked: {error}") from None
-        if len(block) >= MAX_CONTROL or self._inflate.eof:
-            raise FrameError("headers that are too long, or the last")
+        if len(block) >= MAX_CONTROL:
+            raise FrameError("headers that are too long")
         return _parse(block)
 
 

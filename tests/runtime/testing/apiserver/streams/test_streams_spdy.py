@@ -116,6 +116,12 @@ def test_headers_that_are_ignored_are_unpacked_all_the_same() -> None:
     assert list(reader.feed(again)) == [spdy.SynStream(3, {"a": "long enough to be worth a reference"})]
 
 
+def test_only_the_last_part_of_a_frame_ends_its_stream() -> None:
+    frame, reader = spdy.data(1, b"abcdef", fin=True), spdy.Reader()
+    parts = [part for at in range(0, len(frame), 10) for part in reader.feed(frame[at : at + 10])]
+    assert parts == [spdy.Data(1, b"ab"), spdy.Data(1, b"cdef", fin=True)]
+
+
 def test_of_several_values_the_first_counts() -> None:
     assert list(spdy.Reader().feed(spdy.Writer().syn_stream(1, {"a": "b\0c"}))) == [spdy.SynStream(1, {"a": "b"})]
 
