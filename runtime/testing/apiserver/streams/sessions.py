@@ -214,6 +214,8 @@ class SpdySession:
             return
         if stream == pair.error:
             pair.error = 0
+            if not pair.data:
+                self._close(pair)
             return
         self._relay.drop(pair.data)
         pair.data = 0
