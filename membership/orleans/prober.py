@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
+import select
 import socket
 import threading
 import time
@@ -173,19 +175,35 @@ class Prober:
             target.address, target.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
         )[0]
         with socket.socket(family, kind, proto) as sock:
-            with self._lock:
-                if self._closed:
-                    raise ConnectionAbortedError("this agent is ending")
-                self._open.add(sock)
             try:
-                sock.settimeout(_left(deadline))
-                sock.connect(address)
+                with self._lock:
+                    if self._closed:
+                        raise ConnectionAbortedError("this agent is ending")
+                    self._open.add(sock)
+                    sock.setblocking(False)
+                    # Begun with the lock: what has not begun, close() could not end.
+                    begun = sock.connect_ex(address)
+                _await_connection(sock, begun, deadline)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(_left(deadline))
                 yield sock
             finally:
                 with self._lock:
                     self._open.discard(sock)
+
+
+def _await_connection(sock: socket.socket, begun: int, deadline: float) -> None:
+    """:param begun: the error number with which connecting began.
+    :raises OSError: there will be no connection.
+    """
+    if begun == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        if not poll.poll(_left(deadline) * 1000):
+            raise TimeoutError
+        begun = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if begun:
+        raise OSError(begun, os.strerror(begun))
 
 
 def _received(sock: socket.socket, deadline: float) -> bytearray:

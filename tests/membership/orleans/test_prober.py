@@ -319,6 +319,24 @@ def test_closing_ends_probes_that_are_under_way(make: Callable[..., End], accept
     assert "cannot be reached" in failed[0]
 
 
+def test_closing_ends_a_probe_that_is_about_to_wait(make: Callable[..., End], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that is shut down before it connects tells for ever that it can be written to, and cannot."""
+    one = make()
+    left = prober._left
+
+    def close_first(deadline: float) -> float:
+        monkeypatch.undo()
+        one.prober.close()
+        return left(deadline)
+
+    monkeypatch.setattr(prober, "_left", close_first)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.socket() as filler:
+        filler.connect(listener.getsockname())  # nobody accepts it: there is room for no other
+        target = SiloAddress("127.0.0.1", listener.getsockname()[1], 1)
+        with pytest.raises(ProbeFailed, match="cannot be reached"):
+            one.prober.probe(target, ENOUGH)
+
+
 def test_nobody_is_probed_after_the_end(make: Callable[..., End]) -> None:
     one, two = make(), make()
     one.prober.close()
