@@ -100,6 +100,8 @@ class PlanReader:
     :param pod_copy: a file which holds what was read last, and lives as long as the Pod: it also tells which of the
         XlineClusters of this name is ours.
     :param volume_copy: another one, which outlives the Pod, and perhaps the XlineCluster.
+    :param token: of the cluster that the Pod is of: an XlineCluster that is made anew with it, on the workload that was
+        left behind, is ours from then on. Without one, only that of the first uid is.
     :param on_change: called after each change of :attr:`current` but its version, by the thread that has read it;
         must not block.
     """
@@ -112,10 +114,12 @@ class PlanReader:
         *,
         pod_copy: Path,
         volume_copy: Path,
+        token: str = "",
         clock: Clock | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
+        self._token = token
         self._stop = Interrupt()
         self._clusters = client.bound(self._stop).resource(XLINECLUSTERS, namespace=namespace)
         self._copies = (pod_copy, volume_copy)
@@ -137,7 +141,7 @@ class PlanReader:
 
         ``stale`` while the API server does not answer. It may be silent for :data:`IDLE_TIME` before that is noticed:
         :meth:`fetch` before anything that depends on it. ``deleting`` also if the XlineCluster is gone, or is another
-        one of the same name.
+        one of the same name and not of the same token.
         """
         with self._lock:
             return self._plan
@@ -227,7 +231,8 @@ class PlanReader:
     def _take(self, plan: PublishedPlan, *, newest: bool) -> PublishedPlan:
         """:param newest: it counts whatever its version is; else only if it is not older than what is known."""
         with self._lock:
-            self._uid = self._uid or plan.uid
+            if not self._uid or (self._token and plan.token == self._token):
+                self._uid = plan.uid
             if plan.uid != self._uid:
                 plan = replace(plan, deleting=True, ordinals=None)
             known = self._plan

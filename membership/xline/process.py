@@ -67,6 +67,7 @@ class AgentProcess:
             identity.cluster,
             pod_copy=options.start_dir / _PLAN_COPY,
             volume_copy=self._data.own / _PLAN_COPY,
+            token=options.token,
         )
         self._reaper: Reaper | None = None
         self._server = self._host()

@@ -121,3 +121,20 @@ def test_nor_does_one_of_a_workload_that_was_left_and_taken_over(local_kruise: L
     wait_for(lambda: "bootstrap" in local.status(), what="the bootstrap")
     assert local.status()["bootstrap"] == was
     come_one_by_one(local, door, before)
+
+
+def test_members_that_were_left_behind_obey_the_cluster_that_takes_them_over(local: Local) -> None:
+    """Their agents were told at their start of which XlineCluster they are; this one has the same token."""
+    local.create()
+    local.start_operator()
+    local.wait_whole()
+    was = local.uids()
+    local.client.resource(XLINECLUSTERS, namespace=NAMESPACE).delete("demo", propagation_policy="Orphan")
+    wait_for(lambda: local.get(XLINECLUSTERS, "demo") is None, SLOW, "the end of the XlineCluster alone")
+    local.create()
+    local.wait_whole()
+    assert local.uids() == was
+    local.edit(replicas=2)
+    local.wait_whole(2)
+    assert sorted(ids(local)) == ["demo-sts-0", "demo-sts-1"]
+    assert "Left" in local.reasons()

@@ -64,6 +64,7 @@ class Member:
             CLUSTER,
             pod_copy=world.folder / f"{self.identity.pod_uid}.json",
             volume_copy=self.data.own / "plan.json",
+            token=TOKEN,
         )
         self.heartbeats = HeartbeatWriter(world.client, self.identity)
         launching = startfile.Launching(

@@ -62,13 +62,14 @@ class Readers:
         self.changes = threading.Semaphore(0)
         self._made: list[PlanReader] = []
 
-    def start(self, *, begun: bool = True) -> PlanReader:
+    def start(self, *, begun: bool = True, token: str = "t") -> PlanReader:
         reader = PlanReader(
             self._client,
             "default",
             "demo",
             pod_copy=self.pod_copy,
             volume_copy=self.volume_copy,
+            token=token,
             on_change=self.changes.release,
         )
         self._made.append(reader)
@@ -285,19 +286,36 @@ def test_a_cluster_that_is_not_there_at_the_start_either(readers: Readers) -> No
     assert plan.wants(0) is None
 
 
-def test_another_cluster_of_the_same_name_gives_no_orders(clusters: ResourceClient, readers: Readers) -> None:
+def made_again(clusters: ResourceClient, readers: Readers, token: str, **status: object) -> PlanReader:
+    """A reader of a Pod that was left behind by the XlineCluster it was made for; there is another one now."""
     clusters.create(_cluster())
-    _status(clusters, bootstrap=BOOTSTRAP, plan={"ordinals": [0, 1], "revision": 1})
-    reader = readers.start()
+    _status(clusters, bootstrap={**BOOTSTRAP, "token": token}, plan={"ordinals": [0, 1], "revision": 1})
+    reader = readers.start(token=token)
     eventually(lambda: reader.current)
     reader.close()
     clusters.delete("demo")
     clusters.create(_cluster())
-    _status(clusters, bootstrap=BOOTSTRAP, plan={"ordinals": [5], "revision": 1})
-    again = readers.start()  # the agent was restarted, its Pod was not
-    plan = again.fetch()
+    _status(clusters, plan={"ordinals": [5], "revision": 1}, **status)
+    return readers.start(token=token)  # the agent was restarted, its Pod was not
+
+
+@pytest.mark.parametrize(("token", "other"), [("t", "u"), ("t", ""), ("", "")])
+def test_another_cluster_of_the_same_name_gives_no_orders(
+    clusters: ResourceClient, readers: Readers, token: str, other: str
+) -> None:
+    plan = made_again(clusters, readers, token, bootstrap={**BOOTSTRAP, "token": other}).fetch()
     assert plan.deleting
     assert plan.wants(0) is None
+
+
+def test_nor_does_one_that_has_not_said_yet_who_it_is(clusters: ResourceClient, readers: Readers) -> None:
+    """Once it has, it is obeyed: it was created again on the workload that was left behind."""
+    reader = made_again(clusters, readers, "t")
+    assert reader.fetch().deleting
+    _status(clusters, bootstrap=BOOTSTRAP)
+    plan = eventually(lambda: None if (found := reader.fetch()).deleting else found)
+    assert plan.wants(5)
+    assert plan.wants(0) is False
 
 
 def test_a_new_pod_on_an_old_volume_belongs_to_the_new_cluster(clusters: ResourceClient, readers: Readers) -> None:
