@@ -9,6 +9,7 @@ WAITING := $(addprefix tests/,chaos cmd controllers deploy docs membership tools
              runtime/informer runtime/workqueue)
 ARGS   ?=
 IMAGE  ?= ghcr.io/xline-kv/xline-operator:v0.1.0
+DOCKER ?= docker
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-slow check docs format bench soak failover wheel sbom image lock clean generate
@@ -72,8 +73,8 @@ wheel: $(STAMP) ## the wheel, in dist/: the same bytes wherever it is built
 sbom: $(STAMP) ## the wheel, and a bill of materials of what the image holds (CycloneDX), in dist/
 	@$(PY) tools/supply.py sbom
 
-image: wheel ## the container image (docker; IMAGE=name:tag, ARGS=--build-arg=PYTHON_IMAGE=...)
-	docker build --file deploy/Dockerfile --tag $(IMAGE) $(ARGS) .
+image: wheel ## the container image (DOCKER=podman or buildah; IMAGE=name:tag, ARGS=--build-arg=PYTHON_IMAGE=...)
+	$(DOCKER) build --file deploy/Dockerfile --tag $(IMAGE) $(ARGS) .
 
 lock: $(STAMP) ## resolve requirements.lock again from pyproject.toml
 	@$(PY) -m pip install --quiet uv

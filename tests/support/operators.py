@@ -32,18 +32,14 @@ _SERVERS_OFF = ("--metrics-bind-address", "0", "--health-probe-bind-address", "0
 _T = TypeVar("_T")
 
 
-class Operator:
-    """One process. Its servers are off unless ``flags`` say where they listen; what it prints is in ``text``."""
+class JSONLines:
+    """A process that logs JSON; what it prints is in ``text``."""
 
-    def __init__(
-        self, log: Path, kubeconfig: Path | None, flags: Sequence[str] = (), environ: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, log: Path, command: Sequence[str], folder: Path, environ: dict[str, str] | None = None) -> None:
         self._log = log
-        given = [] if kubeconfig is None else ["--kubeconfig", str(kubeconfig)]
-        command = [sys.executable, "-m", "cmd.controller", *given, *_SERVERS_OFF, *flags]
         with log.open("w") as output:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **(environ or {})}, stdout=output, stderr=subprocess.STDOUT
+                command, cwd=folder, env={**os.environ, **(environ or {})}, stdout=output, stderr=subprocess.STDOUT
             )
 
     @property
@@ -88,6 +84,17 @@ class Operator:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {timeout} s:\n{self.text}") from None
+
+
+class Operator(JSONLines):
+    """One operator. Its servers are off unless ``flags`` say where they listen."""
+
+    def __init__(
+        self, log: Path, kubeconfig: Path | None, flags: Sequence[str] = (), environ: dict[str, str] | None = None
+    ) -> None:
+        given = [] if kubeconfig is None else ["--kubeconfig", str(kubeconfig)]
+        command = [sys.executable, "-m", "cmd.controller", *given, *_SERVERS_OFF, *flags]
+        super().__init__(log, command, ROOT, environ)
 
 
 class Operators:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -21,39 +20,13 @@ import pytest
 from runtime.testing import FakeAPIServer
 from tests.deploy.deployed import account_kubeconfig, flags, grant, scrape
 from tests.support.operators import CRDS, create_cluster, wait_children
+from tests.support.sources import copy, pin, pins
 from tools import supply
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SOURCES = (
-    "runtime",
-    "controllers",
-    "membership",
-    "crds",
-    "cmd",
-    "deploy",
-    "README.md",
-    "LICENSE",
-    "pyproject.toml",
-    ".gitignore",
-)
 EPOCH = 1_700_000_000
 SCRIPTS = tomllib.loads((supply.ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-
-
-def copy(tree: Path, folder: Path, mode: int, time: int) -> Path:
-    """The sources of a tree, as another checkout on another day might have them."""
-    for name in SOURCES:
-        source, target = tree / name, folder / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            folder.mkdir(exist_ok=True)
-            shutil.copy(source, target)
-    for path in folder.rglob("*"):
-        os.chmod(path, 0o755 if path.is_dir() else mode)
-        os.utime(path, (time, time))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +176,7 @@ def test_the_bill_of_materials_names_all_of_it(sbom: Path) -> None:
     told = json.loads(sbom.read_text())
     assert told["bomFormat"] == "CycloneDX"
     assert told["metadata"]["component"]["name"] == "xline-operator"
-    lock = (supply.ROOT / "deploy" / "requirements.lock").read_text()
-    pins = {f"{name}=={version}" for name, version in re.findall(r"^([a-z0-9][\w.-]*)==([^\s;]+)", lock, re.MULTILINE)}
-    listed = {f"{re.sub('[-_.]+', '-', each['name']).lower()}=={each['version']}" for each in told["components"]}
-    assert listed == pins
+    assert {pin(each["name"], each["version"]) for each in told["components"]} == pins()
     root = told["metadata"]["component"]["bom-ref"]
     (direct,) = (each["dependsOn"] for each in told["dependencies"] if each["ref"] == root)
     assert any("kubernetes" in each for each in direct)
