@@ -226,7 +226,8 @@ class _Change:
             if not unbroken:
                 return count(self._calls, self._named, uid) or self._table_is_gone()
             # Whoever keeps a journal removes a change only when he counts it: then only its outcome is forgotten.
-            if not self._may_be_late():
+            # Its writer may have been told that the change is made, and go on from it: he alone takes it back.
+            if not self._mine or not self._may_be_late():
                 return True
             self._delete(uid)
         known = version.outcomes is not None and version.outcomes.complete(self._pending.version)

@@ -80,8 +80,9 @@ class KubeMembershipTable:
     **What is left open.** An insert has no resourceVersion to name: one that was announced, and stood still before its
     third step until others had finished it *and* somebody had deleted the row (or the table), writes the row once more,
     sees that, and deletes it; if it dies between these two calls the row stays, in the state in which it was announced.
-    If so much has been changed meanwhile that its outcome is forgotten, it raises :class:`OutcomeUnknown`, too; and if
-    a .NET silo has dropped that, it takes place anew, with a version of its own.
+    If so much has been changed meanwhile that its outcome is forgotten, it raises :class:`OutcomeUnknown`, too; but one
+    that was written by whoever found it half done stays then: it may be the row that its writer goes on from. And if a
+    .NET silo has dropped the outcome, the insert takes place anew, with a version of its own.
 
     **Signs of life** change the row's etag, but not the version. A table knows the etags that it has given out last,
     and takes them as long as nothing else has changed: an update is neither late for a sign of life, nor does it undo
