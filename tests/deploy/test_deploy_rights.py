@@ -27,8 +27,9 @@ from runtime.testing.apiserver.audit import AuditEntry
 from runtime.testing.localcluster import LocalCluster
 from runtime.testing.nodes.controllers import ADVANCED_STATEFULSET_CRD
 from runtime.types import GVR, JSONObject
-from tests.controllers.xline.test_xline_upkeep_writes import Stage, dead
+from tests.controllers.xline.test_xline_upkeep_writes import dead
 from tests.controllers.xline.xline_local import SLOW, Local
+from tests.controllers.xline.xline_stage import Stage
 from tests.controllers.xline.xline_world import CRDS, NAMESPACE
 from tests.deploy.deployed import ACCOUNT, account_client, account_kubeconfig, grant, scrape, start, without
 from tests.support.operators import Operator, Operators
