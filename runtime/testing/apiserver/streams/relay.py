@@ -25,6 +25,8 @@ _ENOUGH: Final = 256 * 1024  # bytes that wait for one end before those who send
 _FLOOD: Final = 4 * _ENOUGH  # as little of answers to a client who asks, and does not read
 _PARTING: Final = 1.0  # seconds for what is on its way when the connection ends
 _TROUBLE: Final = select.POLLHUP | select.POLLERR
+# A peer has closed its side, which may be told of before all is read that it sent; by Linux alone.
+_LEFT: Final[int] = getattr(select, "POLLRDHUP", 0)
 
 
 class Over(Exception):
@@ -155,6 +157,7 @@ class Relay:
         self._client = _End(tunnel.socket)
         self._pods: dict[int, _PodEnd] = {}
         self._done = False  # the session has nothing more to say
+        self._left = False  # the client has closed his side, behind what is not read yet
 
     # -- for the session
 
@@ -239,24 +242,28 @@ class Relay:
     def _wait(self, timeout: float | None) -> tuple[bool, dict[int, int]]:
         """Whether the client has said something that is to be read now, and what has happened to the ends in the Pod.
 
-        :raises Over: he is cut off.
+        :raises Over: he is cut off; or he has left, and nobody takes what he sent.
         """
         client = self._client
         held_up = len(client.waiting) >= _FLOOD or any(pod.full for pod in self._pods.values())
         fd = client.sock.fileno()
         poll = select.poll()
         # Its end is told of even if nothing else is asked for.
-        poll.register(fd, (0 if held_up else select.POLLIN) | (select.POLLOUT if client.waiting else 0))
+        asked = select.POLLIN if not held_up else 0 if self._left else _LEFT
+        poll.register(fd, asked | (select.POLLOUT if client.waiting else 0))
         keys = {}
         for key, pod in self._pods.items():
             interest = pod.interest(heard=not client.full)
             if interest:
                 poll.register(pod.sock.fileno(), interest)
                 keys[pod.sock.fileno()] = key
+        if held_up and self._left:
+            timeout = _PARTING
         events = dict(poll.poll(None if timeout is None else timeout * 1000))
         told = events.pop(fd, 0)
-        if held_up and told & _TROUBLE:
+        if held_up and (told & _TROUBLE or (self._left and not told and not events)):
             raise Over
+        self._left = self._left or bool(told & _LEFT)
         reads = not held_up and bool(told & (select.POLLIN | _TROUBLE))
         return reads, {keys[each]: event for each, event in events.items()}
 

@@ -7,7 +7,9 @@ import hashlib
 import json
 import socket
 import ssl
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -314,6 +316,40 @@ def test_a_program_that_does_not_read_holds_up_who_sends(running: FakeAPIServer,
         assert running.connections == 1
         running.close_connections()
         eventually(lambda: running.connections == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody is told of an end before he has read all")
+def test_a_client_that_leaves_while_a_program_holds_him_up_is_let_go(running: FakeAPIServer) -> None:
+    """What he sent is not read to its end: that would take as long as the program wants."""
+    release, quiet = threading.Event(), threading.Event()
+
+    def tick(sock: socket.socket) -> None:
+        while not quiet.wait(0.005):
+            sock.sendall(b".")
+
+    with (
+        program(tick) as ticking,
+        program(hold(release)) as stuck,
+        SpdyClient(running, tunnelled=False) as client,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(release.set)
+        stack.callback(quiet.set)
+        data, _ = client.open(stuck.port)
+        ticks, _ = client.open(ticking.port)  # by each the server sees how much more the other takes
+        for asked in range(1, _MOST >> 13, 2):  # who is held up is not answered
+            client.send(spdy.data(data, bytes(1 << 14)), spdy.ping(asked))  # little: his end follows it at once
+            patience = time.monotonic() + 0.5  # too little would only make this prove less
+            client.wait(lambda: client.pings[-1:] == [asked] or time.monotonic() > patience)  # noqa: B023
+            if client.pings[-1] < asked:
+                break
+        assert client.pings[-1] < asked
+        quiet.set()
+        client.wait(lambda: ticks in client.ended)
+        client.connection.close()
+        eventually(lambda: running.connections == 0, timeout=PATIENCE)
+        assert stuck.connections == 1
 
 
 @both
