@@ -76,8 +76,8 @@ class Reader:
         size, opcode, final, length = head
         mask = bytes(self._buffer[size - _MASK : size]) if self._masked else b""
         if opcode & 8:
-            if not final or length > _MAX_CONTROL:
-                raise FrameError("a control frame that is too long, or in parts")
+            if not final or length > _MAX_CONTROL or (opcode == CLOSE and length == 1):
+                raise FrameError("a control frame that is too long, in parts, or half a reason")
             if len(self._buffer) < size + length:
                 return None
             payload = bytes(self._buffer[size : size + length])

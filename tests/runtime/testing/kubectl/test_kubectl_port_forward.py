@@ -22,6 +22,7 @@ from tests.runtime.testing.apiserver.streams.streams_helpers import (
     echo,
     make_pod,
     program,
+    refused_port,
 )
 from tests.runtime.testing.kubectl.kubectl_helpers import Kubectl, end
 from tests.support.waiting import eventually
@@ -122,9 +123,7 @@ def test_much_passes_on_several_connections_and_ports(server: FakeAPIServer, kub
 
 
 def test_a_refused_port_ends_it(server: FakeAPIServer, kubectl: Kubectl) -> None:
-    with socket.create_server((ADDRESS, 0)) as taken:
-        refused = int(taken.getsockname()[1])
-    with forward(kubectl, refused) as forwarded:
+    with refused_port() as refused, forward(kubectl, refused) as forwarded:
         with forwarded.connect(refused) as sock:
             assert sock.recv(100) == b""
         code, errors = forwarded.ended()

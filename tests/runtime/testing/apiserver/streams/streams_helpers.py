@@ -48,6 +48,14 @@ def web_socket(*protocols: str) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def refused_port() -> Iterator[int]:
+    """One on which nobody listens, nor will meanwhile: it is taken."""
+    with socket.socket() as taken:
+        taken.bind((ADDRESS, 0))
+        yield int(taken.getsockname()[1])
+
+
 # -- programs
 
 
@@ -198,6 +206,12 @@ class WebSocketClient(Upgraded):
                 found.append(part)
                 if part.opcode == websocket.CLOSE:
                     self.closed = part.data
+        return found
+
+    def expect(self) -> list[websocket.Part]:
+        """What comes next, of a connection that has not ended."""
+        found = self.receive()
+        assert found, "the connection has ended"
         return found
 
 

@@ -35,6 +35,7 @@ from tests.runtime.testing.apiserver.streams.streams_helpers import (
     make_pod,
     port_forward_path,
     program,
+    refused_port,
     reset,
     talk,
     web_socket,
@@ -43,11 +44,6 @@ from tests.support.waiting import eventually
 
 LARGE = bytes(range(256)) * 16_384  # 4 MiB
 both = pytest.mark.parametrize("tunnelled", [True, False], ids=["websocket", "spdy"])
-
-
-def refused_port() -> int:
-    with socket.create_server((ADDRESS, 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def uid_of(server: FakeAPIServer) -> str:
@@ -121,8 +117,7 @@ def test_a_program_that_ends_first(shared: FakeAPIServer, tunnelled: bool) -> No
 
 @both
 def test_a_refused_port_is_told_and_the_others_go_on(shared: FakeAPIServer, tunnelled: bool) -> None:
-    port = refused_port()
-    with program(echo) as there, SpdyClient(shared, tunnelled=tunnelled) as client:
+    with refused_port() as port, program(echo) as there, SpdyClient(shared, tunnelled=tunnelled) as client:
         good, _ = client.open(there.port)
         data, error = client.open(port)
         client.wait(lambda: {data, error} <= client.ended)
@@ -373,8 +368,7 @@ def test_a_client_that_does_not_read_holds_up_the_program(running: FakeAPIServer
 
 
 def test_channels(shared: FakeAPIServer) -> None:
-    refused = refused_port()
-    with program(echo) as first, program(talk) as second:
+    with refused_port() as refused, program(echo) as first, program(talk) as second:
         ports = [first.port, second.port, refused]
         with WebSocketClient(shared, port_forward_path(ports=ports), CHANNELS) as client:
             assert client.headers["sec-websocket-protocol"] == CHANNELS
@@ -382,7 +376,7 @@ def test_channels(shared: FakeAPIServer) -> None:
 
             def take_until(channel: int, size: int) -> None:
                 while len(said.get(channel, b"")) < size:
-                    for part in client.receive():
+                    for part in client.expect():
                         channels.append(part.data[0])
                         said[part.data[0]] = said.get(part.data[0], b"") + part.data[1:]
 
@@ -426,18 +420,17 @@ def test_channels_end_with_the_last_of_their_ports(shared: FakeAPIServer) -> Non
         assert "sec-websocket-protocol" not in client.headers
         size = 0
         while client.closed is None:
-            for part in client.receive():
+            for part in client.expect():
                 size += (len(part.data) - part.first) if part.opcode == websocket.BINARY else 0
         assert size == 2 * len(LARGE) + 4 * 2
         assert client.closed == (1000).to_bytes(2, "big")
 
 
 def test_channels_end_if_none_of_their_ports_answers(shared: FakeAPIServer) -> None:
-    port = refused_port()
-    with WebSocketClient(shared, port_forward_path(ports=[port]), CHANNELS) as client:
+    with refused_port() as port, WebSocketClient(shared, port_forward_path(ports=[port]), CHANNELS) as client:
         parts = []
         while client.closed is None:
-            parts += client.receive()
+            parts += client.expect()
         assert parts[-2].data.startswith(b"\x01error forwarding port %d to pod p, uid " % port)
 
 
@@ -465,8 +458,7 @@ def test_the_python_client(shared: FakeAPIServer) -> None:
     client: Any = kubernetes.client
     api = client.CoreV1Api(client.ApiClient(client.Configuration(host=shared.url)))
     connect = api.connect_get_namespaced_pod_portforward
-    refused = refused_port()
-    with program(digest) as first, program(echo) as second:
+    with refused_port() as refused, program(digest) as first, program(echo) as second:
         ports = f"{first.port},{second.port},{refused}"
         forward: Any = kubernetes.stream.portforward(connect, "p", "default", ports=ports)
         talking = forward.socket(second.port)
@@ -683,7 +675,7 @@ def test_over_tls() -> None:
                 for at in range(0, len(LARGE), 1 << 18):
                     client.send(b"\0" + LARGE[at : at + (1 << 18)])
                     while size < at + (1 << 18) + 4:
-                        size += sum(len(part.data) - part.first for part in client.receive())
+                        size += sum(len(part.data) - part.first for part in client.expect())
             eventually(lambda: listening.connections == 0)
 
 

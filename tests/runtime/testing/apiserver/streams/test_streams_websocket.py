@@ -96,6 +96,7 @@ def _masked(first: int, second: int, rest: bytes = b"") -> bytes:
         pytest.param(_masked(0x02, 0) + _masked(0x82, 0), id="a message within a message"),
         pytest.param(_masked(0x09, 0), id="a ping in parts"),
         pytest.param(_masked(0x88, 126, struct.pack(">H", 126)), id="a close that is too long"),
+        pytest.param(websocket.encode(CLOSE, b"\3", b"\1\2\3\4"), id="a close by half a reason"),
         pytest.param(_masked(0x82, 127, struct.pack(">Q", 1 << 63)), id="a negative length"),
     ],
 )
