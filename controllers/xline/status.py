@@ -169,10 +169,15 @@ def _size(world: World) -> int:
 
 def bootstrapped(world: World) -> Bootstrap:
     """The bootstrap with what this look has seen. Completed once, completed for ever: an outage later does not undo
-    it."""
+    it.
+
+    What an agent has seen counts, too, though its Pod is not ready: it is not before this is told, and we may reach no
+    member ourselves.
+    """
     bootstrap = world.bootstrap
     cluster_id = f"{world.engine.cluster_id:x}" if world.engine.cluster_id else ""
-    done = bootstrap.completed or bool(world.engine.leader) or ready(world) >= _size(world)
+    told = any(member.heartbeat is not None and member.heartbeat.ran for member in world.members.values())
+    done = bootstrap.completed or told or bool(world.engine.leader) or ready(world) >= _size(world)
     return msgspec.structs.replace(bootstrap, completed=done, cluster_id=bootstrap.cluster_id or cluster_id)
 
 

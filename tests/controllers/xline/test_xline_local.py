@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from controllers.xline import names as known
+from controllers.xline.members import Endpoint, EngineView
 from tests.controllers.xline.xline_local import SLOW, Local
 from tests.controllers.xline.xline_world import NAMESPACE
 from tests.support.etcd_process import wait_for
@@ -51,6 +54,21 @@ def test_data_is_there_when_the_cluster_is_created_again(local: Local) -> None:
     local.wait_whole()
     wait_for(lambda: local.etcdctl("get", "key", "--print-value-only") == "value", SLOW, "the data")
     assert local.status()["bootstrap"] == before  # the same cluster, not another of its name
+
+
+def _nobody_answers(endpoints: Sequence[Endpoint], size: int, timeout: float) -> EngineView:
+    return EngineView(errors={endpoint.name: "a network policy is in the way" for endpoint in endpoints})
+
+
+@pytest.mark.slow
+def test_a_cluster_comes_up_though_the_operator_reaches_none_of_its_members(local: Local) -> None:
+    """Its agents send no clients before the operator has noted that it has run, and the operator knows it from them."""
+    local.create()
+    local.start_operator(ask=_nobody_answers)
+    local.wait_whole()
+    assert local.status()["bootstrap"]["completed"] is True
+    claims = local.client.resource(known.CLAIMS, namespace=NAMESPACE)
+    wait_for(lambda: all(claim.annotations.get(known.HAS_RUN) for claim in claims.list()), what="the id of the cluster")
 
 
 def test_a_cluster_deleted_while_it_starts_can_be_created_again(local: Local) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import crds
 from controllers.xline import names as known
 from controllers.xline import register
-from controllers.xline.members import Endpoint, EngineView, observe
+from controllers.xline.members import Endpoint, EngineView, Observe, observe
 from crds.xlinecluster import XLINECLUSTERS
 from runtime.client import Client, NotFound, Unstructured
 from runtime.manager import Manager
@@ -41,8 +41,9 @@ COUNT = sum(len(names) for names in CHILDREN.values())
 class Operator:
     """The operator, running in threads of this process."""
 
-    def __init__(self, server: FakeAPIServer, user_agent: str = AGENT) -> None:
+    def __init__(self, server: FakeAPIServer, user_agent: str = AGENT, ask: Observe = observe) -> None:
         self.asked = 0
+        self._ask = ask
         self._client = Client(server.url, user_agent=user_agent)
         self._manager = Manager(
             self._client,
@@ -57,7 +58,7 @@ class Operator:
 
     def _count(self, endpoints: Sequence[Endpoint], size: int, timeout: float) -> EngineView:
         self.asked += 1
-        return observe(endpoints, size, timeout)
+        return self._ask(endpoints, size, timeout)
 
     @property
     def registry(self) -> Registry:
@@ -91,8 +92,8 @@ class World:
         """Those that run."""
         return self._operators
 
-    def start_operator(self, user_agent: str = AGENT) -> Operator:
-        operator = Operator(self.server, user_agent)
+    def start_operator(self, user_agent: str = AGENT, ask: Observe = observe) -> Operator:
+        operator = Operator(self.server, user_agent, ask)
         self._operators.append(operator)
         return operator
 
