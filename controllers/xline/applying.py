@@ -15,7 +15,8 @@ from controllers.xline.status import INVALID_SPEC, NAME_TAKEN, REJECTED, VOLUMES
 from controllers.xline.workloads import Workload
 from controllers.xline.world import World
 from membership.xline.settings import SettingError
-from runtime.client import Forbidden, Invalid, NotFound, Unstructured
+from runtime.client import NotFound, Unstructured
+from runtime.client.errors import REFUSED
 from runtime.controller import AlreadyOwnedError, NotOurs, ReconcileContext
 from runtime.controller.applier import applied_hash_annotation
 from runtime.types import JSONMapping, JSONObject
@@ -134,7 +135,7 @@ class _Applying:
             if _is_left_over(child, self.world.obj, self.ctx):
                 raise LeftOver(f"{child} of a deleted cluster of this name is still there") from None
             return Problem(NAME_TAKEN, str(error), child.stage)
-        except (Invalid, Forbidden) as error:  # the latter is what quotas and admission plugins say, too
+        except REFUSED as error:
             return Problem(REJECTED, f"{child} was refused: {error}", child.stage)
         if is_workload:
             self.workload = replace(self.workload, obj=applied.object)

@@ -24,7 +24,8 @@ from controllers.xline.world import World
 from crds.xlinebackup import BackupFailure, BackupRecord, BackupSettings, BackupStatus
 from crds.xlinecluster import XlineClusterStatus
 from membership.xline.settings import SettingError
-from runtime.client import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Unstructured
+from runtime.client import AlreadyExists, Conflict, NotFound, Unstructured
+from runtime.client.errors import REFUSED
 from runtime.controller import AlreadyOwnedError, NotOurs, ReconcileContext
 from runtime.quantity import parse_quantity
 from runtime.types import GVR, JSONObject
@@ -55,7 +56,7 @@ def apply_backups(world: World, plan: Plan, ctx: ReconcileContext) -> Problem | 
         return Problem(INVALID_SPEC, str(error), stops=False)
     except (AlreadyOwnedError, NotOurs) as error:
         return Problem(NAME_TAKEN, f"spec.backup: {error}", stops=False)
-    except (Invalid, Forbidden) as error:
+    except REFUSED as error:
         return Problem(REJECTED, f"spec.backup: {error}", stops=False)
     return None
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from controllers.xline.names import CERTIFICATES, FIELD_MANAGER
 from controllers.xline.status import NAME_TAKEN, REJECTED, Problem
 from crds.xlineaccess import CertificateRequest
-from runtime.client import Forbidden, Invalid, NotFound, Unstructured
+from runtime.client import NotFound, Unstructured
+from runtime.client.errors import REFUSED
 from runtime.controller import AlreadyOwnedError, NotOurs, ReconcileContext
 from runtime.controller.applier import Applier
 from runtime.informer import Indexer, Lister
@@ -68,7 +69,7 @@ def apply_certificates(owner: Unstructured, plan: Plan, ctx: ReconcileContext) -
             return _missing(field)
         except (AlreadyOwnedError, NotOurs) as error:
             return Problem(NAME_TAKEN, f"{field}: {error}")
-        except (Invalid, Forbidden) as error:
+        except REFUSED as error:
             return Problem(REJECTED, f"{field}: Certificate {name} was refused: {error}")
         if applied.changed:
             ctx.recorder.event(owner, "Normal", applied.action.capitalize(), f"{applied.action} Certificate {name}")

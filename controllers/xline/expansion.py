@@ -22,7 +22,8 @@ from controllers.xline.names import CLAIMS, PODS, VOLUME
 from controllers.xline.podstate import condition, since
 from controllers.xline.workloads import STATEFULSET
 from controllers.xline.world import Action, Do, MemberView, Refused, World
-from runtime.client import Conflict, Forbidden, Invalid, NotFound, Unstructured
+from runtime.client import Conflict, NotFound, Unstructured
+from runtime.client.errors import REFUSED
 from runtime.controller import ReconcileContext
 from runtime.quantity import QuantityError, parse_quantity
 from runtime.types import JSONMapping, JSONObject
@@ -67,7 +68,7 @@ def _expand(world: World, member: MemberView) -> Action:
             ctx.client.resource(CLAIMS, namespace=claim.namespace).patch(claim.name, body, type="merge")
         except (NotFound, Conflict):
             return  # it has changed; the next look tells how
-        except (Forbidden, Invalid) as error:
+        except REFUSED as error:
             raise Refused(
                 EXPANSION_REFUSED,
                 f"spec.storage.size: claim {claim.name} cannot grow to {size}: {error}. The StorageClass has to have "

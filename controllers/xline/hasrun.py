@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from controllers.xline import names as known
 from controllers.xline.status import VOLUMES_NOT_MARKED, Problem, bootstrapped
 from controllers.xline.world import World
-from runtime.client import ClientError, Forbidden, Invalid, NotFound, Unstructured
+from runtime.client import ClientError, Invalid, NotFound, Unstructured
+from runtime.client.errors import REFUSED
 from runtime.controller import ReconcileContext
 
 
@@ -47,7 +48,7 @@ def mark(world: World, ctx: ReconcileContext) -> tuple[bool, Problem | None]:
             name = claim.name
             _mark(claim, bootstrapped(world).cluster_id, ctx)
     except ClientError as error:
-        return isinstance(error, Forbidden | Invalid), _problem(name, error)
+        return isinstance(error, REFUSED), _problem(name, error)
     return True, None
 
 

@@ -27,7 +27,8 @@ from controllers.xline.world import AVAILABLE
 from crds.xlinebackup import RestoreSource, RestoreStatus
 from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineCluster, XlineClusterStatus
 from membership.xline.settings import SettingError
-from runtime.client import AlreadyExists, Forbidden, Invalid, NotFound, Unstructured
+from runtime.client import AlreadyExists, NotFound, Unstructured
+from runtime.client.errors import REFUSED
 from runtime.controller import ReconcileContext
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def restore(obj: Unstructured, cluster: XlineCluster, plan: Plan, ctx: Reconcile
         job = _job(obj, plan, source, ctx)
     except SettingError as error:
         return _refused(INVALID_SPEC, str(error))
-    except (Invalid, Forbidden) as error:
+    except REFUSED as error:
         return _refused(REJECTED, f"spec.restoreFrom: {error}")
     except _Taken as error:
         return _refused(NAME_TAKEN, f"spec.restoreFrom: {error}")

@@ -14,7 +14,7 @@ Every error names the verb, the resource and the object. Two questions matter to
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -193,6 +193,11 @@ class BadRequest(ApiError):
 
 class Forbidden(ApiError):
     """403: authenticated, and not allowed (RBAC), or refused by admission or quota."""
+
+
+# The server will not have it as it is, and nothing changes that but a person. So say validation, quotas, policies, a
+# missing right, and admission webhooks: for those the server says the first if they name no code of their own.
+REFUSED: Final = (BadRequest, Forbidden, Invalid)
 
 
 class Unauthorized(ApiError):

@@ -69,6 +69,18 @@ def test_nothing_is_marked_before_somebody_leads(stage: Stage) -> None:
     assert marks(stage) == dict.fromkeys(range(3))
 
 
+@pytest.mark.parametrize("ran", [False, True])
+def test_what_an_agent_has_seen_counts_before_its_pod_is_ready(stage: Stage, ran: bool) -> None:
+    """It is ready no sooner than the status tells that the cluster has run; who reaches no member knows of no other."""
+    scene = stage.put_on(Scene(bootstrapped=False, leads=None).down(0, 1, 2))
+    scene.heartbeat(1, ran=ran)
+    assert look(stage, scene) == (True, "")
+    assert marks(stage) == dict.fromkeys(range(3), "" if ran else None), "whose id it is the agents will tell"
+    found = build_status(stage.world(scene), XlineClusterStatus(), "").bootstrap
+    assert found is not None
+    assert found.completed is ran
+
+
 def test_all_volumes_are_marked_with_the_id_of_the_cluster(stage: Stage) -> None:
     assert look(stage, first_seen(stage)) == (True, "")
     assert marks(stage) == ALL
@@ -142,7 +154,7 @@ def test_what_may_pass_keeps_the_status_from_saying_it_first_but_not_from_going_
     assert marks(stage) == ALL
 
 
-@pytest.mark.parametrize("refusal", [403, 422])
+@pytest.mark.parametrize("refusal", [400, 403, 422])
 def test_who_may_not_mark_is_told_so_and_goes_on(stage: Stage, refusal: int) -> None:
     scene = first_seen(stage)
     fault = stage.server.faults.add(

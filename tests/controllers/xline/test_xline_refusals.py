@@ -156,9 +156,10 @@ def test_the_server_refuses_changes_of_what_cannot_change(world: World, change: 
         world.edit(**change)
 
 
-def test_what_may_not_be_made_is_told(world: World) -> None:
-    """By an admission plugin, a quota, or for want of a right."""
-    world.server.faults.add(verb="patch", resource="statefulsets", status=403, message="exceeded quota: small")
+@pytest.mark.parametrize("refusal", [400, 403])
+def test_what_may_not_be_made_is_told(world: World, refusal: int) -> None:
+    """By a quota, for want of a right, or by an admission webhook, which says it with 400 unless it names another."""
+    world.server.faults.add(verb="patch", resource="statefulsets", status=refusal, message="exceeded quota: small")
     world.create()
     world.start_operator()
     world.wait_condition("Progressing", "False", "Rejected")
