@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _ENOUGH: Final = 256 * 1024  # bytes that wait for one end before those who send
 _FLOOD: Final = 4 * _ENOUGH  # as little of answers to a client who asks, and does not read
 _PARTING: Final = 1.0  # seconds for what is on its way when the connection ends
 _TROUBLE: Final = select.POLLHUP | select.POLLERR
+_PROBED: Final = 15  # seconds between looks whether a client who is silent is still there; Go's servers do it so
 # A peer has closed its side, which may be told of before all is read that it sent; by Linux alone.
 _LEFT: Final[int] = getattr(select, "POLLRDHUP", 0)
 
@@ -204,6 +206,7 @@ class Relay:
     def run(self) -> None:
         """Returns when the connection has ended; the client's socket is left to the caller."""
         try:
+            _probe(self._client.sock)
             self._session.start(self)
             if self._tunnel.received:
                 self._session.receive(self._tunnel.received)
@@ -317,6 +320,15 @@ class Relay:
                 _deliver(pod, deadline)
             pod.sock.close()
         self._pods.clear()
+
+
+def _probe(client: socket.socket) -> None:
+    """The end of a client who was killed while he was held up does not come here, for it stands behind what his system
+    could not send. When that has given up, some minutes later, it answers no more."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBED)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBED)
 
 
 def _deliver(pod: _PodEnd, deadline: float) -> None:

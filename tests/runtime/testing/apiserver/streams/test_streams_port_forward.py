@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import ssl
 import sys
@@ -345,6 +346,27 @@ def test_a_client_that_leaves_while_a_program_holds_him_up_is_let_go(running: Fa
         client.connection.close()
         eventually(lambda: running.connections == 0, timeout=PATIENCE)
         assert stuck.connections == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_system_looks_whether_a_silent_client_is_there(shared: FakeAPIServer) -> None:
+    """What that ends takes minutes: see ``ss -o``."""
+
+    def timer(client: SpdyClient) -> tuple[str, float]:
+        ends = f":{shared.port:04X}", f":{client.connection.sock.getsockname()[1]:04X}"
+        (mine,) = (
+            line.split()
+            for line in Path("/proc/net/tcp").read_text().splitlines()
+            if tuple(each[-5:] for each in line.split()[1:3]) == ends
+        )
+        kind, left = mine[5].split(":")
+        return kind, int(left, 16) / os.sysconf("SC_CLK_TCK")
+
+    with SpdyClient(shared, tunnelled=False) as client:
+        client.send(spdy.ping(1))
+        client.wait(lambda: client.pings == [1])
+        eventually(lambda: timer(client)[0] == "02")  # keepalive; nothing is on its way any more
+        assert timer(client)[1] <= 15
 
 
 @both
