@@ -9,7 +9,7 @@ from typing import Protocol
 
 from membership.orleans.address import SiloAddress
 from membership.orleans.senses import Senses
-from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
+from membership.orleans.transport import Foreign, IndirectResult, NotAsked, ProbeFailed, ProbeResult
 from runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -21,12 +21,14 @@ class Suspicion:
 
     :ivar intermediary: who could not reach it either; ``None``: nobody else has tried.
     :ivar since: monotonic time at which the first of those probes began. :ivar at: now.
+    :ivar foreign: one of those probes met somebody who does not speak the protocol.
     """
 
     target: SiloAddress
     intermediary: SiloAddress | None
     since: float
     at: float
+    foreign: bool = False
 
 
 class Probing(Protocol):
@@ -79,6 +81,7 @@ class SiloMonitor:
         self._reached = senses.reached
         self._clock = senses.clock
         self._began: deque[float] = deque(maxlen=senses.options.num_missed_probes)  # when the last missed ones did
+        self._foreign = False  # whether one of them met somebody who does not speak the protocol
         self._ended = senses.clock.monotonic()  # when the last round did
         self._view = -1
         self._recused: set[SiloAddress] = set()  # intermediaries who are doing badly, in this view
@@ -111,7 +114,10 @@ class SiloMonitor:
             _log.warning("another silo cannot be probed from here now", silo=str(self.target), error=str(error))
             return
         except ProbeFailed as error:
-            if self._miss(began, str(error)) and self.missed >= self._options.num_missed_probes:
+            if (
+                self._miss(began, str(error), isinstance(error, Foreign))
+                and self.missed >= self._options.num_missed_probes
+            ):
                 self._suspect(None)
             return
         self.missed = 0
@@ -147,7 +153,7 @@ class SiloMonitor:
         willing = [silo for silo in silos if silo not in self._recused]
         return [silo for silo in willing if silo != self._last_asked] or willing
 
-    def _miss(self, began: float, why: str) -> bool:
+    def _miss(self, began: float, why: str, foreign: bool = False) -> bool:
         """Count a missed probe; False: it was missed by this process's own fault."""
         if self._health.missed_much(began):
             _log.info("a probe was missed while this process stood still", silo=str(self.target))
@@ -155,10 +161,13 @@ class SiloMonitor:
             return False
         if self.missed == 0:
             self._began.clear()
+            self._foreign = False
         self._began.append(began)
+        self._foreign |= foreign
         self.missed += 1
         _log.warning("a probe was missed", silo=str(self.target), missed=self.missed, error=why)
         return True
 
     def _suspect(self, intermediary: SiloAddress | None) -> None:
-        self._surroundings.suspect(Suspicion(self.target, intermediary, self._began[0], self._clock.monotonic()))
+        now = self._clock.monotonic()
+        self._surroundings.suspect(Suspicion(self.target, intermediary, self._began[0], now, self._foreign))

@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 from membership.orleans import wire
 from membership.orleans.address import SiloAddress
 from membership.orleans.gossip import Gossiper
-from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
+from membership.orleans.transport import Foreign, IndirectResult, NotAsked, ProbeFailed, ProbeResult
 from runtime.logging import get_logger
 
 ForeignSilos: TypeAlias = Literal["alive", "failed"]
@@ -41,10 +41,6 @@ class WrongSilo(ProbeFailed):
         super().__init__(message)
         self.cluster = cluster
         self.identity = identity
-
-
-class Foreign(ProbeFailed):
-    """Something listens there that does not speak this protocol."""
 
 
 class Prober:
@@ -77,8 +73,10 @@ class Prober:
         request = wire.Probe(self._cluster, self._own, str(target), next(self._numbers))
         try:
             answer = self._ask(target, request, timeout)
-        except Foreign:
-            if speaks or self._foreign == "failed" or self._has_spoken(target):
+        except Foreign as error:
+            if speaks or self._has_spoken(target):
+                raise ProbeFailed(str(error)) from None
+            if self._foreign == "failed":
                 raise
             return ProbeResult(health=0, version=0, foreign=True)
         if not isinstance(answer, wire.Ack):

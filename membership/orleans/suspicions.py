@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from membership.orleans.access import TABLE_ERRORS, TableAccess
@@ -18,6 +19,7 @@ from membership.orleans.votes import Verdict, decide, declared_dead
 from runtime.logging import get_logger
 
 _ENTITLED: Final = frozenset({SiloStatus.JOINING, SiloStatus.ACTIVE})
+_SLOWEST: Final = timedelta(minutes=15)  # three alive times of .NET silos before Orleans 9.1
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds until a vote that somebody was faster than is tried again
 
 _log = get_logger(__name__)
@@ -131,6 +133,11 @@ class Suspicions:
         own = data.get(self._me)
         if own is None or own[0].status not in _ENTITLED:
             return "this silo takes no part in the cluster itself"
+        suspect = data.get(suspicion.target)
+        recent = suspect is not None and self._clock.now() - suspect[0].last_alive < _SLOWEST
+        if suspicion.foreign and own[0].status is SiloStatus.JOINING and recent:
+            # Stale by our options it may be for writing its alive time less often, and so may all the others.
+            return "it may be a .NET silo that lives, in a cluster that this one has no place in"
         if self._senses.reached.any_since(suspicion.at, frozenset({suspicion.target})):
             return "it has been reached since"
         if self._senses.health.missed_much(suspicion.since):

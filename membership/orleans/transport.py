@@ -16,6 +16,11 @@ class ProbeFailed(Exception):
     """No answer, or none that counts; the message says why."""
 
 
+class Foreign(ProbeFailed):
+    """Something listens there that does not speak this protocol, and never has to this silo: a .NET silo, or a proxy
+    before a silo that is dead."""
+
+
 class NotAsked(ProbeFailed):
     """This machine has not what it takes to ask (descriptors, memory, ports): it says nothing about the silo."""
 
@@ -82,6 +87,7 @@ class Transport(Protocol):
         """Ask a silo whether it is there; blocks for ``timeout`` seconds at most.
 
         :raises NotAsked: by no fault of the silo's.
+        :raises Foreign: it did not answer in this protocol.
         :raises ProbeFailed: it did not answer in time, or another one did (another generation, for instance).
         """
 

@@ -140,6 +140,27 @@ def scene(server: FakeAPIServer) -> Iterator[Scene]:
     scene.client.close()
 
 
+@pytest.mark.parametrize(
+    ("status", "foreign", "silence", "votes"),
+    [
+        (SiloStatus.JOINING, True, 899, 0),
+        (SiloStatus.JOINING, True, 900, 1),
+        (SiloStatus.JOINING, False, 0, 1),
+        (SiloStatus.ACTIVE, True, 0, 1),
+    ],
+)
+def test_a_joining_silo_does_not_judge_dotnet_silos(
+    scene: Scene, status: SiloStatus, foreign: bool, silence: float, votes: int
+) -> None:
+    """Before Orleans 9.1 they write their alive time so seldom that they all look stale."""
+    alive = scene.clock.now() - timedelta(seconds=silence)
+    assert scene.access.write(scene.access.read(), replace(ME, status=status))
+    assert scene.access.write(scene.access.read(), replace(TARGET, start_time=alive, i_am_alive_time=alive))
+    scene.suspicions.add(replace(scene.suspicion(), foreign=foreign))
+    assert scene.suspicions.step() is None
+    assert scene.votes() == votes
+
+
 def test_what_is_written_is_learned_before_it_is_told(scene: Scene) -> None:
     data = scene.access.read()
     assert scene.access.write(data, entry(4))

@@ -83,8 +83,9 @@ def test_a_dotnet_silo_is_left_alone_while_it_lives_and_declared_dead_after(
 
 
 def test_unless_told_to_it_does_not_join_them(server: FakeAPIServer, caplog: pytest.LogCaptureFixture) -> None:
-    """As a silo that is active .NET silos would count on it, until they found out."""
-    options = MembershipOptions(probe_timeout=0.1, max_join_attempt_time=0.5)
+    """As a silo that is active .NET silos would count on it, until they found out. Nor does it judge one that writes
+    its alive time so seldom that it looks stale."""
+    options = MembershipOptions(probe_timeout=0.1, max_join_attempt_time=1.5, alive_period=0.1, table_refresh=0.1)
     with server.client() as client, listening(DotNet().serve) as address:
         table = KubeMembershipTable(client, "strangers")
         table.initialize_membership_table(True)

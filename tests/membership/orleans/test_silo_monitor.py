@@ -11,7 +11,7 @@ import pytest
 from membership.orleans import MembershipOptions, SiloAddress
 from membership.orleans.monitor import SiloMonitor, Suspicion
 from membership.orleans.senses import Senses
-from membership.orleans.transport import IndirectResult, NotAsked, ProbeFailed, ProbeResult
+from membership.orleans.transport import Foreign, IndirectResult, NotAsked, ProbeFailed, ProbeResult
 from runtime.testing import FakeClock
 
 TARGET = SiloAddress("10.0.0.1", 11111, 1)
@@ -129,6 +129,22 @@ def test_without_others_it_is_the_own_judgement() -> None:
     scene = Scene(helpers=())
     scene.rounds(4)
     assert scene.suspicions == [Suspicion(TARGET, None, 0, 10), Suspicion(TARGET, None, 5, 15)]
+
+
+@pytest.mark.parametrize("misses", [(Foreign, ProbeFailed), (ProbeFailed, Foreign)])
+def test_whoever_does_not_speak_the_protocol_is_told_apart(misses: tuple[type[ProbeFailed], ...]) -> None:
+    scene = Scene(helpers=())
+    failures = iter([*misses, ProbeFailed, None, ProbeFailed, ProbeFailed, ProbeFailed])
+
+    def fail() -> None:
+        failure = next(failures)
+        scene.target_lives = failure is None
+        if failure is not None:
+            raise failure("no answer")
+
+    scene.takes = fail
+    scene.rounds(7)
+    assert [s.foreign for s in scene.suspicions] == [True, False], "until it has answered"
 
 
 def test_without_indirect_probes_too() -> None:
