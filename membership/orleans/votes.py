@@ -42,7 +42,7 @@ def fresh_votes(entry: MembershipEntry, now: datetime, expiration: float) -> lis
     Their age is measured from the latest of them, if that is later than ``now``: all readers count the same, though
     their clocks differ by a little. A vote that is as far ahead of ``now`` as would make it expire the other way is of
     a clock that is wrong: it does not count, and the others do not expire by it. (A .NET silo counts it, and no other
-    then: for as long as that clock is ahead, the silo is not declared dead.)
+    then: until its time has come that is one vote, be there ever so many.)
 
     :param expiration: seconds.
     """
