@@ -5,8 +5,8 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 JOBS   ?= auto
 # Slow tests that wait for other processes, or only count; the rest measure, and want the machine for themselves.
-WAITING := $(addprefix tests/,chaos cmd controllers deploy docs membership tools runtime/manager runtime/scaffold \
-             runtime/informer runtime/workqueue)
+WAITING := $(addprefix tests/,chaos cmd controllers deploy docs membership tools runtime/informer runtime/manager \
+             runtime/scaffold runtime/testing runtime/workqueue)
 ARGS   ?=
 IMAGE  ?= ghcr.io/xline-kv/xline-operator:v0.1.0
 DOCKER ?= docker

@@ -33,10 +33,11 @@ def test_an_unknown_suite_is_refused() -> None:
 @pytest.mark.parametrize(
     ("suite", "peers", "rows"),
     [
-        (
+        pytest.param(
             "ingest",
             ("kubernetes.informer", "kubernetes.watch", "kopf", "runtime.informer", "lazy floor"),
             ("initial sync, custom resource", "initial sync, pod", "watch event up to an enqueued key"),
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "memory",

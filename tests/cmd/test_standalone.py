@@ -91,7 +91,7 @@ def test_a_failing_step_says_why_and_the_status_is_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.etcd
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_and_every_process_it_started(tmp_path: Path, number: signal.Signals) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
     with started("--standalone", "--standalone-dir", str(folder), log=log) as process:
@@ -103,6 +103,7 @@ def test_a_signal_ends_it_and_every_process_it_started(tmp_path: Path, number: s
 
 
 @pytest.mark.etcd
+@pytest.mark.slow
 def test_kill_9_leaves_no_process_and_the_folder_can_be_used_again(tmp_path: Path) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
     with started("--standalone", "--standalone-dir", str(folder), log=log) as process:

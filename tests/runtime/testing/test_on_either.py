@@ -330,6 +330,7 @@ def _ca(server: APIServer) -> str | None:
 
 @pytest.mark.skipif(REPLAY is None, reason="the golden recordings are not here")
 @pytest.mark.fake_api_server(authorization_mode="RBAC")
+@pytest.mark.slow
 def test_golden_scenarios_in_any_order_and_at_the_same_time(
     api_server: APIServer, kube_client: Client, kube_namespace: str
 ) -> None:
