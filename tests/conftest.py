@@ -13,10 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["runtime.testing.pytest_plugin"]  # by itself where the package is installed, which this tree is not
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# How long an example takes is the machine's business, and that of whoever else works on it.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # A shell starts what it puts into the background with SIGINT ignored, and so would be every process that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
