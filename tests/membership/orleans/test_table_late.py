@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from membership.orleans import KubeMembershipTable, OutcomeUnknown, journal
+from membership.orleans import KubeMembershipTable, OutcomeUnknown, journal, rows
 from membership.orleans.commit import GRACE
 from membership.orleans.names import row_name
 from runtime.client import Client, ConnectionFailed, NotFound
@@ -106,6 +106,29 @@ def test_a_late_insert_that_a_dotnet_silo_has_made_unknown_has_its_version(
     assert late_insert(client, table, meanwhile) is True
     assert names(table) == ["old", "silo-2", "silo-7"]
     assert table.read_all().version.version == before + 3, "the insert by others, the .NET silo's, and this one"
+
+
+def test_a_late_insert_that_is_to_have_its_version_is_taken_back_when_the_table_goes(
+    client: Client, table: KubeMembershipTable
+) -> None:
+    """Whoever deletes it has seen its rows before ours was among them."""
+    dotnet = DotNetProvider(client, "c1", table.namespace)
+    looks: list[Step] = []
+
+    def hook(step: Step) -> None:
+        if (step.number, step.when) == (3, "before"):
+            finished_and_deleted(table)
+            assert dotnet.insert_row(entry(7), dotnet.read_all().version.next())
+        if step.number > 3 and (step.verb, step.resource, step.when) == ("get", "clusterversions", "before"):
+            looks.append(step)
+            if len(looks) == 2:
+                client.resource(rows.VERSIONS, table.namespace).delete(table.cluster_id)
+
+    assert another(client, table, hook).insert_row(OTHER, table.read_all().version.next()) is False
+    assert len(looks) >= 2
+    left = [obj.get("siloName") for obj in client.resource(rows.SILOS, table.namespace).list()]
+    assert "silo-2" not in left
+    assert len(left) == 2
 
 
 def test_a_late_sign_of_life_does_not_bring_back_a_deleted_row(client: Client, table: KubeMembershipTable) -> None:
