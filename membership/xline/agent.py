@@ -286,7 +286,7 @@ class Agent:
         restored = look.plan is not None and look.plan.from_backup
         why = self._on_empty_disk(self._proofs.has_run, keep=restored)
         if not why:
-            self._data.mark(entering=True)
+            self._data.mark(entering=True, home=self._identity.home)
             self._server.allow(Start("bootstrap", self._identity.initial))
         return why
 
@@ -315,7 +315,8 @@ class Agent:
             return why
         # What is written from now on is of after the last recovery: data without the mark would be taken for older.
         recovery = None if look.plan is None else look.plan.recovery_id
-        self._data.mark(recovery_id=recovery, removed_id=0, member_id=0, cluster_id=0, entering=True)
+        home = self._identity.home
+        self._data.mark(recovery_id=recovery, removed_id=0, member_id=0, cluster_id=0, entering=True, home=home)
         own = look.me[0]
         if own.voter and own.name and look.facts.initial and not self._profile.joins_together:
             # One of the first, and late. They cannot make another cluster: they are fewer than those that run.
@@ -333,7 +334,8 @@ class Agent:
         own = look.own
         if own is not None:
             ran = True if own.has_leader else None
-            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id, entering=False, ran=ran)
+            home = self._identity.home
+            self._data.mark(member_id=own.member_id, cluster_id=own.cluster_id, entering=False, ran=ran, home=home)
         self._server.allow(Start("restart", ((self._identity.pod, self._identity.peer_url),)))
         return ""
 
@@ -392,13 +394,13 @@ class Agent:
         self._data.purge(KEEP_ASIDE)
         return ""
 
-    def _keep_out(self, _: Look) -> str:
+    def _keep_out(self, look: Look) -> str:
         """Its server may not start, nor go on."""
         if self._server.running:
             self._server.stop(_STOP_SERVER)
         else:
             self._server.forbid()
-        return ""
+        return look.trouble
 
     def _forbid(self, _: Look) -> str:
         self._server.forbid()

@@ -58,6 +58,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         answered since. So what is listed of it is of no other volume, which this one was put in the place of; and what
         data there is, is of what was listed.
     :ivar ran: the cluster has had a leader, whatever has become of the data since: nobody may make it anew from here.
+    :ivar home: namespace and name of the Pods whose server runs on this data, or is to begin here.
     """
 
     member_id: int = 0
@@ -66,6 +67,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     recovery_id: str = ""
     entering: bool = False
     ran: bool = False
+    home: str = ""
 
 
 class DataDir:
@@ -181,6 +183,7 @@ class DataDir:
         recovery_id: str | None = None,
         entering: bool | None = None,
         ran: bool | None = None,
+        home: str | None = None,
     ) -> Marks:
         """Remember what is given, on the disk when this returns, and keep the rest.
 
@@ -195,6 +198,7 @@ class DataDir:
                 recovery_id=old.recovery_id if recovery_id is None else recovery_id,
                 entering=old.entering if entering is None else entering,
                 ran=old.ran if ran is None else ran,
+                home=old.home if home is None else home,
             )
             if new != old:
                 self.write_copy(_MARKS, msgspec.json.encode(new))

@@ -105,7 +105,15 @@ class Looker:
         survey = survey.of(plan.cluster_id if plan is not None else 0, ids.cluster if ids is not None else 0)
         listing, why = self._list(survey, plan, ids)
         trouble = trouble or why
-        foreign = is_foreign(ids, plan, survey, listing)
+        recovery = _recovery(plan, marks, self._identity.pod)
+        # Who recovers drops the others first; and data that is not gone on with does not start in any case.
+        copied = has_data and recovery is Recovery.NONE and marks.home not in ("", self._identity.home)
+        if copied:
+            trouble = (
+                f"the data is of {marks.home}, whose member would run twice: give this Pod its own volume, or create "
+                "the cluster from a backup"
+            )
+        foreign = copied or is_foreign(ids, plan, survey, listing)
         me = () if listing is None or foreign else own_entries(self._identity, listing, ids)
         facts = Facts(
             data=_data(has_data, ids, marks),
@@ -115,7 +123,7 @@ class Looker:
             initial=plan is not None and _is_initial(plan, self._identity),
             unrestored=plan is not None and plan.from_backup and not self._is_restored(),
             history=any(has_history(c.status, len(self._identity.initial)) for c in survey.others),
-            recovery=_recovery(plan, marks, self._identity.pod),
+            recovery=recovery,
             server=server,
             leader=own is not None and own.has_leader,
             crashing=own is None and self._server.exits >= CRASHES,

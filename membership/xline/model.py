@@ -176,3 +176,8 @@ class Identity:
     client_url: str
     initial: tuple[tuple[str, str], ...] = field(default=())
     addresses: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def home(self) -> str:
+        """What its data is known by: a copy of a volume may come to another Pod."""
+        return f"{self.namespace}/{self.pod}"

@@ -61,7 +61,7 @@ class Listed(Enum):
     URL and its name."""
 
     UNKNOWN = "unknown"  # there is no such list
-    FOREIGN = "foreign"  # data is of another cluster than the one that runs here
+    FOREIGN = "foreign"  # data is of another cluster than the one that runs here, or of another Pod's member
     ABSENT = "absent"
     UNSTARTED = "unstarted"  # without data: one entry, whose server has never run
     DUPLICATE = "duplicate"  # without data: several such entries
@@ -224,7 +224,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         State.FOREIGN_CLUSTER,
-        "the data is of another cluster than the one that runs here",
+        "the data is of another cluster than the one that runs here, or a copy of another Pod's",
         lambda f: _has_data(f) and f.listed is Listed.FOREIGN,
         "do not let the server start, stop the one that runs, and keep the data; say so",
         "by hand",

@@ -465,6 +465,23 @@ def test_data_of_another_cluster_is_neither_started_nor_touched(single: AgentWor
         assert [listed.name for listed in client.member_list().members] == _names(1)
 
 
+def test_a_copy_of_another_members_volume_does_not_run_its_member_twice(single: AgentWorld) -> None:
+    """A clone of a claim, or a restored one: it has all the marks, and the servers would take it for the other."""
+    single.boot()
+    single.publish(ordinals=[0, 1])
+    single.kill(0)
+    shutil.copytree(single.volume(0), single.volume(1), dirs_exist_ok=True)
+    single.run(0)
+    single.start(1)
+    member = single.members[1]
+    member.become(State.FOREIGN_CLUSTER)
+    assert "the data is of default/demo-sts-0" in str(member.agent.status()["detail"])
+    eventually(lambda: any("default/demo-sts-0" in event for event in member.recorder.events), "an event", WAIT)
+    assert member.starts == []
+    assert member.data.has_data
+    assert member.data.aside() == []
+
+
 def test_a_plan_of_a_later_cluster_of_the_same_name_starts_nobody(single: AgentWorld) -> None:
     single.publish(bootstrap={"token": "later"})
     single.start(0)
