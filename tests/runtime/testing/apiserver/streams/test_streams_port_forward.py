@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from runtime.testing import FakeAPIServer
-from runtime.testing.apiserver.streams import spdy, websocket
+from runtime.testing.apiserver.streams import sessions, spdy, websocket
 from tests.runtime.testing.apiserver.apiserver_helpers import PODS, Http
 from tests.runtime.testing.apiserver.streams.conftest import locate
 from tests.runtime.testing.apiserver.streams.streams_helpers import (
@@ -226,6 +226,21 @@ def test_there_is_an_end_to_how_many_streams_may_be_open(shared: FakeAPIServer) 
         client.send(spdy.rst_stream(streams[0], spdy.CANCEL))
         again = client.stream({"streamType": "error", "port": "80", "requestID": "again"})
         client.wait(lambda: again in client.replied)
+
+
+@pytest.mark.parametrize("program_first", [True, False])
+def test_streams_that_have_ended_count_no_more(
+    shared: FakeAPIServer, monkeypatch: pytest.MonkeyPatch, program_first: bool
+) -> None:
+    monkeypatch.setattr(sessions, "_MAX_STREAMS", 2)
+    with program(talk if program_first else digest) as listening, SpdyClient(shared, tunnelled=False) as client:
+        for _ in range(3):
+            data, error = client.open(listening.port)
+            client.send(spdy.data(data, b"x", fin=not program_first))
+            client.wait(lambda: {data, error} <= client.ended)  # noqa: B023
+            if program_first:
+                client.send(spdy.data(data, b"", fin=True))
+    assert not client.reset
 
 
 @both
@@ -680,6 +695,24 @@ def test_nothing_is_left_of_a_server_that_stops(running: FakeAPIServer, tunnelle
         assert not any(str(running.port) in thread.name for thread in threading.enumerate())
         client.wait_over()
         eventually(lambda: listening.connections == 0)
+
+
+def test_what_came_while_the_server_stood_still_is_lost_if_it_stops(running: FakeAPIServer) -> None:
+    took: list[bytes] = []
+
+    def take(sock: socket.socket) -> None:
+        while data := sock.recv(1 << 16):
+            took.append(data)
+            sock.sendall(data)
+
+    with program(take) as listening, SpdyClient(running, tunnelled=False) as client:
+        data, _ = client.open(listening.port)
+        client.exchange(data, b"a")
+        running.pause()
+        client.send(spdy.data(data, b"b"))
+        running.stop()
+        eventually(lambda: listening.connections == 0)
+        assert took == [b"a"]
 
 
 @pytest.mark.slow
