@@ -80,8 +80,8 @@ class SiloMonitor:
         self._contacts = senses.contacts
         self._reached = senses.reached
         self._clock = senses.clock
-        self._began: deque[float] = deque(maxlen=senses.options.num_missed_probes)  # when the last missed ones did
-        self._foreign = False  # whether one of them met somebody who does not speak the protocol
+        # When the last missed ones began, and whether they met somebody who does not speak the protocol.
+        self._misses: deque[tuple[float, bool]] = deque(maxlen=senses.options.num_missed_probes)
         self._ended = senses.clock.monotonic()  # when the last round did
         self._view = -1
         self._recused: set[SiloAddress] = set()  # intermediaries who are doing badly, in this view
@@ -160,14 +160,12 @@ class SiloMonitor:
             self.missed = 0
             return False
         if self.missed == 0:
-            self._began.clear()
-            self._foreign = False
-        self._began.append(began)
-        self._foreign |= foreign
+            self._misses.clear()
+        self._misses.append((began, foreign))
         self.missed += 1
         _log.warning("a probe was missed", silo=str(self.target), missed=self.missed, error=why)
         return True
 
     def _suspect(self, intermediary: SiloAddress | None) -> None:
-        now = self._clock.monotonic()
-        self._surroundings.suspect(Suspicion(self.target, intermediary, self._began[0], now, self._foreign))
+        since, foreign = self._misses[0][0], any(foreign for _, foreign in self._misses)
+        self._surroundings.suspect(Suspicion(self.target, intermediary, since, self._clock.monotonic(), foreign))
