@@ -24,3 +24,12 @@ def shared() -> Iterator[FakeAPIServer]:
         make_pod(server)
         server.set_pod_locator(locate)
         yield server
+
+
+@pytest.fixture
+def running() -> Iterator[FakeAPIServer]:
+    """One that may be stopped."""
+    with FakeAPIServer() as server:
+        make_pod(server)
+        server.set_pod_locator(locate)
+        yield server

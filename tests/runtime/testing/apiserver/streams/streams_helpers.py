@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pytest
+
 from runtime.testing import FakeAPIServer
 from runtime.testing.apiserver.streams import spdy, websocket
 
@@ -20,6 +22,8 @@ PATIENCE = 60.0  # seconds: others may need the machine, too
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 CHANNELS = "v4.channel.k8s.io"
 SPDY = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
+LARGE = bytes(range(256)) * 16_384  # 4 MiB
+both = pytest.mark.parametrize("tunnelled", [True, False], ids=["websocket", "spdy"])
 _MASK = b"\x01\x80\xff\x10"
 
 Program = Callable[[socket.socket], None]
@@ -30,6 +34,12 @@ def make_pod(server: FakeAPIServer, name: str = "p") -> str:
     spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
     pod = server.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
     return str(pod["metadata"]["uid"])
+
+
+def uid_of(server: FakeAPIServer) -> str:
+    pod = server.store.get(("", "pods"), "default", "p")
+    assert pod is not None
+    return pod.uid
 
 
 def port_forward_path(pod: str = "p", namespace: str = "default", ports: Sequence[int] = ()) -> str:
