@@ -231,7 +231,7 @@ class Relay:
             self._from_client()
         for key, event in pods.items():
             pod = self._pods.get(key)
-            if pod is not None and event:
+            if pod is not None and (pod.connecting or event & ~select.POLLOUT):
                 self._from_pod(key, pod)
         return True
 

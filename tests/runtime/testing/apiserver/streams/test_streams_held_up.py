@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from runtime.testing import FakeAPIServer
+from runtime.testing.apiserver.http import Tunnel
 from runtime.testing.apiserver.streams import spdy, websocket
+from runtime.testing.apiserver.streams.relay import Relay
 from tests.runtime.testing.apiserver.streams.streams_helpers import (
+    ADDRESS,
     LARGE,
     PATIENCE,
     SpdyClient,
@@ -137,3 +140,61 @@ def test_a_client_that_does_not_read_holds_up_the_program(running: FakeAPIServer
         eventually(lambda: poured[0] and pouring.connections == 0, timeout=PATIENCE)
         assert poured[0] < _MOST
         running.stop()
+
+
+_MUCH = LARGE * 4  # more than systems keep
+
+
+class Silent:
+    """A session whose client takes nothing, and has sent much."""
+
+    def __init__(self, port: int) -> None:
+        self.heard = b""
+        self._port = port
+
+    def start(self, relay: Relay) -> None:
+        relay.send(_MUCH)
+        relay.open(0, self._port)
+        relay.to_pod(0, _MUCH)
+
+    def receive(self, data: bytes) -> None: ...
+
+    def from_pod(self, key: int, data: bytes) -> None:
+        self.heard += data
+
+    def pod_ended(self, key: int) -> None: ...
+
+    def pod_failed(self, key: int, why: str) -> None: ...
+
+    def farewell(self) -> bytes:
+        return b""
+
+
+def test_a_program_is_not_heard_for_taking_something() -> None:
+    taken = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(b"hear me")
+        time.sleep(0.05)  # until no more can be sent to us; too short would only make this prove less
+        left = len(_MUCH)
+        while left > 0:
+            left -= len(sock.recv(1 << 16))
+        taken.set()
+        sock.recv(1)
+
+    with program(serve) as listening, socket.create_server((ADDRESS, 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        session = Silent(listening.port)
+        relay = Relay(Tunnel(accepted, b""), session, lambda: ADDRESS, threading.Event())
+        thread = threading.Thread(target=relay.run)
+        with accepted:
+            thread.start()
+            with client:
+                assert taken.wait(PATIENCE)
+                assert session.heard == b""
+                received = 0
+                while received < len(_MUCH):
+                    received += len(client.recv(1 << 20))
+                eventually(lambda: session.heard == b"hear me")
+            thread.join()
