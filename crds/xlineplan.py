@@ -59,7 +59,7 @@ class MembershipPlan(Record, frozen=True, kw_only=True):
     refused_recovery: Annotated[
         str,
         Meta(
-            description="`spec.recovery.id` of a request that was refused because a majority lived. It is not carried "
-            "out later, when nobody thinks of it any more."
+            description="`spec.recovery.id` of a request that was refused because a majority lived, or because it was "
+            "there when the cluster was created. It is not carried out later, when nobody thinks of it any more."
         ),
     ] = ""

@@ -34,7 +34,7 @@ def _publish(world: World) -> Action | None:
     """Agents go by the plan: until there is one, nobody may join or leave."""
     if world.plan.revision:
         return None
-    plan = published(world.plan)
+    plan = published(world.plan, world.cluster.spec)
     members = ", ".join(world.names.member(ordinal) for ordinal in plan.ordinals)
     return Action(PUBLISHING_PLAN, f"the members are {members}", persist(world.obj, plan), again=0.1)
 

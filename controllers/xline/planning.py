@@ -14,7 +14,7 @@ from controllers.xline.bootstrap import alive
 from controllers.xline.names import Names
 from controllers.xline.workloads import Workload
 from controllers.xline.world import Do
-from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineClusterStatus
+from crds.xlinecluster import XLINECLUSTERS, Bootstrap, XlineClusterSpec, XlineClusterStatus
 from crds.xlineplan import Change, ChangeKind, MembershipPlan
 from runtime.client import Unstructured
 from runtime.controller import ReconcileContext, merge_patch
@@ -63,9 +63,11 @@ def changed(plan: MembershipPlan, kind: ChangeKind, ordinal: int, names: Names, 
     return msgspec.structs.replace(plan, ordinals=sorted(members), revision=plan.revision + 1, change=change)
 
 
-def published(plan: MembershipPlan) -> MembershipPlan:
-    """The first plan."""
-    return msgspec.structs.replace(plan, revision=1)
+def published(plan: MembershipPlan, spec: XlineClusterSpec) -> MembershipPlan:
+    """The first plan. A recovery that was asked for before it is refused: a manifest that still has one, with which a
+    cluster is created again on its volumes, must not carry it out, once more, before its members are up."""
+    asked = spec.recovery
+    return msgspec.structs.replace(plan, revision=1, refused_recovery=asked.id if asked is not None else "")
 
 
 def write_plan(obj: Unstructured, plan: MembershipPlan, ctx: ReconcileContext) -> Unstructured:

@@ -60,8 +60,8 @@ def refusal(world: World) -> tuple[str, str] | None:
         return None
     if request.id == world.plan.refused_recovery:
         return _refused(
-            f"spec.recovery.id {request.id} was refused, as a majority lived when it was asked for: "
-            "take it back, and use another id if a majority is lost"
+            f"spec.recovery.id {request.id} was refused, as a majority lived when it was asked for, or the cluster was "
+            "just created: take it back, and use another id if a majority is lost"
         )
     return _obstacle(world, request.survivor)
 

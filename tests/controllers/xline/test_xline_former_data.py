@@ -173,6 +173,18 @@ def test_on_volumes_of_a_cluster_that_has_run_nobody_begins_anew(world: World) -
     world.wait_children()
 
 
+def test_a_recovery_that_still_stands_in_the_manifest_is_not_carried_out_on_them(world: World) -> None:
+    """Nobody is up yet, but nothing is lost; the survivor of then would drop what was acknowledged since."""
+    for ordinal in range(3):
+        world.make_claim(ordinal, annotations={known.HAS_RUN: "c0ffee"})
+    world.create(recovery={"survivor": "demo-sts-1", "id": "of-then"})
+    world.start_operator()
+    assert "of-then was refused" in world.wait_event("RecoveryRefused")
+    plan = world.status()["plan"]
+    assert (plan["ordinals"], plan["refusedRecovery"], plan.get("recovery")) == ([0, 1, 2], "of-then", None)
+    assert world.children()["statefulsets/demo-sts"]["spec"]["replicas"] == 3
+
+
 def test_volumes_that_are_not_marked_may_be_of_a_cluster_that_never_ran(world: World) -> None:
     for ordinal in range(3):
         world.make_claim(ordinal)

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from controllers.xline import pausing, recovery
+from controllers.xline.decide import decide
+from controllers.xline.planning import published
 from crds.xlineplan import MembershipPlan, Recovery
 from runtime.types import JSONObject
 from tests.controllers.xline.xline_scene import Scene, ago
@@ -64,6 +66,18 @@ def test_asked_for_while_a_majority_lives_it_is_refused_for_good() -> None:
     assert "was refused" in refusal(broken(plan=spent)), "nor when the majority is lost on another day"
     again = {"recovery": {"survivor": "demo-sts-1", "id": "b"}}
     assert next_(broken(again, plan=spent))[0] == "Recovering"
+
+
+def test_asked_for_by_the_manifest_that_creates_the_cluster_it_is_refused_for_good() -> None:
+    """It goes on with volumes of its former life, in which that recovery was carried out, or refused; nobody is up."""
+    scene = broken(plan=MembershipPlan(ordinals=[0, 1, 2]))
+    world = scene.world()
+    assert decide(world).phase == "Bootstrapping"
+    first = published(world.plan, world.cluster.spec)
+    assert "just created" in refusal(broken(plan=first))
+    again = {"recovery": {"survivor": "demo-sts-1", "id": "b"}}
+    assert next_(broken(again, plan=first))[0] == "Recovering", "a majority may be lost for all that"
+    assert published(world.plan, broken({}).world().cluster.spec).refused_recovery == ""
 
 
 def test_while_it_is_not_sure_it_waits() -> None:
