@@ -111,7 +111,7 @@ def test_a_rolling_update_stops_at_a_pod_that_does_not_become_ready(client: Clie
     kubelet.order.clear()
     kubelet.hold("web-2")
     set_image(client, "example.com/bad:1")
-    eventually(lambda: status(client).get("readyReplicas") == 2 and images(client)["web-2"] == "example.com/bad:1")
+    eventually(lambda: status(client).get("readyReplicas") == 2 and images(client).get("web-2") == "example.com/bad:1")
     # It is looked at again, and still goes no further.
     client.resource(SETS, namespace="default").patch("web", {"metadata": {"labels": {"n": "1"}}}, type="merge")
     assert images(client)["web-1"] == images(client)["web-0"] == "example.com/app:1"
