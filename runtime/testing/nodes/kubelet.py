@@ -43,8 +43,8 @@ class LocalNode:
     """Registers a Node, binds Pods that no scheduler has, and runs those bound to it as local processes. Linux only.
 
     It ignores what would keep a Pod off this machine (resources, affinity, taints, node selectors), so that any
-    manifest runs; only scheduling gates are waited for. What a container sees of the machine say the modules
-    ``rewrite`` (names, addresses, mount paths) and ``images`` (programs).
+    manifest runs; only scheduling gates are waited for, and claims that are missing or on their way out. What a
+    container sees of the machine say the modules ``rewrite`` (names, addresses, mount paths) and ``images`` (programs).
 
     A node started again on the same ``root``, against the same API, runs the same Pods again on their data. Two nodes
     never share a root. After :meth:`stop` no process is left, nor is any if this program is killed.
